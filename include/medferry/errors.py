@@ -1,0 +1,64 @@
+"""The errors an operator can meet. Each says what is wrong, where, and what to do next.
+
+No message ever holds patient data: only names of files, columns, entities, source keys and counts.
+Whether a retry helps is decided by the type (``TransientError`` and its children), never by the text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class MedferryError(Exception):
+    """Base of every error that Medferry raises on purpose."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} What to do: {remedy}" if remedy else problem)
+
+
+class DefinitionError(MedferryError):
+    """A plan, entity, mapping or code table is wrong. Raised before anything is written."""
+
+    def __init__(self, path: Path, line: int | None, problem: str, remedy: str) -> None:
+        self.path = path
+        self.line = line
+        where = f"{path}:{line}" if line else str(path)
+        super().__init__(f"{where}: {problem}", remedy)
+
+
+class SettingsError(MedferryError):
+    """A connection or an environment variable is missing or wrong."""
+
+
+class SourceError(MedferryError):
+    """The legacy database refused what was asked of it."""
+
+
+class StagingError(MedferryError):
+    """A staged file is missing, unreadable or could not be written (a full disk, say)."""
+
+
+class LeaseHeld(MedferryError):
+    """Another run owns the scope; the message names it."""
+
+
+class LeaseLost(MedferryError):
+    """This worker's fencing token is stale: somebody took the scope over. It must not write any more."""
+
+
+class VerificationFailed(MedferryError):
+    """The run is finished but not proven: the report says what differs."""
+
+
+class RunStopped(MedferryError):
+    """An operator asked this run to stop."""
+
+
+class TransientError(MedferryError):
+    """Trying again later may help."""
+
+
+class SourceUnavailable(TransientError):
+    """The legacy database did not answer."""

@@ -1,0 +1,49 @@
+"""Apply a mapping to one row and turn whatever happens into an explained result."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medferry.mapping.context import Context, MappingFault, MappingSettings
+from medferry.mapping.declare import MappingSpec, Resource, Row
+from medferry.mapping.outcomes import Finding, RowOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class MappedRow:
+    """A row after its mapping. `disposition` is "pending" while its resources are still to be loaded.
+
+    `place` names code ("patient.py:31 KeyError"), never data.
+    """
+
+    key: str
+    disposition: str
+    reason: str = ""
+    field: str = ""
+    place: str = ""
+    resources: Sequence[Resource] = ()
+    findings: Sequence[Finding] = ()
+
+
+def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettings) -> MappedRow:
+    """Map one row. A fault of the mapping's code quarantines the row as 'mapping-error' and names the line."""
+    context = Context(spec, key, settings)
+    try:
+        resources = list(spec(row, context))
+    except RowOutcome as outcome:
+        return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
+    except Exception as error:  # noqa: BLE001 - any fault of a user's mapping is that row's outcome, not a crash
+        return MappedRow(key, "quarantined", "mapping-error", place=_place(error), findings=context.findings)
+    if not resources:
+        return MappedRow(key, "skipped", "no-resource", findings=context.findings)
+    return MappedRow(key, "pending", resources=resources, findings=context.findings)
+
+
+def _place(error: Exception) -> str:
+    """Where the mapping failed and how, without the exception's text (it may quote the row)."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((f for f in reversed(frames) if "/mappings/" in f.filename.replace("\\", "/")), frames[-1])
+    told = f": {error}" if isinstance(error, MappingFault) else ""
+    return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno} {type(error).__name__}{told}"

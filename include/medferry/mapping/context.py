@@ -1,0 +1,191 @@
+"""What a mapping function may use: names, references, codes and careful parsers for one row.
+
+A context belongs to one row. It holds what the row's mapping found out on the way (`findings`) and nothing else;
+a mapping stays a pure function of the row, the code tables and the plan's settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from medferry.mapping import values
+from medferry.mapping.declare import MAIN, MappingSpec, Resource
+from medferry.mapping.identity import Naming, conditional_reference
+from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
+from medferry.mapping.terminology import CodeTable, is_fhir_code
+
+
+class MappingFault(Exception):
+    """The mapping itself is wrong (an undeclared slot, reference or code table). Holds no patient data."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSettings:
+    """What all rows of a migration share."""
+
+    naming: Naming
+    zone: ZoneInfo
+    tables: Mapping[str, CodeTable]
+    specs: Mapping[str, MappingSpec]
+    null_tokens: frozenset[str] = values.DEFAULT_NULL_TOKENS
+    sentinel_dates: frozenset[str] = values.DEFAULT_SENTINEL_DATES
+
+
+@dataclass(slots=True)
+class Context:
+    """The tools of one row's mapping; `key` is the row's source key as text."""
+
+    spec: MappingSpec
+    key: str
+    settings: MappingSettings
+    findings: list[Finding] = field(default_factory=list)
+
+    # -- resources and references ------------------------------------------------------------------
+
+    def resource(self, slot: str = MAIN, **elements: Any) -> Resource:
+        """Build this row's resource for `slot`: type, source identifier, meta, then the given elements.
+
+        Elements that are None or empty are left out; a trailing underscore of a name is cut (``class_``).
+        """
+        if slot not in self.spec.produces:
+            raise MappingFault(f"the mapping of {self.spec.entity} does not declare the slot {slot!r}")
+        system = self.settings.naming.system(self.spec.entity, slot)
+        given = {name.removesuffix("_"): value for name, value in elements.items()}
+        identifiers = [{"system": system, "value": self.key}, *(given.pop("identifier", None) or [])]
+        resource: Resource = {
+            "resourceType": self.spec.produces[slot],
+            "meta": {"source": system, "tag": [self.settings.naming.tag]},
+            "identifier": identifiers,
+        }
+        resource.update({name: value for name, value in given.items() if not _is_empty(value)})
+        return resource
+
+    def reference(self, entity: str, key: Any, slot: str = MAIN, display: str | None = None) -> dict[str, str] | None:
+        """Refer to the resource that another row became; None when `key` is null or blank."""
+        value = "" if key is None else str(key).strip()
+        if not value:
+            return None
+        if entity not in (*self.spec.references, self.spec.entity):
+            raise MappingFault(f"the mapping of {self.spec.entity} does not declare a reference to {entity}")
+        resource_type = self.settings.specs[entity].produces.get(slot)
+        if resource_type is None:
+            raise MappingFault(f"{entity} produces no slot {slot!r}")
+        system = self.settings.naming.system(entity, slot)
+        reference = {"reference": conditional_reference(resource_type, system, value), "type": resource_type}
+        return {**reference, "display": display} if display else reference
+
+    # -- outcomes ----------------------------------------------------------------------------------
+
+    def skip(self, reason: str) -> Skip:
+        """To be raised: the row is deliberately out of scope."""
+        return Skip(reason)
+
+    def quarantine(self, reason: str, field: str = "") -> Quarantine:
+        """To be raised: the row needs a person's decision."""
+        return Quarantine(reason, field)
+
+    def finding(self, reason: str, field: str = "") -> None:
+        """Record a loss that does not stop the row."""
+        found = Finding(checked_reason(reason), checked_field(field))
+        if found not in self.findings:
+            self.findings.append(found)
+
+    # -- values ------------------------------------------------------------------------------------
+
+    def text(self, value: Any, field: str = "") -> str | None:
+        """Trimmed text, or None for null, blanks and null tokens.
+
+        Raises Quarantine('undecodable-text'). Control characters are removed and suspected mojibake is kept, both
+        with a finding.
+        """
+        if value is None:
+            return None
+        text = str(value)
+        if values.is_undecodable(text):
+            raise Quarantine("undecodable-text", field)
+        clean = values.without_control_characters(text)
+        if clean != text:
+            self.finding("control-characters-removed", field)
+        if values.looks_like_mojibake(clean):
+            self.finding("suspected-mojibake", field)
+        clean = clean.strip()
+        return None if clean in self.settings.null_tokens else clean
+
+    def date(self, value: Any, field: str = "") -> str | None:
+        """A FHIR date, or None for null and sentinel dates (with a finding). Raises Quarantine('impossible-date')."""
+        text = self.text(value, field)
+        if text is None:
+            return None
+        if text[:10] in self.settings.sentinel_dates:
+            self.finding("sentinel-date", field)
+            return None
+        return values.parse_date(text, field)
+
+    def instant(self, value: Any, field: str = "", zone: str | None = None) -> str | None:
+        """A wall-clock time of `zone` (IANA name; the plan's by default) as ISO 8601 with offset.
+
+        None for null and sentinels. Raises Quarantine as ``values.parse_local_time`` does.
+        """
+        text = self.text(value, field)
+        if text is None:
+            return None
+        if text[:10] in self.settings.sentinel_dates:
+            self.finding("sentinel-date", field)
+            return None
+        return values.parse_local_time(text, ZoneInfo(zone) if zone else self.settings.zone, field)
+
+    def number(self, value: Any, field: str = "") -> int | float | None:
+        """A JSON number equal to the source's decimal, or None. Raises Quarantine('not-a-number' …)."""
+        text = self.text(value, field)
+        return None if text is None else values.parse_number(text, field)
+
+    # -- codes -------------------------------------------------------------------------------------
+
+    def code(self, table: str, value: Any, text: str | None = None) -> dict[str, Any] | None:
+        """A CodeableConcept with the approved target (where there is one) and always the local code and text."""
+        local = self.text(value)
+        if local is None:
+            return {"text": text} if text else None
+        row = self._table(table).find(local)
+        codings = [row.target] if row and row.target else []
+        if not codings:
+            self.finding("unmapped-code", table)
+        if is_fhir_code(local):
+            coding = {"system": self.settings.naming.code_system(table), "code": local}
+            display = row.local_display if row else ""
+            codings.append({**coding, "display": display} if display else coding)
+        shown = text or (row.local_display if row else "") or local
+        return {"coding": codings, "text": shown} if codings else {"text": shown}
+
+    def coding(self, table: str, value: Any, field: str = "") -> dict[str, str] | None:
+        """The approved target Coding of a local code, None for null. Raises Quarantine('unmapped-code')."""
+        local = self.text(value, field)
+        if local is None:
+            return None
+        row = self._table(table).find(local)
+        if row is None or row.target is None:
+            raise Quarantine("unmapped-code", field or table)
+        return dict(row.target)
+
+    def required_code(self, table: str, value: Any, field: str) -> str:
+        """The approved target code for an element of type ``code`` that FHIR requires.
+
+        Raises Quarantine: 'missing-required' for null, 'unmapped-code' where nothing is approved.
+        """
+        coding = self.coding(table, value, field)
+        if coding is None:
+            raise Quarantine("missing-required", field)
+        return coding["code"]
+
+    def _table(self, name: str) -> CodeTable:
+        table = self.settings.tables.get(name)
+        if table is None:
+            raise MappingFault(f"there is no code table terminology/{name}.csv")
+        return table
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == [] or value == {} or value == ""

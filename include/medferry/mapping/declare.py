@@ -1,0 +1,59 @@
+"""How a mapping is declared: a decorated pure function from one source row to FHIR resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from medferry.mapping.context import Context
+
+Row: TypeAlias = Mapping[str, Any]
+"""One staged source row: column name → null, bool, int, float or str."""
+
+Resource: TypeAlias = dict[str, Any]
+"""One FHIR resource as parsed JSON."""
+
+MappingFunction: TypeAlias = "Callable[[Row, Context], Iterable[Resource]]"
+
+MAIN = "main"
+"""The slot of an entity's chief resource; its identifier system has no suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSpec:
+    """A mapping as declared: who answers for it, what it produces (slot → resource type), what it refers to."""
+
+    entity: str
+    version: str
+    owner: str
+    status: str
+    produces: Mapping[str, str]
+    references: tuple[str, ...]
+    function: MappingFunction
+
+    def __call__(self, row: Row, context: Context) -> Iterable[Resource]:
+        return self.function(row, context)
+
+
+def mapping(
+    *,
+    entity: str,
+    version: str,
+    owner: str,
+    produces: Mapping[str, str],
+    references: Iterable[str] = (),
+    status: str = "draft",
+) -> Callable[[MappingFunction], MappingSpec]:
+    """Declare the mapping of a source entity.
+
+    `produces` names each slot the function may fill and its resource type; `references` every entity that its
+    resources may refer to. The order of the load is computed from these, and a mapping that goes beyond them
+    is stopped.
+    """
+
+    def declare(function: MappingFunction) -> MappingSpec:
+        return MappingSpec(entity, version, owner, status, dict(produces), tuple(references), function)
+
+    return declare

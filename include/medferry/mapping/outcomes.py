@@ -1,0 +1,58 @@
+"""What a mapping can say about a row that does not simply succeed.
+
+Reasons are kebab-case constants and fields are column names, so that no patient data can travel in them;
+``checked_reason`` enforces the shape.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_REASON = re.compile(r"[a-z0-9]+(-[a-z0-9]+){0,7}")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
+
+
+def checked_reason(reason: str) -> str:
+    """Return `reason` when it is a kebab-case constant of at most 60 characters, else raise ValueError."""
+    if len(reason) > 60 or not _REASON.fullmatch(reason):
+        raise ValueError("a reason is a kebab-case constant such as 'soft-deleted'")
+    return reason
+
+
+def checked_field(field: str) -> str:
+    """Return `field` when it looks like a column name ("" for none), else raise ValueError."""
+    if field and not _FIELD.fullmatch(field):
+        raise ValueError("a field is the name of a column")
+    return field
+
+
+class RowOutcome(Exception):
+    """Ends the mapping of one row with a disposition other than successful."""
+
+    disposition: str
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        self.reason = checked_reason(reason)
+        self.field = checked_field(field)
+        super().__init__(self.reason)
+
+
+class Skip(RowOutcome):
+    """The row is deliberately out of scope."""
+
+    disposition = "skipped"
+
+
+class Quarantine(RowOutcome):
+    """The row cannot be mapped without a person's decision."""
+
+    disposition = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A loss that does not stop a row: an element left out, a character removed."""
+
+    reason: str
+    field: str = ""

@@ -1,0 +1,90 @@
+"""Pure parsers from the text of a legacy column to FHIR primitives. They keep or refuse, never guess."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from medferry.mapping.outcomes import Quarantine
+
+DEFAULT_NULL_TOKENS = frozenset({"", "N/A", "n/a", "NULL", "-", "--"})
+DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"})
+
+_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
+_LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+# A JSON number is a double in Medplum (JavaScript): 15 significant digits are always kept.
+_EXACT_DIGITS = 15
+
+
+def is_undecodable(text: str) -> bool:
+    """True when `text` holds a lone surrogate (bytes that no charset explained) or U+FFFD."""
+    return any("\ud800" <= char <= "\udfff" or char == "\ufffd" for char in text)
+
+
+def without_control_characters(text: str) -> str:
+    """Drop C0 and C1 control characters except tab, line feed and carriage return (Medplum refuses them)."""
+    return "".join(c for c in text if c in "\t\n\r" or unicodedata.category(c) != "Cc")
+
+
+def looks_like_mojibake(text: str) -> bool:
+    """True when `text` reads as UTF-8 that was decoded as Windows-1252, such as 'JosÃ©'."""
+    if text.isascii():
+        return False
+    try:
+        return text.encode("cp1252").decode("utf-8") != text
+    except UnicodeError:
+        return False
+
+
+def parse_date(text: str, field: str = "") -> str:
+    """Check a FHIR date (YYYY, YYYY-MM or YYYY-MM-DD; a midnight time part is cut).
+
+    Raises Quarantine('impossible-date') for anything that is no day of the calendar.
+    """
+    day = text[:10] if re.fullmatch(r"\d{4}-\d{2}-\d{2}[T ]00:00(:00(\.0+)?)?", text) else text
+    if not _DATE.fullmatch(day):
+        raise Quarantine("impossible-date", field)
+    try:
+        date.fromisoformat((day + "-01-01")[:10])
+    except ValueError:
+        raise Quarantine("impossible-date", field) from None
+    return day
+
+
+def parse_local_time(text: str, zone: ZoneInfo, field: str = "") -> str:
+    """Read a wall-clock time of `zone` as an ISO 8601 instant with its offset.
+
+    Raises Quarantine: 'impossible-date' when it is no time at all, 'nonexistent-local-time' inside the gap of
+    a clock change, 'ambiguous-local-time' inside its overlap.
+    """
+    match = _LOCAL_TIME.fullmatch(text)
+    if not match:
+        raise Quarantine("impossible-date", field)
+    try:
+        naive = datetime.fromisoformat(f"{match[1]}T{match[2]}")
+    except ValueError:
+        raise Quarantine("impossible-date", field) from None
+    earlier, later = naive.replace(tzinfo=zone, fold=0), naive.replace(tzinfo=zone, fold=1)
+    if earlier.utcoffset() != later.utcoffset():
+        exists = earlier.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == naive
+        raise Quarantine("ambiguous-local-time" if exists else "nonexistent-local-time", field)
+    timespec = "milliseconds" if naive.microsecond else "seconds"
+    return earlier.isoformat(timespec=timespec)
+
+
+def parse_number(value: str | int | float, field: str = "") -> int | float:
+    """Read a decimal exactly as a JSON number; whole numbers come back as int, so 72.0 and 72 are one.
+
+    Raises Quarantine: 'not-a-number', or 'precision-loss' beyond 15 significant digits.
+    """
+    text = str(value).strip()
+    if isinstance(value, bool) or not _NUMBER.fullmatch(text):
+        raise Quarantine("not-a-number", field)
+    number = Decimal(text)
+    if len(number.normalize().as_tuple().digits) > _EXACT_DIGITS:
+        raise Quarantine("precision-loss", field)
+    return int(number) if number == number.to_integral_value() else float(number)

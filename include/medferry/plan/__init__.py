@@ -1,0 +1,1 @@
+"""The plan: one YAML file that answers a migration's planning questions."""

@@ -1,0 +1,51 @@
+"""Read a plan and say where it is wrong: file, line, remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from medferry.errors import DefinitionError
+from medferry.plan.model import Plan
+
+
+def load_plan(path: Path) -> Plan:
+    """Read `path` as a Plan. Raises DefinitionError with the line of the first fault."""
+    if not path.is_file():
+        raise DefinitionError(path, None, "there is no plan.", "Write plan.yaml in the migration's folder.")
+    text = path.read_text(encoding="utf-8")
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else None
+        raise DefinitionError(path, line, "this is not valid YAML.", "Check indentation, colons, quotes.") from error
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(step) for step in first["loc"]) or "the plan"
+        problem = f"{place}: {first['msg']} ({error.error_count()} fault(s) in all)."
+        raise DefinitionError(path, _line_of(tree, first["loc"]), problem, "Correct the plan.") from error
+
+
+def _line_of(node: Any, steps: tuple[int | str, ...]) -> int | None:
+    """The line (from 1) of the deepest YAML node along `steps`."""
+    for step in steps:
+        below = _child(node, step)
+        if below is None:
+            break
+        node = below
+    return node.start_mark.line + 1 if node is not None else None
+
+
+def _child(node: Any, step: int | str) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step]
+    return None

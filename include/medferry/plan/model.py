@@ -1,0 +1,123 @@
+"""The plan's shape. Every field is checked when the file is read, before anything is written."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
+
+from medferry.mapping.values import DEFAULT_NULL_TOKENS, DEFAULT_SENTINEL_DATES
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+UnitId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Strategy(StrEnum):
+    """How the organisation moves."""
+
+    BIG_BANG = "big_bang"
+    PARALLEL = "parallel"
+    PHASED = "phased"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Part):
+    """The legacy database. `connection` is an Airflow connection id; the command line reads MEDFERRY_SOURCE_URL."""
+
+    connection: str
+    time_zone: str = "UTC"
+    null_tokens: frozenset[str] = DEFAULT_NULL_TOKENS
+    sentinel_dates: frozenset[str] = DEFAULT_SENTINEL_DATES
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError) as error:
+            raise ValueError("is no IANA time zone such as America/New_York") from error
+        return value
+
+
+class Unit(_Part):
+    """A business unit. A `shared` one holds what belongs to no single unit and goes with every wave."""
+
+    id: UnitId
+    title: str = ""
+    shared: bool = False
+
+
+class Wave(_Part):
+    """Units that cut over together, in the order of the file."""
+
+    id: Name
+    title: str = ""
+    units: Annotated[list[UnitId], Field(min_length=1)]
+
+
+class Acceptance(_Part):
+    """Shares of the eligible source units above which a run fails its verification."""
+
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_quarantined_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Plan(_Part):
+    """One migration: what moves, from where, in which order, and when it counts as good."""
+
+    name: Name
+    title: str
+    strategy: Strategy
+    identifier_base: HttpUrl
+    source: Source
+    units: Annotated[list[Unit], Field(min_length=1)]
+    waves: list[Wave] = []
+    acceptance: Acceptance = Acceptance()
+    answers: dict[str, str] = {}
+    """The planning questions and the organisation's answers, in its own words; shown in the reports."""
+
+    @model_validator(mode="after")
+    def _waves_fit_units(self) -> Self:
+        known = [unit.id for unit in self.units]
+        if len(set(known)) != len(known):
+            raise ValueError("a unit id stands twice")
+        seen: set[str] = set()
+        for wave in self.waves:
+            for unit in wave.units:
+                if unit not in known:
+                    raise ValueError(f"wave {wave.id} names the unknown unit {unit}")
+                if unit in seen:
+                    raise ValueError(f"unit {unit} is in two waves")
+                if unit in self.shared_units:
+                    raise ValueError(f"unit {unit} is shared: it goes with every wave and is named in none")
+                seen.add(unit)
+        if len({wave.id for wave in self.waves}) != len(self.waves):
+            raise ValueError("a wave id stands twice")
+        return self
+
+    @property
+    def shared_units(self) -> list[str]:
+        return [unit.id for unit in self.units if unit.shared]
+
+    @property
+    def unit_ids(self) -> list[str]:
+        return [unit.id for unit in self.units]
+
+    @property
+    def base(self) -> str:
+        """`identifier_base` without a closing slash."""
+        return str(self.identifier_base).rstrip("/")
+
+    def wave(self, wave_id: str) -> Wave:
+        """The wave of that id. Raises KeyError when the plan has none."""
+        return {wave.id: wave for wave in self.waves}[wave_id]
+
+    def units_of_wave(self, wave_id: str) -> list[str]:
+        """The wave's own units and the shared ones, in the plan's order."""
+        own = set(self.wave(wave_id).units)
+        return [unit.id for unit in self.units if unit.id in own or unit.shared]

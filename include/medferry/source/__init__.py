@@ -1,0 +1,1 @@
+"""The legacy side: connecting, describing and streaming source entities."""
