@@ -1,0 +1,37 @@
+"""Find and rewrite the references inside a resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import unquote
+
+
+def references(value: Any) -> Iterator[dict[str, Any]]:
+    """Every Reference object (a dict with a string ``reference``) inside `value`, in document order."""
+    if isinstance(value, dict):
+        if isinstance(value.get("reference"), str):
+            yield value
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def parse_conditional(reference: str) -> tuple[str, str, str] | None:
+    """Split ``Type?identifier=system|value`` into (type, system, value), decoded; None for another form."""
+    resource_type, mark, query = reference.partition("?identifier=")
+    system, bar, value = query.partition("|")
+    return (resource_type, unquote(system), unquote(value)) if mark and bar else None
+
+
+def with_references(value: Any, rewrite: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """A copy of `value` in which each Reference object is replaced by ``rewrite(reference)``."""
+    if isinstance(value, dict):
+        if isinstance(value.get("reference"), str):
+            return rewrite(value)
+        return {name: with_references(item, rewrite) for name, item in value.items()}
+    if isinstance(value, list):
+        return [with_references(item, rewrite) for item in value]
+    return value

@@ -1,0 +1,145 @@
+"""Runs and their slices: what was asked for, how far it got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.errors import LeaseLost, MedferryError
+from medferry.manifest.database import now
+from medferry.manifest.tables import run, slice_
+from medferry.source.slices import SliceSpec
+
+
+class UnknownRun(MedferryError):
+    """The manifest has no run (or slice) of that id."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the manifest knows it."""
+
+    id: str
+    migration: str
+    kind: str
+    status: str
+    units: list[str]
+    entities: list[str]
+    options: dict[str, Any]
+    fingerprint: str
+    started_at: str
+    finished_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """A slice as the manifest knows it."""
+
+    run_id: str
+    id: str
+    entity: str
+    level: int
+    units: list[str]
+    low: Any
+    high: Any
+    eligible: int
+    stage: str
+    bundles: int
+    fence: int
+
+
+def find_run(connection: sa.Connection, run_id: str) -> RunRow | None:
+    row = connection.execute(sa.select(run).where(run.c.id == run_id)).one_or_none()
+    return RunRow(**row._mapping) if row else None
+
+
+def get_run(connection: sa.Connection, run_id: str) -> RunRow:
+    """The run of that id. Raises UnknownRun."""
+    found = find_run(connection, run_id)
+    if found is None:
+        raise UnknownRun(f"The manifest has no run {run_id}.", "List the runs with `medferry runs`.")
+    return found
+
+
+def list_runs(connection: sa.Connection, migration: str) -> list[RunRow]:
+    """All runs of a migration, newest first."""
+    statement = sa.select(run).where(run.c.migration == migration).order_by(run.c.started_at.desc())
+    return [RunRow(**row._mapping) for row in connection.execute(statement)]
+
+
+def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, SliceSpec]]) -> None:
+    """Record a new run with its slices (level, slice), in one transaction of the caller."""
+    connection.execute(sa.insert(run), [{name: getattr(row, name) for name in RunRow.__slots__}])
+    rows = [
+        {
+            "run_id": row.id,
+            "id": f"{spec.entity}-{number:05d}",
+            "entity": spec.entity,
+            "level": level,
+            "units": list(spec.units),
+            "low": spec.low,
+            "high": spec.high,
+            "eligible": spec.rows,
+            "stage": "planned",
+        }
+        for number, (level, spec) in enumerate(slices)
+    ]
+    if rows:
+        connection.execute(sa.insert(slice_), rows)
+
+
+def finish_run(connection: sa.Connection, run_id: str, status: str) -> None:
+    connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=now()))
+
+
+def reopen_run(connection: sa.Connection, run_id: str) -> None:
+    """A finished run goes on (a cleared task, a resumed command)."""
+    connection.execute(sa.update(run).where(run.c.id == run_id).values(status="running", finished_at=None))
+
+
+def slices_of(connection: sa.Connection, run_id: str) -> list[SliceRow]:
+    """The run's slices in load order."""
+    statement = sa.select(slice_).where(slice_.c.run_id == run_id).order_by(slice_.c.level, slice_.c.id)
+    return [SliceRow(**row._mapping) for row in connection.execute(statement)]
+
+
+def get_slice(connection: sa.Connection, run_id: str, slice_id: str) -> SliceRow:
+    """One slice. Raises UnknownRun."""
+    statement = sa.select(slice_).where(slice_.c.run_id == run_id, slice_.c.id == slice_id)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise UnknownRun(f"Run {run_id} has no slice {slice_id}.", "List its slices with `medferry report`.")
+    return SliceRow(**row._mapping)
+
+
+def set_stage(connection: sa.Connection, run_id: str, slice_id: str, stage: str, bundles: int | None = None) -> None:
+    values: dict[str, Any] = {"stage": stage} | ({} if bundles is None else {"bundles": bundles})
+    connection.execute(sa.update(slice_).where(slice_.c.run_id == run_id, slice_.c.id == slice_id).values(**values))
+
+
+def take_slice(connection: sa.Connection, run_id: str, slice_id: str) -> int:
+    """Become the slice's only worker: a fencing token larger than any before."""
+    mine = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id)
+    connection.execute(sa.update(slice_).where(mine).values(fence=slice_.c.fence + 1))
+    return connection.execute(sa.select(slice_.c.fence).where(mine)).scalar_one()
+
+
+def check_fence(connection: sa.Connection, run_id: str, slice_id: str, fence: int) -> None:
+    """To be called in the transaction that writes. Raises LeaseLost when another worker took the slice since."""
+    mine = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id, slice_.c.fence == fence)
+    # An update, not a select, so that PostgreSQL holds the row until this transaction ends.
+    if connection.execute(sa.update(slice_).where(mine).values(fence=fence)).rowcount != 1:
+        raise LeaseLost(
+            f"Another worker took slice {slice_id} of run {run_id}.", "Nothing to do: the other worker goes on with it."
+        )
+
+
+STAGES: Sequence[str] = ("planned", "extracted", "transformed", "loaded")
+
+
+def reached(row: SliceRow, stage: str) -> bool:
+    """True when the slice has got to `stage` or beyond."""
+    return STAGES.index(row.stage) >= STAGES.index(stage)

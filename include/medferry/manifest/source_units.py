@@ -1,0 +1,95 @@
+"""Source units: one row of the legacy database each, with exactly one disposition a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from medferry.manifest.database import upsert
+from medferry.manifest.tables import finding, source_unit
+
+PENDING = "pending"
+DISPOSITIONS = ("successful", "rejected", "skipped", "quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUnit:
+    """The ledger line of one source row in one run. `place` names code or a FHIR path, never a value."""
+
+    entity: str
+    key: str
+    unit: str
+    slice_id: str
+    disposition: str
+    mapping_version: str
+    reason: str = ""
+    field: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a pending source unit."""
+
+    key: str
+    disposition: str
+    reason: str = ""
+    field: str = ""
+    place: str = ""
+
+
+def record_units(
+    connection: sa.Connection, run_id: str, units: Iterable[SourceUnit], findings: Iterable[tuple[str, str, str, str]]
+) -> None:
+    """Write ledger lines (again, when a slice is transformed again) and findings (entity, key, reason, field)."""
+    rows = [{"run_id": run_id, **{name: getattr(unit, name) for name in SourceUnit.__slots__}} for unit in units]
+    upsert(connection, source_unit, rows)
+    names = ("entity", "key", "reason", "field")
+    found = [{"run_id": run_id, **dict(zip(names, line, strict=True))} for line in findings]
+    upsert(connection, finding, found, update=())
+
+
+def decide(connection: sa.Connection, run_id: str, entity: str, decisions: Sequence[Decision]) -> None:
+    """Set the dispositions of pending units of one entity."""
+    if not decisions:
+        return
+    statement = (
+        sa.update(source_unit)
+        .where(
+            source_unit.c.run_id == run_id,
+            source_unit.c.entity == entity,
+            source_unit.c.key == sa.bindparam("of_key"),
+        )
+        .values({name: sa.bindparam(f"to_{name}") for name in ("disposition", "reason", "field", "place")})
+    )
+    rows = [
+        {
+            "of_key": d.key,
+            "to_disposition": d.disposition,
+            "to_reason": d.reason,
+            "to_field": d.field,
+            "to_place": d.place[:500],
+        }
+        for d in decisions
+    ]
+    connection.execute(statement, rows)
+
+
+def forget_slice(connection: sa.Connection, run_id: str, slice_id: str, entity: str) -> None:
+    """Remove a slice's ledger lines before it is transformed anew."""
+    mine = sa.and_(source_unit.c.run_id == run_id, source_unit.c.slice_id == slice_id)
+    keys = sa.select(source_unit.c.key).where(mine)
+    connection.execute(
+        sa.delete(finding).where(finding.c.run_id == run_id, finding.c.entity == entity, finding.c.key.in_(keys))
+    )
+    connection.execute(sa.delete(source_unit).where(mine))
+
+
+def pending_keys(connection: sa.Connection, run_id: str, slice_id: str) -> set[str]:
+    """Keys of a slice that still wait for their disposition."""
+    statement = sa.select(source_unit.c.key).where(
+        source_unit.c.run_id == run_id, source_unit.c.slice_id == slice_id, source_unit.c.disposition == PENDING
+    )
+    return set(connection.scalars(statement))

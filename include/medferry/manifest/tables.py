@@ -1,0 +1,133 @@
+"""The manifest's tables. Alembic's revisions in ``revisions/`` build them; a test keeps the two equal.
+
+Times are ISO 8601 text in UTC with milliseconds, so they sort, and read the same in SQLite and PostgreSQL.
+Nothing here holds patient data: keys, ids, hashes, reasons and counts only.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+Time = sa.String(24)
+
+run = sa.Table(
+    "run",
+    metadata,
+    sa.Column("id", sa.String(200), primary_key=True),
+    sa.Column("migration", sa.String(40), nullable=False, index=True),
+    sa.Column("kind", sa.String(60), nullable=False, comment="big_bang, wave_<id>, verify …"),
+    sa.Column("status", sa.String(20), nullable=False, comment="running, succeeded, failed"),
+    sa.Column("units", sa.JSON, nullable=False),
+    sa.Column("entities", sa.JSON, nullable=False),
+    sa.Column("options", sa.JSON, nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False, comment="SHA-256 of the migration's files"),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("finished_at", Time),
+)
+
+slice_ = sa.Table(
+    "slice",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("run.id"), primary_key=True),
+    sa.Column("id", sa.String(60), primary_key=True),
+    sa.Column("entity", sa.String(40), nullable=False),
+    sa.Column("level", sa.Integer, nullable=False),
+    sa.Column("units", sa.JSON, nullable=False),
+    sa.Column("low", sa.JSON, nullable=False),
+    sa.Column("high", sa.JSON, nullable=False),
+    sa.Column("eligible", sa.Integer, nullable=False, comment="rows counted when the run was prepared"),
+    sa.Column("stage", sa.String(20), nullable=False, comment="planned, extracted, transformed, loaded"),
+    sa.Column("bundles", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("fence", sa.Integer, nullable=False, server_default="0", comment="grows with each worker that takes it"),
+)
+
+source_unit = sa.Table(
+    "source_unit",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("unit", sa.String(64), nullable=False),
+    sa.Column("slice_id", sa.String(60), nullable=False),
+    sa.Column("disposition", sa.String(12), nullable=False),
+    sa.Column("reason", sa.String(60), nullable=False, server_default=""),
+    sa.Column("field", sa.String(64), nullable=False, server_default=""),
+    sa.Column("place", sa.String(500), nullable=False, server_default="", comment="code or FHIR path, no data"),
+    sa.Column("mapping_version", sa.String(40), nullable=False),
+    sa.Index("source_unit_slice", "run_id", "slice_id", "disposition"),
+)
+
+finding = sa.Table(
+    "finding",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("reason", sa.String(60), primary_key=True),
+    sa.Column("field", sa.String(64), primary_key=True),
+)
+
+target = sa.Table(
+    "target",
+    metadata,
+    sa.Column("migration", sa.String(40), primary_key=True),
+    sa.Column("system", sa.String(300), primary_key=True),
+    sa.Column("value", sa.String(200), primary_key=True),
+    sa.Column("entity", sa.String(40), nullable=False),
+    sa.Column("resource_type", sa.String(40), nullable=False),
+    sa.Column("medplum_id", sa.String(64), nullable=False),
+    sa.Column("version_id", sa.String(64), nullable=False),
+    sa.Column("content_hash", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(200), nullable=False, comment="the run that last wrote or confirmed it"),
+    comment="the crosswalk: source identifier to Medplum id and version",
+)
+
+outcome = sa.Table(
+    "outcome",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("system", sa.String(300), primary_key=True),
+    sa.Column("value", sa.String(200), primary_key=True),
+    sa.Column("entity", sa.String(40), nullable=False),
+    sa.Column("action", sa.String(12), nullable=False, comment="created, updated, unchanged"),
+    comment="what a run did to each target, once proven by read-back",
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.String(200), nullable=False),
+    sa.Column("slice_id", sa.String(60), nullable=False),
+    sa.Column("system", sa.String(300), nullable=False),
+    sa.Column("value", sa.String(200), nullable=False),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("action", sa.String(12), nullable=False, comment="create, update"),
+    sa.Column("status", sa.Integer, nullable=False, comment="HTTP status of the entry; 0 when no answer came"),
+    sa.Column("reason", sa.String(500), nullable=False, server_default="", comment="issue code and path, no data"),
+    sa.Index("attempt_target", "run_id", "system", "value"),
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("migration", sa.String(40), primary_key=True),
+    sa.Column("scope", sa.String(120), primary_key=True, comment="<unit>/<entity>"),
+    sa.Column("run_id", sa.String(200), nullable=False),
+    sa.Column("expires_at", Time, nullable=False),
+)
+
+check = sa.Table(
+    "check_result",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("name", sa.String(60), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("status", sa.String(20), nullable=False, comment="equal, different, could_not_check"),
+    sa.Column("compared", sa.Integer, nullable=False),
+    sa.Column("different", sa.Integer, nullable=False),
+    sa.Column("examples", sa.JSON, nullable=False, comment="at most 20 identifiers or ids"),
+    sa.Column("checked_at", Time, nullable=False),
+)

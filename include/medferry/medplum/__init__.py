@@ -1,0 +1,1 @@
+"""The Medplum side: one client with OAuth2, a points budget and typed errors."""

@@ -1,0 +1,238 @@
+"""A synchronous Medplum client, safe to share between threads: OAuth2, budget, typed errors, keep-alive.
+
+No message of its errors quotes a body or a query: both hold patient data.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import orjson
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from medferry.errors import TransientError
+from medferry.medplum import budget as points
+from medferry.medplum.budget import Budget
+from medferry.medplum.errors import MedplumUnavailable, RequestRefused, RequestTooLarge, Throttled, Unauthorised
+from medferry.medplum.oauth import TokenSource
+
+Resource = dict[str, Any]
+
+PAGE = 1_000
+"""The most that one search returns (a larger ``_count`` is silently cut)."""
+
+_GZIP_FROM_BYTES = 2_048
+_READ_ATTEMPTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOutcome:
+    """What one batch entry itself says. `issue` is "code at path", free of values."""
+
+    status: int
+    resource: Resource | None
+    issue: str
+
+    @property
+    def done(self) -> bool:
+        return self.status in (200, 201)
+
+
+class MedplumClient:
+    """One FHIR project of a Medplum server.
+
+    `base_url` is the server's root ("http://host:8103/"). Reads are retried here; writes are not, because only
+    their caller can find out what became of them.
+    """
+
+    def __init__(
+        self, base_url: str, client_id: str, client_secret: str, budget: Budget | None = None, timeout: float = 120.0
+    ) -> None:
+        self.budget = budget or Budget()
+        limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
+        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, limits=limits)
+        self._tokens = TokenSource(self._http, client_id, client_secret)
+
+    def __enter__(self) -> MedplumClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Resource:
+        """One page of a search, sent as POST so that long lists fit and no log of URLs sees them."""
+        form = list(parameters)
+        bundle: Resource = self._read("POST", f"fhir/R4/{resource_type}/_search", points.SEARCH, data=form).json()
+        return bundle
+
+    def search_all(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Iterator[Resource]:
+        """Every match, oldest change first, walked by cursor (offsets end at 10,000).
+
+        A resource that changes during the walk may come twice; callers key by id.
+        """
+        form = [*parameters, ("_count", str(PAGE)), ("_sort", "_lastUpdated")]
+        while True:
+            page = self.search(resource_type, form)
+            for entry in page.get("entry", []):
+                yield entry["resource"]
+            following = next((link["url"] for link in page.get("link", []) if link["relation"] == "next"), None)
+            if following is None:
+                return
+            form = parse_qsl(urlsplit(following).query)
+
+    def by_identifier(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
+        """id, identifier and meta of the resources with any of `values` (at most 1,000); one search."""
+        tokens = ",".join(f"{_escaped(system)}|{_escaped(value)}" for value in values)
+        page = self.search(
+            resource_type, [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
+        )
+        return [entry["resource"] for entry in page.get("entry", [])]
+
+    def by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, Resource]:
+        """Whole resources by id (at most 1,000); those that do not exist are missing from the result."""
+        page = self.search(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))])
+        return {entry["resource"]["id"]: entry["resource"] for entry in page.get("entry", [])}
+
+    def count(self, resource_type: str, parameters: Iterable[tuple[str, str]] = ()) -> int:
+        """The exact number of matches."""
+        return int(self.search(resource_type, [*parameters, ("_summary", "count")])["total"])
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def batch(self, entries: Sequence[dict[str, Any]], cost: int) -> list[EntryOutcome]:
+        """Post a batch Bundle and return every entry's own outcome, in order. Not retried.
+
+        Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
+        """
+        body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": list(entries)})
+        headers = {"Content-Type": "application/fhir+json"}
+        if len(body) >= _GZIP_FROM_BYTES:
+            body, headers["Content-Encoding"] = gzip.compress(body, compresslevel=1), "gzip"
+        answer = self._send("POST", "fhir/R4/", cost, content=body, headers=headers)
+        try:
+            answered = orjson.loads(answer.content).get("entry", [])
+        except (orjson.JSONDecodeError, AttributeError):
+            answered = []
+        if len(answered) != len(entries):
+            raise MedplumUnavailable("Medplum's answer to a batch does not fit its entries.", "Nothing: it is checked.")
+        outcomes = [entry_outcome(entry) for entry in answered]
+        self._heed_throttled_entries(outcomes, answered)
+        return outcomes
+
+    def _heed_throttled_entries(self, outcomes: list[EntryOutcome], answered: list[dict[str, Any]]) -> None:
+        for outcome, entry in zip(outcomes, answered, strict=True):
+            if outcome.status == 429:
+                self.budget.exhausted(_throttled_seconds(entry.get("response", {}).get("outcome", {})))
+                return
+
+    # -- one request -------------------------------------------------------------------------------
+
+    def _read(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(_READ_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
+            reraise=True,
+        )
+        return retrying(self._send, method, path, cost, **request)
+
+    def _send(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
+        """Pay, send, refresh the token once on a 401, and turn every failure into its type."""
+        self.budget.pay(cost)
+        headers = request.pop("headers", {})
+        if isinstance(request.get("data"), list):
+            request["content"] = str(httpx.QueryParams(request.pop("data"))).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        token = self._tokens.token()
+        answer = self._exchange(method, path, token, headers, request)
+        if answer.status_code == 401:
+            answer = self._exchange(method, path, self._tokens.token(refused=token), headers, request)
+        self.budget.learn(answer.headers)
+        self._raise_for(answer)
+        return answer
+
+    def _exchange(
+        self, method: str, path: str, token: str, headers: dict[str, str], request: dict[str, Any]
+    ) -> httpx.Response:
+        try:
+            return self._http.request(method, path, headers={**headers, "Authorization": f"Bearer {token}"}, **request)
+        except httpx.TransportError as error:
+            raise MedplumUnavailable(
+                f"Medplum did not answer ({type(error).__name__}).", "Check that the server runs; then run again."
+            ) from None
+
+    def _raise_for(self, answer: httpx.Response) -> None:
+        status = answer.status_code
+        if status < 400:
+            return
+        if status == 429:
+            seconds = _throttled_seconds(_json_or_empty(answer))
+            self.budget.exhausted(seconds)
+            raise Throttled(seconds)
+        if status >= 500:
+            raise MedplumUnavailable(f"Medplum answered {status}.", "Nothing: it is tried again.")
+        if status in (401, 403):
+            raise Unauthorised(
+                f"Medplum refused the access (HTTP {status}).",
+                "Check the ClientApplication and its access policy, then run again: it goes on where it stopped.",
+            )
+        issue = issue_text(_json_or_empty(answer))
+        if status == 413 or (status == 400 and _is_too_large(_json_or_empty(answer))):
+            raise RequestTooLarge("Medplum refused a body as too large.", "Lower the batch size.")
+        raise RequestRefused(f"Medplum refused a request: HTTP {status}, {issue or 'no reason'}.", "See the reason.")
+
+
+def entry_outcome(entry: dict[str, Any]) -> EntryOutcome:
+    """Read one entry of a batch-response."""
+    response = entry.get("response", {})
+    status = str(response.get("status", "0"))[:3]
+    return EntryOutcome(
+        int(status) if status.isdigit() else 0, entry.get("resource"), issue_text(response.get("outcome"))
+    )
+
+
+def issue_text(outcome: Any) -> str:
+    """ "code at path" of the first error of an OperationOutcome. The server's words may quote a value: left out."""
+    issues = outcome.get("issue", []) if isinstance(outcome, dict) else []
+    first = next((issue for issue in issues if issue.get("severity") in ("error", "fatal")), None)
+    if first is None:
+        return ""
+    where = ", ".join(str(path) for path in first.get("expression", []))
+    return f"{first.get('code', 'unknown')} at {where}" if where else str(first.get("code", "unknown"))
+
+
+def _throttled_seconds(outcome: dict[str, Any]) -> float:
+    """Seconds until the reset, from ``_msBeforeNext`` in the diagnostics; a minute when it is not told."""
+    for issue in outcome.get("issue", []):
+        try:
+            return max(float(json.loads(issue["diagnostics"])["_msBeforeNext"]) / 1000, 0.05)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return 60.0
+
+
+def _is_too_large(outcome: dict[str, Any]) -> bool:
+    """Medplum answers 400 with the text "File too large" (medplum facts); it has no code of its own."""
+    issues = outcome.get("issue", [])
+    return any("too large" in str(issue.get("details", {}).get("text", "")).lower() for issue in issues)
+
+
+def _json_or_empty(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _escaped(text: str) -> str:
+    r"""Escape the characters that separate search values (FHIR search: ``\,``, ``\|``, ``\$``)."""
+    return text.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|").replace("$", "\\$")

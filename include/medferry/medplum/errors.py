@@ -1,0 +1,29 @@
+"""What can go wrong with Medplum, by type. Only ``TransientError`` and its children are worth a retry."""
+
+from __future__ import annotations
+
+from medferry.errors import MedferryError, TransientError
+
+
+class Throttled(TransientError):
+    """The quota is used up. `seconds` until it is filled again."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"Medplum's quota is used up for {seconds:.0f} s.", "Nothing: the load waits by itself.")
+
+
+class MedplumUnavailable(TransientError):
+    """No answer, a cut connection or a 5xx. What was sent may or may not have been done."""
+
+
+class Unauthorised(MedferryError):
+    """Medplum refuses the credentials."""
+
+
+class RequestTooLarge(MedferryError):
+    """The body is beyond the server's limit."""
+
+
+class RequestRefused(MedferryError):
+    """Medplum refused a whole request with a 4xx that trying again will not change."""

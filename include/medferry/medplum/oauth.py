@@ -1,0 +1,58 @@
+"""OAuth2 client credentials, cached: Medplum allows 160 token requests a minute and address."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import httpx
+
+from medferry.medplum.errors import MedplumUnavailable, Throttled, Unauthorised
+
+_MARGIN_SECONDS = 30.0
+
+
+class TokenSource:
+    """A bearer token that is fetched when needed and before it expires; shared by all lanes."""
+
+    def __init__(
+        self, http: httpx.Client, client_id: str, client_secret: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._http = http
+        self._form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token = ""
+        self._good_until = 0.0
+
+    def token(self, refused: str | None = None) -> str:
+        """The present token; a new one when it is about to expire or is the one that was `refused`.
+
+        Raises Unauthorised when the server does not accept the client id and secret, Throttled, MedplumUnavailable.
+        """
+        with self._lock:
+            if self._clock() >= self._good_until or self._token == refused:
+                self._fetch()
+            return self._token
+
+    def _fetch(self) -> None:
+        try:
+            answer = self._http.post("oauth2/token", data=self._form)
+        except httpx.TransportError as error:
+            raise MedplumUnavailable(
+                f"Medplum's token endpoint did not answer ({type(error).__name__}).", "Check that the server runs."
+            ) from None
+        if answer.status_code == 429:
+            raise Throttled(60)
+        if answer.status_code >= 500:
+            raise MedplumUnavailable(f"Medplum's token endpoint answered {answer.status_code}.", "Try again.")
+        if answer.status_code != 200:
+            raise Unauthorised(
+                f"Medplum refused the client id and secret (HTTP {answer.status_code}).",
+                "Check the ClientApplication and the connection, then run again: it goes on where it stopped.",
+            )
+        body = answer.json()
+        lifetime = float(body.get("expires_in", 3600))
+        self._token = body["access_token"]
+        self._good_until = self._clock() + lifetime - min(_MARGIN_SECONDS, lifetime / 2)
