@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { getStatus, normalizeOperationOutcome } from '@medplum/core';
+import { outcome } from './faults.js';
+import { parseJson, readBody, send, sendJson, MB } from './http.js';
+import { handleToken } from './oauth.js';
+
+/** Routes HTTP requests to the token endpoint, the FHIR base, storage, and the fault switch. */
+export class App {
+  /** @param faults undefined unless the server was started with `--faults`. */
+  constructor({ fhir, tokens, tokenRequests, output, blobs, faults, log }) {
+    Object.assign(this, { fhir, tokens, tokenRequests, output, blobs, faults, log });
+  }
+
+  /** Logs method, path, status and time: never a body, never a query string. */
+  async handle(req, res) {
+    const started = performance.now();
+    const url = new URL(req.url, 'http://localhost');
+    res.on('close', () => {
+      const ms = Math.round(performance.now() - started);
+      this.log(`${req.method} ${url.pathname} ${res.writableFinished ? res.statusCode : 'cut'} ${ms}ms`);
+    });
+    try {
+      await this.#route(req, res, url);
+    } catch (err) {
+      this.log(err.stack);
+      if (!res.headersSent) await sendJson(req, res, 500, normalizeOperationOutcome(err));
+    }
+  }
+
+  async #route(req, res, url) {
+    const { pathname } = url;
+    if (pathname === '/healthcheck') return sendJson(req, res, 200, { ok: true, version: '5.0.10-embedded' });
+    if (pathname.startsWith('/oauth2/')) return this.#oauth(req, res, pathname);
+    if (pathname === '/faults' && this.faults) return this.#faults(req, res);
+    if (pathname.startsWith('/storage/')) return this.#storage(req, res, url);
+    if (/^\/fhir\/R4(\/|$)/.test(pathname)) return this.#fhir(req, res, url);
+    return sendJson(req, res, 404, { error: 'not found' });
+  }
+
+  async #oauth(req, res, pathname) {
+    try {
+      this.tokenRequests.consume(1);
+    } catch (err) {
+      return sendJson(req, res, 429, err.outcome);
+    }
+    if (pathname === '/oauth2/token' && req.method === 'POST') return handleToken(req, res, this.tokens);
+    return sendJson(req, res, 404, { error: 'not found' });
+  }
+
+  async #faults(req, res) {
+    if (req.method === 'POST') {
+      try {
+        this.faults.set(parseJson(await readBody(req, MB)).rules ?? []);
+      } catch (err) {
+        return sendJson(req, res, 400, { error: err.message });
+      }
+    }
+    return sendJson(req, res, 200, { rules: this.faults.rules });
+  }
+
+  async #storage(req, res, url) {
+    const id = url.pathname.split('/')[2];
+    const content = this.output.isSigned(id, url.searchParams) && this.blobs.get(id);
+    return content ? send(req, res, 200, {}, content) : sendJson(req, res, 403, { error: 'forbidden' });
+  }
+
+  async #fhir(req, res, url) {
+    const strikes = {};
+    for (const rule of this.faults?.request(req.method, url.pathname) ?? []) {
+      if (rule.kind === 'delay') await sleep(rule.ms ?? 1000);
+      else if (rule.kind === 'revoke-token') this.tokens.revoke();
+      else if (rule.kind === 'cut-before') return req.socket.destroy();
+      else if (rule.kind === 'cut-after') strikes.cutAfter = true;
+      else if (rule.kind === 'phantom') strikes.phantom = true;
+      else return this.#refuse(req, res, rule);
+    }
+    return this.fhir.handle(req, res, url, strikes);
+  }
+
+  /** Answers with an injected error, after the body has arrived so that the client reads the answer. */
+  async #refuse(req, res, rule) {
+    await readBody(req, 0).catch(() => undefined);
+    const body = outcome(rule);
+    const status = rule.kind === 'error' ? (rule.status ?? 500) : getStatus(body);
+    return sendJson(req, res, status, body, { 'Content-Type': 'application/fhir+json' });
+  }
+}

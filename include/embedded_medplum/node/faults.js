@@ -1,0 +1,91 @@
+import { conflict, OperationOutcomeError, serverError } from '@medplum/core';
+import { throttled } from './quota.js';
+
+/** Where a kind strikes: the whole request, one entry of a batch, or an asynchronous job. */
+const KINDS = {
+  throttle: 'request',
+  error: 'request',
+  'cut-before': 'request',
+  'cut-after': 'request',
+  delay: 'request',
+  phantom: 'request',
+  'revoke-token': 'request',
+  'entry-throttle': 'entry',
+  'entry-conflict': 'entry',
+  'entry-error': 'entry',
+  'job-hang': 'job',
+};
+
+/** The rules set by `POST /faults`; see README for their elements. */
+export class Faults {
+  #rules = [];
+
+  /** Replaces all rules; throws on one that cannot be understood. */
+  set(rules) {
+    this.#rules = rules.map(checkRule).map((rule) => ({ ...rule, seen: 0, fired: 0, random: mulberry32(rule.seed ?? 1) }));
+  }
+
+  get rules() {
+    return this.#rules.map(({ random: _, ...rule }) => rule);
+  }
+
+  /** The rules that strike a request, in the order they were given. */
+  request(method, path) {
+    return this.#rules.filter((rule) => KINDS[rule.kind] === 'request' && matches(rule, method, path) && fires(rule));
+  }
+
+  job() {
+    return this.#rules.find((rule) => KINDS[rule.kind] === 'job' && fires(rule));
+  }
+
+  /** Throws what a rule wants one write of a batch to end in. */
+  entry(operation, resourceType) {
+    for (const rule of this.#rules) {
+      if (KINDS[rule.kind] === 'entry' && matches(rule, operation, resourceType) && fires(rule)) {
+        throw new OperationOutcomeError(outcome(rule));
+      }
+    }
+  }
+}
+
+/** The OperationOutcome of a rule that answers with an error. */
+export function outcome({ kind, status, ms_before_next }) {
+  if (kind === 'throttle' || kind === 'entry-throttle') {
+    return throttled({ _remainingPoints: 0, _msBeforeNext: ms_before_next ?? 1000, _isFirstInDuration: false });
+  }
+  if (kind === 'entry-conflict') return conflict('could not serialize access due to concurrent update', '40001');
+  return serverError(new Error(`Injected fault (${status ?? 500})`));
+}
+
+function checkRule(rule) {
+  if (!(rule?.kind in KINDS)) throw new Error(`Unknown kind, expected one of ${Object.keys(KINDS).join(', ')}`);
+  if (![rule.probability, rule.every, rule.next].some((value) => typeof value === 'number')) {
+    throw new Error('A rule needs one of probability, every, next');
+  }
+  return rule;
+}
+
+/** For an entry, `method` is the operation (create, update, delete) and `path` the resource type. */
+function matches(rule, method, path) {
+  const methodFits = !rule.method || rule.method.toLowerCase() === method.toLowerCase();
+  return methodFits && (!rule.path || new RegExp(rule.path).test(path));
+}
+
+function fires(rule) {
+  rule.seen++;
+  const n = rule.seen - (rule.skip ?? 0);
+  const hit = n > 0 && (rule.next >= n || (rule.every && n % rule.every === 0) || rule.random() < (rule.probability ?? 0));
+  if (hit) rule.fired++;
+  return hit;
+}
+
+/** A small deterministic generator of numbers in [0, 1). */
+function mulberry32(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}

@@ -1,0 +1,168 @@
+import { randomUUID } from 'node:crypto';
+import { accepted, allOk, badRequest, getStatus, isCreated, normalizeOperationOutcome, notFound, OperationOutcomeError, unauthorized } from '@medplum/core';
+import { FhirRouter, processBatch } from '@medplum/fhir-router';
+import { capabilityStatement } from './capability.js';
+import { parseJson, readBody, send } from './http.js';
+import { COST } from './quota.js';
+import { Repository } from './repository.js';
+import { validate } from './validation.js';
+
+const FHIR_JSON = 'application/fhir+json';
+const JSON_TYPES = /^application\/(json|fhir\+json|json-patch\+json)\b/;
+const WRITES = new Set(['create', 'update', 'delete']);
+
+/** The FHIR base `/fhir/R4/`, on Medplum's own router and batch processor. */
+export class Fhir {
+  constructor(context) {
+    Object.assign(this, context); // store, blobs, journal, terminology, settings, quota, requests, tokens, output, faults
+    this.router = new FhirRouter();
+    this.router.add('POST', ':resourceType/$validate', async (req) => {
+      validate(req.body, this.terminology);
+      return [allOk];
+    });
+  }
+
+  repository(before) {
+    return new Repository({ ...this.#storage(), before });
+  }
+
+  #storage() {
+    const { store, blobs, terminology, settings } = this;
+    return { store, blobs, terminology, settings };
+  }
+
+  /** Runs a batch outside of a request, for asynchronous jobs. */
+  runBatch(bundle, before) {
+    return processBatch(this.#fhirRequest('POST', '/', bundle, {}), this.repository(before), this.router, bundle);
+  }
+
+  /**
+   * Answers one request.
+   *
+   * @param strikes `{ phantom, cutAfter }`: faults that were injected into it.
+   */
+  async handle(req, res, url, strikes = {}) {
+    const path = url.pathname.replace(/^\/fhir\/R4\/?/, '');
+    try {
+      if (path === 'metadata') return await this.#reply(req, res, url, [allOk, capabilityStatement(this.settings.baseUrl)]);
+      this.#authenticate(req);
+      this.requests.consume(1);
+      const response = await this.#respond(req, path, url, strikes);
+      if (strikes.cutAfter) return req.socket.destroy();
+      return await this.#reply(req, res, url, response);
+    } catch (err) {
+      if (!(err instanceof OperationOutcomeError)) this.log(err.stack);
+      return await this.#reply(req, res, url, [normalizeOperationOutcome(err)]);
+    }
+  }
+
+  #authenticate(req) {
+    const token = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1];
+    if (!token || !this.tokens.accepts(token)) throw new OperationOutcomeError(unauthorized);
+  }
+
+  async #respond(req, path, url, strikes) {
+    const [type, id, last] = path.split('/');
+    if (type === 'job') return this.#job(req.method, id, last);
+    if (type === 'Binary' && id && !last && req.method === 'GET') return this.#readBinary(req, id);
+    const isBatch = path === '' && req.method === 'POST';
+    const async = isBatch && req.headers.prefer === 'respond-async';
+    const body = await this.#body(req, path, async);
+    if (async) return this.#submit(body, url);
+    const request = this.#fhirRequest(req.method, `/${path}${url.search}`, body, req.headers);
+    const repository = this.repository((...args) => this.#before(isBatch, ...args));
+    return this.#commit(() => this.router.handleRequest(request, repository), strikes);
+  }
+
+  /** No write is acknowledged before it is durable. A phantom answers as usual and keeps nothing. */
+  async #commit(run, { phantom }) {
+    if (phantom) {
+      const mark = this.store.savepoint();
+      const response = await run();
+      this.store.rollback(mark);
+      return response;
+    }
+    const response = await run();
+    this.journal.flush();
+    return response;
+  }
+
+  #before(isBatch, cost, operation, resourceType) {
+    if (cost) this.quota.consume(cost);
+    if (isBatch && WRITES.has(operation)) this.faults?.entry(operation, resourceType);
+  }
+
+  #fhirRequest(method, url, body, headers) {
+    const config = { transactions: this.settings.transactionBundles };
+    return { method, url, pathname: '', params: {}, query: {}, body, headers, config };
+  }
+
+  async #body(req, path, async) {
+    if (!['POST', 'PUT', 'PATCH'].includes(req.method)) return undefined;
+    const content = await readBody(req, async ? this.settings.maxBatchBytes : this.settings.maxJsonBytes);
+    const type = req.headers['content-type'] ?? '';
+    if (path.endsWith('/_search')) return formValues(content.toString());
+    if (!JSON_TYPES.test(type)) {
+      if (/^Binary\b/.test(path)) return { resourceType: 'Binary', contentType: type, data: content.toString('base64') };
+      throw new OperationOutcomeError(badRequest('Unsupported content type'));
+    }
+    const body = parseJson(content);
+    if (!body || typeof body !== 'object') throw new OperationOutcomeError(badRequest('Content could not be parsed'));
+    return body;
+  }
+
+  #submit(bundle, url) {
+    if (this.quota.remaining === 0) throw new OperationOutcomeError(this.quota.refusal());
+    if (bundle.type === 'transaction' && this.settings.transactionBundles) {
+      throw new OperationOutcomeError(badRequest('Transactions cannot be processed asynchronously'));
+    }
+    const id = this.jobs.submit(bundle, url.href);
+    return [accepted(`${this.settings.baseUrl}fhir/R4/job/${id}/status`)];
+  }
+
+  #job(method, id, last) {
+    const job = this.store.record('AsyncJob', id)?.current.resource;
+    if (!job) return [notFound];
+    if (method === 'DELETE') return [accepted(`${this.settings.baseUrl}fhir/R4/job/${id}/status`)];
+    if (method !== 'GET' || last !== 'status') return [notFound];
+    this.quota.consume(COST.read);
+    if (job.status === 'accepted') return [accepted(`${this.settings.baseUrl}fhir/R4/job/${id}/status`)];
+    return [allOk, job];
+  }
+
+  /** The bytes of a Binary, unless the client asks for its FHIR metadata. */
+  async #readBinary(req, id) {
+    const resource = await this.repository((...args) => this.#before(false, ...args)).readResource('Binary', id);
+    const content = this.blobs.get(id);
+    return content && req.headers.accept !== FHIR_JSON ? [allOk, resource, { content }] : [allOk, resource];
+  }
+
+  async #reply(req, res, url, [outcome, resource, options]) {
+    const headers = this.#headers(outcome, resource);
+    if (options?.content) {
+      return send(req, res, 200, { ...headers, 'Content-Type': resource.contentType }, options.content);
+    }
+    const minimal = req.headers.prefer === 'return=minimal';
+    const shape = { extended: req.headers['x-medplum'] === 'extended', pretty: url.searchParams.get('_pretty') === 'true' };
+    const text = minimal ? '' : this.output.text(resource ?? outcome, shape);
+    return send(req, res, getStatus(outcome), { ...headers, 'Content-Type': FHIR_JSON }, text);
+  }
+
+  #headers(outcome, resource) {
+    const headers = { RateLimit: `${this.requests.header}, ${this.quota.header}`, 'X-Request-Id': randomUUID() };
+    if (resource?.meta?.versionId) headers.ETag = `W/"${resource.meta.versionId}"`;
+    if (resource?.meta?.lastUpdated) headers['Last-Modified'] = new Date(resource.meta.lastUpdated).toUTCString();
+    if (isCreated(outcome) && resource) {
+      headers.Location = `${this.settings.baseUrl}fhir/R4/${resource.resourceType}/${resource.id}`;
+    }
+    if (getStatus(outcome) === 202) headers['Content-Location'] = outcome.issue[0].diagnostics;
+    return headers;
+  }
+}
+
+/** A form body as the router takes a query: a repeated name becomes an array. */
+function formValues(text) {
+  const form = new URLSearchParams(text);
+  const names = new Set(form.keys());
+  return Object.fromEntries([...names].map((name) => [name, form.getAll(name)]));
+}

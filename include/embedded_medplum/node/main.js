@@ -1,0 +1,74 @@
+import { createServer } from 'node:http';
+import { App } from './app.js';
+import { Blobs } from './blobs.js';
+import { loadDefinitions } from './definitions.js';
+import { Faults } from './faults.js';
+import { Fhir } from './fhir.js';
+import { Jobs } from './jobs.js';
+import { Journal } from './journal.js';
+import { Tokens } from './oauth.js';
+import { readOptions } from './options.js';
+import { Output } from './output.js';
+import { Window } from './quota.js';
+import { Store } from './store.js';
+import { Terminology } from './terminology.js';
+
+const log = (text) => process.stdout.write(`${new Date().toISOString()} ${text}\n`);
+const options = readOptions(process.argv.slice(2), process.env);
+
+loadDefinitions();
+const journal = new Journal(options.data);
+const store = new Store(journal);
+journal.loadInto(store);
+
+const server = createServer();
+server.keepAliveTimeout = 65_000;
+await new Promise((resolve) => server.listen(options.port, options.host, resolve));
+const { port } = server.address();
+
+const settings = {
+  baseUrl: options['base-url'] ?? `http://${options.host}:${port}/`,
+  transactionBundles: options['transaction-bundles'],
+  checkReferencesOnWrite: options['check-references'],
+  maxJsonBytes: options['max-json-bytes'],
+  maxBatchBytes: options['max-batch-bytes'],
+};
+const tokens = new Tokens({
+  clientId: options['client-id'],
+  clientSecret: options['client-secret'],
+  expiresIn: options['expires-in'],
+});
+const output = new Output({
+  baseUrl: settings.baseUrl,
+  author: { reference: `ClientApplication/${options['client-id']}`, display: 'Embedded client' },
+  project: '161452d9-43b7-5c29-aa7b-c85680fa45c6',
+  secret: options['client-secret'],
+});
+const faults = options.faults ? new Faults() : undefined;
+const blobs = new Blobs(journal);
+const quota = new Window('fhirInteractions', options.quota, options['quota-window'] * 1000);
+const requests = new Window('requests', options['request-limit']);
+const terminology = new Terminology();
+const fhir = new Fhir({ store, journal, blobs, terminology, settings, quota, requests, tokens, output, faults, log });
+fhir.jobs = new Jobs({
+  store, journal, blobs, quota, faults, log,
+  baseUrl: settings.baseUrl,
+  runBatch: (...args) => fhir.runBatch(...args),
+});
+const app = new App({ fhir, tokens, tokenRequests: new Window('requests', options['token-limit']), output, blobs, faults, log });
+
+server.on('request', (req, res) => app.handle(req, res));
+fhir.jobs.resume(options['job-resume-seconds']);
+log(`listening on ${settings.baseUrl}`);
+
+function stop() {
+  fhir.jobs.stop();
+  journal.flush();
+  journal.close();
+  process.exit(0);
+}
+process.on('SIGTERM', stop);
+process.on('SIGINT', stop);
+if (options['watch-stdin']) {
+  process.stdin.on('end', stop).resume(); // the parent is gone
+}

@@ -1,0 +1,42 @@
+import { createHmac } from 'node:crypto';
+
+const ATTACHMENT = /"url":"Binary\/([0-9a-f-]{36})"/g;
+const SIGNED_FOR_MS = 3600_000;
+
+/** Turns response resources into text: extended `meta` when asked for, signed URLs for attachments. */
+export class Output {
+  constructor({ baseUrl, author, project, secret }) {
+    Object.assign(this, { baseUrl, author, project, secret });
+  }
+
+  text(resource, { extended, pretty }) {
+    const shown = extended ? this.#extended(resource) : resource;
+    const json = JSON.stringify(shown, undefined, pretty ? 2 : undefined);
+    return json.includes('"Binary/') ? json.replace(ATTACHMENT, (_, id) => `"url":"${this.#signedUrl(id)}"`) : json;
+  }
+
+  /** `meta.author` and `meta.project` are the same for everything here: there is one client in one project. */
+  #extended(resource) {
+    if (resource.resourceType === 'Bundle' && resource.entry) {
+      const entry = resource.entry.map((e) => (e.resource ? { ...e, resource: this.#extended(e.resource) } : e));
+      return { ...resource, entry };
+    }
+    if (!resource.meta) return resource;
+    return { ...resource, meta: { ...resource.meta, author: this.author, project: this.project } };
+  }
+
+  #signedUrl(id) {
+    const expires = Date.now() + SIGNED_FOR_MS;
+    return `${this.baseUrl}storage/${id}?Expires=${expires}&Signature=${this.#signature(id, expires)}`;
+  }
+
+  #signature(id, expires) {
+    return createHmac('sha256', this.secret).update(`${id} ${expires}`).digest('base64url');
+  }
+
+  /** Whether a `/storage/<id>` URL is one of ours and still good. */
+  isSigned(id, query) {
+    const expires = Number(query.get('Expires'));
+    return expires > Date.now() && query.get('Signature') === this.#signature(id, expires);
+  }
+}

@@ -1,0 +1,215 @@
+import {
+  badRequest,
+  deepClone,
+  deepEquals,
+  generateId,
+  gone,
+  isResourceType,
+  normalizeOperationOutcome,
+  notFound,
+  OperationOutcomeError,
+  preconditionFailed,
+  stringify,
+} from '@medplum/core';
+import { FhirRepository } from '@medplum/fhir-router';
+import { applyPatch } from 'rfc6902';
+import { COST } from './quota.js';
+import { checkReferences, resolveConditionalReferences } from './references.js';
+import { findResources, searchBundle } from './search.js';
+import { checkIndexedLengths, validate } from './validation.js';
+
+/** Elements of `meta` that the server owns; what a client sends there is ignored. */
+const SERVER_META = ['versionId', 'lastUpdated', 'author', 'project', 'account', 'accounts', 'compartment'];
+
+/**
+ * One request's view of the store. `before(cost, operation, resourceType)` is called ahead of every interaction:
+ * it counts points, refuses (429), or injects a fault. It may wait only outside a transaction (asynchronous jobs).
+ */
+export class Repository extends FhirRepository {
+  #depth = 0;
+
+  constructor({ store, blobs, terminology, settings, before }) {
+    super();
+    Object.assign(this, { store, blobs, terminology, settings, before });
+  }
+
+  setMode() {}
+
+  generateId() {
+    return generateId();
+  }
+
+  async #enter(cost, operation, resourceType) {
+    await this.before(cost, operation, resourceType, this.#depth > 0);
+  }
+
+  async createResource(resource, options) {
+    await this.#enter(COST.write, 'create', resource.resourceType);
+    const id = options?.assignedId && resource.id ? resource.id : generateId();
+    const { resourceType } = resource;
+    if (this.store.record(resourceType, id)) throw new OperationOutcomeError(badRequest('Assigned ID is already in use'));
+    return this.#write(await this.#prepare({ ...resource, id }));
+  }
+
+  async updateResource(resource, options) {
+    await this.#enter(COST.write, 'update', resource.resourceType);
+    const record = this.#record(resource.resourceType, resource.id); // 404 for an id chosen by the client
+    const prepared = await this.#prepare(resource);
+    const { current } = record; // read after the last wait: what is compared here is what is replaced below
+    if (options?.ifMatch) checkVersion(current, options.ifMatch);
+    return isUnchanged(prepared, current) ? current.resource : this.#write(prepared);
+  }
+
+  /** Resolves references, validates, and removes what is empty and what the server owns. */
+  async #prepare(resource) {
+    const { resourceType, id, meta, ...elements } = resource;
+    const prepared = { resourceType, id, meta: withoutServerMeta(meta), ...elements };
+    await resolveConditionalReferences(prepared, (request) => this.searchResources(request));
+    validate(prepared, this.terminology);
+    if (this.settings.checkReferencesOnWrite) checkReferences(prepared, (...ref) => this.#exists(...ref));
+    checkIndexedLengths(prepared);
+    return this.#withoutData(JSON.parse(stringify(prepared)));
+  }
+
+  /** The `data` of a Binary lives beside the resource, as in Medplum's binary storage. */
+  #withoutData(resource) {
+    if (resource.resourceType !== 'Binary' || !resource.data) return resource;
+    this.blobs.save(resource.id, Buffer.from(resource.data, 'base64'));
+    const { data: _, ...rest } = resource;
+    return rest;
+  }
+
+  #exists(type, id) {
+    const record = this.store.record(type, id);
+    return Boolean(record && !record.current.deleted);
+  }
+
+  #write(prepared) {
+    const { resourceType, id, meta, ...elements } = prepared;
+    const stamped = { ...meta, versionId: generateId(), lastUpdated: this.store.now() };
+    return this.store.put(resourceType, id, { resourceType, id, meta: stamped, ...elements }).resource;
+  }
+
+  async patchResource(resourceType, id, patch) {
+    const resource = deepClone(await this.readResource(resourceType, id));
+    try {
+      const errors = applyPatch(resource, patch).filter(Boolean);
+      if (errors.length) throw new OperationOutcomeError(badRequest(errors.map((e) => e.message).join('\n')));
+    } catch (err) {
+      throw new OperationOutcomeError(normalizeOperationOutcome(err));
+    }
+    return this.updateResource(resource);
+  }
+
+  async deleteResource(resourceType, id) {
+    await this.#enter(COST.write, 'delete', resourceType);
+    const current = this.#record(resourceType, id).current;
+    if (!current.deleted) this.store.remove(resourceType, id);
+  }
+
+  async readResource(resourceType, id) {
+    await this.#enter(COST.read, 'read', resourceType);
+    return this.#live(resourceType, id).resource;
+  }
+
+  async readReference(reference) {
+    const [resourceType, id, ...rest] = reference.reference?.split('/') ?? [];
+    if (!id || rest.length) throw new OperationOutcomeError(badRequest('Invalid reference'));
+    return this.readResource(resourceType, id);
+  }
+
+  async readReferences(references) {
+    return Promise.all(references.map((reference) => this.readReference(reference).catch((err) => err)));
+  }
+
+  async readHistory(resourceType, id, options) {
+    await this.#enter(COST.history, 'history', resourceType);
+    const versions = this.#record(resourceType, id).versions.toReversed();
+    const offset = options?.offset ?? 0;
+    const entry = versions.slice(offset, offset + (options?.limit ?? 100)).map((v) => this.#historyEntry(v));
+    return { resourceType: 'Bundle', type: 'history', entry };
+  }
+
+  #historyEntry({ record, resource, lastUpdated, deleted }) {
+    const fullUrl = `${this.settings.baseUrl}fhir/R4/${record.type}/${record.id}`;
+    const request = { method: deleted ? 'DELETE' : 'GET', url: `${record.type}/${record.id}` };
+    if (!deleted) return { fullUrl, request, response: { status: '200' }, resource };
+    const issue = [{ ...gone.issue[0], details: { text: `Deleted on ${lastUpdated}` } }];
+    return { fullUrl, request, response: { status: '410', outcome: { ...gone, issue } } };
+  }
+
+  async readVersion(resourceType, id, vid) {
+    await this.#enter(COST.read, 'vread', resourceType);
+    const version = this.#record(resourceType, id).versions.find((v) => v.resource?.meta.versionId === vid);
+    if (!version) throw new OperationOutcomeError(notFound);
+    return version.resource;
+  }
+
+  #record(resourceType, id) {
+    if (!isResourceType(resourceType)) throw new OperationOutcomeError(badRequest('Unknown resource type'));
+    const record = this.store.record(resourceType, id);
+    if (!record) throw new OperationOutcomeError(notFound);
+    return record;
+  }
+
+  #live(resourceType, id) {
+    const { current } = this.#record(resourceType, id);
+    if (current.deleted) throw new OperationOutcomeError(gone);
+    return current;
+  }
+
+  async search(searchRequest) {
+    await this.#enter(COST.search, 'search', searchRequest.resourceType);
+    return searchBundle(this.store, this.settings.baseUrl, searchRequest);
+  }
+
+  /** Conditional operations and references come this way. */
+  async searchResources(searchRequest) {
+    await this.#enter(COST.search, 'search', searchRequest.resourceType);
+    return findResources(this.store, searchRequest);
+  }
+
+  async searchByReference(searchRequest, referenceField, references) {
+    const found = {};
+    for (const value of references) {
+      const filters = [...(searchRequest.filters ?? []), { code: referenceField, operator: 'eq', value }];
+      found[value] = await this.searchResources({ ...searchRequest, filters });
+    }
+    return found;
+  }
+
+  async withTransaction(callback) {
+    if (this.#depth === 0) await this.before(0, 'transaction', undefined, false);
+    const mark = this.store.savepoint();
+    this.#depth++;
+    try {
+      const result = await callback(undefined);
+      this.store.release();
+      return result;
+    } catch (err) {
+      this.store.rollback(mark);
+      throw err;
+    } finally {
+      this.#depth--;
+    }
+  }
+}
+
+function checkVersion(current, versionId) {
+  if (current.deleted || current.resource.meta.versionId !== versionId) {
+    throw new OperationOutcomeError(preconditionFailed);
+  }
+}
+
+/** Whether an update says nothing new. The `meta` of the current version also has what the server put there. */
+function isUnchanged(prepared, current) {
+  if (current.deleted) return false;
+  const { versionId, lastUpdated } = current.resource.meta;
+  return deepEquals({ ...prepared, meta: { ...prepared.meta, versionId, lastUpdated } }, current.resource);
+}
+
+function withoutServerMeta(meta) {
+  if (meta === null || typeof meta !== 'object') return meta; // for validation to refuse, or absent
+  const kept = Object.entries(meta).filter(([name]) => !SERVER_META.includes(name));
+  return kept.length ? Object.fromEntries(kept) : undefined;
+}
