@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 Resource = dict[str, Any]
 Bundle = dict[str, Any]
-
-_ENVELOPE = len(orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": []}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +33,3 @@ def conditional_update(resource: Resource) -> dict[str, Any]:
 
 def batch(entries: list[dict[str, Any]]) -> Bundle:
     return {"resourceType": "Bundle", "type": "batch", "entry": entries}
-
-
-def packed(entries: Iterable[dict[str, Any]], bounds: Bounds) -> Iterator[list[dict[str, Any]]]:
-    """Group entries, in order, within `bounds`. An entry larger than the bound comes alone."""
-    group: list[dict[str, Any]] = []
-    size = _ENVELOPE
-    for entry in entries:
-        weight = len(orjson.dumps(entry)) + 1
-        if group and (len(group) == bounds.entries or size + weight > bounds.bytes):
-            yield group
-            group, size = [], _ENVELOPE
-        group.append(entry)
-        size += weight
-    if group:
-        yield group

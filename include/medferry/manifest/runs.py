@@ -124,7 +124,7 @@ def take_slice(connection: sa.Connection, run_id: str, slice_id: str) -> int:
     """Become the slice's only worker: a fencing token larger than any before."""
     mine = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id)
     connection.execute(sa.update(slice_).where(mine).values(fence=slice_.c.fence + 1))
-    return connection.execute(sa.select(slice_.c.fence).where(mine)).scalar_one()
+    return int(connection.execute(sa.select(slice_.c.fence).where(mine)).scalar_one())
 
 
 def check_fence(connection: sa.Connection, run_id: str, slice_id: str, fence: int) -> None:

@@ -1,0 +1,125 @@
+"""The accounting: what became of every eligible source unit of a run, per unit and entity."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from medferry.manifest.source_units import DISPOSITIONS, PENDING
+from medferry.manifest.tables import finding, outcome, slice_, source_unit
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """One line of the reconciliation. Dispositions count source units; created, updated and unchanged count resources."""
+
+    unit: str
+    entity: str
+    eligible: int
+    successful: int
+    rejected: int
+    skipped: int
+    quarantined: int
+    pending: int
+    created: int
+    updated: int
+    unchanged: int
+
+    @property
+    def balanced(self) -> bool:
+        """True when every eligible source unit has exactly one disposition and none is pending."""
+        accounted = self.successful + self.rejected + self.skipped + self.quarantined
+        return self.pending == 0 and self.eligible == accounted
+
+
+def accounts(connection: sa.Connection, run_id: str) -> list[AccountRow]:
+    """The reconciliation of a run, sorted by unit and entity."""
+    dispositions = _count_dispositions(connection, run_id)
+    actions = _count_actions(connection, run_id)
+    rows = []
+    for unit, entity in sorted(dispositions):
+        by, did = dispositions[unit, entity], actions[unit, entity]
+        rows.append(
+            AccountRow(
+                unit,
+                entity,
+                sum(by.values()),
+                *(by[name] for name in (*DISPOSITIONS, PENDING)),
+                *(did[name] for name in ("created", "updated", "unchanged")),
+            )
+        )
+    return rows
+
+
+def _count_dispositions(connection: sa.Connection, run_id: str) -> dict[tuple[str, str], dict[str, int]]:
+    columns = (source_unit.c.unit, source_unit.c.entity, source_unit.c.disposition)
+    statement = sa.select(*columns, sa.func.count()).where(source_unit.c.run_id == run_id).group_by(*columns)
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for unit, entity, disposition, number in connection.execute(statement):
+        counts[unit, entity][disposition] = number
+    return counts
+
+
+def _count_actions(connection: sa.Connection, run_id: str) -> dict[tuple[str, str], dict[str, int]]:
+    columns = (source_unit.c.unit, source_unit.c.entity, outcome.c.action)
+    same = sa.and_(
+        outcome.c.run_id == source_unit.c.run_id,
+        outcome.c.entity == source_unit.c.entity,
+        outcome.c.value == source_unit.c.key,
+    )
+    statement = (
+        sa.select(*columns, sa.func.count())
+        .select_from(source_unit.join(outcome, same))
+        .where(source_unit.c.run_id == run_id)
+        .group_by(*columns)
+    )
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for unit, entity, action, number in connection.execute(statement):
+        counts[unit, entity][action] = number
+    return counts
+
+
+def extracted_rows(connection: sa.Connection, run_id: str) -> dict[str, int]:
+    """Rows per entity that the run's slices say they hold."""
+    statement = (
+        sa.select(slice_.c.entity, sa.func.sum(slice_.c.eligible))
+        .where(slice_.c.run_id == run_id)
+        .group_by(slice_.c.entity)
+    )
+    return {entity: int(rows) for entity, rows in connection.execute(statement)}
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonRow:
+    """How many source units of an entity ended in a disposition for one reason; `keys` are some of them."""
+
+    entity: str
+    disposition: str
+    reason: str
+    field: str
+    count: int
+    keys: list[str]
+
+
+def reasons(connection: sa.Connection, run_id: str, examples: int = 5) -> list[ReasonRow]:
+    """Why source units were not successful, the largest groups first."""
+    columns = (source_unit.c.entity, source_unit.c.disposition, source_unit.c.reason, source_unit.c.field)
+    where = sa.and_(source_unit.c.run_id == run_id, source_unit.c.disposition.notin_(("successful", PENDING)))
+    grouped = sa.select(*columns, sa.func.count()).where(where).group_by(*columns)
+    rows = []
+    for entity, disposition, reason, column, number in connection.execute(grouped).all():
+        same = (entity, disposition, reason, column)
+        keys = sa.select(source_unit.c.key).where(where, *(c == v for c, v in zip(columns, same, strict=True)))
+        some = list(connection.scalars(keys.order_by(source_unit.c.key).limit(examples)))
+        rows.append(ReasonRow(entity, disposition, reason, column, number, some))
+    return sorted(rows, key=lambda row: (-row.count, row.entity, row.reason))
+
+
+def findings(connection: sa.Connection, run_id: str) -> list[tuple[str, str, str, int]]:
+    """Losses that stopped no source unit: (entity, reason, field, count), the largest first."""
+    columns = (finding.c.entity, finding.c.reason, finding.c.field)
+    statement = sa.select(*columns, sa.func.count()).where(finding.c.run_id == run_id).group_by(*columns)
+    rows = [(entity, reason, column, int(n)) for entity, reason, column, n in connection.execute(statement)]
+    return sorted(rows, key=lambda row: (-row[3], row[0], row[1]))

@@ -1,0 +1,44 @@
+"""Where the systems are. On the command line they come from the environment, in Airflow from its connections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from medferry.errors import SettingsError
+
+_VARIABLES = {
+    "source_url": "MEDFERRY_SOURCE_URL",
+    "medplum_base_url": "MEDFERRY_MEDPLUM_BASE_URL",
+    "medplum_client_id": "MEDFERRY_MEDPLUM_CLIENT_ID",
+    "medplum_client_secret": "MEDFERRY_MEDPLUM_CLIENT_SECRET",
+    "manifest_url": "MEDFERRY_MANIFEST_URL",
+    "staging_url": "MEDFERRY_STAGING_URL",
+}
+_DEFAULTS = {"manifest_url": "sqlite:///build/manifest.db", "staging_url": "build/staging"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Addresses and credentials; those with passwords are left out of its printed form."""
+
+    source_url: str = field(default="", repr=False)
+    medplum_base_url: str = ""
+    medplum_client_id: str = ""
+    medplum_client_secret: str = field(default="", repr=False)
+    manifest_url: str = field(default=_DEFAULTS["manifest_url"], repr=False)
+    staging_url: str = _DEFAULTS["staging_url"]
+
+    def require(self, *names: str) -> None:
+        """Raises SettingsError naming the variables among `names` that are not set."""
+        missing = [_VARIABLES[name] for name in names if not getattr(self, name)]
+        if missing:
+            raise SettingsError(f"{', '.join(missing)} is not set.", "Set it, or the Airflow connection in its place.")
+
+
+def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the MEDFERRY_* variables; what is missing is found out when it is needed."""
+    return Settings(
+        **{name: environment.get(variable) or _DEFAULTS.get(name, "") for name, variable in _VARIABLES.items()}
+    )

@@ -1,0 +1,100 @@
+"""Prepare a run: count what is eligible, cut it into slices, take the leases, write it all down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medferry.errors import MedferryError
+from medferry.manifest import leases, runs
+from medferry.manifest.database import now
+from medferry.manifest.runs import RunRow, SliceRow
+from medferry.migration import Migration
+from medferry.source.database import snapshot
+from medferry.source.slices import SliceSpec, count_by_unit, cut
+from medferry.stages.environment import Environment, scopes_of
+from medferry.stages.options import RunOptions
+
+
+class ScopeError(MedferryError):
+    """The units or entities asked for do not fit the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a run covers, in the plan's order. Shared units are always in it."""
+
+    units: list[str]
+    entities: list[str]
+
+
+def scope_of(migration: Migration, units: Sequence[str] | None, entities: Sequence[str] | None) -> Scope:
+    """Complete a choice of units and entities (None or empty: all). Raises ScopeError naming the unknown ones."""
+    plan = migration.plan
+    unknown = sorted({*(units or [])} - {*plan.unit_ids}) + sorted({*(entities or [])} - {*migration.entities})
+    if unknown:
+        raise ScopeError(
+            f"The plan knows no {', '.join(unknown)}.", "List units and entities with `medferry plan check`."
+        )
+    wanted = {*units, *plan.shared_units} if units else {*plan.unit_ids}
+    in_order = [name for level in migration.levels for name in level]
+    return Scope(
+        [unit for unit in plan.unit_ids if unit in wanted],
+        [name for name in in_order if not entities or name in entities],
+    )
+
+
+def prepare_run(environment: Environment, run_id: str, kind: str, scope: Scope, options: RunOptions) -> list[SliceRow]:
+    """Write the run and its slices to the manifest; the same `run_id` again returns what is there already.
+
+    Raises LeaseHeld when another run works on any of the scope, SourceError when the source cannot be accounted for.
+    """
+    migration = environment.migration
+    with environment.manifest.begin() as connection:
+        found = runs.find_run(connection, run_id)
+        if found is not None:
+            _check_same(found, migration, scope)
+            runs.reopen_run(connection, run_id)
+    if found is None:
+        slices = _cut_source(environment, scope, options.slice_rows)
+        row = RunRow(
+            id=run_id,
+            migration=migration.name,
+            kind=kind,
+            status="running",
+            units=scope.units,
+            entities=scope.entities,
+            options=options.model_dump(mode="json"),
+            fingerprint=migration.fingerprint,
+            started_at=now(),
+            finished_at=None,
+        )
+        with environment.manifest.begin() as connection:
+            if not options.dry_run:
+                leases.acquire(connection, migration.name, run_id, scopes_of(row), options.take_over)
+            runs.add_run(connection, row, slices)
+    with environment.manifest.begin() as connection:
+        return runs.slices_of(connection, run_id)
+
+
+def _check_same(found: RunRow, migration: Migration, scope: Scope) -> None:
+    if found.fingerprint != migration.fingerprint:
+        raise ScopeError(
+            f"Run {found.id} was started with another version of the migration's files.", "Start a new run."
+        )
+    if (found.units, found.entities) != (scope.units, scope.entities):
+        raise ScopeError(f"Run {found.id} has another scope.", "Start a new run.")
+
+
+def _cut_source(environment: Environment, scope: Scope, rows_per_slice: int) -> list[tuple[int, SliceSpec]]:
+    migration = environment.migration
+    slices: list[tuple[int, SliceSpec]] = []
+    with snapshot(environment.source) as connection:
+        for name in scope.entities:
+            entity, spec = migration.entities[name], migration.specs[name]
+            counts = count_by_unit(connection, entity, migration.plan.unit_ids)
+            mine = {unit: rows for unit, rows in counts.items() if unit in scope.units}
+            # Rows that refer to rows of their own entity need one loader that sees them all.
+            whole = name in spec.references
+            slices += [(migration.level_of(name), s) for s in cut(connection, entity, mine, rows_per_slice, whole)]
+    return slices

@@ -1,0 +1,284 @@
+"""Write targets to Medplum: look up, create the missing, update the known, read back, until each is settled.
+
+HTTP success is not success: a target is proven when a read-back shows the id, version and content that were written
+(a 200 that stored nothing is known from the tracker, medplum facts #9811). The look-up before each round makes every
+repetition safe, whatever became of the round before.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from medferry.errors import TransientError
+from medferry.fhir.bundle import conditional_update
+from medferry.fhir.canonical import content_hash
+from medferry.manifest.crosswalk import Attempt, Known, Name, Proven
+from medferry.medplum import budget as points
+from medferry.medplum.client import PAGE, EntryOutcome, MedplumClient
+from medferry.medplum.errors import MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
+from medferry.stages.targets import Target
+
+_ROUNDS = 10
+"""Rounds without an answer, with conflicts or with failed read-backs before a slice gives up (and is retried later)."""
+
+_RETRY_STATUSES = frozenset({0, 408, 409, 412, 423, 425, 429})
+
+T = TypeVar("T")
+
+
+class NotSettled(TransientError):
+    """Medplum kept failing in ways that may pass; what is settled is recorded, the rest stays pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A target that will not be written without a person. `place` is "issue code at path", or ids."""
+
+    disposition: str
+    reason: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What to do with a target in this round: create, update (of `id` at `version`), conditional."""
+
+    target: Target
+    action: str
+    id: str = ""
+    version: str = ""
+
+
+@dataclass(slots=True)
+class Written:
+    """How each target ended, and everything that was sent on the way."""
+
+    settled: dict[Name, Proven | Failed] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes the targets of one entity; one instance a call, so that nothing is shared between lanes but the client.
+
+    `batch_size` is in entries. `overwrite` writes over resources that somebody else changed.
+    """
+
+    client: MedplumClient
+    entity: str
+    batch_size: int
+    conditional: bool = False
+    overwrite: bool = False
+    sleep: Callable[[float], None] = time.sleep
+    result: Written = field(default_factory=Written)
+
+    def write(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> Written:
+        """Settle every target. `known` is the crosswalk's view of them.
+
+        Raises Unauthorised (the run must pause), NotSettled (with `result` holding what is settled).
+        """
+        rounds = 0
+        open_targets = list(targets)
+        while open_targets:
+            try:
+                throttled = self._round(open_targets, known)
+            except Throttled:
+                throttled = True
+            except MedplumUnavailable:
+                throttled = False
+            left = [target for target in open_targets if target.name not in self.result.settled]
+            rounds = 0 if throttled or len(left) < len(open_targets) else rounds + 1
+            if rounds == _ROUNDS:
+                raise NotSettled(
+                    f"{len(left)} targets of {self.entity} could not be settled in {_ROUNDS} rounds.",
+                    "Check Medplum's health; the task's retry, or a new run, goes on from here.",
+                )
+            if left and rounds:
+                self.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**rounds, 20))
+            open_targets = left
+        return self.result
+
+    # -- one round ---------------------------------------------------------------------------------
+
+    def _round(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> bool:
+        """Look up, send, read back once. True when the quota cut it short."""
+        steps = [_Step(t, "conditional") for t in targets] if self.conditional else self._steps(targets, known)
+        throttled = False
+        written: list[tuple[_Step, EntryOutcome]] = []
+        try:
+            for group in _chunks(steps, self.batch_size):
+                for step, outcome in self._send(group):
+                    throttled |= outcome.status == 429
+                    if outcome.done and outcome.resource:
+                        written.append((step, outcome))
+        finally:
+            self._read_back(written, known)
+        return throttled
+
+    def _steps(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> list[_Step]:
+        """Compare the server, the crosswalk and what is to be written; settle what needs no write."""
+        found = self._look_up(targets)
+        steps: list[_Step] = []
+        changed: list[tuple[Target, str, str]] = []
+        for target in targets:
+            there, ours = found.get(target.name, []), known.get(target.name)
+            if len(there) > 1:
+                self._fail(target, "ambiguous-target", f"{len(there)} resources: {', '.join(i for i, _ in there[:3])}")
+            elif not there:
+                if ours and not self.overwrite:
+                    self._fail(target, "target-deleted", f"{target.type}/{ours.medplum_id}")
+                else:
+                    steps.append(_Step(target, "create"))
+            elif ours and there[0] == (ours.medplum_id, ours.version_id):
+                if ours.content_hash == target.hash:
+                    self._prove(target, *there[0], "unchanged")
+                else:
+                    steps.append(_Step(target, "update", *there[0]))
+            else:
+                changed.append((target, *there[0]))
+        return steps + self._inspect(changed)
+
+    def _look_up(self, targets: Sequence[Target]) -> dict[Name, list[tuple[str, str]]]:
+        """Identifier → (id, version) of every resource that carries it."""
+        found: dict[Name, list[tuple[str, str]]] = defaultdict(list)
+        for (resource_type, system), values in _by_type_and_system(targets).items():
+            wanted = set(values)
+            for some in _chunks(values, PAGE // 2):  # half a page, so that duplicates are seen and not cut off
+                for resource in self.client.by_identifier(resource_type, system, some):
+                    for identifier in resource.get("identifier", []):
+                        if identifier.get("system") == system and identifier.get("value") in wanted:
+                            place = (resource["id"], resource["meta"]["versionId"])
+                            found[system, identifier["value"]].append(place)
+        return found
+
+    def _inspect(self, changed: Sequence[tuple[Target, str, str]]) -> list[_Step]:
+        """Resources that are there but not as the crosswalk knows them: a lost answer of ours, or somebody's change.
+
+        Equal content is adopted without a write; different content is a person's decision unless `overwrite`.
+        """
+        steps: list[_Step] = []
+        by_type: dict[str, list[tuple[Target, str, str]]] = defaultdict(list)
+        for item in changed:
+            by_type[item[0].type].append(item)
+        for resource_type, items in by_type.items():
+            for some in _chunks(items, PAGE):
+                bodies = self.client.by_id(resource_type, [medplum_id for _, medplum_id, _ in some])
+                for target, medplum_id, version in some:
+                    body = bodies.get(medplum_id)
+                    if body is None:
+                        continue  # deleted meanwhile: the next round looks again
+                    if content_hash(body) == target.hash:
+                        self._prove(target, medplum_id, body["meta"]["versionId"], "unchanged")
+                    elif self.overwrite:
+                        steps.append(_Step(target, "update", medplum_id, version))
+                    else:
+                        self._fail(target, "target-changed", f"{resource_type}/{medplum_id}")
+        return steps
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def _send(self, steps: Sequence[_Step]) -> Iterator[tuple[_Step, EntryOutcome]]:
+        """Post steps as one batch, split when it is too large; settle refusals; yield every outcome."""
+        cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if self.conditional else points.WRITE)
+        try:
+            outcomes = self.client.batch([_entry(step) for step in steps], cost)
+        except RequestTooLarge:
+            if len(steps) == 1:
+                self._fail(steps[0].target, "too-large", disposition="rejected")
+                return
+            half = len(steps) // 2
+            yield from self._send(steps[:half])
+            yield from self._send(steps[half:])
+            return
+        except MedplumUnavailable:
+            self._note(steps, [EntryOutcome(0, None, "no answer")] * len(steps))
+            raise
+        self._note(steps, outcomes)
+        for step, outcome in zip(steps, outcomes, strict=True):
+            if outcome.status in (401, 403):
+                raise Unauthorised(
+                    f"Medplum refuses to write {step.target.type} (HTTP {outcome.status}).",
+                    "Check the client's access policy, then run again: it goes on where it stopped.",
+                )
+            if 400 <= outcome.status < 500 and outcome.status not in _RETRY_STATUSES:
+                place = f"HTTP {outcome.status}, {outcome.issue or 'no reason'}"
+                self._fail(step.target, "server-rejected", place, disposition="rejected")
+            yield step, outcome
+
+    def _note(self, steps: Sequence[_Step], outcomes: Sequence[EntryOutcome]) -> None:
+        for step, outcome in zip(steps, outcomes, strict=True):
+            self.result.attempts.append(Attempt(*step.target.name, step.action, outcome.status, outcome.issue[:500]))
+
+    # -- proof -------------------------------------------------------------------------------------
+
+    def _read_back(self, written: Sequence[tuple[_Step, EntryOutcome]], known: Mapping[Name, Known]) -> None:
+        """Prove what the server says it wrote: the same id, version and content come back from a search."""
+        by_type: dict[str, list[tuple[_Step, dict[str, Any]]]] = defaultdict(list)
+        for step, outcome in written:
+            by_type[step.target.type].append((step, outcome.resource or {}))
+        for resource_type, items in by_type.items():
+            for some in _chunks(items, PAGE):
+                bodies = self.client.by_id(resource_type, [str(answer.get("id")) for _, answer in some])
+                for step, answer in some:
+                    body = bodies.get(str(answer.get("id")))
+                    if body is None or body["meta"]["versionId"] != answer["meta"]["versionId"]:
+                        continue  # not stored, or changed again: the next round looks it up
+                    if content_hash(body) == step.target.hash:
+                        version = body["meta"]["versionId"]
+                        self._prove(step.target, body["id"], version, _action(step, version, known))
+                    else:
+                        self._fail(step.target, "stored-differently", f"{resource_type}/{body['id']}")
+
+    def _prove(self, target: Target, medplum_id: str, version: str, action: str) -> None:
+        system, value = target.name
+        self.result.settled[target.name] = Proven(
+            system, value, self.entity, target.type, medplum_id, version, target.hash, action
+        )
+
+    def _fail(self, target: Target, reason: str, place: str = "", disposition: str = "quarantined") -> None:
+        self.result.settled[target.name] = Failed(disposition, reason, place)
+
+
+def _entry(step: _Step) -> dict[str, Any]:
+    resource = step.target.resource
+    if step.action == "create":
+        return {"resource": resource, "request": {"method": "POST", "url": resource["resourceType"]}}
+    if step.action == "conditional":
+        return conditional_update(resource)
+    return {
+        "resource": {**resource, "id": step.id},
+        "request": {
+            "method": "PUT",
+            "url": f"{resource['resourceType']}/{step.id}",
+            "ifMatch": f'W/"{step.version}"',
+        },
+    }
+
+
+def _action(step: _Step, version: str, known: Mapping[Name, Known]) -> str:
+    """created, updated or unchanged, as the accounting counts it."""
+    if step.action == "create":
+        return "created"
+    before = known.get(step.target.name)
+    previous = step.version or (before.version_id if before else "")
+    if step.action == "conditional" and before is None:
+        return "created"
+    return "unchanged" if version == previous else "updated"
+
+
+def _by_type_and_system(targets: Sequence[Target]) -> dict[tuple[str, str], list[str]]:
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for target in targets:
+        system, value = target.name
+        groups[target.type, system].append(value)
+    return groups
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
