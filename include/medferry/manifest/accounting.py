@@ -13,7 +13,10 @@ from medferry.manifest.tables import finding, outcome, slice_, source_unit
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """One line of the reconciliation. Dispositions count source units; created, updated and unchanged count resources."""
+    """One line of the reconciliation.
+
+    Dispositions count source units; created, updated and unchanged count resources.
+    """
 
     unit: str
     entity: str

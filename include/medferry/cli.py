@@ -1,0 +1,341 @@
+"""The command line: for the mapping author at work and for operators without Airflow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from medferry.errors import MedferryError
+from medferry.manifest import runs
+from medferry.mapping.apply import MappedRow
+from medferry.migration import Migration, load_migration
+from medferry.report.reconciliation import reconcile
+from medferry.report.table import reconciliation_table
+from medferry.report.write import write_report
+from medferry.settings import settings_from_environment
+from medferry.source.database import snapshot, stream
+from medferry.source.entity import SourceEntity
+from medferry.source.profile import profile
+from medferry.source.slices import Key, count_by_unit, row_by_key, rows_of
+from medferry.stages.environment import Environment
+from medferry.stages.options import LoadMode, RunOptions
+from medferry.stages.pipeline import execute_run
+from medferry.stages.prepare import scope_of
+from medferry.stages.transform import map_row
+from medferry.stages.verify import require_equal, verify_run
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Move a legacy SQL health platform to Medplum.")
+plan_app = typer.Typer(no_args_is_help=True, help="Look at a migration's plan.")
+source_app = typer.Typer(no_args_is_help=True, help="Look at the legacy database.")
+app.add_typer(plan_app, name="plan")
+app.add_typer(source_app, name="source")
+
+console = Console()
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MigrationOption = Annotated[
+    str,
+    typer.Option("--migration", "-m", envvar="MEDFERRY_MIGRATION", help="Name under include/migrations, or a folder."),
+]
+RunArgument = Annotated[str | None, typer.Argument(help="Run id; the newest run by default.")]
+
+
+def told(command: Callable[P, R]) -> Callable[P, R]:
+    """Show a Medferry error as two lines and exit 1, instead of a traceback."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except MedferryError as error:
+            Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
+            raise typer.Exit(1) from None
+
+    return wrapper
+
+
+def _environment(migration: str) -> Environment:
+    return Environment(load_migration(migration), settings_from_environment())
+
+
+@plan_app.command("check")
+@told
+def plan_check(migration: MigrationOption = "clinics") -> None:
+    """Check plan, entities, mappings and code tables; with a source configured, its units and keys too."""
+    environment = _environment(migration)
+    loaded = environment.migration
+    table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
+    for name in ("level", "entity", "produces", "refers to", "mapping", "owner", "rows"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    counts = _source_counts(environment)
+    for level, entities in enumerate(loaded.levels):
+        for name in entities:
+            spec = loaded.specs[name]
+            produced, referred = ", ".join(spec.produces.values()), ", ".join(spec.references)
+            version = f"{spec.version} {spec.status}"
+            table.add_row(str(level), name, produced, referred, version, spec.owner, counts.get(name, ""))
+    console.print(table)
+    for wave in loaded.plan.waves:
+        console.print(f"wave [bold]{wave.id}[/] {wave.title}: {', '.join(loaded.plan.units_of_wave(wave.id))}")
+    if not counts:
+        console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
+
+
+def _source_counts(environment: Environment) -> dict[str, str]:
+    if not environment.settings.source_url:
+        return {}
+    counts = {}
+    with snapshot(environment.source) as connection:
+        for name, entity in environment.migration.entities.items():
+            by_unit = count_by_unit(connection, entity, environment.migration.plan.unit_ids)
+            counts[name] = f"{sum(by_unit.values()):,}"
+    return counts
+
+
+@source_app.command("profile")
+@told
+def source_profile(
+    entity: str,
+    migration: MigrationOption = "clinics",
+    values: Annotated[bool, typer.Option(help="Show the commonest values. They may be patient data.")] = False,
+) -> None:
+    """Count what each column of an entity holds: nulls, blanks, kinds, lengths, distinct values."""
+    environment = _environment(migration)
+    definition = _entity(environment.migration, entity)
+    statement, bound = rows_of(
+        environment.source.dialect.name, definition, environment.migration.plan.unit_ids, None, None
+    )
+    with snapshot(environment.source) as connection:
+        columns = profile(stream(connection, statement, bound))
+    table = Table(title=f"{definition.title} ({entity})", title_justify="left")
+    for name in (
+        "column",
+        "rows",
+        "nulls",
+        "blanks",
+        "distinct",
+        "longest",
+        "kinds",
+        *(["commonest"] if values else []),
+    ):
+        table.add_column(name, justify="left" if name in ("column", "kinds", "commonest") else "right")
+    for column in columns:
+        kinds = ", ".join(f"{kind} {number}" for kind, number in column.kinds.most_common())
+        distinct = f"{'≥' if column.distinct_is_more else ''}{column.distinct}"
+        cells = [column.name, column.rows, column.nulls, column.blanks, distinct, column.longest, kinds]
+        common = ", ".join(f"{text[:30]} ×{number}" for text, number in column.values.most_common(5))
+        table.add_row(*(escape(str(cell)) for cell in (*cells, *([common] if values else []))))
+    console.print(table)
+
+
+@app.command("try")
+@told
+def try_row(
+    entity: str,
+    key: Annotated[str, typer.Option("--key", "-k", help="The row's source key.")],
+    migration: MigrationOption = "clinics",
+) -> None:
+    """Map one row and show it beside its resources and problems. Writes nothing; shows patient data."""
+    environment = _environment(migration)
+    definition = _entity(environment.migration, entity)
+    row = _find_row(environment, definition, key)
+    mapped = map_row(environment.migration.specs[entity], definition, row, environment.migration.settings)
+    left, right = Table(title="source row", title_justify="left"), Table(title="becomes", title_justify="left")
+    left.add_column("column")
+    left.add_column("value", overflow="fold")
+    for name, value in row.items():
+        left.add_row(name, "[dim]null[/]" if value is None else escape(_shown(value)))
+    right.add_column(_outcome(mapped), overflow="fold")
+    for resource in mapped.resources:
+        right.add_row(escape(orjson.dumps(resource, option=orjson.OPT_INDENT_2).decode()))
+        right.add_section()
+    for found in mapped.findings:
+        right.add_row(f"finding: {found.reason} {found.field}")
+    both = Table.grid(padding=(0, 2), expand=True)
+    both.add_column(ratio=2)
+    both.add_column(ratio=3)
+    both.add_row(left, right)
+    console.print(both)
+    if mapped.disposition in ("rejected", "quarantined"):
+        raise typer.Exit(2)
+
+
+def _shown(value: Any) -> str:
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 200 else f"{text[:200]}… ({len(text):,} characters)"
+
+
+def _outcome(mapped: MappedRow) -> str:
+    said = "ready to load" if mapped.disposition == "pending" else mapped.disposition
+    return " ".join(part for part in (said, mapped.reason, mapped.field, escape(mapped.place)) if part)
+
+
+def _entity(migration: Migration, name: str) -> SourceEntity:
+    if name not in migration.entities:
+        raise MedferryError(f"There is no entity {name}.", f"Choose one of {', '.join(sorted(migration.entities))}.")
+    return migration.entities[name]
+
+
+def _find_row(environment: Environment, entity: SourceEntity, key: str) -> dict[str, Any]:
+    """The row of that key, tried as text and as a number (engines do not compare the two)."""
+    candidates: list[Key] = [key, int(key)] if key.isdigit() else [key]
+    for candidate in candidates:
+        statement, bound = row_by_key(environment.source.dialect.name, entity, candidate)
+        try:
+            with snapshot(environment.source) as connection:
+                found = next(stream(connection, statement, bound), None)
+        except MedferryError:
+            continue
+        if found is not None:
+            return found
+    raise MedferryError(f"{entity.name} has no row with the key {key}.", "Check the key, or the entity's SQL.")
+
+
+@app.command()
+@told
+def run(
+    migration: MigrationOption = "clinics",
+    wave: Annotated[str | None, typer.Option(help="Only the units of this wave.")] = None,
+    unit: Annotated[list[str] | None, typer.Option(help="Only this unit (and the shared ones); repeatable.")] = None,
+    entity: Annotated[list[str] | None, typer.Option(help="Only this entity; repeatable.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this run instead of starting one.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Extract and transform only; write nothing to Medplum.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Entries a FHIR batch.")] = 200,
+    lanes: Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once.")] = 2,
+    load_mode: Annotated[LoadMode, typer.Option(help="How targets are written.")] = LoadMode.LOOKUP,
+    sample: Annotated[int | None, typer.Option(min=1, help="Rows of each slice; with --dry-run.")] = None,
+    slice_rows: Annotated[int, typer.Option(min=1, help="Rows a slice at most.")] = 5_000,
+    reserve_points: Annotated[int, typer.Option(min=0, help="Quota points left for live users.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")] = False,
+    take_over: Annotated[bool, typer.Option(help="Take the scope from a dead run.")] = False,
+    report_folder: Annotated[Path, typer.Option(help="Where the reports go.")] = Path("build/reports"),
+) -> None:
+    """Migrate: everything, a wave, or chosen units. Running it again changes nothing that is right already."""
+    environment = _environment(migration)
+    if sample is not None and not dry_run:
+        raise MedferryError("A sample is for a dry run.", "Add --dry-run.")
+    options = RunOptions(
+        dry_run=dry_run,
+        batch_size=batch_size,
+        lanes=lanes,
+        load_mode=load_mode,
+        sample=sample,
+        slice_rows=slice_rows,
+        reserve_points=reserve_points,
+        overwrite=overwrite,
+        take_over=take_over,
+    )
+    plan = environment.migration.plan
+    if wave is not None and wave not in {one.id for one in plan.waves}:
+        raise MedferryError(f"The plan has no wave {wave}.", f"Its waves: {', '.join(w.id for w in plan.waves)}.")
+    kind = f"wave_{wave}" if wave else "run"
+    run_id = resume or f"{kind}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    scope = scope_of(environment.migration, plan.units_of_wave(wave) if wave else unit, entity)
+    try:
+        with _progress() as tell:
+            execute_run(environment, run_id, kind, scope, options, tell)
+    finally:
+        _show_report(environment, run_id, report_folder)
+
+
+class _Bars:
+    """One progress bar a stage."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, TextColumn("[dim]{task.fields[entity]}"), console=console)
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Callable[[str, str, int, int], None]:
+        self._progress.start()
+        return self.tell
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def tell(self, stage: str, entity: str, done: int, total: int) -> None:
+        if stage not in self._bars:
+            self._bars[stage] = self._progress.add_task(stage, total=total, entity="")
+        self._progress.update(self._bars[stage], advance=done, entity=entity)
+
+
+def _progress() -> _Bars:
+    return _Bars()
+
+
+@app.command()
+@told
+def verify(run_id: RunArgument = None, migration: MigrationOption = "clinics") -> None:
+    """Compare a run with the legacy database and Medplum again. Writes nothing to either."""
+    environment = _environment(migration)
+    run_id = run_id or _newest(environment)
+    with console.status("verifying") as status:
+        results = verify_run(environment, run_id, lambda entity: status.update(f"verifying {entity}"))
+    table = Table(title=f"checks of {run_id}", title_justify="left")
+    for name in ("check", "entity", "status", "compared", "different", "examples"):
+        table.add_column(name, justify="right" if name in ("compared", "different") else "left", overflow="fold")
+    for result in results:
+        colour = "green" if result.status == "equal" else "red"
+        examples = escape(", ".join(result.examples[:3]))
+        cells = (f"[{colour}]{result.status}[/]", f"{result.compared:,}", f"{result.different:,}", examples)
+        table.add_row(result.name, result.entity, *cells)
+    console.print(table)
+    require_equal(results)
+
+
+@app.command()
+@told
+def report(
+    run_id: RunArgument = None,
+    migration: MigrationOption = "clinics",
+    folder: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("build/reports"),
+) -> None:
+    """Write the reconciliation report (JSON and HTML) of a run and print its table."""
+    environment = _environment(migration)
+    _show_report(environment, run_id or _newest(environment), folder)
+
+
+@app.command("runs")
+@told
+def list_runs(migration: MigrationOption = "clinics") -> None:
+    """List the runs of a migration, newest first."""
+    environment = _environment(migration)
+    table = Table("run", "kind", "status", "started", "finished", "units")
+    with environment.manifest.begin() as connection:
+        for row in runs.list_runs(connection, environment.migration.name):
+            table.add_row(row.id, row.kind, row.status, row.started_at, row.finished_at or "", ", ".join(row.units))
+    console.print(table)
+
+
+def _newest(environment: Environment) -> str:
+    with environment.manifest.begin() as connection:
+        found = runs.list_runs(connection, environment.migration.name)
+    if not found:
+        raise MedferryError("There is no run yet.", "Start one with `medferry run` or in Airflow.")
+    return found[0].id
+
+
+def _show_report(environment: Environment, run_id: str, folder: Path) -> None:
+    with environment.manifest.begin() as connection:
+        if runs.find_run(connection, run_id) is None:
+            return
+        content = reconcile(connection, environment.migration, run_id)
+    console.print(reconciliation_table(content))
+    paths = write_report(environment, run_id, folder / run_id)
+    console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(app(prog_name="medferry"))

@@ -1,0 +1,73 @@
+"""The content of the reconciliation report, from the manifest alone. Holds keys and counts, no patient data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, reasons
+from medferry.manifest.checks import CheckResult, checks_of
+from medferry.manifest.runs import RunRow, get_run
+from medferry.migration import Migration
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Everything that a report shows of one run."""
+
+    run: RunRow
+    title: str
+    rows: list[AccountRow]
+    checks: list[CheckResult]
+    reasons: list[ReasonRow]
+    findings: list[tuple[str, str, str, int]]
+    unit_titles: dict[str, str]
+
+    @property
+    def dry_run(self) -> bool:
+        return bool(self.run.options.get("dry_run"))
+
+    @property
+    def verdict(self) -> str:
+        """proven, not proven, or not verified; a dry run proves nothing about Medplum."""
+        if not self.checks:
+            return "not verified"
+        if any(check.status != "equal" for check in self.checks):
+            return "not proven"
+        return "dry run" if self.dry_run else "proven"
+
+    def total(self, name: str) -> int:
+        return sum(int(getattr(row, name)) for row in self.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """``{"run", "verdict", "rows": […], "checks": […], "reasons": […], "findings": […]}``."""
+        names = ("entity", "reason", "field", "count")
+        return {
+            "run": self.run.id,
+            "migration": self.run.migration,
+            "kind": self.run.kind,
+            "verdict": self.verdict,
+            "started_at": self.run.started_at,
+            "finished_at": self.run.finished_at,
+            "fingerprint": self.run.fingerprint,
+            "options": self.run.options,
+            "rows": [asdict(row) for row in self.rows],
+            "checks": [asdict(check) for check in self.checks],
+            "reasons": [asdict(reason) for reason in self.reasons],
+            "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
+        }
+
+
+def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> Reconciliation:
+    """Gather a run's report. Raises UnknownRun."""
+    return Reconciliation(
+        run=get_run(connection, run_id),
+        title=migration.plan.title,
+        rows=accounts(connection, run_id),
+        checks=checks_of(connection, run_id),
+        reasons=reasons(connection, run_id),
+        findings=findings(connection, run_id),
+        unit_titles={unit.id: unit.title or unit.id for unit in migration.plan.units},
+    )

@@ -1,0 +1,30 @@
+"""The reconciliation as a table for a terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from medferry.report.reconciliation import Reconciliation
+
+_NUMBERS = ("eligible", "successful", "rejected", "skipped", "quarantined", "created", "updated", "unchanged")
+
+
+def reconciliation_table(content: Reconciliation) -> Table:
+    """One line per unit and entity, a total below."""
+    table = Table(title=f"{content.title}: {content.verdict}", title_justify="left", show_footer=True)
+    table.add_column("unit", footer="all")
+    table.add_column("entity", footer=str(len({row.entity for row in content.rows})))
+    names = (*_NUMBERS, "pending") if content.total("pending") else _NUMBERS
+    for name in names:
+        table.add_column(name, justify="right", footer=f"{content.total(name):,}")
+    unit = None
+    for row in content.rows:
+        if unit not in (None, row.unit):
+            table.add_section()
+        table.add_row(
+            content.unit_titles.get(row.unit, row.unit) if row.unit != unit else "",
+            row.entity,
+            *(f"{getattr(row, name):,}" for name in names),
+        )
+        unit = row.unit
+    return table

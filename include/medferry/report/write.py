@@ -1,0 +1,51 @@
+"""Write the reconciliation report's files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import orjson
+
+from medferry.report.reconciliation import Reconciliation, reconcile
+from medferry.stages.environment import Environment
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """Where the two files of a report are."""
+
+    json: Path
+    html: Path
+
+
+def write_report(environment: Environment, run_id: str, folder: Path) -> ReportPaths:
+    """Write ``reconciliation.json`` and ``.html`` of a run into `folder`. Raises UnknownRun."""
+    with environment.manifest.begin() as connection:
+        content = reconcile(connection, environment.migration, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = ReportPaths(folder / "reconciliation.json", folder / "reconciliation.html")
+    paths.json.write_bytes(orjson.dumps(content.as_json(), option=orjson.OPT_INDENT_2))
+    paths.html.write_text(render_html(content), encoding="utf-8")
+    return paths
+
+
+def render_html(content: Reconciliation) -> str:
+    """One self-contained page: verdict first, then what a person must decide, then the detail."""
+    return _TEMPLATES.get_template("reconciliation.html.jinja").render(
+        report=content,
+        run=content.run,
+        total=content.total,
+        entities=list(dict.fromkeys(row.entity for row in content.rows)),
+        units=list(dict.fromkeys(row.unit for row in content.rows)),
+        dispositions=("successful", "skipped", "quarantined", "rejected", "pending"),
+    )

@@ -1,0 +1,52 @@
+"""A whole run in one process, as the command line does it; the DAGs spread the same calls over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from medferry.manifest.checks import CheckResult
+from medferry.manifest.runs import SliceRow
+from medferry.stages.environment import Environment
+from medferry.stages.extract import extract_slice
+from medferry.stages.finish import finish_run
+from medferry.stages.load import load_slice
+from medferry.stages.options import RunOptions
+from medferry.stages.prepare import Scope, prepare_run
+from medferry.stages.transform import transform_slice
+from medferry.stages.verify import verify_run
+
+Progress = Callable[[str, str, int, int], None]
+"""Called with (stage, entity, rows done in this step, rows in all of the stage)."""
+
+
+def execute_run(
+    environment: Environment, run_id: str, kind: str, scope: Scope, options: RunOptions, progress: Progress
+) -> list[CheckResult]:
+    """Prepare, extract, transform, load by level, verify, finish. Safe to call again with the same `run_id`.
+
+    Raises what the stages raise; the leases are given back in any case. VerificationFailed comes last.
+    """
+    slices = prepare_run(environment, run_id, kind, scope, options)
+    try:
+        total = sum(one.eligible for one in slices)
+        for one in slices:
+            progress("extract", one.entity, extract_slice(environment, run_id, one.id), total)
+            transform_slice(environment, run_id, one.id)
+            progress("transform", one.entity, one.eligible, total)
+        if not options.dry_run:
+            _load(environment, run_id, slices, total, progress)
+        results = verify_run(environment, run_id, lambda entity: progress("verify", entity, 1, len(scope.entities)))
+    except BaseException:
+        finish_run(environment, run_id, failed=True)
+        raise
+    finish_run(environment, run_id)
+    return results
+
+
+def _load(environment: Environment, run_id: str, slices: list[SliceRow], total: int, progress: Progress) -> None:
+    for one in slices:
+
+        def tell(rows: int, entity: str = one.entity) -> None:
+            progress("load", entity, rows, total)
+
+        load_slice(environment, run_id, one.id, tell)

@@ -1,0 +1,37 @@
+"""Fixtures that all tests share: the embedded Medplum and the tiny platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from embedded_medplum.server import EmbeddedMedplum
+from medferry.migration import load_migration
+from medferry.settings import Settings
+from medferry.stages.environment import Environment
+
+from tests import tiny_platform
+
+
+@pytest.fixture
+def medplum(tmp_path: Path) -> Iterator[EmbeddedMedplum]:
+    """A fresh embedded Medplum of this test's own, with faults to be had."""
+    with EmbeddedMedplum(faults=True) as server:
+        yield server
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, medplum: EmbeddedMedplum) -> Environment:
+    """The tiny platform in SQLite, ready to be migrated to `medplum`."""
+    source = f"sqlite:///{tmp_path}/legacy.db"
+    tiny_platform.fill(source)
+    settings = Settings(
+        source_url=source,
+        medplum_base_url=medplum.base_url,
+        medplum_client_id=medplum.client_id,
+        medplum_client_secret=medplum.client_secret,
+        manifest_url=f"sqlite:///{tmp_path}/manifest.db",
+        staging_url=f"{tmp_path}/staging",
+    )
+    return Environment(load_migration(tiny_platform.MIGRATION), settings)

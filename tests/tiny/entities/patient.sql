@@ -1,0 +1,3 @@
+-- key: id
+-- unit: unit
+SELECT id, unit, clinic_id, family, born, sex, deleted_at FROM patient

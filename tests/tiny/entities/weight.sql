@@ -1,0 +1,4 @@
+-- key: id
+-- unit: unit
+-- changed: updated_at
+SELECT id, unit, patient_id, kg, taken_at, updated_at FROM weight
