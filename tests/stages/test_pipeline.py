@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from medferry.errors import LeaseHeld
+from medferry.errors import LeaseHeld, VerificationFailed
 from medferry.manifest import leases
 from medferry.manifest.accounting import accounts
 from medferry.stages.environment import Environment
@@ -75,7 +75,8 @@ def test_a_resource_changed_in_medplum_is_not_overwritten(tiny: Environment) -> 
             "request": {"method": "PUT", "url": f"Patient/{patient['id']}"},
         }
         assert client.batch([entry], 100)[0].status == 200
-        migrate(tiny, "second")
+        with pytest.raises(VerificationFailed, match="changed since the load of patient"):
+            migrate(tiny, "second")
         [after] = client.search_all("Patient", [("identifier", f"{system}|1")])
     assert after["active"] is True
     assert dispositions(tiny, "second")["north", "patient"] == {"successful": 1, "skipped": 1, "quarantined": 1}

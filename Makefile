@@ -1,0 +1,58 @@
+# Medferry's commands. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+# Without this, importing Airflow takes two to three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPATH := include
+
+.PHONY: help install system lock check test demo airflow docs compose-check clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Install the locked Python packages and Medplum's npm packages
+
+$(VENV)/.installed: requirements-dev.lock include/embedded_medplum/package-lock.json
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	  || (echo "Medferry needs Python 3.11 or 3.12: make PYTHON=python3.11 …"; exit 1)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements-dev.lock
+	$(BIN)/python -c 'from embedded_medplum.install import install; install()'
+	@touch $@
+
+system: ## Install what the tests need from Debian (PostgreSQL, MariaDB, Chromium), where it is missing
+	@bash tests/install_system_packages.sh
+
+lock: ## Resolve requirements*.txt anew into the hashed locks
+	for name in requirements requirements-dev; do \
+	  $(BIN)/uv pip compile --quiet $$name.txt --universal --python-version 3.11 --generate-hashes --no-header \
+	    --upgrade -o $$name.lock || exit 1; done
+
+check: install ## Lint, types and unit tests: the inner loop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m 'not slow and not airflow and not browser'
+
+test: install system ## Everything: lint, types, all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+demo: install ## Migrate the demo clinics to the embedded Medplum through Airflow; reports in build/demo
+	$(BIN)/python -m demo_clinics.demo
+
+airflow: install ## Serve the Airflow UI on the demo clinics until Ctrl-C
+	$(BIN)/python -m demo_clinics.demo --serve
+
+compose-check: install ## Validate docker-compose.yaml
+	$(BIN)/python -m pytest -q tests/compose
+
+clean: ## Remove everything that the commands above have made, the environment too
+	rm -rf $(VENV) build include/embedded_medplum/node_modules
