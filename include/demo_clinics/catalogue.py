@@ -157,11 +157,11 @@ KINDS: tuple[Kind, ...] = tuple(
         (
             "appointment",
             "dst-neighbour",
-            "starts_at half an hour before a gap or just after an overlap",
+            "starts_at 01:30 before a gap for 60 minutes, or 02:10 after an overlap",
             _S,
             None,
             None,
-            "start with the right offset",
+            "start and end with their own offsets",
         ),
         (
             "appointment",

@@ -1,0 +1,39 @@
+"""`python -m demo_clinics --url sqlite:///legacy.db --seed 7 --truth truth.json`: make a legacy database and its truth."""
+
+import argparse
+import time
+from pathlib import Path
+
+from sqlalchemy import create_engine
+
+from demo_clinics.catalogue import SUCCESSFUL
+from demo_clinics.generate import DEFAULT_CLINICS, DEFAULT_PATIENTS, fill
+
+
+def main() -> None:
+    """Fill the database and say how much."""
+    options = _options()
+    started = time.monotonic()
+    truth = fill(
+        create_engine(options.url), options.seed, options.patients, options.clinics, options.canary, options.pace,
+        options.truth,
+    )  # fmt: skip
+    rows, good = truth.eligible(), sum(n for key, n in truth.counts.items() if key[2] == SUCCESSFUL)
+    seconds = time.monotonic() - started
+    print(f"{rows} source rows, {good} to succeed as {truth.resources.total()} resources, {seconds:.1f} s")  # noqa: T201
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="demo_clinics", description=__doc__)
+    parser.add_argument("--url", required=True, help="SQLAlchemy URL of an empty database")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--patients", type=int, default=DEFAULT_PATIENTS)
+    parser.add_argument("--clinics", type=int, default=DEFAULT_CLINICS)
+    parser.add_argument("--pace", type=float, default=1.0, help="how dirty: 1 is about 3 %% of the rows, 0 none")
+    parser.add_argument("--canary", help="a word to put into every tenth patient's family name")
+    parser.add_argument("--truth", type=Path, help="where truth.json goes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
