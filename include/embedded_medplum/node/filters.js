@@ -1,4 +1,5 @@
 import { badRequest, matchesSearchRequest, OperationOutcomeError, Operator, splitSearchOnComma, toPeriod } from '@medplum/core';
+import { inCompartment } from './compartment.js';
 import { searchParameter } from './definitions.js';
 import { key } from './indexes.js';
 
@@ -18,7 +19,8 @@ export function planFilters(table, request) {
     checkSupported(request.resourceType, filter);
     const set = indexed(table, request.resourceType, filter);
     if (set) sets.push(set);
-    if (filter.code === '_lastUpdated' && !PRESENCE.includes(filter.operator)) tests.push(lastUpdatedTest(filter));
+    if (filter.code === '_compartment') tests.push(inCompartment(splitSearchOnComma(filter.value)));
+    else if (filter.code === '_lastUpdated' && !PRESENCE.includes(filter.operator)) tests.push(lastUpdatedTest(filter));
     else if (!set || NEEDS_TEST.has(searchParameter(request.resourceType, filter.code).type)) remaining.push(filter);
   }
   if (remaining.length) {
@@ -51,7 +53,7 @@ function indexed(table, resourceType, { code, operator, value }) {
   if (code === 'identifier') return table.index.union(values.map((v) => tokenKey('i', v)));
   if (code === '_tag') return table.index.union(values.map((v) => tokenKey('t', v)));
   if (code === '_source') return table.index.union(values.map((v) => key('s', v)));
-  if (code === '_compartment') return compartment(table, resourceType, values);
+  if (code === '_compartment') return resourceType === 'Patient' ? undefined : table.index.union(values.map((v) => key('r', v)));
   const literal = searchParameter(resourceType, code).type === 'reference' && values.every((v) => v.includes('/'));
   return literal ? table.index.union(values.map((v) => key('r', v))) : undefined;
 }
@@ -62,17 +64,6 @@ function tokenKey(kind, token) {
   if (bar < 0) return key(kind + 'v', token.trim());
   const [system, value] = [token.slice(0, bar).trim(), token.slice(bar + 1).trim()];
   return value ? key(kind, system, value) : key(kind + 's', system);
-}
-
-/** What refers to the patient, and the patient; a superset of FHIR's definition (see README). */
-function compartment(table, resourceType, values) {
-  const references = values.map((v) => (v.includes('/') ? v : `Patient/${v}`));
-  const found = new Set(table.index.union(references.map((v) => key('r', v))));
-  for (const [type, id] of references.map((v) => v.split('/'))) {
-    const self = type === resourceType && table.records.get(id);
-    if (self && !self.current.deleted) found.add(self);
-  }
-  return found;
 }
 
 /** `lastUpdated` is compared as an instant in milliseconds; a date means the whole period. */

@@ -91,7 +91,7 @@ export class Repository extends FhirRepository {
   }
 
   async patchResource(resourceType, id, patch) {
-    const resource = deepClone(await this.readResource(resourceType, id));
+    const resource = deepClone(this.#live(resourceType, id).resource);
     try {
       const errors = applyPatch(resource, patch).filter(Boolean);
       if (errors.length) throw new OperationOutcomeError(badRequest(errors.map((e) => e.message).join('\n')));
