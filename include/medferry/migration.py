@@ -36,6 +36,8 @@ class Migration:
     entities: Mapping[str, SourceEntity]
     specs: Mapping[str, MappingSpec]
     tables: Mapping[str, CodeTable]
+    fingerprint: str
+    """SHA-256 over every file of the definition as it was read, kept with each run as evidence of what was run."""
 
     @property
     def name(self) -> str:
@@ -60,16 +62,6 @@ class Migration:
     def level_of(self, entity: str) -> int:
         return next(number for number, names in enumerate(self.levels) if entity in names)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over every file of the definition, kept with each run as evidence of what was run."""
-        digest = hashlib.sha256()
-        for path in sorted(
-            p for p in self.folder.rglob("*") if p.is_file() and p.suffix in {".yaml", ".sql", ".py", ".csv"}
-        ):
-            digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-        return digest.hexdigest()
-
 
 def load_migration(name_or_folder: str | Path) -> Migration:
     """Read and cross-check a migration, by name under ``include/migrations`` or by folder.
@@ -88,7 +80,14 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     specs = {name: _load_spec(package, folder / "mappings" / f"{name}.py", name) for name in entities}
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
-    return Migration(folder, plan, entities, specs, tables)
+    return Migration(folder, plan, entities, specs, tables, _fingerprint(folder))
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in {".yaml", ".sql", ".py", ".csv"}):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _mappings_package(migration: str, folder: Path) -> str:

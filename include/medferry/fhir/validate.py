@@ -6,21 +6,25 @@ every resource is checked here before it is staged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from fhir.resources.R4B import get_fhir_model_class
+from fhir.resources.R4B.resource import Resource
 from pydantic import BaseModel, ValidationError
+
+_ELEMENT_LIST = re.compile(r"\['[A-Za-z]+'(, '[A-Za-z]+')*\]")
 
 
 @cache
 def _model(resource_type: str) -> type[BaseModel] | None:
     try:
-        model: type[BaseModel] = get_fhir_model_class(resource_type)
-    except KeyError:
+        model = get_fhir_model_class(resource_type)
+    except ValueError:
         return None
-    return model
+    return model if issubclass(model, Resource) else None
 
 
 def problems(resource: Mapping[str, Any]) -> list[str]:
@@ -37,4 +41,6 @@ def problems(resource: Mapping[str, Any]) -> list[str]:
 
 def _told(detail: Mapping[str, Any]) -> str:
     path = ".".join(str(step) for step in detail["loc"]) or "resource"
-    return f"{path}: {detail['type']}"
+    # For rules over several elements the message lists their names; nothing else of it is safe to repeat.
+    names = _ELEMENT_LIST.search(detail["msg"]) if detail["type"] == "value_error" else None
+    return f"{path}: {detail['type']}" + (f" {names[0]}" if names else "")

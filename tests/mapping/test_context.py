@@ -1,0 +1,139 @@
+"""What a mapping's context gives and refuses."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+from medferry.mapping import Context, mapping
+from medferry.mapping.apply import apply_mapping
+from medferry.mapping.context import MappingFault, MappingSettings
+from medferry.mapping.declare import MappingSpec, Resource, Row
+from medferry.mapping.identity import Naming
+from medferry.mapping.levels import ReferenceCycle, load_levels
+from medferry.mapping.outcomes import Finding, Quarantine
+from medferry.mapping.terminology import CodeRow, CodeTable
+
+SEX = CodeTable(
+    "sex",
+    {
+        "f": CodeRow("F", "Female", "http://s", "female", "Female", "approved"),
+        "x": CodeRow("X", "?", "", "", "", "draft"),
+    },
+)
+
+
+def spec(entity: str, *references: str, **produces: str) -> MappingSpec:
+    declare = mapping(
+        entity=entity, version="1", owner="o", produces=produces or {"main": "Patient"}, references=references
+    )
+    return declare(lambda row, ctx: [ctx.resource(**row)])
+
+
+@pytest.fixture
+def context() -> Context:
+    specs = {"patient": spec("patient", "clinic"), "clinic": spec("clinic", main="Organization"), "bed": spec("bed")}
+    settings = MappingSettings(Naming("https://x.example", "m"), ZoneInfo("Europe/Berlin"), {"sex": SEX}, specs)
+    return Context(specs["patient"], "007", settings)
+
+
+def test_a_resource_carries_its_name_source_and_tag_and_nothing_empty(context: Context) -> None:
+    made = context.resource(active=False, name=[], class_={"code": "AMB"}, note=None, identifier=[{"value": "MRN 1"}])
+    assert made == {
+        "resourceType": "Patient",
+        "meta": {"source": "https://x.example/patient", "tag": [{"system": "urn:medferry:migration", "code": "m"}]},
+        "identifier": [{"system": "https://x.example/patient", "value": "007"}, {"value": "MRN 1"}],
+        "active": False,
+        "class": {"code": "AMB"},
+    }
+
+
+def test_a_reference_is_conditional_and_escaped(context: Context) -> None:
+    assert context.reference("clinic", " a|b&c ") == {
+        "reference": "Organization?identifier=https://x.example/clinic|a%7Cb%26c",
+        "type": "Organization",
+    }
+    assert context.reference("clinic", None) is None
+    assert context.reference("clinic", "  ") is None
+
+
+def test_undeclared_references_slots_and_tables_are_faults(context: Context) -> None:
+    with pytest.raises(MappingFault, match="bed"):
+        context.reference("bed", 1)
+    with pytest.raises(MappingFault, match="slot"):
+        context.resource("role")
+    with pytest.raises(MappingFault, match=r"terminology/colour\.csv"):
+        context.code("colour", "red")
+
+
+def test_text_trims_and_knows_nulls_and_tells_what_it_removed(context: Context) -> None:
+    assert context.text("  Ada \x00\x1b ", "family") == "Ada"
+    assert [context.text(token) for token in (None, "", "  ", "N/A", "NULL", "-")] == [None] * 6
+    assert context.text("Null") == "Null"  # a surname
+    assert context.text(0) == "0"
+    assert context.findings == [Finding("control-characters-removed", "family")]
+    with pytest.raises(Quarantine, match="undecodable-text"):
+        context.text("caf\udce9")
+
+
+def test_sentinel_dates_become_nothing_with_a_finding(context: Context) -> None:
+    assert context.date("1900-01-01", "born") is None
+    assert context.instant("9999-12-31 00:00:00", "seen") is None
+    assert context.findings == [Finding("sentinel-date", "born"), Finding("sentinel-date", "seen")]
+
+
+def test_an_instant_is_of_the_plan_s_zone_or_the_row_s(context: Context) -> None:
+    assert context.instant("2024-07-01 10:00:00") == "2024-07-01T10:00:00+02:00"
+    assert context.instant("2024-07-01 10:00:00", zone="America/Chicago") == "2024-07-01T10:00:00-05:00"
+
+
+def test_a_code_keeps_the_local_code_always(context: Context) -> None:
+    assert context.code("sex", " f ") == {
+        "coding": [
+            {"system": "http://s", "code": "female", "display": "Female"},
+            {"system": "https://x.example/CodeSystem/sex", "code": "f", "display": "Female"},
+        ],
+        "text": "Female",
+    }
+    free_text = context.code("sex", "not  sure")
+    assert free_text == {"text": "not  sure"}
+    assert context.code("sex", "Q") == {
+        "coding": [{"system": "https://x.example/CodeSystem/sex", "code": "Q"}],
+        "text": "Q",
+    }
+    assert context.findings == [Finding("unmapped-code", "sex")]
+
+
+def test_a_draft_code_does_not_map(context: Context) -> None:
+    with pytest.raises(Quarantine, match="unmapped-code"):
+        context.required_code("sex", "X", "sex")
+    with pytest.raises(Quarantine, match="missing-required"):
+        context.required_code("sex", "", "sex")
+    assert context.required_code("sex", "F", "sex") == "female"
+
+
+def test_a_fault_of_the_mapping_quarantines_the_row_without_its_data(context: Context) -> None:
+    def broken(row: Row, _: Context) -> list[Resource]:
+        raise ValueError(f"bad {row['family']}")
+
+    made = mapping(entity="patient", version="1", owner="o", produces={"main": "Patient"})(broken)
+    mapped = apply_mapping(made, {"family": "Byron"}, "1", context.settings)
+    assert (mapped.disposition, mapped.reason) == ("quarantined", "mapping-error")
+    assert "test_context.py" in mapped.place
+    assert "ValueError" in mapped.place
+    assert "Byron" not in repr(mapped)
+
+
+def test_a_row_that_becomes_nothing_is_explained(context: Context) -> None:
+    nothing = mapping(entity="patient", version="1", owner="o", produces={"main": "Patient"})(lambda *_: [])
+    assert apply_mapping(nothing, {}, "1", context.settings).reason == "no-resource"
+
+
+def test_levels_follow_the_references() -> None:
+    specs = {s.entity: s for s in (spec("c", "b", "a"), spec("b", "a", "b"), spec("a"), spec("d"))}
+    assert load_levels(specs) == [["a", "d"], ["b"], ["c"]]
+
+
+def test_a_ring_of_references_is_named() -> None:
+    with pytest.raises(ReferenceCycle, match=r"a → b → a|b → a → b"):
+        load_levels({s.entity: s for s in (spec("a", "b"), spec("b", "a"))})

@@ -1,0 +1,118 @@
+"""The parsers keep or refuse; they never guess."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+from medferry.mapping import values
+from medferry.mapping.outcomes import Finding, Quarantine, Skip
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-02-29", "2024-02-29"),
+        ("2024-02-29 00:00:00", "2024-02-29"),
+        ("2024-02-29T00:00:00.000", "2024-02-29"),
+        ("2024-02", "2024-02"),
+        ("2024", "2024"),
+    ],
+)
+def test_a_date_keeps_its_precision(text: str, expected: str) -> None:
+    assert values.parse_date(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["2023-02-29", "2024-02-30", "2024-13-01", "2024-00", "0000", "24-01-01", "2024-02-29 13:00:00", "infinity"]
+)
+def test_what_is_no_day_of_the_calendar_is_quarantined(text: str) -> None:
+    with pytest.raises(Quarantine) as told:
+        values.parse_date(text, "born")
+    assert (told.value.reason, told.value.field) == ("impossible-date", "born")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-01-15 08:30:00", "2024-01-15T08:30:00-05:00"),
+        ("2024-07-15T08:30", "2024-07-15T08:30:00-04:00"),
+        ("2024-07-15 08:30:00.250000", "2024-07-15T08:30:00.250-04:00"),
+        ("2024-03-10 01:59:59", "2024-03-10T01:59:59-05:00"),
+        ("2024-03-10 03:00:00", "2024-03-10T03:00:00-04:00"),
+        ("2024-11-03 00:59:59", "2024-11-03T00:59:59-04:00"),
+        ("2024-11-03 02:00:00", "2024-11-03T02:00:00-05:00"),
+    ],
+)
+def test_a_local_time_gets_the_offset_of_its_day(text: str, expected: str) -> None:
+    assert values.parse_local_time(text, NEW_YORK) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2024-03-10 02:30:00", "nonexistent-local-time"),
+        ("2024-11-03 01:30:00", "ambiguous-local-time"),
+        ("2024-11-03 25:30:00", "impossible-date"),
+        ("2024-11-03", "impossible-date"),
+    ],
+)
+def test_a_local_time_that_cannot_be_placed_is_quarantined(text: str, reason: str) -> None:
+    with pytest.raises(Quarantine, match=reason):
+        values.parse_local_time(text, NEW_YORK)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("72.50", 72.5),
+        ("72.00", 72),
+        (72.0, 72),
+        ("-0", 0),
+        ("-0.0", 0),
+        (7, 7),
+        ("0.1", 0.1),
+        ("123456789012345", 123456789012345),
+    ],
+)
+def test_numbers_are_exact_and_whole_ones_are_integers(value: object, expected: float) -> None:
+    number = values.parse_number(value)  # type: ignore[arg-type]
+    assert number == expected
+    assert str(number) == str(expected)
+
+
+@pytest.mark.parametrize("value", ["abc", "", "1,5", "1e3", "NaN", "inf", "7 kg", True])
+def test_what_is_no_number_is_quarantined(value: object) -> None:
+    with pytest.raises(Quarantine, match="not-a-number"):
+        values.parse_number(value)  # type: ignore[arg-type]
+
+
+def test_a_number_that_a_double_cannot_hold_is_quarantined() -> None:
+    with pytest.raises(Quarantine, match="precision-loss"):
+        values.parse_number("1234567890.1234567")
+
+
+def test_mojibake_is_told_from_honest_accents() -> None:
+    assert values.looks_like_mojibake("José".encode().decode("cp1252"))
+    assert not values.looks_like_mojibake("José")
+    assert not values.looks_like_mojibake("Müller–Lüdenscheidt")
+
+
+def test_undecodable_text_is_seen() -> None:
+    assert values.is_undecodable(b"caf\xe9".decode("utf-8", "surrogateescape"))
+    assert values.is_undecodable("caf\ufffd")
+    assert not values.is_undecodable("café 😀")
+
+
+@pytest.mark.parametrize("reason", ["Soft deleted", "patient Ada Byron", "", "a" * 61, "x-" * 10])
+def test_a_reason_cannot_carry_data(reason: str) -> None:
+    with pytest.raises(ValueError, match="kebab-case"):
+        Skip(reason)
+
+
+def test_a_field_cannot_carry_data() -> None:
+    with pytest.raises(ValueError, match="column"):
+        Quarantine("impossible-date", "Ada Byron 1815")
+    assert Finding("sentinel-date", "born").field == "born"
