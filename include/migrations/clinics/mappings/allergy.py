@@ -1,0 +1,46 @@
+"""Allergies and intolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from medferry.mapping import Context, Resource, Row, mapping
+
+from ._columns import date, local_time, optional_code, skip_deleted, text
+from ._datatypes import element, present
+from ._status import clinical_or_error
+
+
+@mapping(
+    entity="allergy",
+    version="1.0.0",
+    owner="clinical-data",
+    status="approved",
+    produces={"main": "AllergyIntolerance"},
+    references=("patient", "staff"),
+)
+def allergy(row: Row, ctx: Context) -> Iterator[Resource]:
+    """An AllergyIntolerance, unless an earlier row already says the same."""
+    skip_deleted(ctx, row)
+    code = ctx.code("allergy", row["substance_code"], text=text(ctx, row, "substance_text"))
+    if code is None:
+        raise ctx.quarantine("missing-required", field="substance_code")
+    if row["earlier_id"] is not None:
+        raise ctx.quarantine("duplicate-record")
+    yield ctx.resource(
+        **clinical_or_error(ctx, "allergy_status", row),
+        category=present(optional_code(ctx, "allergy_kind", row, "kind_code")),
+        code=code,
+        patient=ctx.reference("patient", row["patient_id"]),
+        onsetDateTime=date(ctx, row, "onset_date"),
+        recordedDate=local_time(ctx, row, "recorded_at"),
+        recorder=ctx.reference("staff", row["staff_id"]),
+        reaction=_reactions(ctx, row),
+    )
+
+
+def _reactions(ctx: Context, row: Row) -> list[dict[str, Any]]:
+    """The reaction with its severity. FHIR has no place for a severity without a manifestation."""
+    severity, manifestation = optional_code(ctx, "severity", row, "severity_code"), text(ctx, row, "reaction_text")
+    return present(element(manifestation=[{"text": manifestation}], severity=severity) if manifestation else None)

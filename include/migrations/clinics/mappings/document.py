@@ -1,0 +1,36 @@
+"""Documents: letters, forms, scans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medferry.mapping import Context, Resource, Row, mapping
+
+from ._columns import local_time, skip_deleted, text
+from ._datatypes import element, present
+
+
+@mapping(
+    entity="document",
+    version="1.0.0",
+    owner="medical-records",
+    status="approved",
+    produces={"main": "DocumentReference"},
+    references=("patient", "encounter"),
+)
+def document(row: Row, ctx: Context) -> Iterator[Resource]:
+    """A DocumentReference with the file inside; the staged row holds the content as base64."""
+    skip_deleted(ctx, row)
+    if not row["content"]:
+        raise ctx.quarantine("missing-required", field="content")
+    attachment = element(
+        contentType=text(ctx, row, "mime_type"), data=row["content"], title=text(ctx, row, "file_name")
+    )
+    yield ctx.resource(
+        status="current",
+        type=ctx.code("document_kind", row["kind_code"]),
+        subject=ctx.reference("patient", row["patient_id"]),
+        date=local_time(ctx, row, "received_at"),
+        content=[{"attachment": attachment}],
+        context=element(encounter=present(ctx.reference("encounter", row["encounter_id"]))),
+    )

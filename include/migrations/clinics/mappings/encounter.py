@@ -1,0 +1,47 @@
+"""Visits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from medferry.mapping import Context, Resource, Row, mapping
+
+from ._columns import local_time, skip_deleted, text
+from ._datatypes import element, present
+
+
+@mapping(
+    entity="encounter",
+    version="1.0.0",
+    owner="clinical-data",
+    status="approved",
+    produces={"main": "Encounter"},
+    references=("patient", "staff", "location", "appointment", "clinic"),
+)
+def encounter(row: Row, ctx: Context) -> Iterator[Resource]:
+    """An Encounter; without an end it is still open."""
+    skip_deleted(ctx, row)
+    visit_class = ctx.coding("encounter_class", row["class_code"], "class_code")
+    if visit_class is None:
+        raise ctx.quarantine("missing-required", field="class_code")
+    yield ctx.resource(
+        status=ctx.required_code("encounter_status", row["status_code"], "status_code"),
+        class_=visit_class,
+        subject=ctx.reference("patient", row["patient_id"]),
+        participant=present(element(individual=ctx.reference("staff", row["staff_id"]))),
+        appointment=present(ctx.reference("appointment", row["appointment_id"])),
+        period=_period(ctx, row),
+        reasonCode=present(element(text=text(ctx, row, "reason_text"))),
+        location=present(element(location=ctx.reference("location", row["location_id"]))),
+        serviceProvider=ctx.reference("clinic", row["clinic_id"]),
+    )
+
+
+def _period(ctx: Context, row: Row) -> dict[str, Any] | None:
+    """Start and end. Raises Quarantine('impossible-period') when the visit ends before it starts."""
+    start, end = local_time(ctx, row, "started_at"), local_time(ctx, row, "ended_at")
+    if start and end and datetime.fromisoformat(end) < datetime.fromisoformat(start):
+        raise ctx.quarantine("impossible-period", field="ended_at")
+    return element(start=start, end=end)

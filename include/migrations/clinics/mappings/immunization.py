@@ -1,0 +1,46 @@
+"""Immunizations, given and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medferry.mapping import Context, Resource, Row, mapping
+
+from ._columns import date, is_later, skip_deleted, text
+from ._datatypes import element, present
+
+
+@mapping(
+    entity="immunization",
+    version="1.0.0",
+    owner="clinical-data",
+    status="approved",
+    produces={"main": "Immunization"},
+    references=("patient", "encounter", "staff"),
+)
+def immunization(row: Row, ctx: Context) -> Iterator[Resource]:
+    """An Immunization, unless an earlier row already says the same."""
+    skip_deleted(ctx, row)
+    given = _given_on(ctx, row)
+    if row["earlier_id"] is not None:
+        raise ctx.quarantine("duplicate-record")
+    yield ctx.resource(
+        status=ctx.required_code("immunization_status", row["status_code"], "status_code"),
+        vaccineCode=ctx.code("vaccine", row["vaccine_code"]),
+        patient=ctx.reference("patient", row["patient_id"]),
+        encounter=ctx.reference("encounter", row["encounter_id"]),
+        occurrenceDateTime=given,
+        lotNumber=text(ctx, row, "lot_no"),
+        site=ctx.code("body_site", row["site_code"]),
+        performer=present(element(actor=ctx.reference("staff", row["staff_id"]))),
+    )
+
+
+def _given_on(ctx: Context, row: Row) -> str:
+    """The day, which FHIR requires. Raises Quarantine: 'missing-required', or 'impossible-date' for a later day."""
+    given = date(ctx, row, "given_on")
+    if given is None:
+        raise ctx.quarantine("missing-required", field="given_on")
+    if is_later(given, row["updated_at"][:10]):
+        raise ctx.quarantine("impossible-date", field="given_on")
+    return given

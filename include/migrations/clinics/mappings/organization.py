@@ -1,0 +1,29 @@
+"""The group that runs the clinics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medferry.mapping import Context, Resource, Row, mapping
+
+from ._columns import skip_deleted, text
+from ._datatypes import NPI, address, identifier, present, telecom
+
+
+@mapping(
+    entity="organization",
+    version="1.0.0",
+    owner="registration",
+    status="approved",
+    produces={"main": "Organization"},
+)
+def organization(row: Row, ctx: Context) -> Iterator[Resource]:
+    """An Organization with its NPI, phone and address."""
+    skip_deleted(ctx, row)
+    yield ctx.resource(
+        identifier=present(identifier(NPI, text(ctx, row, "npi"))),
+        active=True,
+        name=text(ctx, row, "name"),
+        telecom=present(telecom("phone", text(ctx, row, "phone"))),
+        address=address(ctx, row, "address_line"),
+    )
