@@ -15,11 +15,23 @@ export function capabilityStatement(baseUrl) {
     implementation: { description: 'Embedded Medplum', url: `${baseUrl}fhir/R4` },
     fhirVersion: '4.0.1',
     format: ['json'],
-    rest: [{ mode: 'server', resource: types.map(resourceCapability), interaction: [{ code: 'transaction' }, { code: 'batch' }] }],
+    rest: [
+      {
+        mode: 'server',
+        resource: types.map(resourceCapability),
+        interaction: [{ code: 'transaction' }, { code: 'batch' }],
+      },
+    ],
   };
 }
 
 function resourceCapability([type, schema]) {
   const searchParam = Object.values(schema.searchParams).map(({ code, type: kind }) => ({ name: code, type: kind }));
-  return { type, interaction: INTERACTIONS.map((code) => ({ code })), versioning: 'versioned', ...CONDITIONAL, searchParam };
+  return {
+    type,
+    interaction: INTERACTIONS.map((code) => ({ code })),
+    versioning: 'versioned',
+    ...CONDITIONAL,
+    searchParam,
+  };
 }

@@ -8,7 +8,9 @@ const expressions = new LRUCache(1000);
 
 /** A predicate over versions: whether the resource is in the compartment of one of the patients (`Patient/<id>`). */
 export function inCompartment(patients) {
-  return ({ resource }) => patients.includes(`${resource.resourceType}/${resource.id}`) || referenced(resource).some((r) => patients.includes(r));
+  return ({ resource }) =>
+    patients.includes(`${resource.resourceType}/${resource.id}`) ||
+    referenced(resource).some((r) => patients.includes(r));
 }
 
 /** What the elements that place the resource in a patient's compartment refer to. */

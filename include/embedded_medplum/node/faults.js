@@ -22,7 +22,9 @@ export class Faults {
 
   /** Replaces all rules; throws on one that cannot be understood. */
   set(rules) {
-    this.#rules = rules.map(checkRule).map((rule) => ({ ...rule, seen: 0, fired: 0, random: mulberry32(rule.seed ?? 1) }));
+    this.#rules = rules
+      .map(checkRule)
+      .map((rule) => ({ ...rule, seen: 0, fired: 0, random: mulberry32(rule.seed ?? 1) }));
   }
 
   get rules() {
@@ -74,7 +76,8 @@ function matches(rule, method, path) {
 function fires(rule) {
   rule.seen++;
   const n = rule.seen - (rule.skip ?? 0);
-  const hit = n > 0 && (rule.next >= n || (rule.every && n % rule.every === 0) || rule.random() < (rule.probability ?? 0));
+  const hit =
+    n > 0 && (rule.next >= n || (rule.every && n % rule.every === 0) || rule.random() < (rule.probability ?? 0));
   if (hit) rule.fired++;
   return hit;
 }

@@ -1,5 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { accepted, allOk, badRequest, getStatus, isCreated, normalizeOperationOutcome, notFound, OperationOutcomeError, unauthorized } from '@medplum/core';
+import {
+  accepted,
+  allOk,
+  badRequest,
+  getStatus,
+  isCreated,
+  normalizeOperationOutcome,
+  notFound,
+  OperationOutcomeError,
+  unauthorized,
+} from '@medplum/core';
 import { FhirRouter, processBatch } from '@medplum/fhir-router';
 import { capabilityStatement } from './capability.js';
 import { parseJson, readBody, send } from './http.js';
@@ -44,7 +54,8 @@ export class Fhir {
   async handle(req, res, url, strikes = {}) {
     const path = url.pathname.replace(/^\/fhir\/R4\/?/, '');
     try {
-      if (path === 'metadata') return await this.#reply(req, res, url, [allOk, capabilityStatement(this.settings.baseUrl)]);
+      if (path === 'metadata')
+        return await this.#reply(req, res, url, [allOk, capabilityStatement(this.settings.baseUrl)]);
       this.#authenticate(req);
       this.requests.consume(1);
       const response = await this.#respond(req, path, url, strikes);
@@ -103,7 +114,8 @@ export class Fhir {
     const type = req.headers['content-type'] ?? '';
     if (path.endsWith('/_search')) return formValues(content.toString());
     if (!JSON_TYPES.test(type)) {
-      if (/^Binary\b/.test(path)) return { resourceType: 'Binary', contentType: type, data: content.toString('base64') };
+      if (/^Binary\b/.test(path))
+        return { resourceType: 'Binary', contentType: type, data: content.toString('base64') };
       throw new OperationOutcomeError(badRequest('Unsupported content type'));
     }
     const body = parseJson(content);
@@ -143,7 +155,10 @@ export class Fhir {
       return send(req, res, 200, { ...headers, 'Content-Type': resource.contentType }, options.content);
     }
     const minimal = req.headers.prefer === 'return=minimal';
-    const shape = { extended: req.headers['x-medplum'] === 'extended', pretty: url.searchParams.get('_pretty') === 'true' };
+    const shape = {
+      extended: req.headers['x-medplum'] === 'extended',
+      pretty: url.searchParams.get('_pretty') === 'true',
+    };
     const text = minimal ? '' : this.output.text(resource ?? outcome, shape);
     return send(req, res, getStatus(outcome), { ...headers, 'Content-Type': FHIR_JSON }, text);
   }

@@ -1,4 +1,11 @@
-import { badRequest, matchesSearchRequest, OperationOutcomeError, Operator, splitSearchOnComma, toPeriod } from '@medplum/core';
+import {
+  badRequest,
+  matchesSearchRequest,
+  OperationOutcomeError,
+  Operator,
+  splitSearchOnComma,
+  toPeriod,
+} from '@medplum/core';
 import { inCompartment } from './compartment.js';
 import { searchParameter } from './definitions.js';
 import { key } from './indexes.js';
@@ -42,7 +49,9 @@ function checkSupported(resourceType, { code, operator }) {
     throw new OperationOutcomeError(badRequest(`Unknown search parameter: ${code}`));
   }
   if (!MATCHED_TYPES.has(param.type) && !PRESENCE.includes(operator)) {
-    throw new OperationOutcomeError(badRequest(`A ${param.type} search is not supported by the embedded server: ${code}`));
+    throw new OperationOutcomeError(
+      badRequest(`A ${param.type} search is not supported by the embedded server: ${code}`),
+    );
   }
 }
 
@@ -53,7 +62,8 @@ function indexed(table, resourceType, { code, operator, value }) {
   if (code === 'identifier') return table.index.union(values.map((v) => tokenKey('i', v)));
   if (code === '_tag') return table.index.union(values.map((v) => tokenKey('t', v)));
   if (code === '_source') return table.index.union(values.map((v) => key('s', v)));
-  if (code === '_compartment') return resourceType === 'Patient' ? undefined : table.index.union(values.map((v) => key('r', v)));
+  if (code === '_compartment')
+    return resourceType === 'Patient' ? undefined : table.index.union(values.map((v) => key('r', v)));
   const literal = searchParameter(resourceType, code).type === 'reference' && values.every((v) => v.includes('/'));
   return literal ? table.index.union(values.map((v) => key('r', v))) : undefined;
 }
@@ -71,14 +81,15 @@ function lastUpdatedTest({ operator, value }) {
   const { start, end } = toPeriod(value) ?? {};
   if (!start) throw new OperationOutcomeError(badRequest(`Invalid date: ${value}`));
   const [first, last] = [Date.parse(start), Date.parse(end)];
-  const compare = {
-    [Operator.GREATER_THAN]: (t) => t > last,
-    [Operator.STARTS_AFTER]: (t) => t > last,
-    [Operator.GREATER_THAN_OR_EQUALS]: (t) => t >= first,
-    [Operator.LESS_THAN]: (t) => t < first,
-    [Operator.ENDS_BEFORE]: (t) => t < first,
-    [Operator.LESS_THAN_OR_EQUALS]: (t) => t <= last,
-    [Operator.NOT_EQUALS]: (t) => t < first || t > last,
-  }[operator] ?? ((t) => t >= first && t <= last);
+  const compare =
+    {
+      [Operator.GREATER_THAN]: (t) => t > last,
+      [Operator.STARTS_AFTER]: (t) => t > last,
+      [Operator.GREATER_THAN_OR_EQUALS]: (t) => t >= first,
+      [Operator.LESS_THAN]: (t) => t < first,
+      [Operator.ENDS_BEFORE]: (t) => t < first,
+      [Operator.LESS_THAN_OR_EQUALS]: (t) => t <= last,
+      [Operator.NOT_EQUALS]: (t) => t < first || t > last,
+    }[operator] ?? ((t) => t >= first && t <= last);
   return (version) => compare(Date.parse(version.lastUpdated));
 }

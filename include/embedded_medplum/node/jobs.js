@@ -61,7 +61,10 @@ export class Jobs {
       return { status: 'completed', output: this.#results(response) };
     } catch (err) {
       const outcome = normalizeOperationOutcome(err);
-      return { status: 'error', output: { resourceType: 'Parameters', parameter: [{ name: 'outcome', resource: outcome }] } };
+      return {
+        status: 'error',
+        output: { resourceType: 'Parameters', parameter: [{ name: 'outcome', resource: outcome }] },
+      };
     }
   }
 
@@ -81,7 +84,10 @@ export class Jobs {
     const id = generateId();
     this.blobs.save(id, Buffer.from(JSON.stringify(response)));
     this.#save({ resourceType: 'Binary', id, contentType: 'application/fhir+json' });
-    return { resourceType: 'Parameters', parameter: [{ name: 'results', valueReference: { reference: `Binary/${id}` } }] };
+    return {
+      resourceType: 'Parameters',
+      parameter: [{ name: 'results', valueReference: { reference: `Binary/${id}` } }],
+    };
   }
 
   #save(resource) {

@@ -31,6 +31,15 @@ export class Journal {
     if (versions.length === 0) return;
     this.pending = [];
     if (!this.#db) return;
+    try {
+      this.#write(versions);
+    } catch (err) {
+      process.stderr.write(`cannot write the data file, ending: ${err.message}\n`);
+      process.exit(1); // memory is ahead of the file: nothing more may be acknowledged
+    }
+  }
+
+  #write(versions) {
     this.#db.exec('BEGIN');
     for (const { record, resource, lastUpdated } of versions) {
       this.#insert.run(record.type, record.id, lastUpdated, resource ? JSON.stringify(resource) : null);

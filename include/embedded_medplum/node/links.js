@@ -20,5 +20,11 @@ export function searchLinks(baseUrl, request, last) {
 
 /** Medplum pages by cursor only for one ascending sort by `_lastUpdated` and no offset. */
 function canUseCursor({ sortRules, offset, count }) {
-  return count > 0 && offset === 0 && sortRules?.length === 1 && sortRules[0].code === '_lastUpdated' && !sortRules[0].descending;
+  return (
+    count > 0 &&
+    offset === 0 &&
+    sortRules?.length === 1 &&
+    sortRules[0].code === '_lastUpdated' &&
+    !sortRules[0].descending
+  );
 }

@@ -51,11 +51,24 @@ const requests = new Window('requests', options['request-limit']);
 const terminology = new Terminology();
 const fhir = new Fhir({ store, journal, blobs, terminology, settings, quota, requests, tokens, output, faults, log });
 fhir.jobs = new Jobs({
-  store, journal, blobs, quota, faults, log,
+  store,
+  journal,
+  blobs,
+  quota,
+  faults,
+  log,
   baseUrl: settings.baseUrl,
   runBatch: (...args) => fhir.runBatch(...args),
 });
-const app = new App({ fhir, tokens, tokenRequests: new Window('requests', options['token-limit']), output, blobs, faults, log });
+const app = new App({
+  fhir,
+  tokens,
+  tokenRequests: new Window('requests', options['token-limit']),
+  output,
+  blobs,
+  faults,
+  log,
+});
 
 server.on('request', (req, res) => app.handle(req, res));
 fhir.jobs.resume(options['job-resume-seconds']);

@@ -16,7 +16,12 @@ export class Tokens {
   }
 
   issue() {
-    const claims = { client: this.clientId, exp: Date.now() + this.expiresIn * 1000, n: ++this.#issued, jti: randomUUID() };
+    const claims = {
+      client: this.clientId,
+      exp: Date.now() + this.expiresIn * 1000,
+      n: ++this.#issued,
+      jti: randomUUID(),
+    };
     const payload = Buffer.from(JSON.stringify(claims)).toString('base64url');
     return `${payload}.${this.#sign(payload)}`;
   }
@@ -67,5 +72,5 @@ function credentials(req, form) {
   const basic = /^Basic (.+)$/.exec(req.headers.authorization ?? '')?.[1];
   if (!basic) return [form.get('client_id'), form.get('client_secret')];
   const [, id, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(basic, 'base64').toString()) ?? [];
-  return [id && decodeURIComponent(id), secret && decodeURIComponent(secret)];
+  return [id, secret];
 }

@@ -47,7 +47,8 @@ export class Repository extends FhirRepository {
     await this.#enter(COST.write, 'create', resource.resourceType);
     const id = options?.assignedId && resource.id ? resource.id : generateId();
     const { resourceType } = resource;
-    if (this.store.record(resourceType, id)) throw new OperationOutcomeError(badRequest('Assigned ID is already in use'));
+    if (this.store.record(resourceType, id))
+      throw new OperationOutcomeError(badRequest('Assigned ID is already in use'));
     return this.#write(await this.#prepare({ ...resource, id }));
   }
 

@@ -113,7 +113,9 @@ function sortedSet(records, { after = -1, descending }) {
 }
 
 function sortVersions(versions, { resourceType, sortRules }) {
-  const keys = new Map(versions.map((version) => [version, sortRules.map((rule) => sortKey(resourceType, rule, version))]));
+  const keys = new Map(
+    versions.map((version) => [version, sortRules.map((rule) => sortKey(resourceType, rule, version))]),
+  );
   return versions.sort((a, b) => {
     for (const [i, { descending }] of sortRules.entries()) {
       const [x, y] = [keys.get(a)[i], keys.get(b)[i]];

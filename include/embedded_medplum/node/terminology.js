@@ -60,7 +60,8 @@ const allCodes = (concepts) => concepts.flatMap((c) => [c.code, ...allCodes(c.co
 function holds(codes, { type, value }) {
   if (type === 'code') return typeof value !== 'string' || codes.has(value);
   if (type === 'Coding') return hasCoding(codes, value);
-  if (type === 'CodeableConcept' && value.coding?.length) return value.coding.some((coding) => hasCoding(codes, coding));
+  if (type === 'CodeableConcept' && value.coding?.length)
+    return value.coding.some((coding) => hasCoding(codes, coding));
   return true;
 }
 

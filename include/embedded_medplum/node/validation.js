@@ -1,8 +1,17 @@
-import { evalFhirPathTyped, globalSchema, LRUCache, OperationOutcomeError, badRequest, toTypedValue, validateResource } from '@medplum/core';
+import {
+  badRequest,
+  evalFhirPathTyped,
+  globalSchema,
+  LRUCache,
+  OperationOutcomeError,
+  toTypedValue,
+  validateResource,
+} from '@medplum/core';
 
 /** PostgreSQL refuses a B-tree entry longer than this many bytes: a third of a page. */
 const MAX_INDEXED_BYTES = 2704;
-const INDEXED_TYPES = new Set(['string', 'token', 'uri']);
+/** Tokens are indexed by hash, so their length does not matter. */
+const INDEXED_TYPES = new Set(['string', 'uri']);
 const expressions = new LRUCache(1000);
 
 /** Throws an OperationOutcomeError for what a strict Medplum project refuses: structure, invariants, required bindings. */
