@@ -1,4 +1,4 @@
-"""`python -m demo_clinics --url sqlite:///legacy.db --seed 7 --truth truth.json`: make a legacy database and its truth."""
+"""Make a legacy database and its truth: `python -m demo_clinics --url sqlite:///legacy.db --truth truth.json`."""
 
 import argparse
 import time

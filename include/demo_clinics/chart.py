@@ -57,11 +57,16 @@ def _coverage(world: World, person: Person) -> None:
     for priority, payer in enumerate(payers, 1):
         start = max(date(rng.randrange(2015, 2021), 1, 1), person.born)
         clean = {
-            "payer_code": payer, "payer_name": _PAYERS[payer], "member_no": f"{rng.randrange(10**7):010}",
+            "payer_code": payer,
+            "payer_name": _PAYERS[payer],
+            "member_no": f"{rng.randrange(10**7):010}",
             "group_no": f"G{rng.randrange(1000):04}" if payer not in ("MCARE", "MCAID") else None,
-            "relationship_code": "C" if age < 18 else rng.choice("SSSSPO"), "priority": priority, "start_on": start,
-            "end_on": date(2023, 12, 31) if rng.random() < 0.1 else None, "status_code": "A" if rng.random() < 0.95 else "C",
-        }  # fmt: skip
+            "relationship_code": "C" if age < 18 else rng.choice("SSSSPO"),
+            "priority": priority,
+            "start_on": start,
+            "end_on": date(2023, 12, 31) if rng.random() < 0.1 else None,
+            "status_code": "A" if rng.random() < 0.95 else "C",
+        }
         world.add(
             "coverage", clinic.unit, clinic.zone, clean, {"patient_id": person.record}, AS_OF - timedelta(days=200)
         )
@@ -146,7 +151,7 @@ def _allergies(world: World, person: Person) -> None:
 
 
 def _prescriptions(world: World, person: Person, visits: list[Visit]) -> None:
-    """Chronic drugs from the first visit, renewed at some later ones; only the last is active. Nobody gets what harms them."""
+    """Chronic drugs from the first visit, renewed at some later ones, the last active. Nobody gets what harms them."""
     rng = world.rng
     done = [v for v in visits if v.encounter]
     for illness in clinical.ILLNESSES:
@@ -181,9 +186,12 @@ def _documents(world: World, person: Person, visits: list[Visit]) -> None:
         if visit.encounter and rng.random() < 0.15:
             kind = rng.choice(("REFL", "CONSENT", "SCAN", "INSCARD"))
             clean: dict[str, Any] = {
-                "kind_code": kind, "received_at": visit.after(30), "mime_type": "application/pdf",
-                "file_name": f"{kind.lower()}{rng.randrange(10**6):06}.pdf", "content": _pdf(kind, rng.randrange(10**6)),
-            }  # fmt: skip
+                "kind_code": kind,
+                "received_at": visit.after(30),
+                "mime_type": "application/pdf",
+                "file_name": f"{kind.lower()}{rng.randrange(10**6):06}.pdf",
+                "content": _pdf(kind, rng.randrange(10**6)),
+            }
             key = str(UUID(int=rng.getrandbits(128), version=4))
             references = {"patient_id": person.record, "encounter_id": visit.encounter}
             world.add("document", visit.clinic.unit, visit.clinic.zone, clean, references, visit.after(90), key=key)

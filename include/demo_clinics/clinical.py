@@ -1,4 +1,4 @@
-"""What is plausible: who has which problem, what is given for it, and what is measured. For charts a clinician can believe."""
+"""What is plausible: who has which problem, what is given for it, what is measured. A clinician shall believe it."""
 
 from dataclasses import dataclass
 from random import Random
@@ -23,41 +23,113 @@ class Illness:
 
 _DAILY = "Take 1 tablet by mouth once daily"
 ILLNESSES = (
-    Illness("HTN", "Hypertension", ((30, 44, 0.12), (45, 64, 0.35), (65, 110, 0.6)), True,
-            (("LIS10", "Lisinopril 10 mg tablet", _DAILY, 90, 3), ("AML5", "Amlodipine 5 mg tablet", _DAILY, 90, 3),
-             ("HCTZ25", "Hydrochlorothiazide 25 mg tablet", f"{_DAILY} in the morning", 90, 3)), ("BMP",)),
-    Illness("DM2", "Type 2 diabetes", ((35, 64, 0.12), (65, 110, 0.22)), True,
-            (("METXR", "Metformin ER 500 mg tablet", "Take 2 tablets by mouth with the evening meal", 180, 3),),
-            ("A1C", "BMP")),
-    Illness("HLD", "Hyperlipidemia", ((35, 64, 0.25), (65, 110, 0.45)), True,
-            (("ATO20", "Atorvastatin 20 mg tablet", f"{_DAILY} at bedtime", 90, 3),), ("LIPID",)),
-    Illness("ASTH", "Asthma", ((4, 17, 0.11), (18, 64, 0.08)), True,
-            (("VENT", "Albuterol inhaler (Ventolin HFA)", "Inhale 2 puffs every 4 to 6 hours as needed", 1, 2),
-             ("FLOV", "Fluticasone inhaler 44 mcg", "Inhale 2 puffs twice daily", 1, 5))),
-    Illness("COPD", "COPD", ((55, 110, 0.1),), True,
-            (("VENT", "Albuterol inhaler (Ventolin HFA)", "Inhale 2 puffs every 4 to 6 hours as needed", 1, 5),), ("CBC",)),
-    Illness("DEPR", "Depression", ((16, 64, 0.1), (65, 110, 0.07)), True,
-            (("SERT50", "Sertraline 50 mg tablet", _DAILY, 30, 5),)),
+    Illness(
+        "HTN",
+        "Hypertension",
+        ((30, 44, 0.12), (45, 64, 0.35), (65, 110, 0.6)),
+        True,
+        (
+            ("LIS10", "Lisinopril 10 mg tablet", _DAILY, 90, 3),
+            ("AML5", "Amlodipine 5 mg tablet", _DAILY, 90, 3),
+            ("HCTZ25", "Hydrochlorothiazide 25 mg tablet", f"{_DAILY} in the morning", 90, 3),
+        ),
+        ("BMP",),
+    ),
+    Illness(
+        "DM2",
+        "Type 2 diabetes",
+        ((35, 64, 0.12), (65, 110, 0.22)),
+        True,
+        (("METXR", "Metformin ER 500 mg tablet", "Take 2 tablets by mouth with the evening meal", 180, 3),),
+        ("A1C", "BMP"),
+    ),
+    Illness(
+        "HLD",
+        "Hyperlipidemia",
+        ((35, 64, 0.25), (65, 110, 0.45)),
+        True,
+        (("ATO20", "Atorvastatin 20 mg tablet", f"{_DAILY} at bedtime", 90, 3),),
+        ("LIPID",),
+    ),
+    Illness(
+        "ASTH",
+        "Asthma",
+        ((4, 17, 0.11), (18, 64, 0.08)),
+        True,
+        (
+            ("VENT", "Albuterol inhaler (Ventolin HFA)", "Inhale 2 puffs every 4 to 6 hours as needed", 1, 2),
+            ("FLOV", "Fluticasone inhaler 44 mcg", "Inhale 2 puffs twice daily", 1, 5),
+        ),
+    ),
+    Illness(
+        "COPD",
+        "COPD",
+        ((55, 110, 0.1),),
+        True,
+        (("VENT", "Albuterol inhaler (Ventolin HFA)", "Inhale 2 puffs every 4 to 6 hours as needed", 1, 5),),
+        ("CBC",),
+    ),
+    Illness(
+        "DEPR",
+        "Depression",
+        ((16, 64, 0.1), (65, 110, 0.07)),
+        True,
+        (("SERT50", "Sertraline 50 mg tablet", _DAILY, 30, 5),),
+    ),
     Illness("ANX", "Anxiety", ((16, 64, 0.1),), True, (("SERT50", "Sertraline 50 mg tablet", _DAILY, 30, 5),)),
-    Illness("GERD", "Reflux", ((30, 110, 0.14),), True,
-            (("OMEP20", "Omeprazole 20 mg capsule", "Take 1 capsule by mouth before breakfast", 30, 3),)),
-    Illness("HYPO", "Hypothyroidism", ((30, 110, 0.08),), True,
-            (("LEVO50", "Levothyroxine 50 mcg tablet", f"{_DAILY} on an empty stomach", 90, 3),), ("TSH",)),
-    Illness("OA", "Osteoarthritis", ((50, 64, 0.15), (65, 110, 0.3)), True,
-            (("APAP325", "Acetaminophen 325 mg tablet", "Take 2 tablets by mouth every 6 hours as needed", 100, 1),
-             ("HOUSECRM", "House cream for joints", "Apply to the knee twice daily", 1, 1)), ("VITD",)),
-    Illness("MIGR", "Migraine", ((15, 54, 0.09),), True,
-            (("IBU200", "Ibuprofen 200 mg tablet", "Take 2 tablets by mouth at onset, may repeat after 6 hours", 60, 1),)),
+    Illness(
+        "GERD",
+        "Reflux",
+        ((30, 110, 0.14),),
+        True,
+        (("OMEP20", "Omeprazole 20 mg capsule", "Take 1 capsule by mouth before breakfast", 30, 3),),
+    ),
+    Illness(
+        "HYPO",
+        "Hypothyroidism",
+        ((30, 110, 0.08),),
+        True,
+        (("LEVO50", "Levothyroxine 50 mcg tablet", f"{_DAILY} on an empty stomach", 90, 3),),
+        ("TSH",),
+    ),
+    Illness(
+        "OA",
+        "Osteoarthritis",
+        ((50, 64, 0.15), (65, 110, 0.3)),
+        True,
+        (
+            ("APAP325", "Acetaminophen 325 mg tablet", "Take 2 tablets by mouth every 6 hours as needed", 100, 1),
+            ("HOUSECRM", "House cream for joints", "Apply to the knee twice daily", 1, 1),
+        ),
+        ("VITD",),
+    ),
+    Illness(
+        "MIGR",
+        "Migraine",
+        ((15, 54, 0.09),),
+        True,
+        (("IBU200", "Ibuprofen 200 mg tablet", "Take 2 tablets by mouth at onset, may repeat after 6 hours", 60, 1),),
+    ),
     Illness("BRON", "Acute bronchitis", ((18, 110, 0.12),), False, (), ("CBC",)),
     Illness("OM", "Otitis media", ((1, 9, 0.35),), False),
-    Illness("UTI", "Urinary tract infection", ((18, 110, 0.1),), False,
-            (("AMOX500", "Amoxicillin 500 mg tablet", "Take 1 tablet by mouth three times daily for 7 days", 21, 0),),
-            ("UA",)),
-    Illness("LBP", "Low back pain", ((20, 80, 0.16),), False,
-            (("IBU200", "Ibuprofen 200 mg tablet", "Take 2 tablets by mouth every 8 hours with food as needed", 60, 0),)),
+    Illness(
+        "UTI",
+        "Urinary tract infection",
+        ((18, 110, 0.1),),
+        False,
+        (("AMOX500", "Amoxicillin 500 mg tablet", "Take 1 tablet by mouth three times daily for 7 days", 21, 0),),
+        ("UA",),
+    ),
+    Illness(
+        "LBP",
+        "Low back pain",
+        ((20, 80, 0.16),),
+        False,
+        (("IBU200", "Ibuprofen 200 mg tablet", "Take 2 tablets by mouth every 8 hours with food as needed", 60, 0),),
+    ),
     Illness("URI", "Cold", ((0, 110, 0.25),), False),
     Illness("FTT", "FTT", ((0, 2, 0.04), (78, 110, 0.06)), True),
-)  # fmt: skip
+)
 
 AVOID = {"AMOX500": {"PCN"}, "IBU200": {"ASA"}}
 """Drug → allergies with which it is not prescribed."""
@@ -97,15 +169,28 @@ QUALITATIVE = frozenset(PANELS["UA"])
 
 TESTS = {
     # code: unit, low and high of the reference range, mean and deviation of the results, decimals
-    "HGB": ("g/dL", 12.0, 17.0, 14.0, 1.3, 1), "HCT": ("%", 36.0, 50.0, 42.0, 3.5, 1), "WBC": ("K/uL", 4.0, 11.0, 7.2, 1.8, 1),
-    "PLT": ("K/uL", 150, 400, 255, 50, 0), "GLU": ("mg/dL", 70, 99, 96, 11, 0), "NA": ("mmol/L", 135, 145, 140, 2.3, 0),
-    "K": ("mmol/L", 3.5, 5.1, 4.2, 0.35, 1), "CL": ("mmol/L", 98, 107, 102, 2.5, 0), "CO2": ("mmol/L", 22, 29, 25, 2, 0),
-    "BUN": ("mg/dL", 7, 20, 14, 4, 0), "CREA": ("mg/dL", 0.6, 1.3, 0.95, 0.18, 2), "CA": ("mg/dL", 8.6, 10.3, 9.5, 0.35, 1),
-    "CHOL": ("mg/dL", 125, 200, 195, 32, 0), "HDL": ("mg/dL", 40, 90, 54, 11, 0), "LDL": ("mg/dL", 40, 130, 115, 27, 0),
-    "TRIG": ("mg/dL", 40, 150, 130, 42, 0), "A1C": ("%", 4.0, 5.6, 5.4, 0.3, 1), "TSH": ("uIU/mL", 0.4, 4.5, 2.3, 1.1, 2),
+    "HGB": ("g/dL", 12.0, 17.0, 14.0, 1.3, 1),
+    "HCT": ("%", 36.0, 50.0, 42.0, 3.5, 1),
+    "WBC": ("K/uL", 4.0, 11.0, 7.2, 1.8, 1),
+    "PLT": ("K/uL", 150, 400, 255, 50, 0),
+    "GLU": ("mg/dL", 70, 99, 96, 11, 0),
+    "NA": ("mmol/L", 135, 145, 140, 2.3, 0),
+    "K": ("mmol/L", 3.5, 5.1, 4.2, 0.35, 1),
+    "CL": ("mmol/L", 98, 107, 102, 2.5, 0),
+    "CO2": ("mmol/L", 22, 29, 25, 2, 0),
+    "BUN": ("mg/dL", 7, 20, 14, 4, 0),
+    "CREA": ("mg/dL", 0.6, 1.3, 0.95, 0.18, 2),
+    "CA": ("mg/dL", 8.6, 10.3, 9.5, 0.35, 1),
+    "CHOL": ("mg/dL", 125, 200, 195, 32, 0),
+    "HDL": ("mg/dL", 40, 90, 54, 11, 0),
+    "LDL": ("mg/dL", 40, 130, 115, 27, 0),
+    "TRIG": ("mg/dL", 40, 150, 130, 42, 0),
+    "A1C": ("%", 4.0, 5.6, 5.4, 0.3, 1),
+    "TSH": ("uIU/mL", 0.4, 4.5, 2.3, 1.1, 2),
     "VITDX": ("ng/mL", 30, 100, 33, 9, 0),
-    "GLUM": ("mmol/L", 3.9, 5.5, 5.3, 0.6, 1), "CHOLM": ("mmol/L", 3.2, 5.2, 5.0, 0.8, 1),
-}  # fmt: skip
+    "GLUM": ("mmol/L", 3.9, 5.5, 5.3, 0.6, 1),
+    "CHOLM": ("mmol/L", 3.2, 5.2, 5.0, 0.8, 1),
+}
 
 RAISED = {
     "DM2": {"GLU": 45, "GLUM": 2.5, "A1C": 1.9},
@@ -132,7 +217,7 @@ def result(test: str, problems: set[str], rng: Random) -> tuple[float, str]:
 
 
 def body(age: float, sex: str, stature: float, build: float) -> tuple[float, float]:
-    """(height in cm, weight in kg): children by the usual growth, adults by `stature` and `build`, both about -2 to 2."""
+    """(height in cm, weight in kg): children by the usual growth, adults by `stature` and `build` (-2 to 2)."""
     if age < 17:
         height = (51 + 25 * min(age, 1) + 6.2 * max(age - 1, 0)) * (1 + 0.03 * stature)
         index = 16 + max(age - 6, 0) * 0.45 + 0.9 * build

@@ -11,7 +11,8 @@ def differences(
 ) -> list[str]:
     """Paths at which `actual` is not what a line of the truth expects; empty when it is.
 
-    Stated elements must be equal; an object may hold more than stated (a display, say), a list may not (its order is free).
+    Stated elements must be equal; an object may hold more than stated (a display, say), a list may not; its order is
+    free.
     Elements under `absent` must be missing. `resolve` turns the server's reference (`Patient/<id>`) into the
     truth's form (`Patient?identifier=<system>|<key>`).
     """

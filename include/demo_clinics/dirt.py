@@ -1,15 +1,13 @@
-"""Deals dirt to records in turn, and spoils them: one small function a kind of the catalogue."""
+"""Spoils records: one small function a kind of the catalogue."""
 
-from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any
 
-from demo_clinics.catalogue import KINDS, Kind
+from demo_clinics.catalogue import Kind
 from demo_clinics.codes import TABLES
-from demo_clinics.record import Record
+from demo_clinics.record import Record, at
 from demo_clinics.schema import ENTITIES
 
 ORPHAN_BASE = 900_000_000
@@ -19,53 +17,7 @@ GAP_DAYS = (date(2021, 3, 14), date(2022, 3, 13), date(2023, 3, 12), date(2024, 
 OVERLAP_DAYS = (date(2021, 11, 7), date(2022, 11, 6), date(2023, 11, 5), date(2024, 11, 3), date(2025, 11, 2))
 """The clock changes in the United States: 02:00–03:00 is skipped, 01:00–02:00 is repeated."""
 
-# Structural rows carry others with them, and the group has few rows: their own paces.
-_EVERY = {"location": 12, "staff": 10, "assignment": 10, "patient": 40, "appointment": 40, "encounter": 40}
-_DEFAULT_EVERY = 25
-
-# A kind that is too heavy to repeat at every scale: at most so many rows.
-_LIMITS = {("note", "oversized-text"): 5}
-
 NextKey = Callable[[str], int]
-
-
-@dataclass(slots=True)
-class Dealer:
-    """Gives every n-th row of an entity the next kind of its table; a kind waits for the next row that suits it.
-
-    `pace` divides the distance between dirty rows (2: twice as much dirt); 0 deals nothing.
-    """
-
-    pace: float = 1.0
-    dealt: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _rows: Counter[str] = field(default_factory=Counter)
-    _turns: Counter[str] = field(default_factory=Counter)
-    _waiting: dict[str, deque[Kind]] = field(default_factory=dict)
-
-    def deal(self, record: Record, next_key: NextKey, rng: Random) -> list[Record]:
-        """Perhaps spoil `record`; the records that come with it (a double entry, say)."""
-        kinds = _BY_ENTITY.get(record.entity)
-        if not kinds or not self.pace:
-            return []
-        waiting = self._waiting.setdefault(record.entity, deque())
-        self._rows[record.entity] += 1
-        every = max(round(_EVERY.get(record.entity, _DEFAULT_EVERY) / self.pace), 1)
-        if self._rows[record.entity] % every == 0:
-            waiting.append(kinds[self._turns[record.entity] % len(kinds)])
-            self._turns[record.entity] += 1
-        kind = next((k for k in waiting if suits(k, record)), None)
-        if kind is None:
-            return []
-        waiting.remove(kind)
-        if self.dealt[record.entity, kind.name] >= _LIMITS.get((record.entity, kind.name), 10**9):
-            return []
-        self.dealt[record.entity, kind.name] += 1
-        return spoil(record, kind, next_key, rng)
-
-
-_BY_ENTITY: dict[str, list[Kind]] = {}
-for _kind in KINDS:
-    _BY_ENTITY.setdefault(_kind.entity, []).append(_kind)
 
 
 def suits(kind: Kind, record: Record) -> bool:
@@ -168,7 +120,7 @@ def _time(column: str, days: tuple[date, ...], hour: int, minute: int) -> Callab
 
     def apply(record: Record, rng: Random) -> None:
         day = rng.choice(days)
-        record.row[column] = datetime(day.year, day.month, day.day, hour, minute)
+        record.row[column] = at(day, hour, minute)
 
     return apply
 
@@ -219,14 +171,14 @@ def _neighbour_appointment(record: Record, rng: Random) -> None:
     gap = rng.random() < 0.5
     day = rng.choice(GAP_DAYS if gap else OVERLAP_DAYS)
     hour, minute, minutes = (1, 30, 60) if gap else (2, 10, 20)
-    start = datetime(day.year, day.month, day.day, hour, minute)
+    start = at(day, hour, minute)
     _both(record, starts_at=start, minutes=minutes, status_code="N")
     _touch_after(record, start)
 
 
 def _neighbour_encounter(record: Record, rng: Random) -> None:
     day = rng.choice(GAP_DAYS)
-    started, ended = (datetime(day.year, day.month, day.day, hour, 20) for hour in (1, 3))
+    started, ended = (at(day, hour, 20) for hour in (1, 3))
     _both(record, started_at=started, ended_at=ended, status_code="C")
     _touch_after(record, ended)
 
@@ -240,7 +192,7 @@ def _reversed_period(record: Record, rng: Random) -> None:
 
 
 def _endless(record: Record, _rng: Random) -> None:
-    record.row["ended_at"] = datetime(9999, 12, 31)
+    record.row["ended_at"] = at(date(9999, 12, 31), 0)
     record.clean["ended_at"] = None
 
 
@@ -366,7 +318,7 @@ _SPOIL: dict[tuple[str, str], Callable[[Record, Random], None]] = {
     ("lab_result", "comparator"): _comparator,
     ("lab_result", "missing-unit"): _choose("unit_text", None, "", "N/A"),
     ("lab_result", "wrong-unit"): _si_value,
-    ("lab_order", "sentinel-date"): _none("collected_at", collected_at=datetime(1900, 1, 1)),
+    ("lab_order", "sentinel-date"): _none("collected_at", collected_at=at(date(1900, 1, 1), 0)),
     ("lab_order", "unmapped-status"): _store(status_code="??"),
     ("problem", "free-text"): _free_problem,
     ("problem", "partial-date"): _partial_date,
@@ -399,8 +351,11 @@ _SPOIL: dict[tuple[str, str], Callable[[Record, Random], None]] = {
 }
 
 _EXTRA = {
-    ("assignment", "orphan-staff"), ("assignment", "soft-deleted"), ("allergy", "duplicate"), ("immunization", "duplicate"),
-}  # fmt: skip
+    ("assignment", "orphan-staff"),
+    ("assignment", "soft-deleted"),
+    ("allergy", "duplicate"),
+    ("immunization", "duplicate"),
+}
 
 _SUITS: dict[tuple[str, str], Callable[[dict[str, Any]], object]] = {
     ("location", "soft-deleted"): lambda c: c["kind_code"] == "EXAM",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, inspect, insert, text
+from sqlalchemy import Connection, Engine, Table, bindparam, insert, inspect, text
 
 from demo_clinics.chart import add_patient
-from demo_clinics.dirt import Dealer
+from demo_clinics.dealer import Dealer
 from demo_clinics.group import build_group
 from demo_clinics.record import Record
 from demo_clinics.schema import ENTITIES, METADATA
@@ -27,16 +27,20 @@ _BATCH_BYTES = 2_000_000
 
 @dataclass(slots=True)
 class Chart:
-    """What belongs together: the group, or one patient. Everything a record references is in it or in an earlier one."""
+    """What belongs together: the group, or one patient. What a record references is in it or in an earlier one."""
 
     records: list[Record]
     loose: list[Loose]
 
 
 def generate(
-    seed: int, patients: int = DEFAULT_PATIENTS, clinics: int = DEFAULT_CLINICS, canary: str | None = None,
-    pace: float = 1.0, truth: Truth | None = None,
-) -> Iterator[Chart]:  # fmt: skip
+    seed: int,
+    patients: int = DEFAULT_PATIENTS,
+    clinics: int = DEFAULT_CLINICS,
+    canary: str | None = None,
+    pace: float = 1.0,
+    truth: Truth | None = None,
+) -> Iterator[Chart]:
     """Yield the group, then one chart a patient, and note every record in `truth` (a new one if None).
 
     canary: goes into every tenth patient's family name. pace: how dirty, 1 is about 3 % of the rows, 0 none.
@@ -60,9 +64,14 @@ def _chart(world: World, truth: Truth) -> Chart:
 
 
 def fill(
-    engine: Engine, seed: int, patients: int = DEFAULT_PATIENTS, clinics: int = DEFAULT_CLINICS, canary: str | None = None,
-    pace: float = 1.0, truth_path: Path | None = None,
-) -> Truth:  # fmt: skip
+    engine: Engine,
+    seed: int,
+    patients: int = DEFAULT_PATIENTS,
+    clinics: int = DEFAULT_CLINICS,
+    canary: str | None = None,
+    pace: float = 1.0,
+    truth_path: Path | None = None,
+) -> Truth:
     """Create the tables in an empty database, fill them in one transaction, and return the truth.
 
     truth_path: where truth.json goes; `.expected.ndjson.gz` goes beside it. Raises FileExistsError if a table is there.
@@ -123,7 +132,7 @@ class Tables:
 
 
 def _spoil_bytes(connection: Connection, truth: Truth) -> None:
-    """On SQLite put the raw Latin-1 byte where U+FFFD stands: it stores what it is given. The servers would refuse it."""
+    """Put a raw Latin-1 byte where U+FFFD stands, on SQLite: it stores what it is given; servers would refuse it."""
     if connection.dialect.name != "sqlite":
         return
     columns = {"patient": "family_name", "note": "body"}
@@ -134,8 +143,8 @@ def _spoil_bytes(connection: Connection, truth: Truth) -> None:
 
 
 def _spoil_value(connection: Connection, table: Table, key: str, column: str, value: str) -> None:
-    where = text(f"SELECT {column} FROM {table.name} WHERE {key} = :key")  # noqa: S608 - names of our own schema
+    where = text(f"SELECT {column} FROM {table.name} WHERE {key} = :key")
     stored = connection.execute(where, {"key": int(value)}).scalar_one()
     raw = stored.encode().replace("\ufffd".encode(), b"\xe9")
-    change = text(f"UPDATE {table.name} SET {column} = CAST(:raw AS TEXT) WHERE {key} = :key")  # noqa: S608
+    change = text(f"UPDATE {table.name} SET {column} = CAST(:raw AS TEXT) WHERE {key} = :key")
     connection.execute(change.bindparams(bindparam("raw"), bindparam("key")), {"raw": raw, "key": int(value)})

@@ -1,6 +1,6 @@
 """The group before the first patient: organisation, clinics, rooms, staff and who works where."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -68,10 +68,16 @@ def _clinic(
     zone: str,
 ) -> Clinic:
     clean = {
-        "name": name, "npi": f"19999{world.rng.randrange(10**5):05}", "phone": phone(world), "address_line": street(world),
-        "city": city, "state": state, "postal_code": zips[0], "time_zone": zone,
+        "name": name,
+        "npi": f"19999{world.rng.randrange(10**5):05}",
+        "phone": phone(world),
+        "address_line": street(world),
+        "city": city,
+        "state": state,
+        "postal_code": zips[0],
+        "time_zone": zone,
         "opened_on": date(world.rng.randrange(1968, 2012), 9, 1),
-    }  # fmt: skip
+    }
     record = world.add("clinic", SHARED, ZoneInfo(zone), clean, {"org_id": organization}, _OLD, key=clinic_id)
     return Clinic(record, ZoneInfo(zone), zips)
 

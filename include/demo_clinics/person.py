@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from random import Random
 from typing import Any
 
+from demo_clinics.dirt import ORPHAN_BASE
 from demo_clinics.group import phone, street
 from demo_clinics.record import AS_OF, Record, at, to_utc
 from demo_clinics.schema import SHARED
@@ -104,9 +105,12 @@ def _folded(world: World, home: Clinic) -> dict[str, Any]:
     """What Patient holds from other tables: the primary address, phones by kind, identifiers by type."""
     rng = world.rng
     address = {
-        "line1": street(world), "line2": f"Apt {rng.randrange(1, 30)}" if rng.random() < 0.3 else rng.choice((None, "")),
-        "city": home.record.clean["city"], "state": home.record.clean["state"], "postal_code": rng.choice(home.zips),
-    }  # fmt: skip
+        "line1": street(world),
+        "line2": f"Apt {rng.randrange(1, 30)}" if rng.random() < 0.3 else rng.choice((None, "")),
+        "city": home.record.clean["city"],
+        "state": home.record.clean["state"],
+        "postal_code": rng.choice(home.zips),
+    }
     kinds = [k for k, share in (("H", 0.6), ("M", 0.8), ("W", 0.2)) if rng.random() < share]
     ssn = f"{rng.randrange(900, 999)}-{rng.randrange(10, 99)}-{rng.randrange(10_000):04}"
     return {
@@ -143,8 +147,16 @@ def _registrations(world: World, record: Record, clinics: list[Clinic]) -> None:
                registered_on=date(rng.randrange(2008, 2019), rng.randrange(1, 13), 3), status_code="A")  # fmt: skip
     others = [c for c in world.clinics if c not in clinics]
     if others and rng.random() < 0.05:  # taken back: the unit stays
-        _loose(world, record, "clinic_registrations", "registration_id", deleted=True, clinic_id=rng.choice(others).unit,
-               registered_on=date(2019, 2, 3), status_code="I")  # fmt: skip
+        _loose(
+            world,
+            record,
+            "clinic_registrations",
+            "registration_id",
+            deleted=True,
+            clinic_id=rng.choice(others).unit,
+            registered_on=date(2019, 2, 3),
+            status_code="I",
+        )
 
 
 def _loose(world: World, record: Record, table: str, key: str, deleted: bool = False, **values: Any) -> int:
@@ -157,17 +169,13 @@ def _loose(world: World, record: Record, table: str, key: str, deleted: bool = F
 
 def _orphans(world: World, record: Record) -> None:
     """A row of each folded table that belongs to a patient who does not exist."""
-    from demo_clinics.dirt import ORPHAN_BASE
-
-    for table, key, values in (
-        (
-            "patient_addresses",
-            "address_id",
-            {"kind_code": "H", "is_primary": "Y", "line1": street(world), "city": "Boston"},
-        ),
+    nobody = ORPHAN_BASE + int(record.key)
+    rows: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("patient_addresses", "address_id", {"kind_code": "H", "is_primary": "Y", "line1": street(world)}),
         ("patient_phones", "phone_id", {"kind_code": "H", "number": phone(world)}),
         ("patient_identifiers", "identifier_id", {"type_code": "MCD", "value": "0000000000"}),
-    ):
+    )
+    for table, key, values in rows:
         number = _loose(world, record, table, key, **values)
-        world.loose[-1][1]["patient_id"] = ORPHAN_BASE + int(record.key)
+        world.loose[-1][1]["patient_id"] = nobody
         world.outside.setdefault(table, []).append(number)

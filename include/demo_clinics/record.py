@@ -1,14 +1,14 @@
 """One row of an entity in the generator's hands: what is stored, what is meant, and what must become of it."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from demo_clinics.catalogue import QUARANTINED, SUCCESSFUL, Kind
 from demo_clinics.schema import ENTITIES
 
-AS_OF = datetime(2026, 6, 30, 18, 0)
+AS_OF = datetime.combine(date(2026, 6, 30), time(18))
 """The demo's present, local wall time: nothing has happened after it."""
 
 CASCADE = "cascade"
@@ -16,10 +16,10 @@ CASCADE = "cascade"
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A source unit. `row` is stored as it is; `clean` and `references` are what the row means (column → value, record).
+    """A source unit. `row` is stored as it is; `clean` and `references` (column → value, record) are what it means.
 
-    Dirt changes `row`, and `clean` where the resource must then hold something else or nothing. `children` are records the
-    resource lists (the results of a report).
+    Dirt changes `row`, and `clean` where the resource must then hold something else or nothing. `children` are records
+    the resource lists (the results of a report).
     """
 
     entity: str
@@ -92,4 +92,4 @@ def to_utc(local: datetime, zone: ZoneInfo) -> datetime:
 
 def at(day: date, hour: int, minute: int = 0) -> datetime:
     """A wall time of a day."""
-    return datetime(day.year, day.month, day.day) + timedelta(hours=hour, minutes=minute)
+    return datetime.combine(day, time(hour, minute))

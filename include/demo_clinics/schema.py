@@ -1,5 +1,8 @@
 """The 22 tables of the demo's legacy system, for PostgreSQL, MariaDB/MySQL and SQLite. Meanings: README.md."""
 
+from datetime import datetime
+from typing import Any
+
 from sqlalchemy import Column, Date, DateTime, Integer, LargeBinary, MetaData, Numeric, String, Table, Text
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.types import TypeEngine
@@ -7,7 +10,10 @@ from sqlalchemy.types import TypeEngine
 METADATA = MetaData()
 
 # Plain seconds on SQLite as on the servers: its default would print ".000000" after every time.
-TIMESTAMP: TypeEngine[object] = DateTime().with_variant(sqlite.DATETIME(truncate_microseconds=True), "sqlite")
+TIMESTAMP: TypeEngine[datetime] = DateTime().with_variant(
+    sqlite.DATETIME(truncate_microseconds=True),  # type: ignore[no-untyped-call]
+    "sqlite",
+)
 # A legacy note outgrows the 64 KiB of MySQL's TEXT.
 LONG_TEXT: TypeEngine[str] = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
@@ -49,11 +55,11 @@ def _number(name: str, digits: int = 7) -> Column[float]:
     return Column(name, Numeric(digits, 2, asdecimal=False))
 
 
-def _time(name: str, required: bool = False) -> Column[object]:
+def _time(name: str, required: bool = False) -> Column[datetime]:
     return Column(name, TIMESTAMP, nullable=not required)
 
 
-def _table(name: str, key: Column, *columns: Column) -> Table:
+def _table(name: str, key: Column[Any], *columns: Column[Any]) -> Table:
     key.primary_key, key.nullable, key.autoincrement = True, False, False
     return Table(name, METADATA, key, *columns, _time("updated_at", required=True), _time("deleted_at"))
 
@@ -71,11 +77,28 @@ _table("organizations", _integer("org_id"), _text("name", 120, required=True), _
 _table("clinics", _text("clinic_id", 20), _integer("org_id", required=True), _text("name", 120, required=True),
        _text("npi", 10), _text("phone", 40), _text("address_line", 120), _text("city", 80), _text("state", 2),
        _text("postal_code", 10), _text("time_zone", 40, required=True), Column("opened_on", Date))  # fmt: skip
-_table("locations", _integer("location_id"), _clinic(), _integer("parent_location_id"), _text("name", 80, required=True),
-       _text("kind_code", 10, required=True), _text("status_code", 4, required=True))  # fmt: skip
-_table("staff", _integer("staff_id"), _text("staff_no", 12, required=True), _text("npi", 10),
-       _text("family_name", 80, required=True), _text("given_name", 80, required=True), _text("credential_code", 10),
-       _text("sex_code", 4), _text("email", 120), _text("phone", 40), _text("active_flag", 1, required=True))  # fmt: skip
+_table(
+    "locations",
+    _integer("location_id"),
+    _clinic(),
+    _integer("parent_location_id"),
+    _text("name", 80, required=True),
+    _text("kind_code", 10, required=True),
+    _text("status_code", 4, required=True),
+)
+_table(
+    "staff",
+    _integer("staff_id"),
+    _text("staff_no", 12, required=True),
+    _text("npi", 10),
+    _text("family_name", 80, required=True),
+    _text("given_name", 80, required=True),
+    _text("credential_code", 10),
+    _text("sex_code", 4),
+    _text("email", 120),
+    _text("phone", 40),
+    _text("active_flag", 1, required=True),
+)
 _table("staff_clinics", _integer("assignment_id"), _integer("staff_id", required=True, index=True), _clinic(),
        _text("role_code", 10, required=True), _text("specialty_code", 10), Column("start_on", Date),
        Column("end_on", Date))  # fmt: skip
@@ -110,23 +133,57 @@ _table("vitals", _integer("vitals_id"), _patient(), _clinic(), _integer("encount
 _table("lab_orders", _integer("order_id"), _patient(), _clinic(), _integer("encounter_id"), _integer("staff_id"),
        _text("panel_code", 10, required=True), _text("accession_no", 20), _time("ordered_at", required=True),
        _time("collected_at"), _time("reported_at"), _text("status_code", 10, required=True))  # fmt: skip
-_table("lab_results", _integer("result_id"), _integer("order_id", required=True, index=True), _patient(), _clinic(),
-       _integer("encounter_id"), _text("test_code", 10, required=True), _text("result_text", 200), _text("unit_text", 20),
-       _text("ref_low", 20), _text("ref_high", 20), _text("abnormal_flag", 4), _time("collected_at"),
-       _text("status_code", 10, required=True))  # fmt: skip
+_table(
+    "lab_results",
+    _integer("result_id"),
+    _integer("order_id", required=True, index=True),
+    _patient(),
+    _clinic(),
+    _integer("encounter_id"),
+    _text("test_code", 10, required=True),
+    _text("result_text", 200),
+    _text("unit_text", 20),
+    _text("ref_low", 20),
+    _text("ref_high", 20),
+    _text("abnormal_flag", 4),
+    _time("collected_at"),
+    _text("status_code", 10, required=True),
+)
 _table("problems", _integer("problem_id"), _patient(), _clinic(), _integer("staff_id"), _text("problem_code", 10),
        _text("problem_text", 200), _text("onset_date", 10), Column("resolved_on", Date),
        _time("recorded_at", required=True), _text("status_code", 4, required=True))  # fmt: skip
-_table("allergies", _integer("allergy_id"), _patient(), _clinic(), _integer("staff_id"), _text("substance_code", 10),
-       _text("substance_text", 200), _text("kind_code", 4), _text("severity_code", 4), _text("reaction_text", 200),
-       _text("onset_date", 10), _time("recorded_at", required=True), _text("status_code", 4, required=True))  # fmt: skip
+_table(
+    "allergies",
+    _integer("allergy_id"),
+    _patient(),
+    _clinic(),
+    _integer("staff_id"),
+    _text("substance_code", 10),
+    _text("substance_text", 200),
+    _text("kind_code", 4),
+    _text("severity_code", 4),
+    _text("reaction_text", 200),
+    _text("onset_date", 10),
+    _time("recorded_at", required=True),
+    _text("status_code", 4, required=True),
+)
 _table("prescriptions", _integer("prescription_id"), _patient(), _clinic(), _integer("staff_id"),
        _integer("encounter_id"), _text("drug_code", 10), _text("drug_text", 200), _text("sig_text", 400),
        _number("quantity", 9), _integer("refills"), _time("written_at", required=True),
        _text("status_code", 4, required=True))  # fmt: skip
-_table("immunizations", _integer("immunization_id"), _patient(), _clinic(), _integer("staff_id"),
-       _integer("encounter_id"), _text("vaccine_code", 10, required=True), Column("given_on", Date), _text("lot_no", 40),
-       _text("site_code", 4), _text("status_code", 4, required=True))  # fmt: skip
+_table(
+    "immunizations",
+    _integer("immunization_id"),
+    _patient(),
+    _clinic(),
+    _integer("staff_id"),
+    _integer("encounter_id"),
+    _text("vaccine_code", 10, required=True),
+    Column("given_on", Date),
+    _text("lot_no", 40),
+    _text("site_code", 4),
+    _text("status_code", 4, required=True),
+)
 _table("notes", _integer("note_id"), _patient(), _clinic(), _integer("staff_id"), _integer("encounter_id"),
        _text("kind_code", 10, required=True), _time("written_at", required=True), _text("title", 200), _text("body"),
        _text("status_code", 4, required=True))  # fmt: skip

@@ -78,7 +78,7 @@ def _nested(items: Iterable[tuple[tuple[str | None, ...], int]]) -> dict[str, An
 
 
 class TruthFile:
-    """Writes `<path>` (JSON) and beside it `<path without .json>.expected.ndjson.gz`, the same bytes for the same truth."""
+    """Writes truth.json and beside it truth.expected.ndjson.gz: the same bytes for the same truth."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

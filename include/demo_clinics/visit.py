@@ -24,7 +24,8 @@ class Visit:
     def after(self, minutes: int) -> datetime:
         """A time into the visit, as the encounter has it."""
         assert self.encounter
-        return self.encounter.clean["started_at"] + timedelta(minutes=minutes)
+        started: datetime = self.encounter.clean["started_at"]
+        return started + timedelta(minutes=minutes)
 
 
 def add_appointment(world: World, person: Person, clinic: Clinic, start: datetime, status: str, reason: str) -> Record:
@@ -56,7 +57,7 @@ def add_visit(world: World, person: Person, visit: Visit) -> None:
     references |= {"patient_id": person.record, "clinic_id": visit.clinic.record, "staff_id": visit.doctor,
                    "location_id": rng.choice(visit.clinic.rooms)}  # fmt: skip
     status = rng.choices("COXE", (96, 2, 1, 1))[0]
-    clean = {} if "appointment_id" in references else {"appointment_id": None}
+    clean: dict[str, Any] = {} if "appointment_id" in references else {"appointment_id": None}
     ended = visit.start + timedelta(minutes=rng.randrange(25, 50)) if status in "CE" else None
     clean |= {
         "class_code": rng.choices("OUTH", (80, 8, 9, 3))[0], "status_code": status, "started_at": visit.start,
@@ -96,7 +97,7 @@ def _vitals(world: World, person: Person, visit: Visit) -> Record:
     age, metric = person.age(day), visit.clinic.unit == "prairie"
     height, weight = clinical.body((day - person.born).days / 365.25, person.sex, person.stature, person.build)
     systolic, diastolic, rate = clinical.heart(age, "HTN" in person.problems, rng)
-    fever = rng.random() < 0.05 or bool({"OM", "BRON", "URI"} & set(visit.reasons)) and rng.random() < 0.4
+    fever = rng.random() < 0.05 or (bool({"OM", "BRON", "URI"} & set(visit.reasons)) and rng.random() < 0.4)
     celsius = rng.uniform(38.0, 39.4) if fever else rng.uniform(36.3, 37.2)
     weight *= rng.uniform(0.98, 1.02)
     taken = {
@@ -107,11 +108,16 @@ def _vitals(world: World, person: Person, visit: Visit) -> Record:
     units = dict(zip(taken, ("kg", "cm", "C") if metric else ("lb", "in", "F"), strict=True))
     with_cuff = age >= 3
     clean = {
-        "taken_at": visit.after(5), **taken,
+        "taken_at": visit.after(5),
+        **taken,
         **{f"{name}_unit": units[name] if taken[name] is not None else None for name in taken},
-        "systolic": systolic if with_cuff else None, "diastolic": diastolic if with_cuff else None, "heart_rate": rate,
-        "spo2": min(round(rng.gauss(92 if "COPD" in person.problems else 97.5, 1)), 100) if rng.random() < 0.75 else None,
-    }  # fmt: skip
+        "systolic": systolic if with_cuff else None,
+        "diastolic": diastolic if with_cuff else None,
+        "heart_rate": rate,
+        "spo2": min(round(rng.gauss(92 if "COPD" in person.problems else 97.5, 1)), 100)
+        if rng.random() < 0.75
+        else None,
+    }
     return _add(world, person, visit, "vitals", clean, rng.choice(visit.clinic.staff))
 
 
@@ -121,9 +127,13 @@ def _laboratory(world: World, person: Person, visit: Visit, panel: str) -> None:
     done = status in "FCP"
     reported = visit.after(0).replace(hour=9, minute=rng.randrange(60)) + timedelta(days=rng.randrange(1, 3))
     clean = {
-        "panel_code": panel, "accession_no": f"{world.next_key('accession'):09}", "ordered_at": visit.after(10),
-        "collected_at": visit.after(15) if done else None, "reported_at": reported if done else None, "status_code": status,
-    }  # fmt: skip
+        "panel_code": panel,
+        "accession_no": f"{world.next_key('accession'):09}",
+        "ordered_at": visit.after(10),
+        "collected_at": visit.after(15) if done else None,
+        "reported_at": reported if done else None,
+        "status_code": status,
+    }
     order = _add(world, person, visit, "lab_order", clean, visit.doctor, days=3)
     tests = clinical.PANELS[panel] if done else ()
     for test in tests[: max(len(tests) // 2, 1)] if status == "P" else tests:
@@ -141,7 +151,7 @@ def _result(world: World, person: Person, visit: Visit, order: Record, test: str
         "status_code": "F",
     }
     if test in clinical.QUALITATIVE:
-        positive = "UTI" in visit.reasons and test in ("ULEU", "UNIT") or rng.random() < 0.06
+        positive = ("UTI" in visit.reasons and test in ("ULEU", "UNIT")) or rng.random() < 0.06
         words = ("POS", "Positive", "Trace") if positive else ("NEG", "Negative", "Neg")
         clean |= {"result_text": rng.choice(words), "unit_text": None, "ref_low": None, "ref_high": None,
                   "abnormal_flag": "A" if positive else "N"}  # fmt: skip
@@ -178,6 +188,11 @@ def _vaccine(world: World, person: Person, visit: Visit, code: str) -> None:
     _add(world, person, visit, "immunization", clean, rng.choice(visit.clinic.staff))
 
 
+_FEELS = ("Doing well.", "Symptoms unchanged.", "Better than last time.")
+_SEEN = ("Lungs clear.", "Heart regular, no murmur.", "Abdomen soft.", "No distress.")
+_PLANS = ("Continue medication.", "Laboratory as ordered.", "Return if worse.", "Follow up in 3 months.")
+
+
 def _note(world: World, person: Person, visit: Visit, reason: str, vitals: Record | None) -> None:
     rng, age = world.rng, person.age(visit.start.date())
     known = {i.code: i.text for i in clinical.ILLNESSES}
@@ -186,14 +201,16 @@ def _note(world: World, person: Person, visit: Visit, reason: str, vitals: Recor
     if vitals and vitals.clean["systolic"]:
         pressure = f"BP {vitals.clean['systolic']}/{vitals.clean['diastolic']}, HR {vitals.clean['heart_rate']}."
     lines = (
-        f"S: {age} year old patient, {reason}. {rng.choice(('Doing well.', 'Symptoms unchanged.', 'Better than last time.'))}",
-        f"O: {pressure} {rng.choice(('Lungs clear.', 'Heart regular, no murmur.', 'Abdomen soft.', 'No distress.'))}",
+        f"S: {age} year old patient, {reason}. {rng.choice(_FEELS)}",
+        f"O: {pressure} {rng.choice(_SEEN)}",
         f"A: {reason}. Known problems: {problems}.",
-        f"P: {rng.choice(('Continue medication.', 'Laboratory as ordered.', 'Return if worse.', 'Follow up in 3 months.'))}",
+        f"P: {rng.choice(_PLANS)}",
     )
     clean = {
-        "kind_code": rng.choice(("PROG", "PROG", "PROG", "HP", "CONS", "MISC")), "written_at": visit.after(20),
-        "title": rng.choice((f"Visit: {reason}", None, "")), "body": "\n".join(lines),
+        "kind_code": rng.choice(("PROG", "PROG", "PROG", "HP", "CONS", "MISC")),
+        "written_at": visit.after(20),
+        "title": rng.choice((f"Visit: {reason}", None, "")),
+        "body": "\n".join(lines),
         "status_code": rng.choices("FDAE", (93, 3, 3, 1))[0],
-    }  # fmt: skip
+    }
     _add(world, person, visit, "note", clean, visit.doctor)

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from demo_clinics.dirt import Dealer
+from demo_clinics.dealer import Dealer
 from demo_clinics.record import Record, make_row, to_utc
 from demo_clinics.schema import ENTITIES, METADATA
 
