@@ -1,0 +1,14 @@
+-- key: allergy_key
+-- unit: unit_id
+-- title: Allergies
+-- The key is the encounter (the patient where there is none), code and time, and which of several equal ones it is.
+SELECT CASE WHEN r.encounter = '' THEN r.patient ELSE r.encounter END || '/' || r.code || '/' || r.start || '/'
+         || CAST(ROW_NUMBER() OVER (
+              PARTITION BY CASE WHEN r.encounter = '' THEN r.patient ELSE r.encounter END, r.code, r.start
+              ORDER BY r.csv_row) AS TEXT) AS allergy_key,
+       COALESCE(o.id, 'shared') AS unit_id,
+       r.start, r.stop, r.patient, r.encounter, r.code, r.system, r.description, r.type, r.category,
+       r.reaction1, r.description1, r.severity1, r.reaction2, r.description2, r.severity2
+FROM allergies r
+LEFT JOIN encounters e ON e.id = r.encounter
+LEFT JOIN organizations o ON o.id = e.organization
