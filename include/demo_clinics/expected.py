@@ -259,11 +259,13 @@ def _vitals(r: Record) -> Iterator[Expected]:
 def _lab_value(c: dict[str, Any]) -> dict[str, Any]:
     if c["test_code"] in QUALITATIVE:
         return {"valueString": c["result_text"]}
-    text, unit = c["result_text"], str(target_code("lab_unit", c["unit_text"]))
-    low, high = (quantity(c[column], c["unit_text"], unit) for column in ("ref_low", "ref_high"))
+    text, unit = c["result_text"], TABLES["lab_unit"][c["unit_text"]]
+    value, low, high = (
+        quantity(number, str(unit.display), str(unit.code))
+        for number in (text.lstrip("<>"), c["ref_low"], c["ref_high"])
+    )
     comparator = {"comparator": text[0]} if text[0] in "<>" else {}
-    value = {**quantity(text.lstrip("<>"), c["unit_text"], unit), **comparator}
-    return {"valueQuantity": value, "referenceRange": [{"low": low, "high": high}]}
+    return {"valueQuantity": value | comparator, "referenceRange": [{"low": low, "high": high}]}
 
 
 def _lab_result(r: Record) -> Iterator[Expected]:
@@ -293,11 +295,12 @@ def _lab_order(r: Record) -> Iterator[Expected]:
 
 
 def _status(table: str, local: str, verification: str) -> dict[str, Any]:
-    if local == "E":
-        return {
-            "verificationStatus": standard(f"http://terminology.hl7.org/CodeSystem/{verification}", "entered-in-error")
-        }
-    return {"clinicalStatus": {"coding": [target(table, local)]}}
+    """clinicalStatus, or for a row entered in error verificationStatus; the local code is kept with either."""
+    status = concept(table, local)
+    if local != "E" or status is None:
+        return {"clinicalStatus": status}
+    error = standard(f"http://terminology.hl7.org/CodeSystem/{verification}", "entered-in-error")
+    return {"verificationStatus": {"coding": [*error["coding"], *status["coding"]]}}
 
 
 def _problem(r: Record) -> Iterator[Expected]:
