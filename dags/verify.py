@@ -1,0 +1,30 @@
+"""
+## Verify a run again
+
+Compares the legacy database, the manifest and Medplum for a run that is finished, by a path of its own, and writes the
+reconciliation report anew. Use it before a wave is signed, after quarantined rows were decided, or whenever in doubt.
+
+**It changes** the run's recorded checks and status, and its report. It writes nothing to Medplum.
+
+**Do not trigger it** to judge a wave whose users already work in Medplum: their changes are
+differences, and rightly so.
+
+**Example conf** (without one, the newest finished run is verified):
+
+```json
+{"run": "wave_pilot.manual__2026-11-22T20:00:00+00:00"}
+```
+
+**When it is red** at `conclude`, the run is not proven: read the report. "Could not check" means that a system did not
+answer: clear `verify` with the tasks downstream when it does.
+"""
+
+from medferry.migration import Migration
+from medferry_airflow.dag import broken_dag, verify_dag
+from medferry_airflow.definition import current_or_error
+
+found = current_or_error()
+if isinstance(found, Migration):
+    dag = verify_dag(__doc__, found)
+else:
+    dag = broken_dag("verify", "Verify: the migration cannot be read", __doc__, found)

@@ -1,0 +1,113 @@
+"""Builds the DAGs. The order of a migration is in `migration_dag` and nowhere else.
+
+    prepare → stage (extract → transform, for each slice) → load_level_0 → load_level_1 → … → verify → report → conclude
+
+Nothing is written to Medplum before everything is staged. `report` and `conclude` are the teardowns of `prepare`:
+they run when a step failed, when an operator marks the run as failed, and again (after `prepare`, which reopens the
+run) whenever a task between them is cleared. `conclude` alone decides the colour of the DAG run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import DAG, Param, TaskGroup, task, task_group
+
+from medferry.errors import MedferryError
+from medferry.migration import Migration
+from medferry_airflow import tasks
+from medferry_airflow.page import broken_page, page
+from medferry_airflow.params import run_params, unit_param
+from medferry_airflow.retries import DEFAULT_ARGS
+
+TAGS = frozenset({"medferry", "big bang", "wave", "verification", "broken"})
+"""All tags that a DAG may have."""
+
+RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
+"""The manifest's id of the run that a DAG run makes: the same in every try."""
+
+
+def migration_dag(
+    dag_id: str, kind: str, title: str, text: str, migration: Migration, units: list[str] | None = None
+) -> DAG:
+    """A DAG that migrates `units` (None: those chosen in the trigger form) in one run."""
+    choice = unit_param(migration) if units is None else {}
+    with _dag(
+        dag_id,
+        title,
+        page(text, migration, units or migration.plan.unit_ids),
+        [kind.replace("_", " ")],
+        {**choice, **run_params(migration)},
+    ) as dag:
+        prepared: Any = tasks.prepare(RUN, kind, units)
+        last = _stage(prepared)
+        for number, entities in enumerate(migration.levels):
+            last = _load_level(number, entities, prepared, last)
+        verified = tasks.verify(RUN)
+        reported = tasks.report(RUN).as_teardown(setups=prepared)
+        concluded = tasks.conclude(RUN).as_teardown(setups=prepared, on_failure_fail_dagrun=True)
+        last >> verified >> reported >> concluded
+    return dag
+
+
+def _stage(slice_ids: Any) -> Any:
+    """Extract and transform each slice."""
+
+    @task_group(group_id="stage", tooltip="Legacy rows to validated FHIR Bundles, slice by slice")
+    def stage(slice_id: str) -> None:
+        tasks.extract(RUN, slice_id) >> tasks.transform(RUN, slice_id)
+
+    return stage.expand(slice_id=slice_ids)
+
+
+def _load_level(number: int, entities: Sequence[str], prepared: Any, before: Any) -> TaskGroup:
+    """Load the slices of one level, when all of the level before are loaded; a level without slices is passed over."""
+    with TaskGroup(f"load_level_{number}", tooltip=f"To Medplum: {', '.join(entities)}") as group:
+        slice_ids = tasks.slices_of_level.override(task_id="slices")(RUN, number)
+        described = tasks.load.override(doc_md=inspect.getdoc(tasks.load.function))  # lost by `partial`
+        loaded = described.partial(run=RUN).expand(slice_id=slice_ids)
+    prepared >> slice_ids
+    before >> loaded
+    return group
+
+
+def verify_dag(text: str, migration: Migration) -> DAG:
+    """A DAG that verifies a finished run again. It writes to the manifest and the report only."""
+    run = Param(
+        None, type=["null", "string"], title="Run", description="Id of the run. Empty: the newest that is finished."
+    )
+    text = page(text, migration, migration.plan.unit_ids)
+    with _dag("verify", "Verify a run again", text, ["verification"], {"run": run}) as dag:
+        chosen: Any = tasks.choose_run()
+        tasks.verify(chosen) >> tasks.report(chosen) >> tasks.conclude_verification(chosen)
+    return dag
+
+
+def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
+    """A DAG whose page shows what is wrong with the migration, and whose task fails with it."""
+    with _dag(dag_id, title, broken_page(text, error), ["broken"], {}) as dag:
+
+        @task
+        def broken_migration() -> None:
+            """Fail with what is wrong with the migration's files."""
+            raise error
+
+        broken_migration()
+    return dag
+
+
+def _dag(dag_id: str, title: str, text: str, tags: Sequence[str], params: dict[str, Any]) -> DAG:
+    return DAG(
+        dag_id,
+        dag_display_name=title,
+        description=title,
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        doc_md=text,
+        tags=["medferry", *tags],
+        params=params,
+        default_args=DEFAULT_ARGS,
+    )

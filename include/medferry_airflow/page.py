@@ -1,0 +1,38 @@
+"""The operator's page of a DAG (its ``doc_md``): the DAG file's own text, then the facts of this migration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+from medferry.errors import DefinitionError, MedferryError
+from medferry.migration import Migration
+from medferry_airflow.connections import MEDPLUM
+from medferry_airflow.tasks import POOL
+
+
+def page(text: str, migration: Migration, units: Sequence[str]) -> str:
+    """`text`, with the scope, the connections and the load order of the migration below it."""
+    plan = migration.plan
+    titles = {unit.id: unit.title for unit in plan.units}
+    rows = [
+        ("Migration", f"{plan.title} (`{plan.name}`)"),
+        ("Units", "<br>".join(f"{titles[unit]} (`{unit}`)" for unit in units)),
+        ("Connections", f"`{plan.source.connection}` (legacy database), `{MEDPLUM}` (Medplum)"),
+        ("Pool", f"`{POOL}` must exist; without it the tasks that talk to Medplum are never started"),
+        *((f"Load level {number}", ", ".join(names)) for number, names in enumerate(migration.levels)),
+    ]
+    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return f"{inspect.cleandoc(text)}\n\n### This migration\n\n{table}\n"
+
+
+def broken_page(text: str, error: MedferryError) -> str:
+    """What is wrong with the migration's files, above the DAG file's own text."""
+    where = "the migration"
+    if isinstance(error, DefinitionError):
+        where = f"`{error.path}`" + (f", line {error.line}" if error.line else "")
+    return (
+        f"## The migration cannot be read\n\n- **Where**: {where}\n- **What**: {error.problem}\n"
+        f"- **What to do**: {error.remedy}\n\nNothing can be migrated until this is corrected; this page follows "
+        f"within a minute.\n\n{inspect.cleandoc(text)}\n"
+    )

@@ -1,0 +1,179 @@
+"""The tasks of the DAGs: each one call into the core. Between them travel ids and counts, never records."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import task
+from airflow.sdk.configuration import conf
+
+from medferry.errors import MedferryError
+from medferry.manifest import runs
+from medferry.report.write import write_report
+from medferry.stages.environment import Environment
+from medferry.stages.extract import extract_slice
+from medferry.stages.finish import finish_run
+from medferry.stages.load import load_slice
+from medferry.stages.prepare import prepare_run, scope_of
+from medferry.stages.transform import transform_slice
+from medferry.stages.verify import verify_run
+from medferry_airflow.connections import settings_from_connections
+from medferry_airflow.definition import current_migration
+from medferry_airflow.guard import guarded
+from medferry_airflow.params import run_options
+
+log = logging.getLogger(__name__)
+
+POOL = "medplum"
+"""The Airflow pool whose slots bound the tasks that talk to Medplum at once."""
+
+SOURCE_TASKS = 4
+"""Tasks of a run that read the legacy database at once: it may still serve its users."""
+
+SLICE_LABEL = "{{ task.op_kwargs['slice_id'] }}"
+
+
+class RunIncomplete(MedferryError):
+    """A step of the run failed, so the run cannot be proven."""
+
+
+class RunNotFinished(MedferryError):
+    """There is no finished run to verify."""
+
+
+class TooManySlices(MedferryError):
+    """Airflow would refuse to map a task over that many slices."""
+
+
+@cache
+def environment() -> Environment:
+    """The systems of the current migration, opened when first needed."""
+    migration = current_migration()
+    return Environment(migration, settings_from_connections(migration.plan))
+
+
+@task
+@guarded
+def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[str, Any] | None = None) -> list[str]:
+    """Count what is eligible, cut it into slices, take the leases; returns the slice ids."""
+    chosen = params or {}
+    scope = scope_of(current_migration(), units or chosen.get("units"), chosen.get("entities"))
+    try:
+        slices = prepare_run(environment(), run, kind, scope, run_options(chosen))
+        _check_number(len(slices))
+    except BaseException:
+        finish_run(environment(), run, failed=True)  # `conclude` does not run after a failed preparation
+        raise
+    return [one.id for one in slices]
+
+
+@task
+@guarded
+def slices_of_level(run: str, level: int) -> list[str]:
+    """The ids of the slices to load at one level of the reference graph; none in a dry run."""
+    with environment().manifest.begin() as connection:
+        if runs.get_run(connection, run).options["dry_run"]:
+            return []
+        return [one.id for one in runs.slices_of(connection, run) if one.level == level]
+
+
+@task(map_index_template=SLICE_LABEL, max_active_tis_per_dagrun=SOURCE_TASKS)
+@guarded
+def extract(run: str, slice_id: str) -> int:
+    """Stage the rows of one slice of the legacy database; returns their number."""
+    return extract_slice(environment(), run, slice_id)
+
+
+@task(map_index_template=SLICE_LABEL, multiple_outputs=False)
+@guarded
+def transform(run: str, slice_id: str) -> dict[str, int]:
+    """Map one staged slice to validated FHIR Bundles; returns the rows by disposition."""
+    return transform_slice(environment(), run, slice_id)
+
+
+@task(map_index_template=SLICE_LABEL, pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
+@guarded
+def load(run: str, slice_id: str) -> dict[str, int]:
+    """Bring one staged slice into Medplum and read it back; returns the source units by disposition."""
+    return load_slice(environment(), run, slice_id)
+
+
+@task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
+@guarded
+def verify(run: str) -> dict[str, int]:
+    """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
+    return dict(Counter(result.status for result in verify_run(environment(), run)))
+
+
+@task
+@guarded
+def report(run: str) -> None:
+    """Write the reconciliation report of the run as it stands, also after a failure."""
+    log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
+
+
+@task
+@guarded
+def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
+    """Set the run's status, give back its leases, and fail unless every step succeeded and every check is equal."""
+    states = ti.get_task_states(ti.dag_id, run_ids=[dag_run.run_id])[dag_run.run_id]
+    missing = incomplete(states)
+    finish_run(environment(), run, failed=bool(missing))
+    if missing:
+        raise RunIncomplete(
+            f"Run {run} is not complete: {', '.join(missing[:5])} ({len(missing)} in all). What was loaded stays in "
+            "Medplum and in the manifest; the leases are given back.",
+            "See the errors of these tasks, remove the cause, clear the failed tasks with those downstream: "
+            "the run goes on where it stopped.",
+        )
+
+
+@task(task_id="choose_run")
+@guarded
+def choose_run(params: dict[str, Any] | None = None) -> str:
+    """The run to verify: the one asked for, or the newest that is finished. Returns its id."""
+    wanted, migration = (params or {}).get("run"), current_migration()
+    with environment().manifest.begin() as connection:
+        known = runs.list_runs(connection, migration.name)
+    finished = [one.id for one in known if one.status != "running" and wanted in (None, one.id)]
+    if not finished:
+        raise RunNotFinished(
+            f"Migration {migration.name} has no finished run{f' {wanted}' if wanted else ''}.",
+            "Check the id with `medferry runs`; a run that still works is verified by itself.",
+        )
+    return finished[0]
+
+
+@task(task_id="conclude")
+@guarded
+def conclude_verification(run: str) -> None:
+    """Set the status of the verified run, and fail unless every check is equal."""
+    finish_run(environment(), run)
+
+
+def incomplete(states: dict[str, str | None]) -> list[str]:
+    """What failed or could not run among a DAG run's task states; prepare, verify and report must have succeeded."""
+    bad = {name for name, state in states.items() if state in ("failed", "upstream_failed")}
+    needed = {name for name in ("prepare", "verify", "report") if states.get(name) != "success"}
+    return [f"{name} ({states.get(name) or 'did not run'})" for name in sorted(bad | needed)]
+
+
+def report_folder(run: str) -> Path:
+    """Where a run's report goes: MEDFERRY_REPORT_FOLDER (default build/reports) / the run's id."""
+    root = Path(os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports")
+    return root / re.sub(r"[^A-Za-z0-9._-]", "_", run)
+
+
+def _check_number(slices: int) -> None:
+    most = conf.getint("core", "max_map_length")
+    if slices > most:
+        raise TooManySlices(
+            f"The run has {slices:,} slices, and Airflow maps a task {most:,} times at most.",
+            "Raise the param slice_rows, or AIRFLOW__CORE__MAX_MAP_LENGTH; then trigger a new run.",
+        )

@@ -1,0 +1,115 @@
+"""Settings from Airflow's connections and the environment, and the Medplum connection type."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+
+from embedded_medplum.server import EmbeddedMedplum
+from medferry.errors import SettingsError
+from medferry.migration import load_migration
+from medferry_airflow.connections import base_url, settings_from_connections, source_url
+from medferry_airflow.hook import MedplumHook
+from tests.tiny_platform import MIGRATION
+
+PLAN = load_migration(MIGRATION).plan
+
+
+def connection(**fields: Any) -> Connection:
+    return Connection(conn_id="c", **fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({"conn_type": "sqlite", "host": "/data/legacy.db"}, "sqlite:////data/legacy.db"),
+        (
+            {
+                "conn_type": "postgres",
+                "login": "u",
+                "password": "p@ss/word",
+                "host": "db",
+                "port": 5433,
+                "schema": "emr",
+            },
+            "postgresql://u:p%40ss%2Fword@db:5433/emr",
+        ),
+        ({"conn_type": "mysql", "login": "u", "host": "db", "schema": "emr"}, "mysql://u@db/emr"),
+        (
+            {"conn_type": "postgres", "host": "db", "schema": "emr", "extra": '{"sslmode": "require"}'},
+            "postgresql://db/emr?sslmode=require",
+        ),
+        ({"conn_type": "generic", "extra": '{"sqlalchemy_url": "mssql+pyodbc://x"}'}, "mssql+pyodbc://x"),
+    ],
+)
+def test_a_connection_becomes_a_sqlalchemy_url(given: dict[str, Any], url: str) -> None:
+    assert source_url(connection(**given)) == url
+
+
+def test_a_connection_given_as_uri_becomes_its_url() -> None:
+    assert source_url(Connection.from_uri("sqlite:////data/legacy.db", "c")) == "sqlite:////data/legacy.db"
+    assert source_url(Connection.from_uri("postgres://u:p@db:5432/emr", "c")) == "postgresql://u:p@db:5432/emr"
+
+
+def test_the_base_url_is_the_host_and_https_unless_told_otherwise() -> None:
+    assert base_url(connection(conn_type="medplum", host="http://127.0.0.1:8103/")) == "http://127.0.0.1:8103/"
+    assert base_url(connection(conn_type="medplum", host="api.medplum.com")) == "https://api.medplum.com/"
+    assert base_url(connection(conn_type="medplum", host="m", port=8103, schema="http")) == "http://m:8103/"
+    with pytest.raises(SettingsError, match="has no base URL"):
+        base_url(connection(conn_type="medplum"))
+
+
+def test_connections_win_and_the_environment_fills_the_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDFERRY_SOURCE_URL", "sqlite:///from-environment.db")
+    monkeypatch.setenv("MEDFERRY_MEDPLUM_BASE_URL", "http://from-environment/")
+    monkeypatch.setenv("MEDFERRY_MANIFEST_URL", "sqlite:///manifest.db")
+    settings = settings_from_connections(PLAN)
+    assert settings.source_url == "sqlite:///from-environment.db"
+    assert settings.medplum_base_url == "http://from-environment/"
+    medplum = {"conn_type": "medplum", "host": "http://from-connection/", "login": "id", "password": "secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_MEDPLUM_DEFAULT", json.dumps(medplum))
+    monkeypatch.setenv("AIRFLOW_CONN_LEGACY_TINY", "sqlite:////from-connection.db")
+    settings = settings_from_connections(PLAN)
+    assert settings.source_url == "sqlite:////from-connection.db"
+    assert (settings.medplum_base_url, settings.medplum_client_id) == ("http://from-connection/", "id")
+    assert settings.medplum_client_secret == "secret"
+    assert settings.manifest_url == "sqlite:///manifest.db"
+
+
+def test_airflow_finds_the_connection_type_and_its_labels() -> None:
+    from airflow.providers_manager import ProvidersManager
+    from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
+    manager = ProvidersManager()
+    assert "medferry-airflow-provider" in manager.providers
+    labels = manager.field_behaviours["medplum"]["relabeling"]
+    assert labels == {"host": "Base URL", "login": "Client id", "password": "Client secret"}
+    assert ProvidersManagerTaskRuntime().hooks["medplum"].hook_class_name == "medferry_airflow.hook.MedplumHook"
+
+
+def hook_for(monkeypatch: pytest.MonkeyPatch, server: EmbeddedMedplum, secret: str) -> MedplumHook:
+    fields = {"conn_type": "medplum", "host": server.base_url, "login": server.client_id, "password": secret}
+    monkeypatch.setenv("AIRFLOW_CONN_MEDPLUM_DEFAULT", json.dumps(fields))
+    return MedplumHook()
+
+
+def test_the_test_button_tells_whether_token_and_metadata_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, medplum: EmbeddedMedplum
+) -> None:
+    assert hook_for(monkeypatch, medplum, medplum.client_secret).test_connection() == (
+        True,
+        "Token accepted; Medplum speaks FHIR 4.0.1.",
+    )
+    good, said = hook_for(monkeypatch, medplum, "wrong").test_connection()
+    assert not good and "refused the client id and secret" in said and "wrong" not in said
+    medplum.stop()
+    good, said = hook_for(monkeypatch, medplum, medplum.client_secret).test_connection()
+    assert not good and "did not answer" in said
+
+
+def test_the_hook_opens_a_working_client(monkeypatch: pytest.MonkeyPatch, medplum: EmbeddedMedplum) -> None:
+    with hook_for(monkeypatch, medplum, medplum.client_secret).get_conn() as client:
+        assert client.count("Patient") == 0

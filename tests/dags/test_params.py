@@ -1,0 +1,86 @@
+"""The trigger form's params: typed, bounded, described, and refused when wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.definitions.param import ParamsDict
+from airflow.sdk.exceptions import ParamValidationError
+
+from medferry.errors import SettingsError
+from medferry.stages.options import LoadMode, RunOptions
+from medferry_airflow.params import run_options
+
+
+def schemas(dag: DAG) -> dict[str, dict[str, Any]]:
+    return {name: dag.params.get_param(name).schema for name in dag.params}
+
+
+def test_every_option_of_a_run_is_a_described_param(migration_dags: list[DAG]) -> None:
+    for dag in migration_dags:
+        found = schemas(dag)
+        assert {*RunOptions.model_fields, "entities"} <= found.keys()
+        assert all(dag.params.get_param(name).description and found[name]["title"] for name in found)
+
+
+def test_defaults_are_those_of_the_core(dags: dict[str, DAG]) -> None:
+    assert run_options(dags["big_bang"].params.dump()) == RunOptions()
+
+
+def test_units_are_chosen_by_title_in_the_big_bang_and_fixed_in_a_wave(dags: dict[str, DAG]) -> None:
+    units = schemas(dags["big_bang"])["units"]
+    assert units["values_display"]["harbor"] == "Harbor Street Clinic (harbor)"
+    assert "shared" not in units["examples"]
+    assert "units" not in schemas(dags["wave_pilot"])
+
+
+def test_rare_params_stand_in_their_own_section(dags: dict[str, DAG]) -> None:
+    plain = [name for name, schema in schemas(dags["wave_pilot"]).items() if schema.get("section") != "Advanced"]
+    assert plain == ["dry_run", "sample"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"units": ["nowhere"]},
+        {"units": "harbor"},
+        {"entities": ["nothing"]},
+        {"batch_size": 0},
+        {"batch_size": 1001},
+        {"lanes": 17},
+        {"lanes": "2"},
+        {"load_mode": "fast"},
+        {"sample": 0},
+        {"dry_run": "no"},
+    ],
+)
+def test_a_wrong_value_is_refused_when_the_run_is_triggered(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
+    assert _refused(_params(dags["big_bang"]), wrong)
+
+
+def _params(dag: DAG) -> ParamsDict:
+    return ParamsDict({name: dag.params.get_param(name) for name in dag.params})
+
+
+def _refused(params: ParamsDict, values: dict[str, Any]) -> bool:
+    try:
+        params.update(values)
+        params.validate()
+    except ParamValidationError:
+        return True
+    return False
+
+
+def test_right_values_are_accepted(dags: dict[str, DAG]) -> None:
+    params = _params(dags["big_bang"])
+    given = {"units": ["harbor"], "load_mode": "conditional", "dry_run": True, "sample": 5}
+    assert not _refused(params, given)
+    options = run_options(params.dump())
+    assert (options.load_mode, options.dry_run, options.sample) == (LoadMode.CONDITIONAL, True, 5)
+
+
+def test_a_sample_that_would_be_loaded_is_refused_with_a_remedy() -> None:
+    with pytest.raises(SettingsError, match=r"a sample is for a dry run.*Trigger again"):
+        run_options({"sample": 5})

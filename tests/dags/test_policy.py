@@ -1,0 +1,98 @@
+"""What holds for every DAG of this repository."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, Connection, ExceptionRetryPolicy, Variable
+from airflow.serialization.serialized_objects import DagSerialization
+
+from medferry_airflow.dag import TAGS
+from medferry_airflow.definition import current_migration
+from medferry_airflow.tasks import POOL
+from tests.dags.conftest import ROOT, parse
+
+
+def test_every_file_parses_and_every_way_of_migrating_has_its_dag(bag: DagBag) -> None:
+    waves = [f"wave_{wave.id}" for wave in current_migration().plan.waves]
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == sorted(["big_bang", "verify", *waves])
+
+
+def test_every_dag_can_be_serialized(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        again = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        assert sorted(again.task_dict) == sorted(dag.task_dict)
+
+
+def test_every_dag_runs_on_demand_one_run_at_a_time(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        assert (dag.schedule, dag.catchup, dag.max_active_runs) == (None, False, 1)
+
+
+def test_tags_are_of_the_closed_set(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        assert dag.tags and set(dag.tags) <= TAGS
+
+
+@pytest.mark.parametrize("part", ["It changes", "Do not trigger it", "Example conf", "When it is red", "Pool"])
+def test_every_page_tells_the_operator_what_to_know(dags: dict[str, DAG], part: str) -> None:
+    for dag in dags.values():
+        assert dag.doc_md and part in dag.doc_md, f"{dag.dag_id} does not say: {part}"
+
+
+def test_every_task_has_an_owner_retries_and_a_policy_by_type(dags: dict[str, DAG]) -> None:
+    for task in (task for dag in dags.values() for task in dag.tasks):
+        assert task.owner == "data-migration"
+        assert task.retries >= 3
+        assert isinstance(task.retry_policy, ExceptionRetryPolicy)
+
+
+def test_every_task_says_what_it_does(dags: dict[str, DAG]) -> None:
+    for task in (task for dag in dags.values() for task in dag.tasks):
+        assert task.doc_md, f"{task.task_id} has no docstring"
+
+
+def test_tasks_that_talk_to_medplum_share_its_pool(dags: dict[str, DAG]) -> None:
+    for task in (task for dag in dags.values() for task in dag.tasks):
+        talks = task.task_id == "verify" or task.task_id.endswith(".load")
+        assert (task.pool == POOL) is talks, task.task_id
+
+
+def test_parsing_touches_no_system_and_no_airflow_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a DAG file must not do this while it is parsed")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(sqlalchemy, "create_engine", refuse)
+    for reader in (Connection, Variable):
+        monkeypatch.setattr(reader, "get", refuse)
+    again = parse()
+    assert again.import_errors == {}
+    assert again.dags
+
+
+def test_parsing_is_quick(bag: DagBag) -> None:
+    for stat in bag.dagbag_stats:
+        assert stat.duration.total_seconds() < 3, f"{stat.file} takes {stat.duration}"
+
+
+def test_dag_files_are_tables_of_contents() -> None:
+    for path in (ROOT / "dags").glob("*.py"):
+        code = path.read_text(encoding="utf-8").rpartition('"""')[2]
+        assert len(code.splitlines()) <= 25, f"{path.name} does more than name the DAGs"
+
+
+def test_the_core_does_not_know_airflow() -> None:
+    for path in (ROOT / "include" / "medferry").rglob("*.py"):
+        assert "airflow" not in _imports(path), path
+
+
+def _imports(path: Path) -> set[str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    words = [line.split() for line in lines if line.lstrip().startswith(("import ", "from "))]
+    return {parts[1].partition(".")[0] for parts in words if len(parts) > 1}
