@@ -17,7 +17,7 @@ from tests import tiny_platform
 @pytest.fixture
 def medplum(tmp_path: Path) -> Iterator[EmbeddedMedplum]:
     """A fresh embedded Medplum of this test's own, with faults to be had."""
-    with EmbeddedMedplum(faults=True) as server:
+    with EmbeddedMedplum(faults=True, quota=1_000_000_000) as server:
         yield server
 
 

@@ -73,4 +73,4 @@ class Budget:
         """The server refused for want of points: spend nothing for `seconds`."""
         with self._lock:
             self._left = 0
-            self._reset_at = max(self._reset_at, self._clock() + seconds)
+            self._reset_at = self._clock() + seconds

@@ -1,0 +1,92 @@
+"""The client against the embedded server: types of failure, searches, the token."""
+
+from __future__ import annotations
+
+import pytest
+from embedded_medplum.server import EmbeddedMedplum
+from medferry.medplum.client import MedplumClient, entry_outcome, issue_text
+from medferry.medplum.errors import MedplumUnavailable, RequestRefused, RequestTooLarge, Throttled, Unauthorised
+
+SYSTEM = "https://client.example/thing"
+
+
+def patient(value: str) -> dict[str, object]:
+    return {"resourceType": "Patient", "identifier": [{"system": SYSTEM, "value": value}]}
+
+
+def create(resource: dict[str, object]) -> dict[str, object]:
+    return {"resource": resource, "request": {"method": "POST", "url": resource["resourceType"]}}
+
+
+@pytest.fixture
+def client(medplum: EmbeddedMedplum) -> MedplumClient:
+    return MedplumClient(medplum.base_url, medplum.client_id, medplum.client_secret)
+
+
+def test_identifiers_with_awkward_characters_are_found(client: MedplumClient) -> None:
+    values = ["plain", "with space", "com,ma", "back\\slash", "dol$lar", "ümlaut", "a&b=c", "0007"]
+    outcomes = client.batch([create(patient(value)) for value in values], 800)
+    assert [outcome.status for outcome in outcomes] == [201] * len(values)
+    found = client.by_identifier("Patient", SYSTEM, values)
+    assert {resource["identifier"][0]["value"] for resource in found} == set(values)
+    assert len(client.by_id("Patient", [resource["id"] for resource in found])) == len(values)
+
+
+def test_a_walk_goes_beyond_a_page(client: MedplumClient) -> None:
+    for start in range(0, 1200, 400):
+        client.batch([create(patient(str(start + n))) for n in range(400)], 0)
+    walked = [r["identifier"][0]["value"] for r in client.search_all("Patient", [("identifier", f"{SYSTEM}|")])]
+    assert sorted(set(walked), key=int) == [str(n) for n in range(1200)]
+    assert client.count("Patient") == 1200
+
+
+def test_failures_have_types(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
+    entry = [create(patient("1"))]
+    for rule, kind in (
+        ({"kind": "throttle", "ms_before_next": 50}, Throttled),
+        ({"kind": "error", "status": 500}, MedplumUnavailable),
+        ({"kind": "cut-before"}, MedplumUnavailable),
+        ({"kind": "cut-after"}, MedplumUnavailable),
+    ):
+        medplum.inject({**rule, "next": 1, "method": "POST", "path": "/fhir/R4/?$"})
+        with pytest.raises(kind):
+            client.batch(entry, 100)
+    with pytest.raises(RequestTooLarge):
+        client.batch([create({**patient("2"), "name": [{"text": "x" * 2_000_000}]})], 100)
+    with pytest.raises(RequestRefused, match="HTTP 400"):
+        client.search("Patient", [("_offset", "20000")])
+
+
+def test_a_read_is_tried_again(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
+    medplum.inject({"kind": "error", "status": 503, "next": 2, "path": "_search"})
+    assert client.count("Patient") == 0
+
+
+def test_a_revoked_token_is_renewed_unseen_and_a_wrong_secret_is_not(
+    client: MedplumClient, medplum: EmbeddedMedplum
+) -> None:
+    assert client.count("Patient") == 0
+    medplum.inject({"kind": "revoke-token", "next": 1})
+    assert client.count("Patient") == 0
+    with (
+        MedplumClient(medplum.base_url, medplum.client_id, "wrong") as stranger,
+        pytest.raises(Unauthorised, match="Check the ClientApplication"),
+    ):
+        stranger.count("Patient")
+
+
+def test_an_issue_is_told_by_code_and_path_only() -> None:
+    outcome = {
+        "issue": [
+            {"severity": "warning", "code": "informational"},
+            {
+                "severity": "error",
+                "code": "invalid",
+                "details": {"text": "Ada Byron is wrong"},
+                "expression": ["Patient.name"],
+            },
+        ]
+    }
+    assert issue_text(outcome) == "invalid at Patient.name"
+    assert entry_outcome({"response": {"status": "400", "outcome": outcome}}).done is False
+    assert entry_outcome({}).status == 0
