@@ -38,8 +38,9 @@ def concept_of(
         return {"text": display} if display else None
     if not _FORMS[system].fullmatch(code):
         raise ctx.quarantine("unmapped-code", column)
-    named = {"display": display} if display else {}
-    return {"coding": [{"system": system, "code": code, **named}], "text": display or code}
+    if display is None:
+        return {"coding": [{"system": system, "code": code}]}
+    return {"coding": [{"system": system, "code": code, "display": display}], "text": display}
 
 
 def main_concept(ctx: Context, row: Row, system: str) -> dict[str, Any]:
