@@ -187,6 +187,17 @@ def _touch_after(record: Record, event: datetime) -> None:
     record.row["updated_at"] = max(record.row["updated_at"], event + timedelta(days=1))
 
 
+def _encounter_time(days: tuple[date, ...], hour: int, minute: int) -> Callable[[Record, Random], None]:
+    """Move the encounter to a clock change; it ends after it, at a time that is real."""
+
+    def apply(record: Record, rng: Random) -> None:
+        start = at(rng.choice(days), hour, minute)
+        ended = start + timedelta(minutes=50) if record.row["ended_at"] else None
+        record.row.update(started_at=start, ended_at=ended)
+
+    return apply
+
+
 def _reversed_period(record: Record, rng: Random) -> None:
     record.row["ended_at"] = record.row["started_at"] - timedelta(minutes=rng.randrange(20, 3000))
 
@@ -305,8 +316,8 @@ _SPOIL: dict[tuple[str, str], Callable[[Record, Random], None]] = {
     ("encounter", "dst-neighbour"): _neighbour_encounter,
     ("encounter", "control-characters"): _insert("reason_text", "\x0b", "\x1f"),
     ("encounter", "sentinel-date"): _endless,
-    ("encounter", "dst-gap"): _time("started_at", GAP_DAYS, 2, 30),
-    ("encounter", "dst-overlap"): _time("started_at", OVERLAP_DAYS, 1, 15),
+    ("encounter", "dst-gap"): _encounter_time(GAP_DAYS, 2, 30),
+    ("encounter", "dst-overlap"): _encounter_time(OVERLAP_DAYS, 1, 30),
     ("encounter", "reversed-period"): _reversed_period,
     ("encounter", "unmapped-class"): _store(class_code="ZZ"),
     ("vitals", "unit-variant"): _unit_variant,

@@ -1,0 +1,121 @@
+"""The three engines hold the same content; servers start, stop by themselves and leave nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from demo_clinics import database
+from demo_clinics.generate import fill
+
+from .conftest import PACE, PATIENTS, SEED, Legacy, read_tables
+
+Start = Callable[[], AbstractContextManager[database.Server]]
+
+
+@pytest.mark.parametrize("start", [database.embedded, database.postgresql, database.mariadb], ids=lambda f: f.__name__)
+def test_engines_hold_the_same_rows_and_servers_leave_nothing(start: Start, legacy: Legacy) -> None:
+    server_context = start()
+    try:
+        server = server_context.__enter__()
+    except database.BinariesMissing as missing:
+        pytest.skip(str(missing))
+    try:
+        engine = sa.create_engine(server.url)
+        truth = fill(engine, SEED, PATIENTS, pace=PACE)
+        engine.dispose()
+        assert truth.as_json() == legacy.truth.as_json()
+        stored = read_tables(server.url)
+        assert server.url.split("@")[1].startswith("127.0.0.1:")
+    finally:
+        server_context.__exit__(None, None, None)
+    for table, rows in legacy.tables.items():
+        assert [_plain(row) for row in stored[table]] == [_plain(row) for row in rows], table
+    assert not server.folder.exists()
+    assert not _alive(server.pid)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with text as in the truth: a byte that is not UTF-8 and U+FFFD are one."""
+    return {name: bytes(value) if isinstance(value, memoryview) else value for name, value in row.items()}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account may enter (pytest's are root's alone)."""
+    folder = Path(tempfile.mkdtemp(prefix="legacy-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_embedded_database_keeps_its_folder(open_folder: Path) -> None:
+    for expected in (0, 1):
+        with database.embedded(open_folder / "database") as server:
+            engine = sa.create_engine(server.url)
+            with engine.begin() as connection:
+                connection.execute(sa.text("CREATE TABLE IF NOT EXISTS kept (n int)"))
+                assert connection.execute(sa.text("SELECT count(*) FROM kept")).scalar_one() == expected
+                connection.execute(sa.text("INSERT INTO kept VALUES (1)"))
+            engine.dispose()
+        assert not _alive(server.pid)
+    assert ((open_folder / "database" / "password").stat().st_mode & 0o077) == 0
+
+
+def test_embedded_database_wants_its_password() -> None:
+    with database.embedded() as server:
+        wrong = sa.make_url(server.url).set(password="wrong")
+        with pytest.raises(sa.exc.OperationalError, match="password authentication failed"):
+            sa.create_engine(wrong).connect()
+
+
+def test_server_stops_also_after_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), database.embedded() as server:
+        raise ZeroDivisionError
+    assert not _alive(server.pid)
+    assert not server.folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
+def test_programs_behind_a_closed_folder_are_copied(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    (closed / "bin" / "postgres").write_text("x")
+    tmp_path.chmod(0o700)
+    with database._reachable(closed) as folder:
+        assert folder != closed
+        assert (folder / "bin" / "postgres").read_text() == "x"
+        assert database._may_enter(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
+def test_a_data_folder_the_account_cannot_enter_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with (
+        pytest.raises(database.ServerFailed, match="cannot enter"),
+        database.embedded(tmp_path / "closed" / "database"),
+    ):
+        pass
+
+
+def test_missing_programs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_keywords: None)
+    with pytest.raises(database.BinariesMissing, match="mariadb-server"), database.mariadb():
+        pass
