@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+
 from demo_clinics.schema import METADATA
 from medferry.migration import Migration, load_migration
 from medferry.source.database import connect_engine

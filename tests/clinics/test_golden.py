@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from medferry.fhir.validate import problems
 from medferry.migration import Migration
-
 from tests.clinics.golden import CASES, apply, load
 
 

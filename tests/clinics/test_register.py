@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+
 from medferry.migration import Migration
 from medferry.source.slices import rows_of
-
 from tests.clinics.golden import CASES, apply, load
 
 HEADER = ["entity", "column", "disposition", "target", "rule", "owner", "status", "note"]

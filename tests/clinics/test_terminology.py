@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from demo_clinics.codes import TABLES
 from fhir.resources.R4B import get_fhir_model_class
+
+from demo_clinics.codes import TABLES
 from medferry.mapping.terminology import CodeRow
 from medferry.migration import Migration
 
