@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
 from tests.synthea.sample import ARCHIVE, Sample, load_sample
 
 
@@ -12,3 +15,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
         pytest.skip(f"the Synthea sample {ARCHIVE.name} is not in shared/data beside the repository")
     folder = tmp_path_factory.mktemp("synthea")
     return load_sample(folder, f"sqlite:///{folder / 'export.db'}")
+
+
+@pytest.fixture
+def postgresql_url() -> str:
+    """An empty PostgreSQL database for this test alone."""
+    url = os.environ.get("MEDFERRY_TEST_POSTGRESQL_URL")
+    if not url:
+        pytest.skip("MEDFERRY_TEST_POSTGRESQL_URL names no PostgreSQL database")
+    return url

@@ -7,9 +7,9 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+
 from medferry.mapping.apply import apply_mapping
 from medferry.source.slices import rows_of
-
 from tests.synthea.sample import Sample
 
 HEADER = ["entity", "column", "disposition", "target", "rule", "owner", "status", "note"]

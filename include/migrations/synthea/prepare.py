@@ -17,6 +17,7 @@ from typing import Annotated
 
 import sqlalchemy as sa
 import typer
+
 from medferry.errors import MedferryError, SourceError
 from medferry.plan.load import load_plan
 from medferry.settings import settings_from_environment
