@@ -35,13 +35,19 @@ from medferry.stages.prepare import scope_of
 from medferry.stages.transform import map_row
 from medferry.stages.verify import require_equal, verify_run
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Move a legacy SQL health platform to Medplum.")
+# A pretty traceback may show local variables, and they may hold patient data.
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Move a legacy SQL health platform to Medplum.",
+)
 plan_app = typer.Typer(no_args_is_help=True, help="Look at a migration's plan.")
 source_app = typer.Typer(no_args_is_help=True, help="Look at the legacy database.")
 app.add_typer(plan_app, name="plan")
 app.add_typer(source_app, name="source")
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 132)
 P = ParamSpec("P")
 R = TypeVar("R")
 

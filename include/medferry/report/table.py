@@ -22,7 +22,7 @@ def reconciliation_table(content: Reconciliation) -> Table:
         if unit not in (None, row.unit):
             table.add_section()
         table.add_row(
-            content.unit_titles.get(row.unit, row.unit) if row.unit != unit else "",
+            row.unit if row.unit != unit else "",
             row.entity,
             *(f"{getattr(row, name):,}" for name in names),
         )

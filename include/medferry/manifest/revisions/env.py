@@ -1,6 +1,7 @@
 """Alembic's entry: run the revisions on the connection that ``medferry.manifest.database.upgrade`` hands over."""
 
 from alembic import context
+
 from medferry.manifest.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
