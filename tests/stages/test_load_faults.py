@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import sqlalchemy as sa
+
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.errors import LeaseLost, MedferryError
 from medferry.manifest import runs
@@ -19,7 +20,6 @@ from medferry.stages.load import load_slice
 from medferry.stages.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
-
 from tests.stages.test_pipeline import dispositions, migrate
 from tests.tiny_platform import EXPECTED, RESOURCES
 

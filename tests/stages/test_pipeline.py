@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from medferry.errors import LeaseHeld, VerificationFailed
 from medferry.manifest import leases
 from medferry.manifest.accounting import accounts
@@ -10,7 +11,6 @@ from medferry.stages.environment import Environment
 from medferry.stages.options import RunOptions
 from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import scope_of
-
 from tests.tiny_platform import EXPECTED, RESOURCES
 
 

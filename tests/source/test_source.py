@@ -1,0 +1,140 @@
+"""Reading from real engines: every value as it is, every row in exactly one slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from demo_clinics import database as servers
+from medferry.errors import SettingsError, SourceError, SourceUnavailable
+from medferry.source.database import connect_engine, snapshot, stream
+from medferry.source.entity import SourceEntity
+from medferry.source.profile import profile
+from medferry.source.slices import count_by_unit, cut, row_by_key, rows_of
+from medferry.stages.staging import dump_row, load_row
+
+
+def entity(sql: str, **variants: str) -> SourceEntity:
+    return SourceEntity("thing", Path("thing.sql"), "id", "unit", None, "Thing", sql, variants)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+    if request.param == "sqlite":
+        yield connect_engine(f"sqlite:///{tmp_path_factory.mktemp('source')}/x.db")
+        return
+    try:
+        with getattr(servers, request.param)() as server:
+            engine = connect_engine(server.url)
+            yield engine
+            engine.dispose()
+    except servers.BinariesMissing as missing:
+        pytest.skip(str(missing))
+
+
+def test_values_come_as_the_engine_prints_them(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE kinds (id INTEGER, unit VARCHAR(9), price DECIMAL(10, 2), born DATE, seen TIMESTAMP NULL, "
+            "body TEXT, flag SMALLINT)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO kinds VALUES (1, 'u', 72.50, '2024-02-29', '2024-03-10 02:30:00', ' Grüße 😀 ', 0)"
+            if engine.dialect.name != "mysql"
+            else "INSERT INTO kinds VALUES (1, 'u', 72.50, '2024-02-29', '2024-03-10 03:30:00', ' Grüße 😀 ', 0)"
+        )
+    statement, bound = row_by_key(engine.dialect.name, entity("SELECT * FROM kinds WHERE body <> 'a:b'"), 1)
+    with snapshot(engine) as connection:
+        [row] = stream(connection, statement, bound)
+    assert (row["born"], row["body"], row["flag"]) == ("2024-02-29", " Grüße 😀 ", 0)
+    assert row["seen"].startswith("2024-03-10 0")
+    assert str(row["price"]) in ("72.50", "72.5")  # SQLite has no decimals of its own
+    assert load_row(dump_row(row)) == row
+
+
+@pytest.mark.parametrize("rows_per_slice", [1, 3, 7, 10, 1_000])
+@pytest.mark.parametrize("key", ["number", "text"])
+def test_slices_hold_every_row_once(engine: sa.Engine, rows_per_slice: int, key: str) -> None:
+    table = f"rows_{key}"
+    things = entity(f"SELECT id, unit FROM {table}")
+    with engine.begin() as connection:
+        if table not in sa.inspect(engine).get_table_names():
+            kind = "INTEGER" if key == "number" else "VARCHAR(20)"
+            connection.exec_driver_sql(f"CREATE TABLE {table} (id {kind}, unit VARCHAR(9))")
+            for number in range(57):
+                name = str(number) if key == "number" else f"'{'Aa-_zÄ'[number % 6]}{number}'"
+                unit = "big" if number % 3 else ("small" if number % 2 else "tiny")
+                connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({name}, '{unit}')")
+    with snapshot(engine) as connection:
+        counts = count_by_unit(connection, things, ["big", "small", "tiny", "empty"])
+        slices = cut(connection, things, counts, rows_per_slice)
+        read = []
+        for one in slices:
+            statement, bound = rows_of(engine.dialect.name, things, one.units, one.low, one.high)
+            rows = list(stream(connection, statement, bound))
+            assert len(rows) == one.rows <= max(rows_per_slice, 1)
+            read += [row["id"] for row in rows]
+    assert len(read) == len(set(read)) == 57 == sum(counts.values())
+
+
+def test_two_hundred_tiny_units_share_slices(engine: sa.Engine) -> None:
+    counts = {f"u{number:03}": 2 for number in range(200)}
+    with snapshot(engine) as connection:
+        slices = cut(connection, entity("SELECT 1 AS id, 'x' AS unit"), counts, 100)
+    assert [one.rows for one in slices] == [100] * 4
+    assert sorted(unit for one in slices for unit in one.units) == sorted(counts)
+
+
+def test_rows_of_unknown_units_and_doubled_keys_stop_the_run(engine: sa.Engine) -> None:
+    with snapshot(engine) as connection:
+        with pytest.raises(SourceError, match="1 rows of thing belong to units that the plan does not name: x"):
+            count_by_unit(connection, entity("SELECT 1 AS id, 'x' AS unit"), ["north"])
+        with pytest.raises(SourceError, match="does not name: None"):
+            count_by_unit(connection, entity("SELECT 1 AS id, NULL AS unit"), ["north"])
+        doubled = "SELECT 1 AS id, 'north' AS unit UNION ALL SELECT 1, 'north'"
+        with pytest.raises(SourceError, match="not unique: 2 rows, 1 keys"):
+            count_by_unit(connection, entity(doubled), ["north"])
+        with pytest.raises(SourceError, match="not unique: 1 rows, 0 keys"):
+            count_by_unit(connection, entity("SELECT NULL AS id, 'north' AS unit"), ["north"])
+
+
+def test_a_failing_query_is_told_without_its_data(engine: sa.Engine) -> None:
+    with pytest.raises((SourceError, SourceUnavailable)) as told, snapshot(engine) as connection:
+        count_by_unit(connection, entity("SELECT id, unit FROM nowhere WHERE name = 'Ada Byron'"), ["north"])
+    assert "Ada" not in str(told.value)
+    assert told.value.__cause__ is None
+
+
+def test_a_dialect_s_own_query_wins() -> None:
+    things = entity("SELECT 1", mysql="SELECT 2")
+    assert [things.query(name) for name in ("sqlite", "mysql", "mariadb")] == ["SELECT 1", "SELECT 2", "SELECT 2"]
+
+
+def test_undecodable_bytes_survive_staging(tmp_path: Path) -> None:
+    engine = connect_engine(f"sqlite:///{tmp_path}/x.db")
+    with snapshot(engine) as connection:
+        [row] = stream(connection, sa.text("SELECT CAST(x'636166e9' AS TEXT) AS word"), {})
+    assert load_row(dump_row(row)) == {"word": "caf\udce9"}
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle://u@h/x", "postgresql+nodriver://u@h/x"])
+def test_an_unusable_url_is_told(url: str) -> None:
+    with pytest.raises(SettingsError, match="not usable"):
+        connect_engine(url)
+
+
+def test_a_database_that_is_not_there_is_transient() -> None:
+    engine = connect_engine("postgresql://u:secret@127.0.0.1:1/x")
+    with pytest.raises(SourceUnavailable) as told, snapshot(engine):
+        pass
+    assert "secret" not in str(told.value)
+
+
+def test_a_profile_counts() -> None:
+    rows = [{"a": None, "b": "x"}, {"a": " ", "b": 7}, {"a": "long text", "b": "x"}]
+    first, second = profile(rows)
+    assert (first.rows, first.nulls, first.blanks, first.longest, first.distinct) == (3, 1, 1, 9, 2)
+    assert dict(second.kinds) == {"str": 2, "int": 1}
