@@ -12,7 +12,7 @@ from ._datatypes import OBSERVATION_CATEGORY, concept, element, present, quantit
 
 _UCUM = "http://unitsofmeasure.org"
 # Measure → the UCUM units it may be in → the values that can be meant in that unit (README of the legacy system).
-_RANGES = {
+_RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "weight": {"kg": (0.3, 350), "[lb_av]": (0.7, 770)},
     "height": {"cm": (20, 250), "[in_i]": (8, 98)},
     "temperature": {"Cel": (25, 45), "[degF]": (77, 113)},
