@@ -16,8 +16,6 @@ DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-# A JSON number is a double in Medplum (JavaScript): 15 significant digits are always kept.
-_EXACT_DIGITS = 15
 
 
 def is_undecodable(text: str) -> bool:
@@ -79,12 +77,13 @@ def parse_local_time(text: str, zone: ZoneInfo, field: str = "") -> str:
 def parse_number(value: str | int | float, field: str = "") -> int | float:
     """Read a decimal exactly as a JSON number; whole numbers come back as int, so 72.0 and 72 are one.
 
-    Raises Quarantine: 'not-a-number', or 'precision-loss' beyond 15 significant digits.
+    Raises Quarantine: 'not-a-number', or 'precision-loss' when a double would print other digits (a JSON number is a
+    double in Medplum).
     """
     text = str(value).strip()
     if isinstance(value, bool) or not _NUMBER.fullmatch(text):
         raise Quarantine("not-a-number", field)
     number = Decimal(text)
-    if len(number.normalize().as_tuple().digits) > _EXACT_DIGITS:
+    if Decimal(repr(float(number))) != number:
         raise Quarantine("precision-loss", field)
     return int(number) if number == number.to_integral_value() else float(number)

@@ -1,0 +1,164 @@
+"""The report says what the manifest says, and never says "proven" when it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medferry.errors import VerificationFailed
+from medferry.manifest.checks import CheckResult, record_checks
+from medferry.report.reconciliation import reconcile
+from medferry.report.write import render_html, write_report
+from medferry.stages.environment import Environment
+from medferry.stages.finish import finish_run
+from medferry.stages.verify import require_equal, verify_run
+from tests.stages.test_pipeline import migrate
+from tests.tiny_platform import EXPECTED
+
+
+@pytest.fixture
+def done(tiny: Environment) -> Environment:
+    migrate(tiny, "r")
+    return tiny
+
+
+def verdict(tiny: Environment) -> str:
+    with tiny.manifest.begin() as connection:
+        return reconcile(connection, tiny.migration, "r").verdict
+
+
+def test_the_json_holds_a_row_for_every_unit_and_entity(done: Environment, tmp_path: Path) -> None:
+    written = json.loads(write_report(done, "r", tmp_path / "out").json.read_text())
+    assert (written["run"], written["verdict"]) == ("r", "proven")
+    assert {(row["unit"], row["entity"]) for row in written["rows"]} == EXPECTED.keys()
+    for row in written["rows"]:
+        assert row["eligible"] == row["successful"] + row["rejected"] + row["skipped"] + row["quarantined"]
+    names = {
+        "unit",
+        "entity",
+        "eligible",
+        "successful",
+        "rejected",
+        "skipped",
+        "quarantined",
+        "created",
+        "updated",
+        "unchanged",
+    }
+    assert names <= written["rows"][0].keys()
+    assert {"entity", "reason", "field", "count"} == written["findings"][0].keys()
+
+
+def test_the_page_is_self_contained_and_leads_with_the_verdict(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        page = render_html(reconcile(connection, done.migration, "r"))
+    assert "PROVEN" in page
+    assert "NOT PROVEN" not in page
+    assert "src=" not in page
+    assert "<link" not in page
+    assert "North clinic" in page
+    assert "server-rejected" in page
+
+
+def plant(done: Environment, fault: str) -> None:
+    """One corruption of Medplum or the manifest behind Medferry's back."""
+    system = done.migration.naming.system("patient")
+    with done.medplum() as client:
+        [one, *_] = client.search_all("Patient", [("identifier", f"{system}|1")])
+        [weight, *_] = client.search_all("Observation", [("subject", f"Patient/{one['id']}")])
+        entry = {
+            "deleted": {"request": {"method": "DELETE", "url": f"Observation/{weight['id']}"}},
+            "changed": {
+                "resource": {**one, "birthDate": "1970-02-04"},
+                "request": {"method": "PUT", "url": f"Patient/{one['id']}"},
+            },
+            "doubled": {
+                "resource": {name: value for name, value in one.items() if name != "id"},
+                "request": {"method": "POST", "url": "Patient"},
+            },
+            "unexpected": {
+                "resource": {**one, "identifier": [{"system": system, "value": "4711"}]},
+                "request": {"method": "POST", "url": "Patient"},
+            },
+            "dangling": {
+                "resource": {**weight, "subject": {"reference": "Patient/00000000-0000-4000-8000-000000000000"}},
+                "request": {"method": "PUT", "url": f"Observation/{weight['id']}"},
+            },
+        }[fault]
+        assert client.batch([entry], 100)[0].status in (200, 201)
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("deleted", "identifiers: missing in Medplum"),
+        ("changed", "versions: changed since the load"),
+        ("doubled", "identifiers: more than once"),
+        ("unexpected", "identifiers: unexpected in Medplum"),
+        ("dangling", "references resolve"),
+    ],
+)
+def test_verification_finds_what_was_planted_in_medplum(done: Environment, fault: str, check: str) -> None:
+    require_equal(verify_run(done, "r"))
+    plant(done, fault)
+    results = verify_run(done, "r")
+    found = [result for result in results if result.name == check and result.status == "different"]
+    assert len(found) == 1
+    assert found[0].different == 1
+    assert found[0].examples
+    assert verdict(done) == "not proven"
+    with pytest.raises(VerificationFailed, match=check):
+        finish_run(done, "r")
+
+
+@pytest.mark.parametrize(
+    ("statement", "check"),
+    [
+        ("DELETE FROM source_unit WHERE entity = 'weight' AND key = '8'", "accounting"),
+        ("UPDATE source_unit SET disposition = 'pending' WHERE entity = 'weight' AND key = '8'", "accounting"),
+        ("UPDATE source_unit SET unit = 'south' WHERE entity = 'weight' AND key = '8'", "source count"),
+        ("DELETE FROM target WHERE entity = 'weight' AND value = '8'", "identifiers: unexpected in Medplum"),
+        ("UPDATE source_unit SET disposition = 'quarantined'", "acceptance: quarantined"),
+        ("UPDATE source_unit SET disposition = 'rejected'", "acceptance: rejected"),
+    ],
+)
+def test_verification_finds_what_was_planted_in_the_manifest(done: Environment, statement: str, check: str) -> None:
+    with done.manifest.begin() as connection:
+        connection.exec_driver_sql(statement)
+    different = {result.name for result in verify_run(done, "r") if result.status == "different"}
+    assert check in different
+
+
+def test_a_row_that_appears_in_the_source_meanwhile_is_seen(done: Environment) -> None:
+    with done.source.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO staff VALUES (99, 1, 'New')")
+    assert {(r.name, r.entity) for r in verify_run(done, "r") if r.status == "different"} == {("source count", "staff")}
+
+
+def test_what_could_not_be_checked_is_never_green(done: Environment) -> None:
+    done.source.dispose()
+    with done.source.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE staff")
+    results = verify_run(done, "r")
+    assert [(r.name, r.entity) for r in results if r.status == "could_not_check"] == [("source count", "staff")]
+    with pytest.raises(VerificationFailed, match="could_not_check"):
+        require_equal(results)
+
+
+def test_a_run_without_verification_is_not_proven(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        record_checks(connection, "r", [])
+    assert verdict(done) == "not verified"
+    with pytest.raises(VerificationFailed, match="was not verified"):
+        finish_run(done, "r")
+
+
+def test_one_check_that_differs_decides_the_verdict(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        equal = CheckResult("a", "b", "equal", 1)
+        record_checks(connection, "r", [equal, CheckResult("c", "d", "could_not_check", 0, examples=["x"])])
+        page = render_html(reconcile(connection, done.migration, "r"))
+    assert "NOT PROVEN" in page
+    assert "could not check" in page

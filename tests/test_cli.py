@@ -1,0 +1,89 @@
+"""The command line as a mapping author and an operator use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from medferry.cli import app
+from medferry.stages.environment import Environment
+from tests.tiny_platform import MIGRATION, RESOURCES
+
+
+@pytest.fixture
+def medferry(tiny: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Call the command line with the tiny platform's settings in the environment."""
+    settings = {
+        "MEDFERRY_SOURCE_URL": tiny.settings.source_url,
+        "MEDFERRY_MEDPLUM_BASE_URL": tiny.settings.medplum_base_url,
+        "MEDFERRY_MEDPLUM_CLIENT_ID": tiny.settings.medplum_client_id,
+        "MEDFERRY_MEDPLUM_CLIENT_SECRET": tiny.settings.medplum_client_secret,
+        "MEDFERRY_MANIFEST_URL": tiny.settings.manifest_url,
+        "MEDFERRY_STAGING_URL": tiny.settings.staging_url,
+        "MEDFERRY_MIGRATION": str(MIGRATION),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output
+        return result
+
+    return call
+
+
+def test_plan_check_shows_levels_and_counts_the_source(medferry) -> None:
+    shown = medferry("plan", "check").output
+    assert "Tiny test platform" in shown
+    assert "wave pilot" in shown
+    assert "40" in shown
+
+
+def test_a_broken_definition_is_two_lines_and_exit_1(medferry, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    result = medferry("plan", "check", "-m", str(tmp_path / "broken"), code=1)
+    assert "DefinitionError" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_profile_hides_values_unless_asked(medferry) -> None:
+    assert "Ada" not in medferry("source", "profile", "patient").output
+    assert "Ada" in medferry("source", "profile", "patient", "--values").output
+
+
+def test_try_shows_the_row_its_resource_and_its_problem(medferry) -> None:
+    shown = medferry("try", "patient", "--key", "8").output
+    assert "Hal" in shown
+    assert '"resourceType": "Patient"' in shown
+    assert "sentinel-date" in shown
+    assert "impossible-date born" in medferry("try", "patient", "--key", "4", code=2).output
+    assert "no row with the key 77" in medferry("try", "patient", "--key", "77", code=1).stderr
+    assert "There is no entity bed" in medferry("try", "bed", "--key", "1", code=1).stderr
+
+
+def test_run_verify_report_and_runs(medferry, tmp_path: Path) -> None:
+    shown = medferry("run").output
+    assert "proven" in shown
+    [report] = (tmp_path / "build/reports").glob("*/reconciliation.json")
+    assert sum(row["created"] for row in json.loads(report.read_text())["rows"]) == RESOURCES
+    assert "equal" in medferry("verify").output
+    assert "succeeded" in medferry("runs").output
+    assert "reconciliation.html" in medferry("report", "--folder", str(tmp_path / "again")).output
+    assert f"{RESOURCES}" in medferry("run").output
+
+
+def test_a_wave_and_a_dry_run(medferry) -> None:
+    assert "pending" in medferry("run", "--wave", "pilot", "--dry-run", "--sample", "1").output
+    assert "has no wave nowhere" in medferry("run", "--wave", "nowhere", code=1).stderr
+    assert "knows no east" in medferry("run", "--unit", "east", code=1).stderr
+    assert "for a dry run" in medferry("run", "--sample", "1", code=1).stderr
+
+
+def test_a_missing_setting_is_named(medferry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDFERRY_SOURCE_URL")
+    assert "MEDFERRY_SOURCE_URL is not set" in medferry("run", code=1).stderr
