@@ -137,6 +137,21 @@ def test_a_row_that_appears_in_the_source_meanwhile_is_seen(done: Environment) -
     assert {(r.name, r.entity) for r in verify_run(done, "r") if r.status == "different"} == {("source count", "staff")}
 
 
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM patient WHERE id = 1", "UPDATE patient SET deleted_at = '2024-06-01' WHERE id = 1"]
+)
+def test_a_row_that_is_gone_since_an_earlier_run_is_seen(done: Environment, statement: str) -> None:
+    with done.source.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM weight")
+        connection.exec_driver_sql(statement)
+    with pytest.raises(VerificationFailed, match="now gone from the source of patient"):
+        migrate(done, "second")
+    with done.manifest.begin() as connection:
+        checks = reconcile(connection, done.migration, "second").checks
+    gone = {c.entity: c.different for c in checks if c.name.startswith("loaded before") and c.different}
+    assert gone == {"patient": 1, "weight": 30}
+
+
 def test_what_could_not_be_checked_is_never_green(done: Environment) -> None:
     done.source.dispose()
     with done.source.begin() as connection:

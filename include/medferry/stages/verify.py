@@ -17,7 +17,7 @@ from medferry.fhir.references import references
 from medferry.manifest.accounting import AccountRow, accounts, extracted_rows
 from medferry.manifest.checks import COULD_NOT_CHECK, CheckResult, compared, record_checks
 from medferry.manifest.runs import RunRow, get_run
-from medferry.manifest.tables import target
+from medferry.manifest.tables import source_unit, target
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.plan.model import Acceptance
 from medferry.source.database import snapshot
@@ -43,6 +43,7 @@ def verify_run(environment: Environment, run_id: str, progress: Progress = lambd
     if options.sample is None:
         results += _source_counts(environment, run, rows)
     if not options.dry_run:
+        results += _stale(environment, run)
         results += _acceptance(rows, environment.migration.plan.acceptance)
         results += _medplum(environment, run, options, progress)
     with environment.manifest.begin() as connection:
@@ -93,6 +94,28 @@ def _source_counts(environment: Environment, run: RunRow, rows: list[AccountRow]
             if there != here
         ]
         yield compared("source count", name, sum(there for there, _ in pairs.values()), bad)
+
+
+def _stale(environment: Environment, run: RunRow) -> Iterator[CheckResult]:
+    """Resources of earlier runs whose source row has since vanished or is skipped now (deleted, merged away)."""
+    now_there = sa.and_(
+        source_unit.c.run_id == run.id, source_unit.c.entity == target.c.entity, source_unit.c.key == target.c.value
+    )
+    earlier = source_unit.alias("earlier")
+    in_scope = sa.exists().where(
+        earlier.c.entity == target.c.entity, earlier.c.key == target.c.value, earlier.c.unit.in_(run.units)
+    )
+    gone = sa.or_(source_unit.c.key.is_(None), source_unit.c.disposition == "skipped")
+    for entity in run.entities:
+        ours = sa.and_(target.c.migration == run.migration, target.c.entity == entity, in_scope)
+        joined = target.outerjoin(source_unit, now_there)
+        with environment.manifest.begin() as connection:
+            number = connection.scalar(sa.select(sa.func.count()).select_from(target).where(ours)) or 0
+            stale = connection.execute(
+                sa.select(target.c.resource_type, target.c.medplum_id).select_from(joined).where(ours, gone)
+            )
+            names = [f"{resource_type}/{medplum_id}" for resource_type, medplum_id in stale]
+        yield compared("loaded before, now gone from the source", entity, number, names)
 
 
 def _acceptance(rows: list[AccountRow], limits: Acceptance) -> Iterator[CheckResult]:
