@@ -4,6 +4,7 @@
 binaries. The servers refuse to run as root: then they run as an account without rights.
 """
 
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -229,13 +230,26 @@ def _data_folder(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         _give(folder)
-        if not _may_enter(folder):
-            raise ServerFailed(f"The account that runs the server instead of root cannot enter {folder}.")
-        yield folder.resolve()
+        yield folder.resolve() if _may_enter(folder) else _open_place(folder.resolve())
         return
     with tempfile.TemporaryDirectory(prefix="legacy-") as made:
         _give(Path(made))
         yield Path(made)
+
+
+def _open_place(folder: Path) -> Path:
+    """A folder under /var/tmp in place of one that the account cannot enter (a checkout under /root, say).
+
+    A note in `folder` says where it is; where the note is missing, what an earlier `folder` left there is removed.
+    """
+    place = Path("/var/tmp", f"legacy-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}")
+    note = folder / "data-is-elsewhere.txt"
+    if not note.exists():
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(mode=0o700)
+        _give(place)
+        note.write_text(f"{place}\n", encoding="utf-8")
+    return place
 
 
 @contextmanager

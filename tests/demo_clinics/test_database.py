@@ -106,13 +106,29 @@ def test_programs_behind_a_closed_folder_are_copied(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
-def test_a_data_folder_the_account_cannot_enter_is_refused(tmp_path: Path) -> None:
+def test_a_data_folder_the_account_cannot_enter_is_kept_in_an_open_place(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    with (
-        pytest.raises(database.ServerFailed, match="cannot enter"),
-        database.embedded(tmp_path / "closed" / "database"),
-    ):
-        pass
+    folder = tmp_path / "closed" / "database"
+    try:
+        for expected in (0, 1):
+            with database.embedded(folder) as server:
+                assert server.folder.is_relative_to("/var/tmp")
+                assert _rows_after_one_more(server.url) == expected + 1
+        shutil.rmtree(folder)
+        with database.embedded(folder) as server:
+            assert _rows_after_one_more(server.url) == 1
+    finally:
+        shutil.rmtree(server.folder)
+
+
+def _rows_after_one_more(url: str) -> int:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE IF NOT EXISTS kept (id int)"))
+        connection.execute(sa.text("INSERT INTO kept VALUES (1)"))
+        rows = connection.scalar(sa.text("SELECT count(*) FROM kept"))
+    engine.dispose()
+    return int(rows or 0)
 
 
 def test_missing_programs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
