@@ -13,13 +13,15 @@ from typing import Any
 
 from fhir.resources.R4B import get_fhir_model_class
 from fhir.resources.R4B.resource import Resource
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+
+from medferry.fhir.certainly_valid import certainly_valid
 
 _ELEMENT_LIST = re.compile(r"\['[A-Za-z]+'(, '[A-Za-z]+')*\]")
 
 
 @cache
-def _model(resource_type: str) -> type[BaseModel] | None:
+def _model(resource_type: str) -> type[Resource] | None:
     try:
         model = get_fhir_model_class(resource_type)
     except ValueError:
@@ -32,10 +34,16 @@ def problems(resource: Mapping[str, Any]) -> list[str]:
     model = _model(str(resource.get("resourceType")))
     if model is None:
         return ["resourceType: unknown"]
+    return [] if certainly_valid(model, resource) else _verdict(model, resource)
+
+
+def _verdict(model: type[Resource], resource: Mapping[str, Any]) -> list[str]:
     try:
         model.model_validate(resource)
     except ValidationError as error:
         return [_told(detail) for detail in error.errors(include_url=False, include_context=False, include_input=False)]
+    except Exception as error:  # noqa: BLE001 - the models stumble over a few faults (a contained resource of no type)
+        return [f"resource: cannot be validated ({type(error).__name__})"]
     return []
 
 
