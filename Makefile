@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 # Without this, importing Airflow takes two to three times as long.
 unexport PYTHONDONTWRITEBYTECODE
-export PYTHONPATH := include
+export PYTHONPATH := include:.
 
 .PHONY: help install system lock check test demo airflow docs compose-check clean
 
@@ -50,6 +50,9 @@ demo: install ## Migrate the demo clinics to the embedded Medplum through Airflo
 
 airflow: install ## Serve the Airflow UI on the demo clinics until Ctrl-C
 	$(BIN)/python -m demo_clinics.demo --serve
+
+docs: install ## Write the generated pages of docs anew
+	$(BIN)/python -m tests.test_docs
 
 compose-check: install ## Validate docker-compose.yaml
 	$(BIN)/python -m pytest -q tests/compose

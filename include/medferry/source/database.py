@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError, SourceUnavailable
 
@@ -70,17 +70,25 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises SourceUnavailable when the database does not answer, SourceError when it refuses a statement.
     """
     options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name != "sqlite" else {}
-    try:
-        with engine.connect().execution_options(**options) as connection:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(engine.connect().execution_options(**options))
+        except DBAPIError as error:
+            raise _unavailable(error) from None
+        try:
             yield connection
-    except OperationalError as error:
-        raise SourceUnavailable(
-            f"The legacy database did not answer ({_state(error)}).", "Check its connection, then run again."
-        ) from None
-    except DBAPIError as error:
-        raise SourceError(
-            f"The legacy database refused a query ({_state(error)}).", "Try the entity's SQL by hand."
-        ) from None
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _unavailable(error) from None
+            raise SourceError(
+                f"The legacy database refused a query ({_state(error)}).", "Try the entity's SQL by hand."
+            ) from None
+
+
+def _unavailable(error: DBAPIError) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"The legacy database did not answer ({_state(error)}).", "Check its connection, then run again."
+    )
 
 
 def _state(error: DBAPIError) -> str:

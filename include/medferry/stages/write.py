@@ -82,20 +82,20 @@ class Writer:
 
         Raises Unauthorised (the run must pause), NotSettled (with `result` holding what is settled).
         """
-        rounds = 0
+        rounds, cause = 0, "conflicts, failing entries or failed read-backs"
         open_targets = list(targets)
         while open_targets:
             try:
                 throttled = self._round(open_targets, known)
             except Throttled:
                 throttled = True
-            except MedplumUnavailable:
-                throttled = False
+            except MedplumUnavailable as error:
+                throttled, cause = False, error.problem
             left = [target for target in open_targets if target.name not in self.result.settled]
             rounds = 0 if throttled or len(left) < len(open_targets) else rounds + 1
             if rounds == _ROUNDS:
                 raise NotSettled(
-                    f"{len(left)} targets of {self.entity} could not be settled in {_ROUNDS} rounds.",
+                    f"{len(left)} targets of {self.entity} could not be settled in {_ROUNDS} rounds: {cause}",
                     "Check Medplum's health; the task's retry, or a new run, goes on from here.",
                 )
             if left and rounds:
