@@ -10,22 +10,13 @@ from typer.testing import CliRunner, Result
 
 from medferry.cli import app
 from medferry.stages.environment import Environment
-from tests.tiny_platform import MIGRATION, RESOURCES
+from tests.tiny_platform import MIGRATION, RESOURCES, variables
 
 
 @pytest.fixture
 def medferry(tiny: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Call the command line with the tiny platform's settings in the environment."""
-    settings = {
-        "MEDFERRY_SOURCE_URL": tiny.settings.source_url,
-        "MEDFERRY_MEDPLUM_BASE_URL": tiny.settings.medplum_base_url,
-        "MEDFERRY_MEDPLUM_CLIENT_ID": tiny.settings.medplum_client_id,
-        "MEDFERRY_MEDPLUM_CLIENT_SECRET": tiny.settings.medplum_client_secret,
-        "MEDFERRY_MANIFEST_URL": tiny.settings.manifest_url,
-        "MEDFERRY_STAGING_URL": tiny.settings.staging_url,
-        "MEDFERRY_MIGRATION": str(MIGRATION),
-    }
-    for name, value in settings.items():
+    for name, value in {**variables(tiny.settings), "MEDFERRY_MIGRATION": str(MIGRATION)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from medferry.settings import Settings
+
 MIGRATION = Path(__file__).parent / "tiny"
 
 _SCHEMA = """
@@ -58,6 +60,11 @@ def fill(url: str) -> None:
         _insert(connection, "patient", _PATIENTS)
         _insert(connection, "weight", list(_weights()))
     engine.dispose()
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The MEDFERRY_* variables that say the same as `settings`."""
+    return {f"MEDFERRY_{name.upper()}": getattr(settings, name) for name in Settings.__slots__}
 
 
 def _weights() -> list[tuple[int, str, int, str, str, str]]:

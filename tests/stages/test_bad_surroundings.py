@@ -22,7 +22,7 @@ from medferry.stages.environment import Environment
 from medferry.stages.write import NotSettled
 from tests.stages.test_load_faults import identifiers_in_medplum
 from tests.stages.test_pipeline import dispositions, migrate
-from tests.tiny_platform import EXPECTED, MIGRATION, RESOURCES
+from tests.tiny_platform import EXPECTED, MIGRATION, RESOURCES, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,12 +80,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tiny: Environment, tmp_path: Path
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "include"),
-        "MEDFERRY_SOURCE_URL": tiny.settings.source_url,
-        "MEDFERRY_MEDPLUM_BASE_URL": tiny.settings.medplum_base_url,
-        "MEDFERRY_MEDPLUM_CLIENT_ID": tiny.settings.medplum_client_id,
-        "MEDFERRY_MEDPLUM_CLIENT_SECRET": tiny.settings.medplum_client_secret,
-        "MEDFERRY_MANIFEST_URL": tiny.settings.manifest_url,
-        "MEDFERRY_STAGING_URL": tiny.settings.staging_url,
+        **variables(tiny.settings),
     }
     command = [sys.executable, "-m", "medferry", "run", "-m", str(MIGRATION), "--resume", "r", "--slice-rows", "3"]
     options = ["--batch-size", "1", "--lanes", "1"]

@@ -115,27 +115,26 @@ class Context:
         return None if clean in self.settings.null_tokens else clean
 
     def date(self, value: Any, field: str = "") -> str | None:
-        """A FHIR date, or None for null and sentinel dates (with a finding). Raises Quarantine('impossible-date')."""
-        text = self.text(value, field)
-        if text is None:
-            return None
-        if text[:10] in self.settings.sentinel_dates:
-            self.finding("sentinel-date", field)
-            return None
-        return values.parse_date(text, field)
+        """A FHIR date, or None for null and sentinels (with a finding). Raises Quarantine('impossible-date')."""
+        text = self._moment(value, field)
+        return None if text is None else values.parse_date(text, field)
 
     def instant(self, value: Any, field: str = "", zone: str | None = None) -> str | None:
         """A wall-clock time of `zone` (IANA name; the plan's by default) as ISO 8601 with offset.
 
         None for null and sentinels. Raises Quarantine as ``values.parse_local_time`` does.
         """
+        text = self._moment(value, field)
+        local = ZoneInfo(zone) if zone else self.settings.zone
+        return None if text is None else values.parse_local_time(text, local, field)
+
+    def _moment(self, value: Any, field: str) -> str | None:
+        """The text of a date or time; None, with a finding, where it is a sentinel."""
         text = self.text(value, field)
-        if text is None:
-            return None
-        if text[:10] in self.settings.sentinel_dates:
+        if text is not None and text[:10] in self.settings.sentinel_dates:
             self.finding("sentinel-date", field)
             return None
-        return values.parse_local_time(text, ZoneInfo(zone) if zone else self.settings.zone, field)
+        return text
 
     def number(self, value: Any, field: str = "") -> int | float | None:
         """A JSON number equal to the source's decimal, or None. Raises Quarantine('not-a-number' …)."""
