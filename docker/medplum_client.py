@@ -1,0 +1,72 @@
+"""Make Medplum's project and a ClientApplication for Medferry in it, and print its id and secret as lines for .env.
+
+Signs in as the super admin's client, which Medplum makes on its first start, and uses Medplum's documented requests
+`Project/$init` (docs: api/fhir/operations/project-init) and `admin/projects/:id/client` (docs:
+api/project-admin/client). A project of that name is used again; the client is a new one each time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import httpx
+
+
+class SetupError(RuntimeError):
+    """Medplum refused a step. The text holds no credential."""
+
+
+def main() -> None:
+    """Print MEDPLUM_CLIENT_ID and MEDPLUM_CLIENT_SECRET; ends with code 1 and a message when Medplum refuses."""
+    given = os.environ
+    try:
+        with httpx.Client(base_url=given["MEDPLUM_BASE_URL"], timeout=60) as http:
+            sign_in(http, given["MEDPLUM_SUPER_ADMIN_CLIENT_ID"], given["MEDPLUM_SUPER_ADMIN_CLIENT_SECRET"])
+            project = project_id(http, given["MEDPLUM_PROJECT"], given["MEDPLUM_SUPER_ADMIN_EMAIL"])
+            client = make_client(http, project)
+    except (SetupError, httpx.HTTPError) as error:
+        sys.exit(f"No client was made: {error}")
+    sys.stdout.write(f"MEDPLUM_CLIENT_ID={client['id']}\nMEDPLUM_CLIENT_SECRET={client['secret']}\n")
+
+
+def sign_in(http: httpx.Client, client_id: str, client_secret: str) -> None:
+    """Fetch a token and send it with every request from now on. Raises SetupError."""
+    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+    token = _answer("sign in as the super admin's client", http.post("oauth2/token", data=form))["access_token"]
+    http.headers["Authorization"] = f"Bearer {token}"
+
+
+def project_id(http: httpx.Client, name: str, owner: str) -> str:
+    """The id of the project of exactly that name, made when there is none; `owner` is its administrator's e-mail."""
+    found = _answer("look for the project", http.get("fhir/R4/Project", params={"name:exact": name}))
+    ids = [entry["resource"]["id"] for entry in found.get("entry", []) if entry["resource"].get("name") == name]
+    if len(ids) > 1:
+        raise SetupError(f"{len(ids)} projects are called {name!r}.")
+    if ids:
+        return str(ids[0])
+    given = {"name": name, "ownerEmail": owner}
+    parameters = [{"name": key, "valueString": value} for key, value in given.items()]
+    body = {"resourceType": "Parameters", "parameter": parameters}
+    headers = {"Content-Type": "application/fhir+json"}
+    made = _answer("make the project", http.post("fhir/R4/Project/$init", json=body, headers=headers))
+    return str(made["id"])
+
+
+def make_client(http: httpx.Client, project: str) -> dict[str, Any]:
+    """A new ClientApplication of the project, with its `id` and `secret`."""
+    body = {"name": "Medferry", "description": "Writes the migrated records."}
+    return _answer("make the client", http.post(f"admin/projects/{project}/client", json=body))
+
+
+def _answer(step: str, response: httpx.Response) -> dict[str, Any]:
+    """The JSON of a good answer; the body of a bad one may repeat what was sent, so only its status is told."""
+    if response.is_error:
+        raise SetupError(f"Medplum answered {response.status_code} to the step: {step}.")
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The scripts that the one-shot services run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from tests.compose.environment import ROOT
+
+DOCKER = ROOT / "docker"
+
+
+# -- the demo's legacy database ------------------------------------------------------------------------------
+
+
+def _fill(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(DOCKER / "fill_legacy.py"), "--url", f"sqlite:///{folder}/legacy.db"]
+    arguments = ["--seed", "7", "--patients", "5", "--truth", str(folder / "truth.json")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
+    return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
+
+
+def _rows(folder: Path) -> int:
+    with sa.create_engine(f"sqlite:///{folder}/legacy.db").connect() as connection:
+        return int(connection.execute(sa.text("SELECT count(*) FROM patients")).scalar_one())
+
+
+def test_legacy_database_is_filled_once(tmp_path: Path) -> None:
+    first = _fill(tmp_path)
+    rows, truth = _rows(tmp_path), (tmp_path / "truth.json").read_bytes()
+    assert first.returncode == 0, first.stderr
+    assert rows >= 5
+    second = _fill(tmp_path)
+    assert second.returncode == 0
+    assert "filled already" in second.stdout
+    assert (_rows(tmp_path), (tmp_path / "truth.json").read_bytes()) == (rows, truth)
+
+
+def test_another_failure_is_a_failure(tmp_path: Path) -> None:
+    assert _fill(tmp_path / "missing").returncode != 0
+
+
+# -- Medplum's project and client ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def medplum_client() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("medplum_client", DOCKER / "medplum_client.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Medplum:
+    """Answers as Medplum's documentation says; `requests` holds what was asked, `projects` what there is."""
+
+    def __init__(self, projects: tuple[str, ...] = (), refuse: str = "") -> None:
+        self.projects = list(projects)
+        self.refuse = refuse
+        self.requests: list[tuple[str, str]] = []
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url="http://medplum/", transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        self.requests.append((request.method, path))
+        if self.refuse and self.refuse in path:
+            return httpx.Response(400, json={"resourceType": "OperationOutcome", "echo": request.content.decode()})
+        if path == "/oauth2/token":
+            assert b"client_secret=the-secret" in request.content
+            return httpx.Response(200, json={"access_token": "token"})
+        assert request.headers["Authorization"] == "Bearer token"
+        if path == "/fhir/R4/Project/$init":
+            given = {one["name"]: one["valueString"] for one in json.loads(request.content)["parameter"]}
+            assert given == {"name": "Clinics", "ownerEmail": "admin@example.com"}
+            return httpx.Response(201, json={"resourceType": "Project", "id": "new"})
+        if path == "/fhir/R4/Project":
+            found = [{"resource": {"id": f"p{n}", "name": name}} for n, name in enumerate(self.projects)]
+            return httpx.Response(200, json={"resourceType": "Bundle", "entry": found} if found else {})
+        assert json.loads(request.content)["name"] == "Medferry"
+        return httpx.Response(201, json={"id": f"client-of-{path.split('/')[3]}", "secret": "s"})
+
+
+def _run(module: ModuleType, medplum: Medplum) -> str:
+    with medplum.client() as http:
+        module.sign_in(http, "id", "the-secret")
+        project = module.project_id(http, "Clinics", "admin@example.com")
+        return str(module.make_client(http, project)["id"])
+
+
+def test_project_and_client_are_made(medplum_client: ModuleType) -> None:
+    medplum = Medplum()
+    assert _run(medplum_client, medplum) == "client-of-new"
+    assert medplum.requests == [
+        ("POST", "/oauth2/token"),
+        ("GET", "/fhir/R4/Project"),
+        ("POST", "/fhir/R4/Project/$init"),
+        ("POST", "/admin/projects/new/client"),
+    ]
+
+
+def test_project_of_that_name_is_used_again(medplum_client: ModuleType) -> None:
+    assert _run(medplum_client, Medplum(("Clinics East", "Clinics"))) == "client-of-p1"
+
+
+def test_two_projects_of_that_name_are_refused(medplum_client: ModuleType) -> None:
+    with pytest.raises(medplum_client.SetupError, match="2 projects"):
+        _run(medplum_client, Medplum(("Clinics", "Clinics")))
+
+
+@pytest.mark.parametrize("path", ["oauth2/token", "Project", "$init", "admin/projects"])
+def test_refusal_tells_the_step_and_no_credential(medplum_client: ModuleType, path: str) -> None:
+    with pytest.raises(medplum_client.SetupError, match="answered 400 to the step") as caught:
+        _run(medplum_client, Medplum(refuse=path))
+    assert "the-secret" not in str(caught.value)
+
+
+def test_prints_lines_for_the_environment(
+    medplum_client: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {
+        "MEDPLUM_BASE_URL": "http://medplum/",
+        "MEDPLUM_SUPER_ADMIN_CLIENT_ID": "id",
+        "MEDPLUM_SUPER_ADMIN_CLIENT_SECRET": "the-secret",
+        "MEDPLUM_SUPER_ADMIN_EMAIL": "admin@example.com",
+        "MEDPLUM_PROJECT": "Clinics",
+    }.items():
+        monkeypatch.setenv(name, value)
+    http = Medplum().client()
+    monkeypatch.setattr(medplum_client.httpx, "Client", lambda **_: http)
+    medplum_client.main()
+    assert capsys.readouterr().out == "MEDPLUM_CLIENT_ID=client-of-new\nMEDPLUM_CLIENT_SECRET=s\n"
