@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 import pymysql
 
@@ -93,10 +94,14 @@ def mariadb() -> Iterator[Server]:
 @contextmanager
 def _run_postgresql(programs: Path, folder: Path, port: int | None) -> Iterator[Server]:
     data, secret, port = folder / "data", folder / "password", port or _free_port()
+    _end_forgotten(data)
     if not data.exists():
         _keep_secret(secret)
-        _call(folder, [programs / "initdb", "--pgdata", data, "--username", _NAME, "--pwfile", secret,
+        fresh = folder / "data.new"  # moved to its place when whole: an interrupted initdb must not look like data
+        shutil.rmtree(fresh, ignore_errors=True)
+        _call(folder, [programs / "initdb", "--pgdata", fresh, "--username", _NAME, "--pwfile", secret,
                        "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"])  # fmt: skip
+        fresh.rename(data)
     password = secret.read_text(encoding="utf-8").strip()
     command = [programs / "postgres", "-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1",
                "-c", "unix_socket_directories="]  # fmt: skip
@@ -112,6 +117,18 @@ def _run_postgresql(programs: Path, folder: Path, port: int | None) -> Iterator[
     # SIGINT is PostgreSQL's fast shutdown: clients are cut off, data is safe.
     with _running(folder, command, create_database, psycopg.OperationalError, signal.SIGINT) as pid:
         yield Server(f"postgresql+psycopg://{_NAME}:{password}@127.0.0.1:{port}/{_NAME}", pid, folder)
+
+
+def _end_forgotten(data: Path) -> None:
+    """Stop a server on `data` whose starter was killed before it could."""
+    try:
+        process = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+        if str(data) not in process.cmdline():
+            return
+        process.send_signal(signal.SIGINT)
+        process.wait(_STOP_SECONDS)
+    except (FileNotFoundError, IndexError, psutil.NoSuchProcess):
+        return
 
 
 # -- MariaDB ---------------------------------------------------------------------------------------

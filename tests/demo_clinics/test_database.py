@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -119,6 +121,22 @@ def test_a_data_folder_the_account_cannot_enter_is_kept_in_an_open_place(tmp_pat
             assert _rows_after_one_more(server.url) == 1
     finally:
         shutil.rmtree(server.folder)
+
+
+def test_a_server_whose_starter_was_killed_is_stopped_and_started_again(open_folder: Path) -> None:
+    code = "import sys, time\nfrom demo_clinics import database\nfrom pathlib import Path\n"
+    code += "with database.embedded(Path(sys.argv[1])) as s: print(s.pid, flush=True); time.sleep(60)"
+    with_include = {**os.environ, "PYTHONPATH": str(Path(database.__file__).parents[1])}
+    starter = subprocess.Popen([sys.executable, "-c", code, str(open_folder)], stdout=subprocess.PIPE, env=with_include)
+    assert starter.stdout is not None
+    forgotten = int(starter.stdout.readline())
+    starter.kill()
+    starter.communicate()
+    assert _alive(forgotten)
+    with database.embedded(open_folder) as server:
+        assert server.pid != forgotten
+        assert not _alive(forgotten)
+        assert _rows_after_one_more(server.url) == 1
 
 
 def _rows_after_one_more(url: str) -> int:
