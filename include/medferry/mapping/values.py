@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -13,6 +12,8 @@ from medferry.mapping.outcomes import Quarantine
 DEFAULT_NULL_TOKENS = frozenset({"", "N/A", "n/a", "NULL", "-", "--"})
 DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"})
 
+_UNDECODABLE = re.compile("[\ud800-\udfff\ufffd]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -20,12 +21,12 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 def is_undecodable(text: str) -> bool:
     """True when `text` holds a lone surrogate (bytes that no charset explained) or U+FFFD."""
-    return any("\ud800" <= char <= "\udfff" or char == "\ufffd" for char in text)
+    return bool(_UNDECODABLE.search(text))
 
 
 def without_control_characters(text: str) -> str:
     """Drop C0 and C1 control characters except tab, line feed and carriage return (Medplum refuses them)."""
-    return "".join(c for c in text if c in "\t\n\r" or unicodedata.category(c) != "Cc")
+    return _CONTROL.sub("", text)
 
 
 def looks_like_mojibake(text: str) -> bool:
