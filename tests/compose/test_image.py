@@ -82,6 +82,8 @@ def test_celery_of_the_lock_works_with_airflow(services: dict[str, dict[str, Any
     own = services["airflow-worker"]["environment"]
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     given = {**kept, **own, "PYTHONPATH": str(ROOT / "include"), "AIRFLOW_HOME": str(tmp_path)}
+    # There is no airflow-db here, and the backend makes its tables at once.
+    given["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+sqlite:///{tmp_path}/results.db"
     done = subprocess.run([sys.executable, "-c", code], env=given, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1000:]
     broker = own["AIRFLOW__CELERY__BROKER_URL"]
