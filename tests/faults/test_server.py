@@ -1,0 +1,136 @@
+"""A server that throttles, conflicts, fails, lies or dies: the load converges, and delay is never taken for refusal."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from embedded_medplum.server import EmbeddedMedplum
+from tests.faults.checker import count_all
+from tests.faults.simulator import BATCH, SEARCH, World
+
+SMALL = {"batch_size": 5, "slice_rows": 15}
+
+FAULTS: dict[str, list[dict[str, Any]]] = {
+    "answer lost after commit": [{"kind": "cut-after", "probability": 0.5, "seed": 1, **BATCH}],
+    "every first answer lost": [{"kind": "cut-after", "every": 2, **BATCH}],
+    "429 storm for whole requests": [{"kind": "throttle", "probability": 0.6, "seed": 2, "ms_before_next": 30}],
+    "429 storm inside a 200": [{"kind": "entry-throttle", "every": 4, "ms_before_next": 30}],
+    "409 storm": [{"kind": "entry-conflict", "probability": 0.7, "seed": 3}],
+    "5xx of whole requests": [{"kind": "error", "status": 502, "probability": 0.4, "seed": 4, **BATCH}],
+    "5xx of single entries": [{"kind": "entry-error", "probability": 0.5, "seed": 5}],
+    "slow server": [{"kind": "delay", "ms": 150, "probability": 0.3, "seed": 6}],
+    "a 200 that stored nothing": [{"kind": "phantom", "every": 2, **BATCH}],
+    "look-ups that fail": [{"kind": "error", "status": 503, "probability": 0.3, "seed": 7, **SEARCH}],
+    "mixed": [
+        {"kind": "entry-conflict", "probability": 0.2, "seed": 8},
+        {"kind": "entry-error", "probability": 0.2, "seed": 9},
+        {"kind": "entry-throttle", "every": 9, "ms_before_next": 30},
+        {"kind": "cut-after", "probability": 0.2, "seed": 10, **BATCH},
+        {"kind": "phantom", "probability": 0.2, "seed": 11, **BATCH},
+    ],
+}
+
+
+@pytest.mark.parametrize("load_mode", ["lookup", "conditional"])
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_load_ends_right_under(name: str, load_mode: str, world: World) -> None:
+    world.server.inject(*FAULTS[name])
+    ended = world.do(options={**SMALL, "load_mode": load_mode})
+    world.server.inject()
+    assert (ended.status, ended.error) == (0, "")
+    assert world.problems() == []
+
+
+def test_a_whole_run_replayed_three_times_changes_nothing(world: World) -> None:
+    assert world.do(run_id="r").status == 0
+    before = count_all(world.scene())
+    for run_id in ("r", "second", "third"):
+        assert world.do(run_id=run_id).status == 0
+        assert world.problems(run_id) == []
+    assert count_all(world.scene()) == before
+
+
+def test_only_the_affected_entries_are_sent_again(world: World) -> None:
+    """Failures of mixed kinds inside one batch of 30 entries."""
+    world.server.inject(
+        {"kind": "entry-conflict", "next": 3, "skip": 4, "path": "Observation"},
+        {"kind": "entry-error", "next": 2, "skip": 9, "path": "Observation"},
+        {"kind": "entry-throttle", "next": 1, "skip": 20, "path": "Observation", "ms_before_next": 30},
+    )
+    assert world.do().status == 0
+    assert world.problems() == []
+    tried = attempts(world, "weight")
+    assert sorted(set(map(tuple, tried.values()))) == [(201,), (409, 201), (429, 201), (500, 201)]
+    assert sum(len(statuses) for statuses in tried.values()) < 2 * len(tried)
+
+
+def attempts(world: World, entity: str) -> dict[str, list[int]]:
+    """Key → the status of each time its entry was sent, in order."""
+    found: dict[str, list[int]] = defaultdict(list)
+    with sqlite3.connect(world.folder / "manifest.db") as manifest:
+        sql = "SELECT value, status FROM attempt WHERE system = ? ORDER BY id"
+        for value, status in manifest.execute(sql, [f"{world.base}/{entity}"]):
+            found[value].append(status)
+    manifest.close()
+    return found
+
+
+def test_a_slice_is_not_called_done_while_nothing_is_stored(world: World) -> None:
+    world.server.inject({"kind": "phantom", "every": 1, **BATCH})
+    ended = world.do()
+    world.server.inject()
+    assert ended.error.startswith("NotSettled")
+    with sqlite3.connect(world.folder / "manifest.db") as manifest:
+        assert manifest.execute("SELECT count(*) FROM slice WHERE stage = 'loaded'").fetchone() == (0,)
+        assert manifest.execute("SELECT count(*) FROM target").fetchone() == (0,)
+    manifest.close()
+    assert world.do().status == 0
+    assert world.problems() == []
+
+
+@pytest.fixture(scope="module")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMedplum]:
+    """A server that keeps its resources over a restart."""
+    folder = tmp_path_factory.mktemp("durable")
+    with EmbeddedMedplum(
+        data=folder / "medplum.db", faults=True, quota=10**9, log_file=folder / "server.log", token_limit=10**9
+    ) as medplum:
+        yield medplum
+
+
+def first_batch_of_weights(world: World) -> int:
+    """The number of the step, found in another world's run; 30 weights are sent as 5, 5, …"""
+    assert world.do(options={**SMALL, "lanes": 1}).status == 0
+    return steps_of(world).index("batch 5")
+
+
+def steps_of(world: World) -> list[str]:
+    lines = (world.folder / "0.trace").read_text().splitlines()
+    return [line.partition(" ")[2] for line in lines]
+
+
+@pytest.mark.parametrize("moment", ["before the batch", "in the batch", "after the commit"])
+def test_a_server_restarted_in_mid_batch(
+    moment: str, durable: EmbeddedMedplum, make_world: Callable[..., World]
+) -> None:
+    step = first_batch_of_weights(make_world(durable))
+    world = make_world(durable)
+    with world.paused(step, options={**SMALL, "lanes": 1}, fast=False) as ended:
+        if moment == "before the batch":
+            durable.kill()
+        if moment == "in the batch":
+            durable.inject({"kind": "delay", "ms": 2_000, "next": 1, **BATCH})
+        if moment == "after the commit":
+            durable.inject({"kind": "cut-after", "next": 1, **BATCH})
+        (world.folder / "go").touch()
+        time.sleep(0.4)
+        durable.kill()
+        durable.start()
+    assert [(one.status, one.error) for one in ended] == [(0, "")]
+    assert world.problems() == []

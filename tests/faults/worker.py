@@ -1,0 +1,231 @@
+"""Runs the real stages in child processes that can be killed, or harmed, at any step.
+
+``python -m tests.faults.worker`` reads one job a line (JSON) from its standard input, forks a child for it, and
+answers with one line when the child has ended. The parent stays single-threaded, so forking is safe, and has imported
+everything, so that a child starts at once.
+
+A step is taken just before each commit to the manifest, each move of a staged file and each request to Medplum, and
+just after each answer to a batch. Steps that change nothing durable (a read, a renewed lease) count only with
+``"every": true``.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+from fsspec.implementations.local import LocalFileSystem
+
+from medferry.manifest import runs
+from medferry.medplum.client import MedplumClient
+from medferry.migration import load_migration
+from medferry.settings import Settings
+from medferry.stages import write
+from medferry.stages.environment import Environment
+from medferry.stages.extract import extract_slice
+from medferry.stages.load import load_slice
+from medferry.stages.options import RunOptions
+from medferry.stages.pipeline import execute_run
+from medferry.stages.prepare import prepare_run, scope_of
+from medferry.stages.transform import transform_slice
+
+_CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)
+
+
+@dataclass
+class Steps:
+    """Counts steps, writes them to the trace, and does at step `at` what the job wants done."""
+
+    trace: int
+    at: int | None
+    action: Callable[[], None]
+    every: bool
+    count: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, name: str, durable: bool = True) -> None:
+        if not (durable or self.every):
+            return
+        with self.lock:
+            if self.count == self.at:
+                self.note(f"! {name}")
+                self.action()
+            self.note(f"{self.count} {name}")
+            self.count += 1
+
+    def note(self, line: str) -> None:
+        os.write(self.trace, f"{line}\n".encode())
+
+
+def main() -> None:
+    httpx._config.create_ssl_context = cache(httpx._config.create_ssl_context)  # 50 ms each; no TLS is used here
+    httpx.Client(timeout=1).close()
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _child(job)
+        print(json.dumps({"status": _wait(child, job.get("kill_after"))}), flush=True)
+
+
+def _wait(child: int, kill_after: float | None) -> int:
+    """The child's exit code, negative for a signal; killed after so many seconds when it still runs then."""
+    if kill_after is not None:
+        deadline = time.monotonic() + kill_after
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _child(job: dict[str, Any]) -> None:
+    """Runs the job and ends the process: 0 done, 1 a Medferry error or another, told in the log."""
+    code = 1
+    try:
+        log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+        trace = os.open(job["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        steps = Steps(trace, job.get("at"), lambda: ACTIONS[job["do"]](Path(job["folder"])), job.get("every", False))
+        _hook(steps, fast=job.get("fast", True))
+        try:
+            _work(job)
+            code = 0
+        except Exception as error:
+            logging.exception("the job failed")
+            steps.note(f"= {type(error).__name__}: {error}".replace("\n", " "))
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _work(job: dict[str, Any]) -> None:
+    environment = Environment(load_migration(job["migration"]), Settings(**job["settings"]))
+    options, scope = RunOptions(**job.get("options", {})), scope_of(environment.migration, None, None)
+    if job["what"] == "run":
+        execute_run(environment, job["run_id"], "run", scope, options, lambda *_: None)
+    elif job["what"] == "stage":
+        for one in prepare_run(environment, job["run_id"], "run", scope, options):
+            extract_slice(environment, job["run_id"], one.id)
+            transform_slice(environment, job["run_id"], one.id)
+    elif job["what"] == "load":
+        with environment.manifest.begin() as connection:
+            slices = [s.id for s in runs.slices_of(connection, job["run_id"]) if s.entity == job["entity"]]
+        for slice_id in slices:
+            load_slice(environment, job["run_id"], slice_id)
+
+
+# -- what happens at the step --------------------------------------------------------------------------
+
+
+def _kill(_folder: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _pause(folder: Path) -> None:
+    """Tell that we have come here, and wait until we may go on."""
+    (folder / "paused").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+
+
+def _hide_manifest(folder: Path) -> None:
+    for file in folder.glob("manifest.db*"):
+        file.rename(folder / f"away-{file.name}")
+
+
+def _fill_manifest(_folder: Path) -> None:
+    """From now on SQLite refuses to let its file grow, as on a full disk (SQLITE_FULL)."""
+    sa.event.listen(sa.Engine, "begin", lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1"))
+
+
+def _fill_staging(_folder: Path) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    gzip.GzipFile.write = full  # type: ignore[method-assign]
+
+
+ACTIONS = {
+    "kill": _kill,
+    "pause": _pause,
+    "hide-manifest": _hide_manifest,
+    "fill-manifest": _fill_manifest,
+    "fill-staging": _fill_staging,
+}
+
+
+# -- where the steps are -------------------------------------------------------------------------------
+
+
+def _hook(steps: Steps, fast: bool) -> None:
+    if fast:  # no time between rounds; the quota's waits stay
+        write.random.uniform = lambda *_: 0.0  # type: ignore[assignment]
+    _hook_manifest(steps)
+    _hook_staging(steps)
+    _hook_requests(steps)
+
+
+def _hook_manifest(steps: Steps) -> None:
+    def changes(connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
+        if found := _CHANGE.match(statement):
+            connection.info.setdefault("changed", set()).add(found[1])
+
+    def commit(connection: sa.Connection) -> None:
+        changed = connection.info.pop("changed", set()) - {"lease"}
+        steps.take(f"commit {' '.join(sorted(changed))}", durable=bool(changed))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", changes)
+    sa.event.listen(sa.Engine, "commit", commit)
+    sa.event.listen(sa.Engine, "rollback", lambda connection: connection.info.pop("changed", None))
+
+
+def _hook_staging(steps: Steps) -> None:
+    move = LocalFileSystem.mv
+
+    def mv(self: LocalFileSystem, source: str, target: str, **options: Any) -> None:
+        steps.take(f"move {target.rpartition('/')[2]}")
+        move(self, source, target, **options)
+
+    LocalFileSystem.mv = mv
+
+
+def _hook_requests(steps: Steps) -> None:
+    send, batch = httpx.Client.send, MedplumClient.batch
+
+    def counted(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        if not request.url.path.endswith("/fhir/R4/"):
+            steps.take(f"request {request.url.path}", durable=False)
+        return send(self, request, **options)
+
+    def answered(self: MedplumClient, entries: Any, cost: int) -> Any:
+        steps.take(f"batch {len(entries)}")
+        outcomes = batch(self, entries, cost)
+        steps.take(f"answered {len(entries)}")
+        return outcomes
+
+    httpx.Client.send = counted  # type: ignore[method-assign]
+    MedplumClient.batch = answered  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()
