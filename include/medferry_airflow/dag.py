@@ -2,9 +2,9 @@
 
     prepare → stage (extract → transform, for each slice) → load_level_0 → load_level_1 → … → verify → report → conclude
 
-Nothing is written to Medplum before everything is staged. `report` and `conclude` are the teardowns of `prepare`:
-they run when a step failed, when an operator marks the run as failed, and again (after `prepare`, which reopens the
-run) whenever a task between them is cleared. `conclude` alone decides the colour of the DAG run.
+Nothing is written to Medplum before everything is staged. `conclude` is the teardown of `prepare`: it runs when
+everything between them has ended, also when a step failed or an operator marked the run as failed, so that the leases
+are given back. It alone decides the colour of the DAG run, and is never green over a step that is not.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def migration_dag(
         for number, entities in enumerate(migration.levels):
             last = _load_level(number, entities, prepared, last)
         verified = tasks.verify(RUN)
-        reported = tasks.report(RUN).as_teardown(setups=prepared)
+        reported = tasks.report(RUN)
         concluded = tasks.conclude(RUN).as_teardown(setups=prepared, on_failure_fail_dagrun=True)
         last >> verified >> reported >> concluded
     return dag
@@ -57,14 +57,16 @@ def _stage(slice_ids: Any) -> Any:
 
     @task_group(group_id="stage", tooltip="Legacy rows to validated FHIR Bundles, slice by slice")
     def stage(slice_id: str) -> None:
-        tasks.extract(RUN, slice_id) >> tasks.transform(RUN, slice_id)
+        tasks.extract(run=RUN, slice_id=slice_id) >> tasks.transform(run=RUN, slice_id=slice_id)
 
     return stage.expand(slice_id=slice_ids)
 
 
 def _load_level(number: int, entities: Sequence[str], prepared: Any, before: Any) -> TaskGroup:
     """Load the slices of one level, when all of the level before are loaded; a level without slices is passed over."""
-    with TaskGroup(f"load_level_{number}", tooltip=f"To Medplum: {', '.join(entities)}") as group:
+    label = f"load {number}: {', '.join(entities[:2])}" + (f" +{len(entities) - 2}" if len(entities) > 2 else "")
+    tooltip = f"To Medplum: {', '.join(entities)}"
+    with TaskGroup(f"load_level_{number}", group_display_name=label, tooltip=tooltip) as group:
         slice_ids = tasks.slices_of_level.override(task_id="slices")(RUN, number)
         described = tasks.load.override(doc_md=inspect.getdoc(tasks.load.function))  # lost by `partial`
         loaded = described.partial(run=RUN).expand(slice_id=slice_ids)

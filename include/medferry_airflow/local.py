@@ -55,7 +55,7 @@ class LocalAirflow:
 
     def __init__(self, home: Path, environment: Mapping[str, str] | None = None, port: int | None = None) -> None:
         self.home = home.resolve()
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._given = dict(environment or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -93,16 +93,10 @@ class LocalAirflow:
         if self.api is not None:
             self.api.close()
             self.api = None
-        family = [member for process in self._processes.values() for member in _family(process.pid)]
-        for process in family:
-            _signal(process, signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, _STOP_SECONDS)
-        for process in alive:
-            _signal(process, signal.SIGKILL)
-        psutil.wait_procs(alive, 5)
-        for ours in self._processes.values():
-            ours.wait()
+        server = self._processes.pop("api-server", None)
+        _end(list(self._processes.values()))
         self._processes.clear()
+        _end([server] if server else [])  # last: the others tell it how they end
 
     def check(self) -> None:
         """Raises LocalAirflowError when a component has died."""
@@ -120,6 +114,11 @@ class LocalAirflow:
     def password(self) -> str:
         """Of the user ``admin``; kept in ``home/passwords.json``, readable by the owner only."""
         return str(json.loads(self._passwords.read_text(encoding="utf-8"))[USER])
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Component → process id."""
+        return {name: process.pid for name, process in self._processes.items()}
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run; returns the id of the DAG run."""
@@ -255,19 +254,36 @@ class LocalAirflow:
         return "\n".join([f"The end of {self._log(name)}:", *lines])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    """A process and all its descendants; empty when it is gone."""
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes with all their descendants, these too when a process of theirs has died already."""
+    family = family_of({process.pid for process in processes})
+    for member in family:
+        _signal(member, signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, _STOP_SECONDS)
+    for member in alive:
+        _signal(member, signal.SIGKILL)
+    psutil.wait_procs(alive, 5)
+    for process in processes:
+        process.wait()
+
+
+def family_of(leaders: set[int]) -> list[psutil.Process]:
+    """All processes in the sessions that `leaders` (pids) have begun, also those whose parent has died."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) in leaders:
+                found.append(process)
+        except OSError:
+            continue  # gone meanwhile
+    return found
 
 
 def _signal(process: psutil.Process, number: int) -> None:

@@ -17,7 +17,7 @@ def page(text: str, migration: Migration, units: Sequence[str]) -> str:
     titles = {unit.id: unit.title for unit in plan.units}
     rows = [
         ("Migration", f"{plan.title} (`{plan.name}`)"),
-        ("Units", "<br>".join(f"{titles[unit]} (`{unit}`)" for unit in units)),
+        ("Units", ", ".join(f"{titles[unit]} (`{unit}`)" for unit in units)),
         ("Connections", f"`{plan.source.connection}` (legacy database), `{MEDPLUM}` (Medplum)"),
         ("Pool", f"`{POOL}` must exist; without it the tasks that talk to Medplum are never started"),
         *((f"Load level {number}", ", ".join(names)) for number, names in enumerate(migration.levels)),

@@ -10,17 +10,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from airflow.sdk import task
 from airflow.sdk.configuration import conf
 
 from medferry.errors import MedferryError
 from medferry.manifest import runs
+from medferry.manifest.database import now
+from medferry.manifest.tables import lease
 from medferry.report.write import write_report
 from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
 from medferry.stages.finish import finish_run
 from medferry.stages.load import load_slice
-from medferry.stages.prepare import prepare_run, scope_of
+from medferry.stages.options import RunOptions
+from medferry.stages.prepare import Scope, prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from medferry.stages.verify import verify_run
 from medferry_airflow.connections import settings_from_connections
@@ -58,14 +62,17 @@ def environment() -> Environment:
     return Environment(migration, settings_from_connections(migration.plan))
 
 
-@task
+@task(pool=POOL)
 @guarded
 def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[str, Any] | None = None) -> list[str]:
     """Count what is eligible, cut it into slices, take the leases; returns the slice ids."""
     chosen = params or {}
     scope = scope_of(current_migration(), units or chosen.get("units"), chosen.get("entities"))
+    options = run_options(chosen)
+    if not options.dry_run:
+        _check_medplum(scope, options)
     try:
-        slices = prepare_run(environment(), run, kind, scope, run_options(chosen))
+        slices = prepare_run(environment(), run, kind, scope, options)
         _check_number(len(slices))
     except BaseException:
         finish_run(environment(), run, failed=True)  # `conclude` does not run after a failed preparation
@@ -114,8 +121,8 @@ def verify(run: str) -> dict[str, int]:
 @task
 @guarded
 def report(run: str) -> None:
-    """Write the reconciliation report of the run as it stands, also after a failure."""
-    log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
+    """Write the reconciliation report of the verified run."""
+    _write_report(run)
 
 
 @task
@@ -126,6 +133,7 @@ def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
     missing = incomplete(states)
     finish_run(environment(), run, failed=bool(missing))
     if missing:
+        _write_report(run)  # as far as it came; `report` writes it anew when the cleared run has been verified
         raise RunIncomplete(
             f"Run {run} is not complete: {', '.join(missing[:5])} ({len(missing)} in all). What was loaded stays in "
             "Medplum and in the manifest; the leases are given back.",
@@ -141,7 +149,10 @@ def choose_run(params: dict[str, Any] | None = None) -> str:
     wanted, migration = (params or {}).get("run"), current_migration()
     with environment().manifest.begin() as connection:
         known = runs.list_runs(connection, migration.name)
-    finished = [one.id for one in known if one.status != "running" and wanted in (None, one.id)]
+        at_work = set(connection.scalars(sa.select(lease.c.run_id).where(lease.c.expires_at > now())))
+    finished = [
+        one.id for one in known if one.status != "running" and one.id not in at_work and wanted in (None, one.id)
+    ]
     if not finished:
         raise RunNotFinished(
             f"Migration {migration.name} has no finished run{f' {wanted}' if wanted else ''}.",
@@ -168,6 +179,21 @@ def report_folder(run: str) -> Path:
     """Where a run's report goes: MEDFERRY_REPORT_FOLDER (default build/reports) / the run's id."""
     root = Path(os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports")
     return root / re.sub(r"[^A-Za-z0-9._-]", "_", run)
+
+
+def _write_report(run: str) -> None:
+    log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
+
+
+def _check_medplum(scope: Scope, options: RunOptions) -> None:
+    """Search each resource type of the scope once: better to learn now than after hours that Medplum is out of reach.
+
+    Raises MedplumUnavailable, Unauthorised.
+    """
+    specs = current_migration().specs
+    with environment().medplum(options) as client:
+        for resource_type in sorted({kind for name in scope.entities for kind in specs[name].produces.values()}):
+            client.count(resource_type)
 
 
 def _check_number(slices: int) -> None:

@@ -59,7 +59,7 @@ def test_every_task_says_what_it_does(dags: dict[str, DAG]) -> None:
 
 def test_tasks_that_talk_to_medplum_share_its_pool(dags: dict[str, DAG]) -> None:
     for task in (task for dag in dags.values() for task in dag.tasks):
-        talks = task.task_id == "verify" or task.task_id.endswith(".load")
+        talks = task.task_id in ("prepare", "verify") or task.task_id.endswith(".load")
         assert (task.pool == POOL) is talks, task.task_id
 
 

@@ -1,0 +1,92 @@
+"""One real Airflow for all tests of this folder, on the tiny platform and an embedded Medplum that is down at first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from embedded_medplum.server import EmbeddedMedplum, ServerError
+from medferry.manifest.database import open_manifest
+from medferry.manifest.runs import RunRow, get_run
+from medferry.manifest.tables import lease
+from medferry_airflow.local import LocalAirflow, family_of, free_port
+from tests import tiny_platform
+
+_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the tests look at: the folder of everything, the Medplum, the manifest."""
+
+    folder: Path
+    medplum: EmbeddedMedplum
+
+    @property
+    def manifest(self) -> sa.Engine:
+        return open_manifest(f"sqlite:///{self.folder}/manifest.db")
+
+    def run(self, run_id: str) -> RunRow:
+        with self.manifest.begin() as connection:
+            return get_run(connection, run_id)
+
+    def leases(self) -> int:
+        with self.manifest.begin() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(lease)).scalar_one())
+
+    def start_medplum(self) -> None:
+        """Start it, unless it runs already."""
+        if not self.running:
+            self.medplum.start()
+
+    @property
+    def running(self) -> bool:
+        try:
+            return self.medplum.pid > 0
+        except ServerError:
+            return False
+
+    def report(self, run_id: str) -> dict[str, object]:
+        (found,) = (self.folder / "reports").glob(f"{run_id.replace(':', '_').replace('+', '_')}/reconciliation.json")
+        content: dict[str, object] = json.loads(found.read_text(encoding="utf-8"))
+        return content
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """A legacy database, and a Medplum that has a port but does not run yet."""
+    folder = Path(tempfile.mkdtemp(prefix="medferry-airflow-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    tiny_platform.fill(f"sqlite:///{folder}/legacy.db")
+    medplum = EmbeddedMedplum(port=free_port(), faults=True, log_file=folder / "medplum.log")
+    yield Platform(folder, medplum)
+    medplum.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow(platform: Platform) -> Iterator[LocalAirflow]:
+    medplum, home = platform.medplum, platform.folder / "airflow"
+    connection = {"host": f"http://127.0.0.1:{medplum.port}/", "login": medplum.client_id}
+    environment = {
+        "MEDFERRY_MIGRATION": str(tiny_platform.MIGRATION),
+        "MEDFERRY_MANIFEST_URL": f"sqlite:///{platform.folder}/manifest.db",
+        "MEDFERRY_STAGING_URL": f"{platform.folder}/staging",
+        "MEDFERRY_REPORT_FOLDER": f"{platform.folder}/reports",
+        "AIRFLOW_CONN_LEGACY_TINY": f"sqlite:///{platform.folder}/legacy.db",
+        "AIRFLOW_CONN_MEDPLUM_DEFAULT": json.dumps(
+            {"conn_type": "medplum", "password": medplum.client_secret, **connection}
+        ),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
+    }
+    with LocalAirflow(home, environment) as running:
+        components = set(running.pids.values())
+        assert len(components) == 4 and {process.pid for process in family_of(components)} >= components
+        yield running
+    assert not family_of(components), "processes were left running"

@@ -1,0 +1,223 @@
+"""Whole runs by a real scheduler, in the order of the file: each test goes on where the one before has ended."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from medferry.medplum.client import MedplumClient
+from medferry_airflow.local import LocalAirflow
+from tests.airflow.conftest import Platform
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
+
+PATIENTS = (b"Lindqvist", b"Okafor", b"F" * 50, b"1985-02-30")
+"""Words that stand in the legacy database's rows and nowhere else."""
+
+
+def by_task(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Counter[str | None]]:
+    """Task id → states of its instances."""
+    states: dict[str, Counter[str | None]] = {}
+    for (task_id, _), state in airflow.task_states(dag_id, run_id).items():
+        states.setdefault(task_id, Counter())[state] += 1
+    return states
+
+
+@pytest.fixture(scope="module")
+def early_run(airflow: LocalAirflow) -> str:
+    """A DAG run of a wave, triggered while Medplum is down; nobody has waited for it yet."""
+    return airflow.trigger("wave_pilot")
+
+
+@pytest.fixture(scope="module")
+def red_run(airflow: LocalAirflow, platform: Platform, early_run: str) -> str:
+    """A DAG run that Medplum let read, but not write, at its end."""
+    assert airflow.wait("wave_pilot", early_run, 120) == "failed"
+    platform.start_medplum()
+    platform.medplum.inject({"kind": "error", "status": 403, "method": "POST", "path": "/fhir/R4/?$", "every": 1})
+    run_id = airflow.trigger("wave_pilot", {"slice_rows": 10})
+    assert airflow.wait("wave_pilot", run_id, 180) == "failed"
+    platform.medplum.inject()
+    return run_id
+
+
+def test_a_dry_run_needs_no_medplum_and_is_green(airflow: LocalAirflow, platform: Platform, early_run: str) -> None:
+    run_id = airflow.trigger("big_bang", {"dry_run": True, "sample": 3, "units": ["south"]})
+    assert airflow.wait("big_bang", run_id, 120) == "success"
+    assert by_task(airflow, "big_bang", run_id)["load_level_0.load"] == {"skipped": 1}
+    assert platform.run(f"big_bang.{run_id}").units == ["shared", "south"]
+    assert platform.report(f"big_bang.{run_id}")["verdict"] == "dry run"
+
+
+def test_options_that_do_not_fit_fail_at_once_with_the_reason(airflow: LocalAirflow, platform: Platform) -> None:
+    run_id = airflow.trigger("big_bang", {"sample": 3})
+    assert airflow.wait("big_bang", run_id, 60) == "failed"
+    assert _try_number(airflow, "big_bang", run_id, "prepare") == 1
+    assert any("a sample is for a dry run" in line for line in _log_lines(airflow, "big_bang", run_id, "prepare"))
+
+
+def test_with_medplum_down_a_run_tries_again_and_ends_red_before_anything_is_done(
+    airflow: LocalAirflow, platform: Platform, early_run: str
+) -> None:
+    assert airflow.wait("wave_pilot", early_run, 120) == "failed"
+    assert by_task(airflow, "wave_pilot", early_run)["prepare"] == {"failed": 1}
+    assert _try_number(airflow, "wave_pilot", early_run, "prepare") == 5
+    assert platform.leases() == 0
+
+
+def test_a_load_that_medplum_refuses_fails_at_once_and_the_run_is_red(airflow: LocalAirflow, red_run: str) -> None:
+    states = by_task(airflow, "wave_pilot", red_run)
+    assert states["stage.transform"].keys() == {"success"}
+    assert states["load_level_0.load"] == {"failed": 1}
+    assert states["verify"] == {"upstream_failed": 1}
+    assert states["report"] == {"upstream_failed": 1}
+    assert states["conclude"] == {"failed": 1}
+    assert _try_number(airflow, "wave_pilot", red_run, "load_level_0.load/0") == 1
+
+
+def test_a_red_run_gives_back_its_leases_and_has_its_report(
+    airflow: LocalAirflow, platform: Platform, red_run: str
+) -> None:
+    assert platform.leases() == 0
+    assert platform.run(f"wave_pilot.{red_run}").status == "failed"
+    assert platform.report(f"wave_pilot.{red_run}")["verdict"] == "not verified"
+    lines = _log_lines(airflow, "wave_pilot", red_run, "conclude")
+    assert any("load_level_0.load_0 (failed)" in line and "leases are given back" in line for line in lines)
+
+
+def test_mapped_tasks_are_shown_by_their_slice(airflow: LocalAirflow, red_run: str) -> None:
+    assert airflow.api is not None
+    run = f"dags/wave_pilot/dagRuns/{red_run}/taskInstances"
+    for task_id in ("stage.extract", "stage.transform", "load_level_0.load"):
+        assert airflow.api.request("GET", f"{run}/{task_id}/0")["rendered_map_index"] == "clinic-00000"
+
+
+def test_when_the_cause_is_removed_the_cleared_run_goes_on_and_ends_green(
+    airflow: LocalAirflow, platform: Platform, red_run: str
+) -> None:
+    assert airflow.api is not None
+    cleared = {"dry_run": False, "dag_run_id": red_run, "only_failed": True, "include_downstream": True}
+    airflow.api.request("POST", "dags/wave_pilot/clearTaskInstances", {**cleared, "reset_dag_runs": True})
+    assert airflow.wait("wave_pilot", red_run, 180) == "success"
+    assert platform.leases() == 0
+    assert platform.run(f"wave_pilot.{red_run}").status == "succeeded"
+    report = platform.report(f"wave_pilot.{red_run}")
+    assert report["verdict"] == "proven"
+    rows = report["rows"]
+    assert isinstance(rows, list)
+    assert sum(row["successful"] for row in rows) == 4 + 2 + 2 + 1 + 20 + 10
+
+
+def test_a_run_that_is_marked_failed_gives_back_its_leases_too(
+    airflow: LocalAirflow, platform: Platform, red_run: str
+) -> None:
+    api = airflow.api
+    assert api is not None
+    platform.medplum.inject({"kind": "error", "status": 503, "method": "POST", "path": "/fhir/R4/?$", "every": 1})
+    run_id = airflow.trigger("wave_rest")
+    loading = ("load_level_1.load", 0)  # level 0 is unchanged, and so is not written
+    api.until(lambda: airflow.task_states("wave_rest", run_id).get(loading) == "running", 90, "nothing was loaded")
+    assert platform.leases() > 0
+    api.request("PATCH", f"dags/wave_rest/dagRuns/{run_id}", {"state": "failed"})
+    api.until(lambda: platform.leases() == 0, 60, "the leases were not given back")
+    assert airflow.wait("wave_rest", run_id, 60) == "failed"
+    assert platform.run(f"wave_rest.{run_id}").status == "failed"
+    platform.medplum.inject()
+
+
+def test_the_command_line_triggers_a_wave_and_an_empty_level_stops_nothing(
+    airflow: LocalAirflow, platform: Platform
+) -> None:
+    conf = {"entities": ["clinic", "weight"], "batch_size": 7, "slice_rows": 10}
+    airflow.cli("dags", "trigger", "wave_pilot", "--run-id", "from_the_command_line", "--conf", json.dumps(conf))
+    assert airflow.wait("wave_pilot", "from_the_command_line", 120) == "success"
+    states = by_task(airflow, "wave_pilot", "from_the_command_line")
+    assert states["load_level_1.load"] == {"skipped": 1}
+    assert states["load_level_2.load"]["success"] >= 3
+    assert platform.run("wave_pilot.from_the_command_line").options["batch_size"] == 7
+
+
+def test_a_verification_finds_what_was_changed_in_medplum_since(
+    airflow: LocalAirflow, platform: Platform, red_run: str
+) -> None:
+    run_id = airflow.trigger("verify", {"run": f"wave_pilot.{red_run}"})
+    assert airflow.wait("verify", run_id, 90) == "success"
+    with _client(platform) as client:
+        patient = client.search("Patient", [("_count", "1")])["entry"][0]["resource"]
+        client.batch([{"request": {"method": "DELETE", "url": f"Patient/{patient['id']}"}}], 100)
+    run_id = airflow.trigger("verify", {"run": f"wave_pilot.{red_run}"})
+    assert airflow.wait("verify", run_id, 90) == "failed"
+    assert by_task(airflow, "verify", run_id) == {
+        "choose_run": {"success": 1},
+        "verify": {"success": 1},
+        "report": {"success": 1},
+        "conclude": {"failed": 1},
+    }
+    assert platform.report(f"wave_pilot.{red_run}")["verdict"] == "not proven"
+    assert any("missing in Medplum of patient" in line for line in _log_lines(airflow, "verify", run_id, "conclude"))
+    mended = airflow.trigger("wave_pilot", {"overwrite": True})
+    assert airflow.wait("wave_pilot", mended, 120) == "success"
+
+
+def test_the_form_of_a_medplum_connection_tests_it(airflow: LocalAirflow, platform: Platform) -> None:
+    assert airflow.api is not None
+    medplum = platform.medplum
+    body = {"connection_id": "another", "conn_type": "medplum", "host": medplum.base_url, "login": medplum.client_id}
+    good = airflow.api.request("POST", "connections/test", {**body, "password": medplum.client_secret})
+    assert good == {"status": True, "message": "Token accepted; Medplum speaks FHIR 4.0.1."}
+    bad = airflow.api.request("POST", "connections/test", {**body, "password": "wrong"})
+    assert bad["status"] is False and "refused the client id and secret" in bad["message"]
+
+
+def test_airflow_holds_no_patient_data(airflow: LocalAirflow, platform: Platform, red_run: str) -> None:
+    legacy = (platform.folder / "legacy.db").read_bytes()
+    assert all(word in legacy for word in PATIENTS)
+    files = [path for path in airflow.home.rglob("*") if path.is_file()]
+    assert any(path.name == "airflow.db" for path in files)
+    assert any(red_run in str(path) for path in files)
+    found = {(path.name, word) for path in files for word in PATIENTS if word in path.read_bytes()}
+    assert not found
+    reports = [path for path in (platform.folder / "reports").rglob("*") if path.is_file()]
+    assert reports and not [path for path in reports for word in PATIENTS if word in path.read_bytes()]
+
+
+def test_xcoms_hold_ids_and_counts_only(airflow: LocalAirflow, red_run: str) -> None:
+    assert airflow.api is not None
+    entries = airflow.api.request("GET", f"dags/wave_pilot/dagRuns/{red_run}/taskInstances/~/xcomEntries", limit=100)
+    seen = Counter(entry["task_id"] for entry in entries["xcom_entries"])
+    assert {"prepare", "stage.extract", "stage.transform", "load_level_0.load", "verify"} <= seen.keys()
+    for entry in entries["xcom_entries"]:
+        path = f"dags/wave_pilot/dagRuns/{red_run}/taskInstances/{entry['task_id']}/xcomEntries/{entry['key']}"
+        value = airflow.api.request("GET", path, map_index=entry["map_index"], deserialize=False)["value"]
+        assert _is_small(json.loads(value) if isinstance(value, str) else value), (entry["task_id"], value)
+
+
+def _is_small(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(one, str) and len(one) < 40 for one in value)
+    if isinstance(value, dict):
+        return all(isinstance(one, int) for one in value.values())
+    return value is None or isinstance(value, int)
+
+
+def _client(platform: Platform) -> MedplumClient:
+    medplum = platform.medplum
+    return MedplumClient(medplum.base_url, medplum.client_id, medplum.client_secret)
+
+
+def _try_number(airflow: LocalAirflow, dag_id: str, run_id: str, task: str) -> int:
+    assert airflow.api is not None
+    return int(airflow.api.request("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}")["try_number"])
+
+
+def _log_lines(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str) -> list[str]:
+    found = Path(airflow.logs / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}").glob("*.log")
+    return [line for path in found for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_api_is_not_open_to_strangers(airflow: LocalAirflow) -> None:
+    assert httpx.get(f"{airflow.url}/api/v2/dags", timeout=30).status_code == 401
