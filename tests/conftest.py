@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.migration import load_migration
 from medferry.settings import Settings
 from medferry.stages.environment import Environment
-
 from tests import tiny_platform
 
 

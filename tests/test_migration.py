@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from medferry.errors import DefinitionError
 from medferry.migration import load_migration
-
 from tests.tiny_platform import MIGRATION
 
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from embedded_medplum import EmbeddedMedplum
 
+from embedded_medplum import EmbeddedMedplum
 from tests.contract.target import Target, connect, connect_embedded
 
 LIVE = [os.environ.get(f"MEDFERRY_LIVE_{name}", "") for name in ("BASE_URL", "CLIENT_ID", "CLIENT_SECRET")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+
 from embedded_medplum import EmbeddedMedplum
 
 Json = dict[str, Any]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from embedded_medplum.server import EmbeddedMedplum, ServerError
 
+from embedded_medplum.server import EmbeddedMedplum, ServerError
 from tests.contract.target import Target, connect_embedded, create, entry_text, status, text, token
 
 Count = Callable[[], int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from medferry.fhir.canonical import content_hash
 from medferry.fhir.references import parse_conditional, references, with_references
 from medferry.fhir.validate import problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from medferry.mapping import Context, mapping
 from medferry.mapping.apply import apply_mapping
 from medferry.mapping.context import MappingFault, MappingSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from medferry.mapping import values
 from medferry.mapping.outcomes import Finding, Quarantine, Skip
 

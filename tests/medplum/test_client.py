@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.medplum.client import MedplumClient, entry_outcome, issue_text
 from medferry.medplum.errors import MedplumUnavailable, RequestRefused, RequestTooLarge, Throttled, Unauthorised
