@@ -1,0 +1,45 @@
+"""The goals for the embedded server and how they were met; nothing is rounded in favour of Medferry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+PEAK_MEGABYTES = 400
+TRANSFORM_RESOURCES = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`value` and `wanted` are in the same unit; `least` tells that more is better."""
+
+    text: str
+    value: float
+    wanted: float
+    least: bool = True
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.wanted if self.least else self.value < self.wanted
+
+
+def goals(figures: dict[str, Any]) -> Iterator[Goal]:
+    """Every goal whose figures were measured."""
+    rate = {name: one.get("resources_per_second", 0.0) for name, one in figures.items()}
+    rate["documented_2"] = figures["documented_4"]["at_two_lanes"].get("resources_per_second", 0.0)
+    ratios = [
+        ("load", "ceiling", 0.9),
+        ("end_to_end", "ceiling", 0.75),
+        *(("load", other, 1.0) for other in ("cli_import", "documented_1", "documented_2", "documented_4")),
+    ]
+    for one, other, wanted in ratios:
+        if rate[one] and rate[other]:
+            yield Goal(f"{one} ÷ {other}", rate[one] / rate[other], wanted)
+    again, first = (figures[name].get("source_units_per_second", 0.0) for name in ("rerun", "end_to_end"))
+    if again and first:
+        yield Goal("rerun ÷ end_to_end, in source units", again / first, 20.0)
+    if rate["transform"]:
+        yield Goal("transform, resources per second and core", rate["transform"], TRANSFORM_RESOURCES)
+    if peak := figures["memory"].get("peak_megabytes"):
+        yield Goal("peak memory of a stage, MB", peak, PEAK_MEGABYTES, least=False)

@@ -1,0 +1,88 @@
+"""The results as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medferry_bench.goals import goals
+
+_TITLES = {
+    "ceiling": "(a) ceiling: prebuilt plain creates",
+    "cli_import": "(b) `medplum bulk import`",
+    "documented_1": "(c) documented way, 1 lane",
+    "documented_2": "(c) documented way, 2 lanes",
+    "documented_4": "(c) documented way, 4 lanes",
+    "load": "(d) Medferry's load",
+    "end_to_end": "(e) Medferry from SQL to verified",
+    "rerun": "(f) rerun, nothing changed",
+}
+
+
+def ways_of(figures: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(key, title, figures) of the compared ways in the order of the table."""
+    flat = figures | {"documented_2": figures["documented_4"]["at_two_lanes"]}
+    return [(key, title, flat[key]) for key, title in _TITLES.items()]
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """One table of the ways, one of the stages, one of the goals."""
+    settings = figures["ceiling"]["settings"]
+    parts = [
+        f"{settings['resources']:,} resources of {settings['source_units']:,} source units; {settings['server']}; "
+        f"batches of {settings['batch_size']}; {settings['cpus']} CPUs for client and server together.",
+        _ways(figures),
+        _alone(figures),
+        _growth(figures["memory"]),
+        _goals(figures),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _ways(figures: dict[str, Any]) -> str:
+    top = figures["ceiling"].get("resources_per_second")
+    lines = [
+        "| Way | Lanes | Resources/s | Share of (a) | Source units/s | Client's CPU s |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for _, title, one in ways_of(figures):
+        if "not_measured" in one:
+            lines.append(f"| {title} | | not measured: {one['not_measured']} | | | |")
+            continue
+        rate = one["resources_per_second"]
+        share = f"{rate / top:.2f}" if top else ""
+        cpu = one.get("client_cpu_seconds", "")
+        units = one["source_units_per_second"]
+        lines.append(f"| {title} | {one['settings']['lanes']} | {rate:,.0f} | {share} | {units:,.0f} | {cpu} |")
+    return "\n".join(lines)
+
+
+def _alone(figures: dict[str, Any]) -> str:
+    lines = ["| Stage | Seconds | Peak memory, MB |", "|---|--:|--:|"]
+    stages = figures["memory"].get("stages", {})
+    lines += [f"| {name} | {one.get('seconds', '')} | {one['peak_megabytes']} |" for name, one in stages.items()]
+    told = []
+    if "not_measured" not in figures["transform"]:
+        told.append(
+            f"Mapping and full validation: {figures['transform']['resources_per_second']:,.0f} resources/s and core."
+        )
+    if "not_measured" not in figures["extract"]:
+        one = figures["extract"]
+        told.append(f"Extract: {one['rows_per_second']:,.0f} rows/s, {one['megabytes_per_second']} MB/s.")
+    return "\n\n".join(["\n".join(lines)] * bool(stages) + [" ".join(told)] * bool(told))
+
+
+def _growth(memory: dict[str, Any]) -> str:
+    rows = memory.get("transform_growth", [])
+    lines = ["| Transform of source units | Source units/s | Peak memory, MB |", "|--:|--:|--:|"]
+    lines += [
+        f"| {one['source_units']:,} | {one['source_units_per_second']:,.0f} | {one['peak_megabytes']} |" for one in rows
+    ]
+    return "\n".join(lines) if rows else ""
+
+
+def _goals(figures: dict[str, Any]) -> str:
+    lines = ["| Goal | Wanted | Measured | Met |", "|---|--:|--:|---|"]
+    for goal in goals(figures):
+        wanted = f"{'≥' if goal.least else '<'} {goal.wanted:,g}"
+        lines.append(f"| {goal.text} | {wanted} | {goal.value:,.2f} | {'yes' if goal.met else '**no**'} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
