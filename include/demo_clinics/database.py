@@ -270,14 +270,21 @@ def _open_place(folder: Path) -> Path:
 
 
 @contextmanager
-def _reachable(folder: Path) -> Iterator[Path]:
-    """The folder of programs, or a temporary copy if the account cannot enter it (a venv under /root, say)."""
-    if _may_enter(folder):
-        yield folder
+def _reachable(programs: Path) -> Iterator[Path]:
+    """The wheel's folder of programs, or a temporary copy if the account cannot enter it (a venv under /root, say).
+
+    The programs find their libraries in the folder "<package>.libs" beside the package, so that is copied too.
+    """
+    if _may_enter(programs):
+        yield programs
         return
+    package = programs.parent
+    libraries = package.with_name(f"{package.name}.libs")
     with tempfile.TemporaryDirectory(prefix="legacy-programs-") as made:
         Path(made).chmod(0o755)
-        yield Path(shutil.copytree(folder, Path(made) / folder.name, symlinks=True))
+        if libraries.is_dir():
+            shutil.copytree(libraries, Path(made) / libraries.name)
+        yield Path(shutil.copytree(programs, Path(made) / package.name / programs.name, symlinks=True))
 
 
 def _may_enter(folder: Path) -> bool:

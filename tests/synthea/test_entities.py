@@ -45,9 +45,7 @@ def changed(sample: Sample, tmp_path: Path) -> Iterator[Changed]:
 
 def test_every_row_ends_in_one_disposition(sample: Sample) -> None:
     outcomes = Counter(
-        (entity, row.disposition, row.reason)
-        for entity in sample.migration.entities
-        for row in sample.mapped(entity)
+        (entity, row.disposition, row.reason) for entity in sample.migration.entities for row in sample.mapped(entity)
     )
     skipped = {(entity, reason): n for (entity, end, reason), n in outcomes.items() if end == "skipped"}
     assert skipped == SKIPPED
@@ -78,9 +76,7 @@ def test_keys_survive_an_export_with_other_patients_before_these(sample: Sample,
     prepare(engine, output, Path(shutil.copy(sample.migration.folder / "plan.yaml", tmp_path)))
     again = replace(sample, engine=engine)
     for entity in ("condition", "observation", "medication", "supply"):
-        assert {r.key: r.resources for r in again.mapped(entity)} == {
-            r.key: r.resources for r in sample.mapped(entity)
-        }
+        assert {r.key: r.resources for r in again.mapped(entity)} == {r.key: r.resources for r in sample.mapped(entity)}
 
 
 def test_equal_rows_are_told_apart(changed: Changed) -> None:
@@ -205,9 +201,7 @@ def test_an_answer_is_coded_for_its_own_question_only(changed: Changed) -> None:
 
 def test_an_allergy_that_ended_keeps_the_day(changed: Changed) -> None:
     mapped = changed("allergy", "UPDATE allergies SET stop = '2001-02-03' WHERE csv_row = 2")
-    ended = [
-        r for row in mapped for r in row.resources if r["clinicalStatus"]["coding"][0]["code"] == "resolved"
-    ]
+    ended = [r for row in mapped for r in row.resources if r["clinicalStatus"]["coding"][0]["code"] == "resolved"]
     assert [resource["note"] for resource in ended] == [[{"text": "Ended 2001-02-03"}]]
 
 
@@ -216,9 +210,7 @@ def test_a_second_payer_is_a_coverage_of_order_two(sample: Sample) -> None:
     assert orders == {1: 123, 2: 17}
 
 
-def test_postgresql_gives_the_same_resources(
-    sample: Sample, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_postgresql_gives_the_same_resources(sample: Sample, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("postgresql_url")
     other = load_sample(tmp_path, url)
     try:

@@ -41,9 +41,7 @@ def patient_of(resource: Resource) -> str | None:
 
 
 def test_counts_agree_per_patient_and_type(ours: list[Resource], theirs: list[Resource]) -> None:
-    one_sided = {
-        line.difference.type for line in load_accepted(REGISTER) if line.difference.field == ONE_SIDED
-    }
+    one_sided = {line.difference.type for line in load_accepted(REGISTER) if line.difference.field == ONE_SIDED}
     left, right = (
         Counter((patient_of(r), r["resourceType"]) for r in side if r["resourceType"] not in one_sided)
         for side in (ours, theirs)

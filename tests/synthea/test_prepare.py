@@ -48,9 +48,7 @@ def engine(tmp_path: Path) -> sa.Engine:
 def test_the_layout_is_the_samples(sample: Sample) -> None:
     found = headers(sample.output / "csv")
     layout = read_layout(HOME / "layout.csv")
-    required = {
-        t: [c for c, presence in columns.items() if presence == "required"] for t, columns in layout.items()
-    }
+    required = {t: [c for c, presence in columns.items() if presence == "required"] for t, columns in layout.items()}
     assert found == required
 
 
@@ -73,9 +71,7 @@ def test_the_plans_units_are_the_exports_organizations(engine: sa.Engine, export
     assert plan.read_text() == once
 
 
-def test_optional_columns_are_kept_when_there_and_empty_when_not(
-    engine: sa.Engine, export: Path, plan: Path
-) -> None:
+def test_optional_columns_are_kept_when_there_and_empty_when_not(engine: sa.Engine, export: Path, plan: Path) -> None:
     columns = "START,STOP,PATIENT,ENCOUNTER,SYSTEM,CODE,DESCRIPTION\n"
     (export / "conditions.csv").write_text(columns + "2020-01-01,,p,e,SNOMED-CT,1,x\n")
     (export / "patients.csv").write_text((export / "patients.csv").read_text() + "p" + "," * 26 + "\n")
@@ -85,9 +81,7 @@ def test_optional_columns_are_kept_when_there_and_empty_when_not(
         assert connection.execute(sa.text("SELECT middle FROM patients")).scalar_one() == ""
 
 
-def test_an_unknown_column_is_refused_until_it_is_accepted(
-    engine: sa.Engine, export: Path, plan: Path
-) -> None:
+def test_an_unknown_column_is_refused_until_it_is_accepted(engine: sa.Engine, export: Path, plan: Path) -> None:
     (export / "supplies.csv").write_text("DATE,PATIENT,ENCOUNTER,CODE,DESCRIPTION,QUANTITY,LOT\n")
     with pytest.raises(SourceError, match=r"does not know supplies\.lot"):
         prepare(engine, export, plan)

@@ -40,9 +40,7 @@ def test_the_sample_arrives_whole_and_once(sample: Sample, medplum: EmbeddedMedp
     environment = Environment(sample.migration, settings)
     skipped = sum(SKIPPED.values())
     rows = 11_969 - sample.loaded["claims"] - sample.loaded["claims_transactions"]
-    resources = sum(
-        len(row.resources) for entity in sample.migration.entities for row in sample.mapped(entity)
-    )
+    resources = sum(len(row.resources) for entity in sample.migration.entities for row in sample.mapped(entity))
     assert run(environment, "first") == {
         "successful": rows - skipped,
         "skipped": skipped,

@@ -74,9 +74,7 @@ def check_layout(layout: Layout, found: Mapping[str, list[str]], accept_unknown:
         if presence == "required" and column not in found.get(table, [])
     ]
     if missing:
-        raise SourceError(
-            f"The export lacks {_some(missing)}.", "Export all files with Synthea 3.2 or later."
-        )
+        raise SourceError(f"The export lacks {_some(missing)}.", "Export all files with Synthea 3.2 or later.")
     unknown = [
         f"{table}.{column}"
         for table, columns in found.items()
@@ -118,9 +116,7 @@ def _complete(connection: sa.Connection, layout: Layout) -> None:
 def _around_units(lines: list[str]) -> tuple[list[str], list[str]]:
     """The plan's lines before and after its `units:` block."""
     start = lines.index("units:") if "units:" in lines else len(lines)
-    ends = (
-        number for number in range(start + 1, len(lines)) if lines[number] and lines[number][0] not in " #-"
-    )
+    ends = (number for number in range(start + 1, len(lines)) if lines[number] and lines[number][0] not in " #-")
     return lines[:start], lines[next(ends, len(lines)) :]
 
 
@@ -137,9 +133,7 @@ def _some(names: list[str]) -> str:
 def main(
     folder: Annotated[Path, typer.Argument(help="Synthea's output/csv")],
     plan: Annotated[Path, typer.Option(help="the plan whose units are rewritten")] = HERE / "plan.yaml",
-    accept_unknown: Annotated[
-        bool, typer.Option(help="leave columns behind that the migration does not know")
-    ] = False,
+    accept_unknown: Annotated[bool, typer.Option(help="leave columns behind that the migration does not know")] = False,
 ) -> None:
     """Load a Synthea CSV export into the database of MEDFERRY_SOURCE_URL and write its organizations into the plan."""
     try:

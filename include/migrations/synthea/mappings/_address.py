@@ -13,9 +13,7 @@ GEOLOCATION = "http://hl7.org/fhir/StructureDefinition/geolocation"
 _DEGREES = re.compile(r"-?\d{1,3}(\.\d+)?")
 
 
-def address(
-    ctx: Context, row: Row, state: str = "state", district: str | None = None
-) -> list[dict[str, Any]]:
+def address(ctx: Context, row: Row, state: str = "state", district: str | None = None) -> list[dict[str, Any]]:
     """The row's address as it stands, with its place on the map; nothing when no part is filled in.
 
     The export names no country, so none is written.

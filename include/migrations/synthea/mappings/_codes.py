@@ -30,9 +30,7 @@ def concept(
     return concept_of(ctx, system, text(ctx, row, code), text(ctx, row, display), code)
 
 
-def concept_of(
-    ctx: Context, system: str, code: str | None, display: str | None, column: str
-) -> dict[str, Any] | None:
+def concept_of(ctx: Context, system: str, code: str | None, display: str | None, column: str) -> dict[str, Any] | None:
     """A CodeableConcept of a code and its name; `column` is named when the code is refused."""
     if code is None:
         return {"text": display} if display else None

@@ -24,9 +24,7 @@ def encounter(row: Row, ctx: Context) -> Iterator[Resource]:
     seen_by = ctx.reference("provider", row["provider"])
     yield ctx.resource(
         status="finished" if text(ctx, row, "stop") else "in-progress",
-        class_=required(
-            ctx, ctx.coding("encounter_class", row["encounterclass"], "encounterclass"), "encounterclass"
-        ),
+        class_=required(ctx, ctx.coding("encounter_class", row["encounterclass"], "encounterclass"), "encounterclass"),
         type=[main_concept(ctx, row, SNOMED), _own_class(ctx, row)],
         subject=subject(ctx, row),
         participant=[{"individual": seen_by}] if seen_by else None,

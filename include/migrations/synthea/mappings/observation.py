@@ -61,9 +61,7 @@ def _panel(ctx: Context, row: Row) -> dict[str, Any]:
     return {"code": concept_of(ctx, LOINC, row["panel_code"], name, "panel_code"), "component": components}
 
 
-def _component(
-    ctx: Context, code: str, description: str, value: str, units: str, kind: str
-) -> dict[str, Any]:
+def _component(ctx: Context, code: str, description: str, value: str, units: str, kind: str) -> dict[str, Any]:
     concept = concept_of(ctx, LOINC, ctx.text(code), ctx.text(description), "code")
     answer = required(ctx, ctx.text(value, "value"), "value")
     return {"code": concept, **_value(ctx, code, answer, ctx.text(units), ctx.text(kind))}
@@ -78,11 +76,7 @@ def _value(ctx: Context, question: str, answer: str, units: str | None, kind: st
     if kind == "numeric" or counted:
         return {"valueQuantity": _quantity(ctx, answer, units)}
     known = ctx.settings.tables["answer"].find(f"{question} {answer}")
-    return (
-        {"valueCodeableConcept": ctx.code("answer", f"{question} {answer}")}
-        if known
-        else {"valueString": answer}
-    )
+    return {"valueCodeableConcept": ctx.code("answer", f"{question} {answer}")} if known else {"valueString": answer}
 
 
 def _quantity(ctx: Context, answer: str, units: str | None) -> dict[str, Any]:

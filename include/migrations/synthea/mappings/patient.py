@@ -16,9 +16,7 @@ US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition"
 BIRTH_PLACE = "http://hl7.org/fhir/StructureDefinition/patient-birthPlace"
 
 
-@mapping(
-    entity="patient", version="1.0.0", owner="patient-data", status="approved", produces={"main": "Patient"}
-)
+@mapping(entity="patient", version="1.0.0", owner="patient-data", status="approved", produces={"main": "Patient"})
 def patient(row: Row, ctx: Context) -> Iterator[Resource]:
     """A Patient with names, identifiers, demographics and address."""
     gender = ctx.coding("administrative_gender", row["gender"], "gender")

@@ -14,9 +14,7 @@ NO_INSURANCE = "NO_INSURANCE"
 """The name under which Synthea counts what nobody insured; it is no organization."""
 
 
-@mapping(
-    entity="payer", version="1.0.0", owner="finance", status="approved", produces={"main": "Organization"}
-)
+@mapping(entity="payer", version="1.0.0", owner="finance", status="approved", produces={"main": "Organization"})
 def payer(row: Row, ctx: Context) -> Iterator[Resource]:
     """An Organization of the type payer, with its ownership as the export calls it."""
     name, phone, ownership = text(ctx, row, "name"), text(ctx, row, "phone"), text(ctx, row, "ownership")

@@ -25,6 +25,4 @@ def supply(row: Row, ctx: Context) -> Iterator[Resource]:
     item: dict[str, Any] = {"itemCodeableConcept": main_concept(ctx, row, SNOMED)}
     if quantity is not None:
         item["quantity"] = {"value": quantity}
-    yield ctx.resource(
-        patient=subject(ctx, row), suppliedItem=item, occurrenceDateTime=when(ctx, row, "date")
-    )
+    yield ctx.resource(patient=subject(ctx, row), suppliedItem=item, occurrenceDateTime=when(ctx, row, "date"))
