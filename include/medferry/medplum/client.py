@@ -14,7 +14,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import orjson
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from medferry.errors import TransientError
 from medferry.medplum import budget as points
@@ -136,13 +142,18 @@ class MedplumClient:
     # -- one request -------------------------------------------------------------------------------
 
     def _read(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
+        """Send until answered. Being throttled is waited out and is no failed attempt, however often it happens."""
         retrying = Retrying(
-            retry=retry_if_exception_type(TransientError),
+            retry=retry_if_exception_type(TransientError) & retry_if_not_exception_type(Throttled),
             stop=stop_after_attempt(_READ_ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.2, max=10),
             reraise=True,
         )
-        return retrying(self._send, method, path, cost, **request)
+        while True:
+            try:
+                return retrying(self._send, method, path, cost, **request)
+            except Throttled:
+                continue  # the budget knows for how long, and the next attempt pays only then
 
     def _send(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
         """Pay, send, refresh the token once on a 401, and turn every failure into its type."""
@@ -151,13 +162,20 @@ class MedplumClient:
         if isinstance(request.get("data"), list):
             request["content"] = str(httpx.QueryParams(request.pop("data"))).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        token = self._tokens.token()
+        token = self._token()
         answer = self._exchange(method, path, token, headers, request)
         if answer.status_code == 401:
-            answer = self._exchange(method, path, self._tokens.token(refused=token), headers, request)
+            answer = self._exchange(method, path, self._token(refused=token), headers, request)
         self.budget.learn(answer.headers)
         self._raise_for(answer)
         return answer
+
+    def _token(self, refused: str | None = None) -> str:
+        try:
+            return self._tokens.token(refused)
+        except Throttled as error:
+            self.budget.exhausted(error.seconds)
+            raise
 
     def _exchange(
         self, method: str, path: str, token: str, headers: dict[str, str], request: dict[str, Any]
