@@ -36,7 +36,7 @@ def token_requests(steps: list[str]) -> int:
 def test_tokens_that_run_out_are_renewed_unseen(strict: EmbeddedMedplum, make_world: Callable[..., World]) -> None:
     world = make_world(strict)
     strict.inject({"kind": "delay", "ms": 250, "every": 1, **BATCH})
-    ended = world.do(options={**SMALL, "slice_rows": 5_000}, every=True)
+    ended = world.do(options={"batch_size": 5, "lanes": 1}, every=True)
     strict.inject()
     assert (ended.status, ended.error) == (0, "")
     clients = 5  # one for each of the four slices, one for the verification

@@ -1,4 +1,4 @@
-"""The checker finds each kind of fault, planted in Medplum, in the manifest or in a log; and nothing where all is well."""
+"""The checker finds each kind of fault, planted in Medplum, in the manifest or in a log."""
 
 from __future__ import annotations
 

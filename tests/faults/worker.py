@@ -30,8 +30,11 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 from fsspec.implementations.local import LocalFileSystem
+from httpx._transports import default
 
+from medferry.fhir.validate import problems
 from medferry.manifest import runs
+from medferry.manifest.database import open_manifest
 from medferry.medplum.client import MedplumClient
 from medferry.migration import load_migration
 from medferry.settings import Settings
@@ -43,6 +46,7 @@ from medferry.stages.options import RunOptions
 from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
+from tests.faults.checker import TYPES
 
 _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)
 
@@ -73,14 +77,23 @@ class Steps:
 
 
 def main() -> None:
-    httpx._config.create_ssl_context = cache(httpx._config.create_ssl_context)  # 50 ms each; no TLS is used here
-    httpx.Client(timeout=1).close()
+    _warm_up()
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
         if child == 0:
             _child(job)
-        print(json.dumps({"status": _wait(child, job.get("kill_after"))}), flush=True)
+        sys.stdout.write(json.dumps({"status": _wait(child, job.get("kill_after"))}) + "\n")
+        sys.stdout.flush()
+
+
+def _warm_up() -> None:
+    """Build once what every child would build anew: FHIR models, Alembic's modules, TLS contexts (unused here)."""
+    default.create_ssl_context = cache(default.create_ssl_context)
+    httpx.Client().close()
+    open_manifest("sqlite:///:memory:").dispose()
+    for resource_type in TYPES:
+        problems({"resourceType": resource_type})
 
 
 def _wait(child: int, kill_after: float | None) -> int:
@@ -149,6 +162,15 @@ def _pause(folder: Path) -> None:
 
 
 def _hide_manifest(folder: Path) -> None:
+    """Move the manifest away, under the feet of open connections, which are given up."""
+
+    hidden = time.time()
+
+    def give_up(_connection: object, record: Any, _proxy: object) -> None:
+        if record.starttime <= hidden:
+            raise sa.exc.DisconnectionError
+
+    sa.event.listen(sa.pool.Pool, "checkout", give_up)
     for file in folder.glob("manifest.db*"):
         file.rename(folder / f"away-{file.name}")
 
