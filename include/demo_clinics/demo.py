@@ -5,7 +5,9 @@ Everything it makes is below one folder (build/demo) and is found again, so a se
 
 from __future__ import annotations
 
+import fcntl
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -66,6 +68,7 @@ def running(folder: Path, seed: int, patients: int, canary: str | None, port: in
     """Legacy database (filled when new), Medplum and Airflow, until the end of the context."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
+        _alone(folder),
         _told("legacy database", database.embedded(folder / "postgresql")) as server,
         _told("embedded Medplum", _medplum(folder)) as medplum,
     ):
@@ -82,6 +85,17 @@ def running(folder: Path, seed: int, patients: int, canary: str | None, port: in
             "Airflow", LocalAirflow(folder / "airflow", _airflow_environment(settings, folder), port)
         ) as airflow:
             yield Stage(folder, Environment(load_migration("clinics"), settings), airflow)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One demo a folder; the system frees the lock when its holder ends, however it ends."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoFailed(f"A demo works in {folder} already.", "Stop it, or give another --folder.") from None
+        yield
 
 
 def _medplum(folder: Path) -> EmbeddedMedplum:
@@ -216,6 +230,7 @@ def main(
     port: Annotated[int | None, typer.Option(help="Of the Airflow UI.")] = None,
 ) -> None:
     """Migrate the demo clinics to the embedded Medplum through Airflow."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
     try:
         with running(folder.resolve(), seed, patients, canary, port) as stage:
             if serve:

@@ -76,6 +76,7 @@ class LocalAirflow:
     def start(self) -> None:
         """Start all components and wait until they are healthy (20 to 40 seconds). Raises LocalAirflowError."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        _end_processes(forgotten_in(self.home))
         self._keep_password()
         try:
             self._migrate_database()
@@ -263,15 +264,32 @@ def free_port() -> int:
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
     """End processes with all their descendants, these too when a process of theirs has died already."""
-    family = family_of({process.pid for process in processes})
+    _end_processes(family_of({process.pid for process in processes}))
+    for process in processes:
+        process.wait()
+
+
+def _end_processes(family: list[psutil.Process]) -> None:
+    """SIGTERM, and SIGKILL for those that have not ended after 15 seconds."""
     for member in family:
         _signal(member, signal.SIGTERM)
     _, alive = psutil.wait_procs(family, _STOP_SECONDS)
     for member in alive:
         _signal(member, signal.SIGKILL)
     psutil.wait_procs(alive, 5)
-    for process in processes:
-        process.wait()
+
+
+def forgotten_in(home: Path) -> list[psutil.Process]:
+    """Airflow's processes that an earlier starter on `home` left behind because it was killed."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get("AIRFLOW_HOME") == str(home)
+            if ours and any("airflow" in word for word in process.cmdline()) and process.pid != os.getpid():
+                found.append(process)
+        except psutil.Error:
+            continue  # gone, or somebody else's
+    return found
 
 
 def family_of(leaders: set[int]) -> list[psutil.Process]:
