@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+UNIT := tests/mapping tests/fhir tests/medplum tests/manifest tests/source tests/dags tests/clinics tests/test_*.py
 # Without this, importing Airflow takes two to three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := include:.
 
-.PHONY: help install system lock check test demo airflow docs compose-check clean
+.PHONY: help install system lock check test demo airflow faults bench docs compose-check clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +38,7 @@ check: install ## Lint, types and unit tests: the inner loop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m 'not slow and not airflow and not browser'
+	$(BIN)/python -m pytest -q -m 'not slow' $(UNIT)
 
 test: install system ## Everything: lint, types, all tests
 	$(BIN)/ruff check .
@@ -50,6 +51,12 @@ demo: install ## Migrate the demo clinics to the embedded Medplum through Airflo
 
 airflow: install ## Serve the Airflow UI on the demo clinics until Ctrl-C
 	$(BIN)/python -m demo_clinics.demo --serve
+
+faults: install system ## The long fault suite: random kills by seed (MEDFERRY_FAULT_SEEDS, 1000 by default)
+	MEDFERRY_FAULT_SEEDS=$${MEDFERRY_FAULT_SEEDS:-1000} $(BIN)/python -m pytest tests/faults --timeout 14400
+
+bench: install ## Measure Medferry beside Medplum's own ways; results in build/bench
+	$(BIN)/python -m medferry_bench
 
 docs: install ## Write the generated pages of docs anew
 	$(BIN)/python -m tests.test_docs
