@@ -92,8 +92,8 @@ class World:
         self.manifest_url = self.manifest_url or f"sqlite:///{self.folder}/manifest.db"
         self._write_migration()
         tiny_platform.fill(f"sqlite:///{self.source}")
-        self.change("UPDATE patient SET family = ? || family", CANARY)
-        self.change("UPDATE staff SET family = ? || family", CANARY)
+        self.change("UPDATE patient SET family = ? || family", (CANARY,))
+        self.change("UPDATE staff SET family = ? || family", (CANARY,))
 
     @property
     def source(self) -> Path:
@@ -113,10 +113,10 @@ class World:
         text = plan.read_text(encoding="utf-8").replace("name: tiny", f"name: {self.name}")
         plan.write_text(text.replace("https://tiny.example/legacy", self.base), encoding="utf-8")
 
-    def change(self, sql: str, *values: object) -> None:
-        """Change the legacy database."""
+    def change(self, sql: str, *rows: tuple[object, ...]) -> None:
+        """Change the legacy database: one statement for each of `rows`, all in one transaction."""
         with sqlite3.connect(self.source) as legacy:
-            legacy.execute(sql, values)
+            legacy.executemany(sql, rows)
         legacy.close()
 
     def scene(self) -> Scene:

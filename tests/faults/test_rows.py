@@ -21,10 +21,11 @@ POISON = [
 def test_one_percent_of_poison_rows_stops_no_other_row(world: World) -> None:
     dice = random.Random(7)
     poisoned = dict(zip(dice.sample(range(100, 500), 4), POISON, strict=True))
+    rows = []
     for key in range(100, 500):
         row = {"unit": "north", "clinic_id": 1, "family": f"{CANARY}{key}", "born": "1977-07-07", "sex": "F"}
-        row |= poisoned.get(key, {})
-        world.change("INSERT INTO patient VALUES (?, ?, ?, ?, ?, ?, NULL)", key, *row.values())
+        rows.append((key, *(row | poisoned.get(key, {})).values()))
+    world.change("INSERT INTO patient VALUES (?, ?, ?, ?, ?, ?, NULL)", *rows)
     assert world.do(options={"batch_size": 50, "slice_rows": 120}).status == 0
     assert world.problems() == []
 
