@@ -22,14 +22,16 @@ class CliUnavailable(RuntimeError):
 
 
 def install() -> None:
-    """`npm ci` when the package is not there yet. Raises CliUnavailable when npm fails."""
-    if _PROGRAM.exists():
+    """`npm ci` when the package is missing or older than the lock file. Raises CliUnavailable when npm fails."""
+    installed = FOLDER / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= (FOLDER / "package-lock.json").stat().st_mtime:
         return
     environment = os.environ | {"PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     command = [str(NODE), str(NPM), "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
     done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CliUnavailable(f"npm ci of @medplum/cli failed with code {done.returncode}: {done.stderr[-500:]}")
+    installed.touch()  # npm may keep the time of an older install
 
 
 def bulk_import(file: Path, base_url: str, client_id: str, client_secret: str) -> float:
