@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from medferry.errors import MedferryError
 from medferry.manifest import runs
@@ -67,6 +68,10 @@ def told(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except MedferryError as error:
             Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
+            raise typer.Exit(1) from None
+        except SQLAlchemyError as error:
+            name = type(error).__name__  # its text quotes the statement
+            Console(stderr=True).print(f"[bold red]{name}[/]: a database failed. Check it, then go on with --resume.")
             raise typer.Exit(1) from None
 
     return wrapper

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -62,7 +64,7 @@ class MedplumClient:
     ) -> None:
         self.budget = budget or Budget()
         limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, limits=limits)
+        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, limits=limits, verify=_tls())
         self._tokens = TokenSource(self._http, client_id, client_secret)
 
     def __enter__(self) -> MedplumClient:
@@ -206,6 +208,12 @@ class MedplumClient:
         if status == 413 or (status == 400 and _is_too_large(_json_or_empty(answer))):
             raise RequestTooLarge("Medplum refused a body as too large.", "Lower the batch size.")
         raise RequestRefused(f"Medplum refused a request: HTTP {status}, {issue or 'no reason'}.", "See the reason.")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The trusted certificates, read once: that takes longer than many a request."""
+    return httpx.create_ssl_context()
 
 
 def entry_outcome(entry: dict[str, Any]) -> EntryOutcome:

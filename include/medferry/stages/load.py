@@ -18,6 +18,7 @@ from medferry.manifest import leases, runs
 from medferry.manifest.crosswalk import Known, Name, Proven, find_targets, record_attempts, record_proven
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_units import Decision, decide, pending_keys
+from medferry.manifest.workers import only_worker
 from medferry.medplum.client import MedplumClient
 from medferry.stages.environment import Environment, own_run, scopes_of
 from medferry.stages.options import LoadMode, RunOptions
@@ -144,14 +145,22 @@ def load_slice(
 ) -> dict[str, int]:
     """Load one transformed slice; returns the number of source units by disposition. Safe to repeat at any point.
 
-    Raises LeaseHeld, LeaseLost, NotSettled, Unauthorised, StagingError; whatever was settled before is recorded.
+    Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, Unauthorised, StagingError; what was settled before is recorded.
     """
     run, options = own_run(environment, run_id)
     if options.dry_run:
         return {}
+    with only_worker(environment.manifest, run_id, slice_id):
+        return _load_held(environment, run, options, slice_id, progress)
+
+
+def _load_held(
+    environment: Environment, run: RunRow, options: RunOptions, slice_id: str, progress: Progress
+) -> dict[str, int]:
+    """Load a slice that no other living worker has."""
     with environment.manifest.begin() as connection:
-        mine = runs.get_slice(connection, run_id, slice_id)
-        fence = runs.take_slice(connection, run_id, slice_id)
+        mine = runs.get_slice(connection, run.id, slice_id)
+        fence = runs.take_slice(connection, run.id, slice_id)
     counts: Counter[str] = Counter()
     with environment.medplum(options) as client:
         loader = _Loader(environment, run, mine, fence, options, client)
@@ -161,10 +170,10 @@ def load_slice(
             if not deferred or sum(counts.values()) == before:
                 break
     with environment.manifest.begin() as connection:
-        runs.check_fence(connection, run_id, slice_id, fence)
-        left = sorted(pending_keys(connection, run_id, slice_id))
-        decide(connection, run_id, mine.entity, [Decision(k, "quarantined", "unresolved-reference") for k in left])
-        runs.set_stage(connection, run_id, slice_id, "loaded")
+        runs.check_fence(connection, run.id, slice_id, fence)
+        left = sorted(pending_keys(connection, run.id, slice_id))
+        decide(connection, run.id, mine.entity, [Decision(k, "quarantined", "unresolved-reference") for k in left])
+        runs.set_stage(connection, run.id, slice_id, "loaded")
     counts["quarantined"] += len(left)
     return dict(+counts)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from medferry.manifest.checks import CheckResult
 from medferry.manifest.runs import SliceRow
+from medferry.manifest.workers import SliceBusy
 from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
 from medferry.stages.finish import finish_run
@@ -36,6 +37,8 @@ def execute_run(
         if not options.dry_run:
             _load(environment, run_id, slices, total, progress)
         results = verify_run(environment, run_id, lambda entity: progress("verify", entity, 1, len(scope.entities)))
+    except SliceBusy:
+        raise  # the run is at work in another process: it is not ours to end
     except BaseException:
         finish_run(environment, run_id, failed=True)
         raise
