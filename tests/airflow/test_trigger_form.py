@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from medferry_airflow.local import ROOT, USER, LocalAirflow
 from tests.airflow.conftest import Platform
 
+expect.set_options(timeout=60_000)  # a busy machine draws slowly
+
 CHROMIUM = shutil.which("chromium")
 SCREENSHOTS = ROOT / "build" / "screenshots"
 
@@ -28,7 +30,7 @@ def page(airflow: LocalAirflow) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1500, "height": 1150})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.goto(f"{airflow.url}/auth/login")
         page.locator("input[name=username]").fill(USER)
         page.locator("input[name=password]").fill(airflow.password)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 
 import pytest
 
+from demo_clinics import database
 from tests.synthea.sample import ARCHIVE, Sample, load_sample
 
 
@@ -18,9 +19,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 
 @pytest.fixture
-def postgresql_url() -> str:
+def postgresql_url() -> Iterator[str]:
     """An empty PostgreSQL database for this test alone."""
-    url = os.environ.get("MEDFERRY_TEST_POSTGRESQL_URL")
-    if not url:
-        pytest.skip("MEDFERRY_TEST_POSTGRESQL_URL names no PostgreSQL database")
-    return url
+    with database.embedded() as server:
+        yield server.url
