@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
@@ -61,6 +62,15 @@ def test_failures_have_types(client: MedplumClient, medplum: EmbeddedMedplum) ->
 def test_a_read_is_tried_again(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
     medplum.inject({"kind": "error", "status": 503, "next": 2, "path": "_search"})
     assert client.count("Patient") == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>proxy</html>", b"[]", b'{"resourceType":"OperationOutcome"}'])
+def test_a_search_that_answers_no_bundle_is_not_taken_for_nothing_found(
+    client: MedplumClient, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(client, "_read", lambda *_, **__: httpx.Response(200, content=body))
+    with pytest.raises(MedplumUnavailable, match="no Bundle"):
+        client.by_identifier("Patient", SYSTEM, ["1"])
 
 
 def test_a_revoked_token_is_renewed_unseen_and_a_wrong_secret_is_not(

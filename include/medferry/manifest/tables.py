@@ -57,6 +57,7 @@ source_unit = sa.Table(
     sa.Column("place", sa.String(500), nullable=False, server_default="", comment="code or FHIR path, no data"),
     sa.Column("mapping_version", sa.String(40), nullable=False),
     sa.Index("source_unit_slice", "run_id", "slice_id", "disposition"),
+    sa.Index("source_unit_key", "entity", "key"),
 )
 
 finding = sa.Table(
@@ -81,6 +82,7 @@ target = sa.Table(
     sa.Column("version_id", sa.String(64), nullable=False),
     sa.Column("content_hash", sa.String(64), nullable=False),
     sa.Column("run_id", sa.String(200), nullable=False, comment="the run that last wrote or confirmed it"),
+    sa.Index("target_entity", "migration", "entity"),
     comment="the crosswalk: source identifier to Medplum id and version",
 )
 

@@ -78,7 +78,11 @@ class MedplumClient:
     def search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Resource:
         """One page of a search, sent as POST so that long lists fit and no log of URLs sees them."""
         form = list(parameters)
-        bundle: Resource = self._read("POST", f"fhir/R4/{resource_type}/_search", points.SEARCH, data=form).json()
+        answer = self._read("POST", f"fhir/R4/{resource_type}/_search", points.SEARCH, data=form)
+        bundle = _json_or_empty(answer)
+        if bundle.get("resourceType") != "Bundle":
+            # To take this for "nothing found" would create what is there already.
+            raise MedplumUnavailable("Medplum's answer to a search is no Bundle.", "Check what stands in between.")
         return bundle
 
     def search_all(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Iterator[Resource]:

@@ -48,7 +48,7 @@ def wanted_names(resources: list[Resource]) -> set[Name]:
 
 def unresolved(resource: Resource, known: Mapping[Name, Known]) -> list[Name]:
     """The referenced identifiers that `known` lacks."""
-    return sorted(wanted_names([resource]) - known.keys())
+    return sorted(name for name in wanted_names([resource]) if name not in known)
 
 
 def resolved(resource: Resource, known: Mapping[Name, Known]) -> Target:

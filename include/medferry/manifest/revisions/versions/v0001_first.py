@@ -94,6 +94,7 @@ def upgrade() -> None:
         sa.Column("mapping_version", sa.String(length=40), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "entity", "key"),
     )
+    op.create_index("source_unit_key", "source_unit", ["entity", "key"], unique=False)
     op.create_index("source_unit_slice", "source_unit", ["run_id", "slice_id", "disposition"], unique=False)
     op.create_table(
         "target",
@@ -109,6 +110,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("migration", "system", "value"),
         comment="the crosswalk: source identifier to Medplum id and version",
     )
+    op.create_index("target_entity", "target", ["migration", "entity"], unique=False)
     op.create_table(
         "slice",
         sa.Column("run_id", sa.String(length=200), nullable=False),
