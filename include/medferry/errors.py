@@ -52,10 +52,6 @@ class VerificationFailed(MedferryError):
     """The run is finished but not proven: the report says what differs."""
 
 
-class RunStopped(MedferryError):
-    """An operator asked this run to stop."""
-
-
 class TransientError(MedferryError):
     """Trying again later may help."""
 
