@@ -88,7 +88,7 @@ def test_the_accounting_counts_units_and_resources(manifest: sa.Engine) -> None:
         assert not accounts(connection, "r")[0].balanced
         decide(connection, "r", "patient", [Decision("1", "successful"), Decision("2", "rejected", "server-rejected")])
         decide(connection, "r", "patient", [Decision("4", "successful")])
-        record_proven(connection, "m", "r", [proven("1", "created"), proven("4", "updated")])
+        record_proven(connection, "m", "r", "s", [proven("1", "created"), proven("4", "updated")])
         [row] = accounts(connection, "r")
         assert (row.eligible, row.successful, row.rejected, row.skipped, row.quarantined) == (4, 2, 1, 1, 0)
         assert (row.created, row.updated, row.unchanged, row.balanced) == (1, 1, 0, True)
@@ -102,14 +102,14 @@ def test_the_accounting_counts_units_and_resources(manifest: sa.Engine) -> None:
 
 def test_a_redone_slice_does_not_unmake_what_the_run_created(manifest: sa.Engine) -> None:
     with manifest.begin() as connection:
-        record_proven(connection, "m", "r", [proven("1", "created")])
-        record_proven(connection, "m", "r", [proven("1", "unchanged")])
+        record_proven(connection, "m", "r", "s", [proven("1", "created")])
+        record_proven(connection, "m", "r", "s", [proven("1", "unchanged")])
         assert connection.scalars(sa.select(outcome.c.action)).all() == ["created"]
 
 
 def test_the_crosswalk_finds_many_names_of_several_systems(manifest: sa.Engine) -> None:
     with manifest.begin() as connection:
-        record_proven(connection, "m", "r", [proven(str(n), "created") for n in range(1_000)])
+        record_proven(connection, "m", "r", "s", [proven(str(n), "created") for n in range(1_000)])
         record_attempts(connection, "r", "patient-0", [Attempt("s", "1", "create", 201)])
         names = [("s", str(n)) for n in range(0, 2_000, 2)] + [("t", "1")]
         found = find_targets(connection, "m", names)

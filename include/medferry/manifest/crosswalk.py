@@ -70,7 +70,9 @@ def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name
     return found
 
 
-def record_proven(connection: sa.Connection, migration: str, run_id: str, proven: Sequence[Proven]) -> None:
+def record_proven(
+    connection: sa.Connection, migration: str, run_id: str, slice_id: str, proven: Sequence[Proven]
+) -> None:
     """Write confirmed targets to the crosswalk and to the run's outcomes.
 
     A target that this run created stays "created" when a redone slice finds it unchanged.
@@ -80,7 +82,14 @@ def record_proven(connection: sa.Connection, migration: str, run_id: str, proven
     upsert(connection, target, rows)
     for keep_first, actions in ((False, {"created", "updated"}), (True, {"unchanged"})):
         lines = [
-            {"run_id": run_id, "system": p.system, "value": p.value, "entity": p.entity, "action": p.action}
+            {
+                "run_id": run_id,
+                "system": p.system,
+                "value": p.value,
+                "entity": p.entity,
+                "slice_id": slice_id,
+                "action": p.action,
+            }
             for p in proven
             if p.action in actions
         ]

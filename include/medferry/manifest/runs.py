@@ -32,6 +32,7 @@ class RunRow:
     fingerprint: str
     started_at: str
     finished_at: str | None
+    wish: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,13 @@ class SliceRow:
     units: list[str]
     low: Any
     high: Any
+    keys: list[str] | None
     eligible: int
     stage: str
     bundles: int
     fence: int
+    digest: str
+    repeats: str
 
 
 def find_run(connection: sa.Connection, run_id: str) -> RunRow | None:
@@ -82,6 +86,7 @@ def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, 
             "units": list(spec.units),
             "low": spec.low,
             "high": spec.high,
+            "keys": None,
             "eligible": spec.rows,
             "stage": "planned",
         }

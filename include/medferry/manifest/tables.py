@@ -25,6 +25,7 @@ run = sa.Table(
     sa.Column("fingerprint", sa.String(64), nullable=False, comment="SHA-256 of the migration's files"),
     sa.Column("started_at", Time, nullable=False),
     sa.Column("finished_at", Time),
+    sa.Column("wish", sa.String(10), nullable=False, server_default="", comment="an operator's wish: pause, abort"),
 )
 
 slice_ = sa.Table(
@@ -37,10 +38,13 @@ slice_ = sa.Table(
     sa.Column("units", sa.JSON, nullable=False),
     sa.Column("low", sa.JSON, nullable=False),
     sa.Column("high", sa.JSON, nullable=False),
+    sa.Column("keys", sa.JSON, nullable=False, comment="of a replay: exactly these source keys; else null"),
     sa.Column("eligible", sa.Integer, nullable=False, comment="rows counted when the run was prepared"),
     sa.Column("stage", sa.String(20), nullable=False, comment="planned, extracted, transformed, loaded"),
     sa.Column("bundles", sa.Integer, nullable=False, server_default="0"),
     sa.Column("fence", sa.Integer, nullable=False, server_default="0", comment="grows with each worker that takes it"),
+    sa.Column("digest", sa.String(64), nullable=False, server_default="", comment="SHA-256 of the rows as read"),
+    sa.Column("repeats", sa.String(200), nullable=False, server_default="", comment="earlier run with the same rows"),
 )
 
 source_unit = sa.Table(
@@ -93,7 +97,9 @@ outcome = sa.Table(
     sa.Column("system", sa.String(300), primary_key=True),
     sa.Column("value", sa.String(200), primary_key=True),
     sa.Column("entity", sa.String(40), nullable=False),
+    sa.Column("slice_id", sa.String(60), nullable=False),
     sa.Column("action", sa.String(12), nullable=False, comment="created, updated, unchanged"),
+    sa.Index("outcome_slice", "run_id", "slice_id"),
     comment="what a run did to each target, once proven by read-back",
 )
 
@@ -110,6 +116,18 @@ attempt = sa.Table(
     sa.Column("status", sa.Integer, nullable=False, comment="HTTP status of the entry; 0 when no answer came"),
     sa.Column("reason", sa.String(500), nullable=False, server_default="", comment="issue code and path, no data"),
     sa.Index("attempt_target", "run_id", "system", "value"),
+)
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("url", sa.String(300), primary_key=True, comment="status URL of an asynchronous batch"),
+    sa.Column("slice_id", sa.String(60), nullable=False),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.Column("submitted_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.Column("status", sa.String(20), nullable=False, server_default="", comment="completed, error; empty: unknown"),
 )
 
 lease = sa.Table(

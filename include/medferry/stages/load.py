@@ -86,7 +86,7 @@ class _Loader:
             runs.check_fence(connection, self.run.id, self.slice.id, self.fence)
             leases.check(connection, self.run.migration, self.run.id, scopes_of(self.run))
             record_attempts(connection, self.run.id, self.slice.id, written.attempts)
-            record_proven(connection, self.run.migration, self.run.id, proven)
+            record_proven(connection, self.run.migration, self.run.id, self.slice.id, proven)
 
     def _decisions(
         self, units: Sequence[LoadUnit], known: dict[Name, Known], settled: dict[Name, Proven | Failed], final: bool
