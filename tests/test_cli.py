@@ -68,6 +68,25 @@ def test_run_verify_report_and_runs(medferry, tmp_path: Path) -> None:
     assert f"{RESOURCES}" in medferry("run").output
 
 
+def test_dead_letters_and_the_history_of_one(medferry) -> None:
+    assert "to decide: medferry dead-letters" in medferry("run").output
+    shown = medferry("dead-letters", "--limit", "3").output
+    assert "unresolved-reference" in shown
+    assert "3 of 14" in shown
+    one = json.loads(medferry("dead-letters", "--reason", "server-rejected", "--json").stdout)
+    assert one["groups"] == [
+        {"entity": "patient", "disposition": "rejected", "reason": "server-rejected", "count": 1, "settled": 0}
+    ]
+    [letter] = one["dead_letters"]
+    assert (letter["key"], letter["attempts"], letter["now"]) == ("6", 1, "rejected")
+    assert len(json.loads(medferry("dead-letters", "--json", "--limit", "0").stdout)["dead_letters"]) == 14
+    assert "No dead letters" in medferry("dead-letters", "--entity", "clinic").output
+    assert "no run nowhere" in medferry("dead-letters", "nowhere", code=1).stderr
+    told = medferry("history", "patient", "6").output
+    assert "create patient" in told and "400" in told and "server-rejected" in told
+    assert "has met a source unit patient 77" in medferry("history", "patient", "77", code=1).stderr
+
+
 def test_a_wave_and_a_dry_run(medferry) -> None:
     assert "pending" in medferry("run", "--wave", "pilot", "--dry-run", "--sample", "1").output
     assert "has no wave nowhere" in medferry("run", "--wave", "nowhere", code=1).stderr

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from medferry import errors
@@ -15,10 +16,19 @@ from medferry.migration import load_migration
 ROOT = Path(__file__).resolve().parents[1]
 
 
+_COMMANDS = ((), ("plan", "check"), ("source", "profile"), ("try",), ("run",), ("verify",), ("report",), ("runs",))
+_COMMANDS += (("dead-letters",), ("history",))
+
+
+def test_every_command_has_its_place_on_the_page() -> None:
+    names = {path[0] for path in _COMMANDS if path}
+    assert names == set(typer.main.get_command(app).commands)
+
+
 def command_line() -> str:
     """docs/command-line.md as it must be: the help of every command."""
     text = ["# The command line", "", "Written by `make docs` from the commands' own help.", ""]
-    for path in ((), ("plan", "check"), ("source", "profile"), ("try",), ("run",), ("verify",), ("report",), ("runs",)):
+    for path in _COMMANDS:
         shown = CliRunner().invoke(app, [*path, "--help"], prog_name="medferry", env={"COLUMNS": "100", "TERM": "dumb"})
         plain = "\n".join(line.rstrip() for line in shown.output.splitlines()).strip()
         text += [f"## {' '.join(('medferry', *path))}", "", "```text", plain, "```", ""]

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.mapping.apply import MappedRow
-from medferry.migration import Migration, load_migration
-from medferry.report.reconciliation import reconcile
-from medferry.report.table import reconciliation_table
-from medferry.report.write import write_report
-from medferry.settings import settings_from_environment
+from medferry.migration import Migration
+from medferry.operate import operate_app
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.profile import profile
@@ -35,6 +27,7 @@ from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import scope_of
 from medferry.stages.transform import map_row
 from medferry.stages.verify import require_equal, verify_run
+from medferry.terminal import Bars, MigrationOption, RunArgument, console, environment_of, newest_run, show_report, told
 
 # A pretty traceback may show local variables, and they may hold patient data.
 app = typer.Typer(
@@ -47,45 +40,14 @@ plan_app = typer.Typer(no_args_is_help=True, help="Look at a migration's plan.")
 source_app = typer.Typer(no_args_is_help=True, help="Look at the legacy database.")
 app.add_typer(plan_app, name="plan")
 app.add_typer(source_app, name="source")
-
-console = Console(width=None if sys.stdout.isatty() else 132)
-P = ParamSpec("P")
-R = TypeVar("R")
-
-MigrationOption = Annotated[
-    str,
-    typer.Option("--migration", "-m", envvar="MEDFERRY_MIGRATION", help="Name under include/migrations, or a folder."),
-]
-RunArgument = Annotated[str | None, typer.Argument(help="Run id; the newest run by default.")]
-
-
-def told(command: Callable[P, R]) -> Callable[P, R]:
-    """Show a Medferry error as two lines and exit 1, instead of a traceback."""
-
-    @wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except MedferryError as error:
-            Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
-            raise typer.Exit(1) from None
-        except SQLAlchemyError as error:
-            name = type(error).__name__  # its text quotes the statement
-            Console(stderr=True).print(f"[bold red]{name}[/]: a database failed. Check it, then go on with --resume.")
-            raise typer.Exit(1) from None
-
-    return wrapper
-
-
-def _environment(migration: str) -> Environment:
-    return Environment(load_migration(migration), settings_from_environment())
+app.add_typer(operate_app)
 
 
 @plan_app.command("check")
 @told
 def plan_check(migration: MigrationOption = "clinics") -> None:
     """Check plan, entities, mappings and code tables; with a source configured, its units and keys too."""
-    environment = _environment(migration)
+    environment = environment_of(migration)
     loaded = environment.migration
     table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
     for name in ("level", "entity", "produces", "refers to", "mapping", "owner", "rows"):
@@ -123,7 +85,7 @@ def source_profile(
     values: Annotated[bool, typer.Option(help="Show the commonest values. They may be patient data.")] = False,
 ) -> None:
     """Count what each column of an entity holds: nulls, blanks, kinds, lengths, distinct values."""
-    environment = _environment(migration)
+    environment = environment_of(migration)
     definition = _entity(environment.migration, entity)
     statement, bound = rows_of(
         environment.source.dialect.name, definition, environment.migration.plan.unit_ids, None, None
@@ -159,7 +121,7 @@ def try_row(
     migration: MigrationOption = "clinics",
 ) -> None:
     """Map one row and show it beside its resources and problems. Writes nothing; shows patient data."""
-    environment = _environment(migration)
+    environment = environment_of(migration)
     definition = _entity(environment.migration, entity)
     row = _find_row(environment, definition, key)
     mapped = map_row(environment.migration.specs[entity], definition, row, environment.migration.settings)
@@ -234,7 +196,7 @@ def run(
     report_folder: Annotated[Path, typer.Option(help="Where the reports go.")] = Path("build/reports"),
 ) -> None:
     """Migrate: everything, a wave, or chosen units. Running it again changes nothing that is right already."""
-    environment = _environment(migration)
+    environment = environment_of(migration)
     if sample is not None and not dry_run:
         raise MedferryError("A sample is for a dry run.", "Add --dry-run.")
     options = RunOptions(
@@ -255,43 +217,18 @@ def run(
     run_id = resume or f"{kind}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     scope = scope_of(environment.migration, plan.units_of_wave(wave) if wave else unit, entity)
     try:
-        with _progress() as tell:
+        with Bars() as tell:
             execute_run(environment, run_id, kind, scope, options, tell)
     finally:
-        _show_report(environment, run_id, report_folder)
-
-
-class _Bars:
-    """One progress bar a stage."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, TextColumn("[dim]{task.fields[entity]}"), console=console)
-        self._bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Callable[[str, str, int, int], None]:
-        self._progress.start()
-        return self.tell
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def tell(self, stage: str, entity: str, done: int, total: int) -> None:
-        if stage not in self._bars:
-            self._bars[stage] = self._progress.add_task(stage, total=total, entity="")
-        self._progress.update(self._bars[stage], advance=done, entity=entity)
-
-
-def _progress() -> _Bars:
-    return _Bars()
+        show_report(environment, run_id, report_folder)
 
 
 @app.command()
 @told
 def verify(run_id: RunArgument = None, migration: MigrationOption = "clinics") -> None:
     """Compare a run with the legacy database and Medplum again. Writes nothing to either."""
-    environment = _environment(migration)
-    run_id = run_id or _newest(environment)
+    environment = environment_of(migration)
+    run_id = run_id or newest_run(environment)
     with console.status("verifying") as status:
         results = verify_run(environment, run_id, lambda entity: status.update(f"verifying {entity}"))
     table = Table(title=f"checks of {run_id}", title_justify="left")
@@ -314,38 +251,20 @@ def report(
     folder: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("build/reports"),
 ) -> None:
     """Write the reconciliation report (JSON and HTML) of a run and print its table."""
-    environment = _environment(migration)
-    _show_report(environment, run_id or _newest(environment), folder)
+    environment = environment_of(migration)
+    show_report(environment, run_id or newest_run(environment), folder)
 
 
 @app.command("runs")
 @told
 def list_runs(migration: MigrationOption = "clinics") -> None:
     """List the runs of a migration, newest first."""
-    environment = _environment(migration)
+    environment = environment_of(migration)
     table = Table("run", "kind", "status", "started", "finished", "units")
     with environment.manifest.begin() as connection:
         for row in runs.list_runs(connection, environment.migration.name):
             table.add_row(row.id, row.kind, row.status, row.started_at, row.finished_at or "", ", ".join(row.units))
     console.print(table)
-
-
-def _newest(environment: Environment) -> str:
-    with environment.manifest.begin() as connection:
-        found = runs.list_runs(connection, environment.migration.name)
-    if not found:
-        raise MedferryError("There is no run yet.", "Start one with `medferry run` or in Airflow.")
-    return found[0].id
-
-
-def _show_report(environment: Environment, run_id: str, folder: Path) -> None:
-    with environment.manifest.begin() as connection:
-        if runs.find_run(connection, run_id) is None:
-            return
-        content = reconcile(connection, environment.migration, run_id)
-    console.print(reconciliation_table(content))
-    paths = write_report(environment, run_id, folder / run_id)
-    console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)
 
 
 if __name__ == "__main__":

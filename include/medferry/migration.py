@@ -59,6 +59,11 @@ class Migration:
         """Entities grouped so that each refers only to lower levels (or itself)."""
         return load_levels(self.specs)
 
+    @cached_property
+    def systems(self) -> dict[str, list[str]]:
+        """The identifier systems of each entity's targets, one a slot."""
+        return {name: [self.naming.system(name, slot) for slot in spec.produces] for name, spec in self.specs.items()}
+
     def level_of(self, entity: str) -> int:
         return next(number for number, names in enumerate(self.levels) if entity in names)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from demo_clinics import database as servers
 from medferry.errors import LeaseHeld, LeaseLost, SettingsError
 from medferry.manifest import leases
 from medferry.manifest.accounting import accounts, reasons
@@ -19,24 +16,6 @@ from medferry.manifest.crosswalk import Attempt, Proven, find_targets, record_at
 from medferry.manifest.database import open_manifest
 from medferry.manifest.source_units import Decision, SourceUnit, decide, forget_slice, pending_keys, record_units
 from medferry.manifest.tables import metadata, outcome
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    with servers.embedded() as server:
-        yield server.url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
-    if request.param == "sqlite":
-        yield open_manifest(f"sqlite:///{tmp_path}/manifest.db")
-        return
-    engine = open_manifest(request.getfixturevalue("postgresql"))
-    yield engine
-    with engine.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
 
 
 def test_the_revisions_build_what_the_tables_say(manifest: sa.Engine) -> None:

@@ -33,6 +33,7 @@ class RunRow:
     started_at: str
     finished_at: str | None
     wish: str = ""
+    replays: str = ""
 
 
 @dataclass(frozen=True, slots=True)

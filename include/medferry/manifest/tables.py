@@ -12,13 +12,18 @@ metadata = sa.MetaData()
 
 Time = sa.String(24)
 
+DEAD = ("rejected", "quarantined")
+"""Dispositions of source units that a person must decide about: the dead letters."""
+
+_DEAD = sa.text("disposition IN ('rejected', 'quarantined')")
+
 run = sa.Table(
     "run",
     metadata,
     sa.Column("id", sa.String(200), primary_key=True),
     sa.Column("migration", sa.String(40), nullable=False, index=True),
-    sa.Column("kind", sa.String(60), nullable=False, comment="big_bang, wave_<id>, verify …"),
-    sa.Column("status", sa.String(20), nullable=False, comment="running, succeeded, failed"),
+    sa.Column("kind", sa.String(60), nullable=False, comment="big_bang, wave_<id>, replay …"),
+    sa.Column("status", sa.String(20), nullable=False, comment="running, succeeded, failed, aborted"),
     sa.Column("units", sa.JSON, nullable=False),
     sa.Column("entities", sa.JSON, nullable=False),
     sa.Column("options", sa.JSON, nullable=False),
@@ -26,6 +31,7 @@ run = sa.Table(
     sa.Column("started_at", Time, nullable=False),
     sa.Column("finished_at", Time),
     sa.Column("wish", sa.String(10), nullable=False, server_default="", comment="an operator's wish: pause, abort"),
+    sa.Column("replays", sa.String(200), nullable=False, server_default="", comment="the run whose dead letters"),
 )
 
 slice_ = sa.Table(
@@ -62,6 +68,7 @@ source_unit = sa.Table(
     sa.Column("mapping_version", sa.String(40), nullable=False),
     sa.Index("source_unit_slice", "run_id", "slice_id", "disposition"),
     sa.Index("source_unit_key", "entity", "key"),
+    sa.Index("source_unit_dead", "run_id", "entity", "key", sqlite_where=_DEAD, postgresql_where=_DEAD),
 )
 
 finding = sa.Table(

@@ -87,8 +87,8 @@ def upgrade() -> None:
         "run",
         sa.Column("id", sa.String(length=200), nullable=False),
         sa.Column("migration", sa.String(length=40), nullable=False),
-        sa.Column("kind", sa.String(length=60), nullable=False, comment="big_bang, wave_<id>, verify …"),
-        sa.Column("status", sa.String(length=20), nullable=False, comment="running, succeeded, failed"),
+        sa.Column("kind", sa.String(length=60), nullable=False, comment="big_bang, wave_<id>, replay …"),
+        sa.Column("status", sa.String(length=20), nullable=False, comment="running, succeeded, failed, aborted"),
         sa.Column("units", sa.JSON(), nullable=False),
         sa.Column("entities", sa.JSON(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
@@ -97,6 +97,9 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.String(length=24), nullable=True),
         sa.Column(
             "wish", sa.String(length=10), server_default="", nullable=False, comment="an operator's wish: pause, abort"
+        ),
+        sa.Column(
+            "replays", sa.String(length=200), server_default="", nullable=False, comment="the run whose dead letters"
         ),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -116,6 +119,14 @@ def upgrade() -> None:
         ),
         sa.Column("mapping_version", sa.String(length=40), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "entity", "key"),
+    )
+    op.create_index(
+        "source_unit_dead",
+        "source_unit",
+        ["run_id", "entity", "key"],
+        unique=False,
+        sqlite_where=sa.text("disposition IN ('rejected', 'quarantined')"),
+        postgresql_where=sa.text("disposition IN ('rejected', 'quarantined')"),
     )
     op.create_index("source_unit_key", "source_unit", ["entity", "key"], unique=False)
     op.create_index("source_unit_slice", "source_unit", ["run_id", "slice_id", "disposition"], unique=False)

@@ -1,0 +1,166 @@
+"""Dead letters: the source units of a run that were rejected or quarantined, and what later runs made of them.
+
+A run's ledger is never rewritten. What is true of a unit now is the line of the newest real run that decided it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.manifest.source_units import PENDING
+from medferry.manifest.tables import DEAD, attempt, run, source_unit
+
+_PAGE = 1_000
+
+Systems = Mapping[str, Sequence[str]]
+"""Entity → the identifier systems of its targets, as the migration names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters of a run: empty means any. `still` leaves out what a later run has settled."""
+
+    entities: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+    dispositions: Sequence[str] = ()
+    still: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One rejected or quarantined source unit of a run.
+
+    `attempts` counts the entries that the run sent for it; `now` is its disposition today, decided by `now_run`.
+    """
+
+    entity: str
+    key: str
+    unit: str
+    disposition: str
+    reason: str
+    field: str
+    place: str
+    mapping_version: str
+    attempts: int
+    now: str
+    now_run: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterGroup:
+    """How many dead letters a run has for one reason, and how many of them are settled by now."""
+
+    entity: str
+    disposition: str
+    reason: str
+    count: int
+    settled: int
+
+
+_now = source_unit.alias("now")
+_is_dead = source_unit.c.disposition.in_(sa.bindparam("dead", DEAD, expanding=True, literal_execute=True))
+"""Literal in the statement: only so can the partial index on dead letters serve it."""
+
+
+def _newest_line(migration: str) -> sa.ScalarSelect[Any]:
+    """The newest run that decided a source unit; a dry run decides nothing."""
+    later, its_run = source_unit.alias("later"), run.alias("its_run")
+    return (
+        sa.select(later.c.run_id)
+        .join(its_run, its_run.c.id == later.c.run_id)
+        .where(
+            later.c.entity == source_unit.c.entity,
+            later.c.key == source_unit.c.key,
+            later.c.disposition != PENDING,
+            its_run.c.migration == migration,
+            its_run.c.options["dry_run"].as_boolean().is_not(True),
+        )
+        .order_by(its_run.c.started_at.desc(), its_run.c.id.desc())
+        .limit(1)
+        .correlate(source_unit)
+        .scalar_subquery()
+    )
+
+
+def _with_now(migration: str) -> sa.FromClause:
+    """Source units, each beside the line that is true of it now (none when only dry runs saw it)."""
+    same = sa.and_(
+        _now.c.run_id == _newest_line(migration),
+        _now.c.entity == source_unit.c.entity,
+        _now.c.key == source_unit.c.key,
+    )
+    return source_unit.outerjoin(_now, same)
+
+
+_SETTLED = sa.and_(_now.c.disposition.is_not(None), _now.c.disposition.not_in(DEAD))
+
+
+def _chosen(run_id: str, choice: Choice) -> list[sa.ColumnElement[bool]]:
+    wanted = (
+        (source_unit.c.entity, choice.entities),
+        (source_unit.c.reason, choice.reasons),
+        (source_unit.c.disposition, choice.dispositions),
+    )
+    terms = [column.in_(list(values)) for column, values in wanted if values]
+    return [source_unit.c.run_id == run_id, _is_dead, *terms, *([sa.not_(_SETTLED)] if choice.still else [])]
+
+
+def dead_letter_groups(
+    connection: sa.Connection, migration: str, run_id: str, choice: Choice = Choice()
+) -> list[DeadLetterGroup]:
+    """The run's dead letters counted by entity, disposition and reason, the largest groups first."""
+    columns = (source_unit.c.entity, source_unit.c.disposition, source_unit.c.reason)
+    settled = sa.func.sum(sa.case((_SETTLED, 1), else_=0))
+    statement = (
+        sa.select(*columns, sa.func.count(), settled)
+        .select_from(_with_now(migration))
+        .where(*_chosen(run_id, choice))
+        .group_by(*columns)
+    )
+    found = [DeadLetterGroup(*row) for row in connection.execute(statement)]
+    return sorted(found, key=lambda group: (-group.count, group.entity, group.reason))
+
+
+def dead_letters(
+    manifest: sa.Engine, migration: str, systems: Systems, run_id: str, choice: Choice = Choice()
+) -> Iterator[DeadLetter]:
+    """The run's dead letters by entity and key, read page by page: no transaction is open while they are used."""
+    with manifest.begin() as connection:
+        groups = dead_letter_groups(connection, migration, run_id, choice)
+    for entity in sorted({group.entity for group in groups}):
+        after: str | None = None
+        while True:
+            statement = _page_statement(migration, systems.get(entity, ()), run_id, entity, choice, after)
+            with manifest.begin() as connection:
+                page = [DeadLetter(*row) for row in connection.execute(statement)]
+            yield from page
+            if len(page) < _PAGE:
+                break
+            after = page[-1].key
+
+
+def _page_statement(
+    migration: str, systems: Sequence[str], run_id: str, entity: str, choice: Choice, after: str | None
+) -> sa.Select[Any]:
+    """The next dead letters of one entity after a key, in the order of ``DeadLetter``."""
+    sent = (
+        sa.select(sa.func.count())
+        .where(attempt.c.run_id == run_id, attempt.c.system.in_(list(systems)), attempt.c.value == source_unit.c.key)
+        .correlate(source_unit)
+        .scalar_subquery()
+    )
+    own = (name for name in DeadLetter.__slots__ if name not in ("attempts", "now", "now_run"))
+    now = sa.func.coalesce(_now.c.disposition, source_unit.c.disposition)
+    columns = (*(source_unit.c[name] for name in own), sent, now, sa.func.coalesce(_now.c.run_id, run_id))
+    statement = (
+        sa.select(*columns)
+        .select_from(_with_now(migration))
+        .where(*_chosen(run_id, choice), source_unit.c.entity == entity)
+        .order_by(source_unit.c.key)
+        .limit(_PAGE)
+    )
+    return statement if after is None else statement.where(source_unit.c.key > after)
