@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from medferry.cli import app
 from medferry.stages.environment import Environment
+from medferry.stages.options import RunOptions
+from medferry.stages.prepare import prepare_run, scope_of
 from tests.tiny_platform import MIGRATION, RESOURCES, variables
 
 
@@ -85,6 +87,17 @@ def test_dead_letters_and_the_history_of_one(medferry) -> None:
     told = medferry("history", "patient", "6").output
     assert "create patient" in told and "400" in told and "server-rejected" in told
     assert "has met a source unit patient 77" in medferry("history", "patient", "77", code=1).stderr
+
+
+def test_wishes_for_a_run_at_work_and_for_one_that_is_over(medferry, tiny: Environment) -> None:
+    prepare_run(tiny, "r", "run", scope_of(tiny.migration, None, None), RunOptions())
+    assert "pauses" in medferry("pause", "r").output
+    assert "paused" in medferry("runs").output
+    assert "goes on" in medferry("resume", "r").output
+    assert "ends" in medferry("abort", "r").output
+    assert "RunAborted" in medferry("run", "--resume", "r", code=1).stderr
+    assert "aborted" in medferry("runs").output
+    assert "is over (aborted)" in medferry("pause", "r", code=1).stderr
 
 
 def test_a_wave_and_a_dry_run(medferry) -> None:

@@ -263,8 +263,14 @@ def list_runs(migration: MigrationOption = "clinics") -> None:
     table = Table("run", "kind", "status", "started", "finished", "units")
     with environment.manifest.begin() as connection:
         for row in runs.list_runs(connection, environment.migration.name):
-            table.add_row(row.id, row.kind, row.status, row.started_at, row.finished_at or "", ", ".join(row.units))
+            table.add_row(row.id, row.kind, _status(row), row.started_at, row.finished_at or "", ", ".join(row.units))
     console.print(table)
+
+
+def _status(row: runs.RunRow) -> str:
+    """The status, with what an operator wishes of a run at work."""
+    wished = {"pause": "paused", "abort": "aborting"}.get(row.wish) if row.status == "running" else None
+    return wished or row.status
 
 
 if __name__ == "__main__":

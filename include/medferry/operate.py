@@ -1,4 +1,4 @@
-"""The operator's commands of the command line: dead letters, their history."""
+"""The operator's commands of the command line: dead letters, their history, and wishes for a run at work."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from medferry.errors import MedferryError
 from medferry.manifest.dead_letters import Choice, DeadLetter, DeadLetterGroup, dead_letter_groups, dead_letters
 from medferry.manifest.history import Chapter, history
 from medferry.manifest.runs import get_run
+from medferry.stages import wishes
 from medferry.stages.environment import Environment
 from medferry.terminal import MigrationOption, RunArgument, console, environment_of, newest_run, told
 
@@ -119,3 +120,27 @@ def _history(environment: Environment, entity: str, key: str) -> list[Chapter]:
             f"No run of {migration.name} has met a source unit {entity} {key}.", "Check the entity and the key."
         )
     return found
+
+
+@operate_app.command()
+@told
+def pause(run_id: str, migration: MigrationOption = "clinics") -> None:
+    """Pause a run at work: each worker finishes its chunk, then waits; leases are kept."""
+    wishes.pause(environment_of(migration), run_id)
+    console.print(f"{run_id} pauses after the chunks in flight.", soft_wrap=True)
+
+
+@operate_app.command()
+@told
+def resume(run_id: str, migration: MigrationOption = "clinics") -> None:
+    """Let a paused run go on."""
+    wishes.resume(environment_of(migration), run_id)
+    console.print(f"{run_id} goes on within seconds.", soft_wrap=True)
+
+
+@operate_app.command()
+@told
+def abort(run_id: str, migration: MigrationOption = "clinics") -> None:
+    """End a run at work: each worker finishes its chunk, then stops; a new run goes on from there."""
+    wishes.abort(environment_of(migration), run_id)
+    console.print(f"{run_id} ends after the chunks in flight.", soft_wrap=True)

@@ -17,12 +17,13 @@ from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 
 from medferry.errors import MedferryError
 from medferry.migration import Migration
+from medferry.stages.wishes import WISHES
 from medferry_airflow import tasks
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import run_params, unit_param
 from medferry_airflow.retries import DEFAULT_ARGS
 
-TAGS = frozenset({"medferry", "big bang", "wave", "verification", "broken"})
+TAGS = frozenset({"medferry", "big bang", "wave", "verification", "control", "broken"})
 """All tags that a DAG may have."""
 
 RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
@@ -84,6 +85,16 @@ def verify_dag(text: str, migration: Migration) -> DAG:
     with _dag("verify", "Verify a run again", text, ["verification"], {"run": run}) as dag:
         chosen: Any = tasks.choose_run()
         tasks.verify(chosen) >> tasks.report(chosen) >> tasks.conclude_verification(chosen)
+    return dag
+
+
+def control_dag(text: str, migration: Migration) -> DAG:
+    """A DAG that tells the workers of a run to pause, to go on or to end. It writes to the manifest only."""
+    run = Param(type="string", minLength=1, title="Run", description="Id of the run at work: `medferry runs` lists it.")
+    wish = Param("pause", type="string", enum=sorted(WISHES), title="Wish", description="What the run is to do.")
+    text = page(text, migration, migration.plan.unit_ids)
+    with _dag("control", "Pause, resume or abort a run", text, ["control"], {"run": run, "wish": wish}) as dag:
+        tasks.control()
     return dag
 
 

@@ -27,6 +27,7 @@ from medferry.stages.options import RunOptions
 from medferry.stages.prepare import Scope, prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from medferry.stages.verify import verify_run
+from medferry.stages.wishes import WISHES
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
@@ -166,6 +167,14 @@ def choose_run(params: dict[str, Any] | None = None) -> str:
 def conclude_verification(run: str) -> None:
     """Set the status of the verified run, and fail unless every check is equal."""
     finish_run(environment(), run)
+
+
+@task
+@guarded
+def control(params: dict[str, Any] | None = None) -> None:
+    """Set the wish for a run at work; its workers heed it within seconds, after the chunk in flight."""
+    chosen = params or {}
+    WISHES[chosen["wish"]](environment(), chosen["run"])
 
 
 def incomplete(states: dict[str, str | None]) -> list[str]:

@@ -19,6 +19,7 @@ from medferry.errors import (
     VerificationFailed,
 )
 from medferry.medplum.errors import MedplumUnavailable, Throttled, Unauthorised
+from medferry.stages.wishes import RunAborted
 from medferry_airflow.guard import ManifestUnavailable, UnexpectedError, guarded
 from medferry_airflow.retries import QUOTA_WINDOW, RETRY_BY_TYPE
 
@@ -92,6 +93,7 @@ def test_airflows_own_signals_pass() -> None:
         LeaseHeld("x"),
         Unauthorised("x"),
         VerificationFailed("x"),
+        RunAborted("x"),
         UnexpectedError("x"),
         KeyError("x"),
     ],

@@ -59,6 +59,12 @@ def check(connection: sa.Connection, migration: str, run_id: str, scopes: Iterab
         )
 
 
+def alive(connection: sa.Connection, run_id: str) -> bool:
+    """True while a run holds a lease that has not run out: a worker of it may be at work."""
+    statement = sa.select(lease.c.scope).where(lease.c.run_id == run_id, lease.c.expires_at > now()).limit(1)
+    return connection.execute(statement).first() is not None
+
+
 def release(connection: sa.Connection, run_id: str) -> None:
     """Give back everything that a run holds."""
     connection.execute(sa.delete(lease).where(lease.c.run_id == run_id))

@@ -101,9 +101,15 @@ def finish_run(connection: sa.Connection, run_id: str, status: str) -> None:
     connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=now()))
 
 
+def set_wish(connection: sa.Connection, run_id: str, wish: str) -> None:
+    connection.execute(sa.update(run).where(run.c.id == run_id).values(wish=wish))
+
+
 def reopen_run(connection: sa.Connection, run_id: str) -> None:
-    """A finished run goes on (a cleared task, a resumed command)."""
-    connection.execute(sa.update(run).where(run.c.id == run_id).values(status="running", finished_at=None))
+    """A finished run goes on (a cleared task, a resumed command); what was wished for it before is over."""
+    wish = sa.case((run.c.finished_at.is_(None), run.c.wish), else_="")
+    values = {"status": "running", "finished_at": None, "wish": wish}
+    connection.execute(sa.update(run).where(run.c.id == run_id).values(values))
 
 
 def slices_of(connection: sa.Connection, run_id: str) -> list[SliceRow]:

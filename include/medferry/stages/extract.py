@@ -9,14 +9,16 @@ from medferry.manifest.tables import slice_
 from medferry.source.database import snapshot, stream
 from medferry.source.slices import rows_of
 from medferry.stages.environment import Environment, own_run
+from medferry.stages.wishes import heed
 
 
 def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
     """Stage the slice's rows and return how many there are. A slice that was extracted before is left as it is.
 
-    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld.
+    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, RunAborted.
     """
-    _, options = own_run(environment, run_id)
+    run, options = own_run(environment, run_id)
+    heed(environment, run)
     with environment.manifest.begin() as connection:
         mine = runs.get_slice(connection, run_id, slice_id)
     if runs.reached(mine, "extracted"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from medferry.errors import VerificationFailed
 from medferry.manifest import leases, runs
 from medferry.manifest.checks import checks_of
+from medferry.manifest.runs import RunRow
 from medferry.stages.environment import Environment
 from medferry.stages.verify import require_equal
+from medferry.stages.wishes import ABORT
 
 
 def finish_run(environment: Environment, run_id: str, failed: bool = False) -> None:
@@ -20,10 +22,17 @@ def finish_run(environment: Environment, run_id: str, failed: bool = False) -> N
             return  # refused before anything was written: nothing to give back
         results = checks_of(connection, run_id)
         proven = bool(results) and all(result.status == "equal" for result in results)
-        runs.finish_run(connection, run_id, "succeeded" if proven and not failed else "failed")
+        runs.finish_run(connection, run_id, _status(run, proven and not failed))
         leases.release(connection, run_id)
     if failed:
         return
     if not results:
         raise VerificationFailed(f"Run {run_id} was not verified.", "Run its verification, then finish it.")
     require_equal(results)
+
+
+def _status(run: RunRow, proven: bool) -> str:
+    """A run that was proven before its worker looked at the wish to abort it has succeeded."""
+    if proven:
+        return "succeeded"
+    return "aborted" if run.wish == ABORT else "failed"

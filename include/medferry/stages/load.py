@@ -23,6 +23,7 @@ from medferry.medplum.client import MedplumClient
 from medferry.stages.environment import Environment, own_run, scopes_of
 from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.targets import LoadUnit, Target, resolved, unresolved, wanted_names
+from medferry.stages.wishes import heed
 from medferry.stages.write import Failed, Writer, Written
 
 CHUNK_TARGETS = 1_000
@@ -45,6 +46,7 @@ class _Loader:
 
     def chunk(self, units: Sequence[LoadUnit]) -> Counter[str]:
         """Load one chunk; returns dispositions, and "deferred" for units that wait for rows of their own entity."""
+        heed(self.environment, self.run)
         known = self._known(units)
         settled: dict[Name, Proven | Failed] = {}
         failure: MedferryError | None = None
@@ -145,7 +147,8 @@ def load_slice(
 ) -> dict[str, int]:
     """Load one transformed slice; returns the number of source units by disposition. Safe to repeat at any point.
 
-    Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, Unauthorised, StagingError; what was settled before is recorded.
+    Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, Unauthorised, StagingError, RunAborted; what was settled before
+    is recorded.
     """
     run, options = own_run(environment, run_id)
     if options.dry_run:

@@ -18,6 +18,7 @@ from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
 from medferry.source.entity import SourceEntity
 from medferry.stages.environment import Environment, own_run
+from medferry.stages.wishes import heed
 
 _ROWS_AT_ONCE = 2_000
 
@@ -46,9 +47,10 @@ class _Stacker:
 def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dict[str, int]:
     """Map, validate and stage one slice; returns the number of rows by disposition ("pending": to be loaded).
 
-    A slice that was transformed before is left as it is. Raises StagingError, LeaseHeld.
+    A slice that was transformed before is left as it is. Raises StagingError, LeaseHeld, RunAborted.
     """
-    _, options = own_run(environment, run_id)
+    run, options = own_run(environment, run_id)
+    heed(environment, run)
     with environment.manifest.begin() as connection:
         mine = runs.get_slice(connection, run_id, slice_id)
         if runs.reached(mine, "transformed"):

@@ -1,0 +1,30 @@
+"""
+## Pause, resume or abort a run at work
+
+Sets a flag in the manifest, which the workers of the run heed within seconds, each after the chunk it has begun. On
+**pause** they wait and keep the run's leases; on **resume** they go on; on **abort** they fail with `RunAborted`, which
+is not tried again, the run ends as aborted and its leases are given back. A later run goes on from there.
+
+**It changes** the flag of the run in the manifest, and nothing else. What was loaded stays, and stays recorded.
+
+**Do not trigger it** with abort when a pause is enough: the aborted run cannot be resumed, though nothing is lost. A
+paused run keeps its task slots: leave one for this DAG, or use the command line (`medferry pause`).
+
+**Example conf**:
+
+```json
+{"run": "big_bang.manual__2026-11-22T20:00:00+00:00", "wish": "pause"}
+```
+
+**When it is red**, the run is not known, is over, or is being aborted already; the log tells which.
+"""
+
+from medferry.migration import Migration
+from medferry_airflow.dag import broken_dag, control_dag
+from medferry_airflow.definition import current_or_error
+
+found = current_or_error()
+if isinstance(found, Migration):
+    dag = control_dag(__doc__, found)
+else:
+    dag = broken_dag("control", "Control: the migration cannot be read", __doc__, found)
