@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Annotated, Any, Self
 
 import httpx
-import psutil
 import typer
 
+from medferry_airflow import sessions
 from medferry_airflow.rest import AirflowApi
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,6 @@ USER = "admin"
 POOL, POOL_SLOTS = "medplum", 4
 
 _START_SECONDS = 120.0
-_STOP_SECONDS = 15.0
 _COMPONENTS = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -76,7 +75,8 @@ class LocalAirflow:
     def start(self) -> None:
         """Start all components and wait until they are healthy (20 to 40 seconds). Raises LocalAirflowError."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        _end_processes(forgotten_in(self.home))
+        sessions.end(sessions.left_behind(self.home))
+        sessions.forget(self.home)
         self._keep_password()
         try:
             self._migrate_database()
@@ -98,6 +98,7 @@ class LocalAirflow:
         _end(list(self._processes.values()))
         self._processes.clear()
         _end([server] if server else [])  # last: the others tell it how they end
+        sessions.forget(self.home)
 
     def check(self) -> None:
         """Raises LocalAirflowError when a component has died."""
@@ -202,7 +203,7 @@ class LocalAirflow:
 
     def _spawn(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         with self._log(name).open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *command],
                 env=self.environment,
                 cwd=ROOT,  # the defaults of Medferry's settings are relative to it
@@ -211,6 +212,8 @@ class LocalAirflow:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        sessions.remember(self.home, process.pid)
+        return process
 
     def _migrate_database(self) -> None:
         process = self._spawn("db-migrate", ["db", "migrate"])
@@ -264,51 +267,9 @@ def free_port() -> int:
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
     """End processes with all their descendants, these too when a process of theirs has died already."""
-    _end_processes(family_of({process.pid for process in processes}))
+    sessions.end(sessions.family_of({process.pid for process in processes}))
     for process in processes:
         process.wait()
-
-
-def _end_processes(family: list[psutil.Process]) -> None:
-    """SIGTERM, and SIGKILL for those that have not ended after 15 seconds."""
-    for member in family:
-        _signal(member, signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, _STOP_SECONDS)
-    for member in alive:
-        _signal(member, signal.SIGKILL)
-    psutil.wait_procs(alive, 5)
-
-
-def forgotten_in(home: Path) -> list[psutil.Process]:
-    """Airflow's processes that an earlier starter on `home` left behind because it was killed."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            ours = process.environ().get("AIRFLOW_HOME") == str(home)
-            if ours and any("airflow" in word for word in process.cmdline()) and process.pid != os.getpid():
-                found.append(process)
-        except psutil.Error:
-            continue  # gone, or somebody else's
-    return found
-
-
-def family_of(leaders: set[int]) -> list[psutil.Process]:
-    """All processes in the sessions that `leaders` (pids) have begun, also those whose parent has died."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) in leaders:
-                found.append(process)
-        except OSError:
-            continue  # gone meanwhile
-    return found
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 def main(

@@ -16,7 +16,8 @@ from embedded_medplum.server import EmbeddedMedplum, ServerError
 from medferry.manifest.database import open_manifest
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.tables import lease
-from medferry_airflow.local import LocalAirflow, family_of, free_port
+from medferry_airflow.local import LocalAirflow, free_port
+from medferry_airflow.sessions import family_of
 from tests import tiny_platform
 
 _MEMORY = Path("/dev/shm")
