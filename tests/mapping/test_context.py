@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from medferry.manifest import tables
 from medferry.mapping import Context, mapping
 from medferry.mapping.apply import apply_mapping
 from medferry.mapping.context import MappingFault, MappingSettings
@@ -88,6 +89,14 @@ def test_an_instant_is_of_the_plan_s_zone_or_the_row_s(context: Context) -> None
     assert context.instant("2024-07-01 10:00:00", zone="America/Chicago") == "2024-07-01T10:00:00-05:00"
 
 
+def test_an_instant_s_own_offset_wins_over_any_zone(context: Context) -> None:
+    assert context.instant("2024-07-01 10:00:00-07:00", zone="America/Chicago") == "2024-07-01T10:00:00-07:00"
+    assert context.instant("2024-07-01T10:00:00Z") == "2024-07-01T10:00:00+00:00"
+    assert context.instant("2024-07-01T10:00:00Z", zone="Nowhere/Atall") == "2024-07-01T10:00:00+00:00"
+    assert context.instant("0001-01-01 00:00:00+00", "seen") is None
+    assert context.findings == [Finding("sentinel-date", "seen")]
+
+
 def test_a_code_keeps_the_local_code_always(context: Context) -> None:
     assert context.code("sex", " f ") == {
         "coding": [
@@ -103,6 +112,36 @@ def test_a_code_keeps_the_local_code_always(context: Context) -> None:
         "text": "Q",
     }
     assert context.findings == [Finding("unmapped-code", "sex")]
+
+
+def test_a_code_without_a_target_names_its_column_and_its_table(context: Context) -> None:
+    context.code("sex", "Q", "sex_code")
+    context.code("sex", "F", "sex_code")
+    assert context.findings == [Finding("unmapped-code", "sex_code:sex")]
+    with pytest.raises(Quarantine) as caught:
+        context.code("sex", "caf\udce9", "sex_code")
+    assert (caught.value.reason, caught.value.field) == ("undecodable-text", "sex_code")
+
+
+def test_the_longest_names_of_column_and_table_fit_a_finding(context: Context) -> None:
+    name = "n" * 63
+    context.finding("unmapped-code", f"{name}:{name}")
+    assert len(context.findings[0].field) <= tables.finding.c.field.type.length
+    for wrong in ("born 1970-02-03", "a:b:c", "a:", ":b", "x" * 64, "Ada Byron"):
+        with pytest.raises(ValueError, match="column"):
+            context.finding("unmapped-code", wrong)
+
+
+def test_a_local_coding_is_the_one_that_a_concept_holds(context: Context) -> None:
+    made = context.local_coding("sex", " f ", "sex_code")
+    assert made == {"system": "https://x.example/CodeSystem/sex", "code": "f", "display": "Female"}
+    assert made in context.code("sex", "f")["coding"]  # type: ignore[index]
+    assert context.local_coding("sex", "X") == {"system": made["system"], "code": "X", "display": "?"}
+    assert context.local_coding("sex", "Q") == {"system": made["system"], "code": "Q"}
+    assert [context.local_coding("sex", value) for value in (None, " ", "N/A", "not  sure")] == [None] * 4
+    assert context.findings == []
+    with pytest.raises(MappingFault, match=r"terminology/colour\.csv"):
+        context.local_coding("colour", "red")
 
 
 def test_a_draft_code_does_not_map(context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -63,6 +64,60 @@ def test_a_local_time_gets_the_offset_of_its_day(text: str, expected: str) -> No
 def test_a_local_time_that_cannot_be_placed_is_quarantined(text: str, reason: str) -> None:
     with pytest.raises(Quarantine, match=reason):
         values.parse_local_time(text, NEW_YORK)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-03-10T02:30:00Z", "2024-03-10T02:30:00+00:00"),
+        ("2024-03-10 02:30:00+00", "2024-03-10T02:30:00+00:00"),  # PostgreSQL
+        ("2024-11-03 01:30:00-05", "2024-11-03T01:30:00-05:00"),  # twice on New York's clocks, once by its offset
+        ("2024-03-10 02:30:00-0500", "2024-03-10T02:30:00-05:00"),  # never on New York's clocks
+        ("2024-03-10 02:30:00 +05:30", "2024-03-10T02:30:00+05:30"),  # SQL Server
+        ("2024-03-10T02:30+14:00", "2024-03-10T02:30:00+14:00"),
+        ("2024-03-10 02:30:00.5+00", "2024-03-10T02:30:00.500+00:00"),
+        ("2024-03-10 02:30:00.123456-12", "2024-03-10T02:30:00.123456-12:00"),
+        ("2024-03-10 02:30:00.000000+00", "2024-03-10T02:30:00+00:00"),
+    ],
+)
+def test_a_time_with_its_offset_is_kept_exactly(text: str, expected: str) -> None:
+    assert values.has_offset(text)
+    assert values.parse_exact_time(text) == expected
+    source, kept = (datetime.fromisoformat(one.replace(" +", "+")) for one in (text, expected))
+    assert (kept, kept.utcoffset()) == (source, source.utcoffset())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-03-10 02:30:00+14:30",
+        "2024-03-10 02:30:00+15",
+        "2024-03-10 02:30:00+05:75",
+        "1883-01-01 12:00:00-04:56:02",  # local mean time: FHIR has no seconds there
+        "2024-02-30 02:30:00Z",
+        "2024-03-10 24:30:00+00",
+        "2024-03-10 02:30:60Z",
+        "2024-03-10 02:30:00.1234567+00",  # more digits than are kept
+    ],
+)
+def test_an_impossible_time_with_an_offset_is_quarantined(text: str) -> None:
+    assert values.has_offset(text)
+    with pytest.raises(Quarantine, match="impossible-date"):
+        values.parse_exact_time(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-03-10", "2024-03", "2024-03-10 02:30:00", "2024-03-10Z", ""]
+)
+def test_nothing_else_is_taken_for_an_offset(text: str) -> None:
+    assert not values.has_offset(text)
+    with pytest.raises(Quarantine, match="impossible-date"):
+        values.parse_exact_time(text)
+
+
+def test_the_fraction_of_a_local_time_is_kept() -> None:
+    assert values.parse_local_time("2024-07-01 10:00:00.123456", NEW_YORK) == "2024-07-01T10:00:00.123456-04:00"
+    assert values.parse_local_time("2024-07-01 10:00:00.12", NEW_YORK) == "2024-07-01T10:00:00.120-04:00"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ source_unit = sa.Table(
     sa.Column("slice_id", sa.String(60), nullable=False),
     sa.Column("disposition", sa.String(12), nullable=False),
     sa.Column("reason", sa.String(60), nullable=False, server_default=""),
-    sa.Column("field", sa.String(64), nullable=False, server_default=""),
+    sa.Column("field", sa.String(128), nullable=False, server_default=""),
     sa.Column("place", sa.String(500), nullable=False, server_default="", comment="code or FHIR path, no data"),
     sa.Column("mapping_version", sa.String(40), nullable=False),
     sa.Index("source_unit_slice", "run_id", "slice_id", "disposition"),
@@ -78,7 +78,7 @@ finding = sa.Table(
     sa.Column("entity", sa.String(40), primary_key=True),
     sa.Column("key", sa.String(200), primary_key=True),
     sa.Column("reason", sa.String(60), primary_key=True),
-    sa.Column("field", sa.String(64), primary_key=True),
+    sa.Column("field", sa.String(128), primary_key=True),
 )
 
 target = sa.Table(

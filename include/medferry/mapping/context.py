@@ -120,13 +120,17 @@ class Context:
         return None if text is None else values.parse_date(text, field)
 
     def instant(self, value: Any, field: str = "", zone: str | None = None) -> str | None:
-        """A wall-clock time of `zone` (IANA name; the plan's by default) as ISO 8601 with offset.
+        """A time as ISO 8601 with offset: the text's own offset, else a wall-clock time of `zone`.
 
-        None for null and sentinels. Raises Quarantine as ``values.parse_local_time`` does.
+        `zone` is an IANA name, the plan's zone by default. None for null and sentinels. Raises Quarantine as
+        ``values.parse_exact_time`` and ``values.parse_local_time`` do.
         """
         text = self._moment(value, field)
-        local = ZoneInfo(zone) if zone else self.settings.zone
-        return None if text is None else values.parse_local_time(text, local, field)
+        if text is None:
+            return None
+        if values.has_offset(text):
+            return values.parse_exact_time(text, field)
+        return values.parse_local_time(text, ZoneInfo(zone) if zone else self.settings.zone, field)
 
     def _moment(self, value: Any, field: str) -> str | None:
         """The text of a date or time; None, with a finding, where it is a sentinel."""
@@ -143,21 +147,30 @@ class Context:
 
     # -- codes -------------------------------------------------------------------------------------
 
-    def code(self, table: str, value: Any, text: str | None = None) -> dict[str, Any] | None:
-        """A CodeableConcept with the approved target (where there is one) and always the local code and text."""
-        local = self.text(value)
+    def code(self, table: str, value: Any, field: str = "", text: str | None = None) -> dict[str, Any] | None:
+        """A CodeableConcept with the approved target (where there is one) and always the local code and text.
+
+        A code without a target is a finding that names the column and the code table.
+        """
+        local = self.text(value, field)
         if local is None:
             return {"text": text} if text else None
         row = self._table(table).find(local)
-        codings = [row.target] if row and row.target else []
-        if not codings:
-            self.finding("unmapped-code", table)
-        if is_fhir_code(local):
-            coding = {"system": self.settings.naming.code_system(table), "code": local}
-            display = row.local_display if row else ""
-            codings.append({**coding, "display": display} if display else coding)
+        target = row.target if row else None
+        if target is None:
+            self.finding("unmapped-code", f"{field}:{table}" if field else table)
+        codings = [coding for coding in (target, self.local_coding(table, value, field)) if coding]
         shown = text or (row.local_display if row else "") or local
         return {"coding": codings, "text": shown} if codings else {"text": shown}
+
+    def local_coding(self, table: str, value: Any, field: str = "") -> dict[str, str] | None:
+        """The legacy system's own Coding of a local code; None for null and for text that FHIR takes for no code."""
+        local = self.text(value, field)
+        if local is None or not is_fhir_code(local):
+            return None
+        row = self._table(table).find(local)
+        coding = {"system": self.settings.naming.code_system(table), "code": local}
+        return {**coding, "display": row.local_display} if row and row.local_display else coding
 
     def coding(self, table: str, value: Any, field: str = "") -> dict[str, str] | None:
         """The approved target Coding of a local code, None for null. Raises Quarantine('unmapped-code')."""

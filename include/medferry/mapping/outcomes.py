@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 _REASON = re.compile(r"[a-z0-9]+(-[a-z0-9]+){0,7}")
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}(:[A-Za-z0-9_.-]{1,63})?")
 
 
 def checked_reason(reason: str) -> str:
@@ -21,7 +21,7 @@ def checked_reason(reason: str) -> str:
 
 
 def checked_field(field: str) -> str:
-    """Return `field` when it looks like a column name ("" for none), else raise ValueError."""
+    """Return `field` when it looks like ``column`` or ``column:code_table`` ("" for none), else raise ValueError."""
     if field and not _FIELD.fullmatch(field):
         raise ValueError("a field is the name of a column")
     return field

@@ -16,6 +16,8 @@ _UNDECODABLE = re.compile("[\ud800-\udfff\ufffd]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)")
+_OFFSET = re.compile(r" ?(Z|([+-](?:0\d|1[0-3]|14(?=:?00|$)))(?::?([0-5]\d))?)$")
+_HAS_OFFSET = re.compile(r":\d{2}(\.\d+)? ?(Z|[+-][\d:]+)$")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -60,19 +62,47 @@ def parse_local_time(text: str, zone: ZoneInfo, field: str = "") -> str:
     Raises Quarantine: 'impossible-date' when it is no time at all, 'nonexistent-local-time' inside the gap of
     a clock change, 'ambiguous-local-time' inside its overlap.
     """
-    match = _LOCAL_TIME.fullmatch(text)
-    if not match:
-        raise Quarantine("impossible-date", field)
-    try:
-        naive = datetime.fromisoformat(f"{match[1]}T{match[2]}")
-    except ValueError:
-        raise Quarantine("impossible-date", field) from None
+    naive = _wall_time(text, field)
     earlier, later = naive.replace(tzinfo=zone, fold=0), naive.replace(tzinfo=zone, fold=1)
     if earlier.utcoffset() != later.utcoffset():
         exists = earlier.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == naive
         raise Quarantine("ambiguous-local-time" if exists else "nonexistent-local-time", field)
-    timespec = "milliseconds" if naive.microsecond else "seconds"
-    return earlier.isoformat(timespec=timespec)
+    return _isoformat(earlier)
+
+
+def has_offset(text: str) -> bool:
+    """True when a time of day in `text` is followed by ``Z`` or by something that is to be its offset from UTC."""
+    return bool(_HAS_OFFSET.search(text))
+
+
+def parse_exact_time(text: str, field: str = "") -> str:
+    """Read a time that carries ``Z`` or its offset (``-05``, ``+0530``, ``+05:30``) as an ISO 8601 instant.
+
+    The offset is kept and no zone is asked. Raises Quarantine('impossible-date'), also for an offset that FHIR cannot
+    hold (beyond 14 hours, or with seconds).
+    """
+    match = _OFFSET.search(text)
+    if not match:
+        raise Quarantine("impossible-date", field)
+    offset = "+00:00" if match[1] == "Z" else f"{match[2]}:{match[3] or '00'}"
+    naive = _wall_time(text[: match.start()], field)
+    return _isoformat(naive) + offset
+
+
+def _wall_time(text: str, field: str) -> datetime:
+    match = _LOCAL_TIME.fullmatch(text)
+    if not match:
+        raise Quarantine("impossible-date", field)
+    try:
+        return datetime.fromisoformat(f"{match[1]}T{match[2]}")
+    except ValueError:
+        raise Quarantine("impossible-date", field) from None
+
+
+def _isoformat(moment: datetime) -> str:
+    """Seconds always (FHIR wants them), and as much of a fraction as there is."""
+    fraction = "microseconds" if moment.microsecond % 1_000 else "milliseconds"
+    return moment.isoformat(timespec=fraction if moment.microsecond else "seconds")
 
 
 def parse_number(value: str | int | float, field: str = "") -> int | float:

@@ -26,7 +26,7 @@ class RunOptions(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=1_000, description="Entries a FHIR batch.")] = 200
     lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, per task.")] = 2
     load_mode: LoadMode = Field(LoadMode.LOOKUP, description="lookup, or conditional where others write the same keys.")
-    sample: Annotated[int | None, Field(ge=1, description="Rows of each slice; for a dry run.")] = None
+    sample: Annotated[int | None, Field(ge=1, description="Rows of each slice; needs dry_run.")] = None
     slice_rows: Annotated[int, Field(ge=1, le=1_000_000, description="Rows a slice at most.")] = 5_000
     reserve_points: Annotated[int, Field(ge=0, description="Quota points left for live users.")] = 0
     overwrite: bool = Field(

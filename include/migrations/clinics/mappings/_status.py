@@ -21,4 +21,4 @@ def clinical_or_error(ctx: Context, table: str, row: Row) -> dict[str, Any]:
     if target is None:
         raise ctx.quarantine("missing-required", field="status_code")
     name = "verificationStatus" if target["system"] in _VERIFICATION else "clinicalStatus"
-    return {name: ctx.code(table, row["status_code"])}
+    return {name: ctx.code(table, row["status_code"], "status_code")}

@@ -23,7 +23,7 @@ from ._status import clinical_or_error
 def allergy(row: Row, ctx: Context) -> Iterator[Resource]:
     """An AllergyIntolerance, unless an earlier row already says the same."""
     skip_deleted(ctx, row)
-    code = ctx.code("allergy", row["substance_code"], text=text(ctx, row, "substance_text"))
+    code = ctx.code("allergy", row["substance_code"], "substance_code", text=text(ctx, row, "substance_text"))
     if code is None:
         raise ctx.quarantine("missing-required", field="substance_code")
     if row["earlier_id"] is not None:

@@ -34,7 +34,7 @@ def appointment(row: Row, ctx: Context) -> Iterator[Resource]:
         raise ctx.quarantine("missing-required", field="minutes")
     yield ctx.resource(
         status=status,
-        appointmentType=ctx.code("appointment_type", row["type_code"]),
+        appointmentType=ctx.code("appointment_type", row["type_code"], "type_code"),
         description=text(ctx, row, "reason_text"),
         start=start,
         end=_end(start, minutes, row["time_zone"]),

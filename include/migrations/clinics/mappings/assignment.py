@@ -27,6 +27,6 @@ def assignment(row: Row, ctx: Context) -> Iterator[Resource]:
         period=element(start=start, end=end),
         practitioner=ctx.reference("staff", row["staff_id"]),
         organization=ctx.reference("clinic", row["clinic_id"]),
-        code=present(ctx.code("staff_role", row["role_code"])),
-        specialty=present(ctx.code("specialty", row["specialty_code"])),
+        code=present(ctx.code("staff_role", row["role_code"], "role_code")),
+        specialty=present(ctx.code("specialty", row["specialty_code"], "specialty_code")),
     )

@@ -30,7 +30,7 @@ def coverage(row: Row, ctx: Context) -> Iterator[Resource]:
         status=ctx.required_code("coverage_status", row["status_code"], "status_code"),
         subscriberId=text(ctx, row, "member_no"),
         beneficiary=ctx.reference("patient", row["patient_id"]),
-        relationship=ctx.code("relationship", row["relationship_code"]),
+        relationship=ctx.code("relationship", row["relationship_code"], "relationship_code"),
         period=element(start=date(ctx, row, "start_on"), end=date(ctx, row, "end_on")),
         class_=_group(ctx, row),
         order=number(ctx, row, "priority"),

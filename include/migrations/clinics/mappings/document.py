@@ -28,7 +28,7 @@ def document(row: Row, ctx: Context) -> Iterator[Resource]:
     )
     yield ctx.resource(
         status="current",
-        type=ctx.code("document_kind", row["kind_code"]),
+        type=ctx.code("document_kind", row["kind_code"], "kind_code"),
         subject=ctx.reference("patient", row["patient_id"]),
         date=local_time(ctx, row, "received_at"),
         content=[{"attachment": attachment}],

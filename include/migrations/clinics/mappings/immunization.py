@@ -26,12 +26,12 @@ def immunization(row: Row, ctx: Context) -> Iterator[Resource]:
         raise ctx.quarantine("duplicate-record")
     yield ctx.resource(
         status=ctx.required_code("immunization_status", row["status_code"], "status_code"),
-        vaccineCode=ctx.code("vaccine", row["vaccine_code"]),
+        vaccineCode=ctx.code("vaccine", row["vaccine_code"], "vaccine_code"),
         patient=ctx.reference("patient", row["patient_id"]),
         encounter=ctx.reference("encounter", row["encounter_id"]),
         occurrenceDateTime=given,
         lotNumber=text(ctx, row, "lot_no"),
-        site=ctx.code("body_site", row["site_code"]),
+        site=ctx.code("body_site", row["site_code"], "site_code"),
         performer=present(element(actor=ctx.reference("staff", row["staff_id"]))),
     )
 

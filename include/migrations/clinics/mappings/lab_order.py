@@ -29,7 +29,7 @@ def lab_order(row: Row, ctx: Context) -> Iterator[Resource]:
         identifier=present(local_identifier(ctx, "accession", text(ctx, row, "accession_no"))),
         status=ctx.required_code("lab_status", row["status_code"], "status_code"),
         category=[concept(_DIAGNOSTIC_SERVICE, "LAB")],
-        code=ctx.code("lab_panel", row["panel_code"]),
+        code=ctx.code("lab_panel", row["panel_code"], "panel_code"),
         subject=ctx.reference("patient", row["patient_id"]),
         encounter=ctx.reference("encounter", row["encounter_id"]),
         effectiveDateTime=local_time(ctx, row, "collected_at"),

@@ -33,11 +33,11 @@ def lab_result(row: Row, ctx: Context) -> Iterator[Resource]:
     yield ctx.resource(
         status=ctx.required_code("result_status", row["status_code"], "status_code"),
         category=[concept(OBSERVATION_CATEGORY, "laboratory")],
-        code=ctx.code("lab_test", row["test_code"]),
+        code=ctx.code("lab_test", row["test_code"], "test_code"),
         subject=ctx.reference("patient", row["patient_id"]),
         encounter=ctx.reference("encounter", row["encounter_id"]),
         effectiveDateTime=local_time(ctx, row, "collected_at"),
-        interpretation=present(ctx.code("abnormal_flag", row["abnormal_flag"])),
+        interpretation=present(ctx.code("abnormal_flag", row["abnormal_flag"], "abnormal_flag")),
         **value,
     )
 

@@ -23,7 +23,7 @@ def location(row: Row, ctx: Context) -> Iterator[Resource]:
     yield ctx.resource(
         status=ctx.required_code("location_status", row["status_code"], "status_code"),
         name=text(ctx, row, "name"),
-        physicalType=ctx.code("location_kind", row["kind_code"]),
+        physicalType=ctx.code("location_kind", row["kind_code"], "kind_code"),
         managingOrganization=ctx.reference("clinic", row["clinic_id"]),
         partOf=ctx.reference("location", row["parent_location_id"]),
     )

@@ -31,7 +31,7 @@ def note(row: Row, ctx: Context) -> Iterator[Resource]:
     yield ctx.resource(
         status="entered-in-error" if doc_status == "entered-in-error" else "current",
         docStatus=doc_status,
-        type=ctx.code("note_kind", row["kind_code"]),
+        type=ctx.code("note_kind", row["kind_code"], "kind_code"),
         subject=ctx.reference("patient", row["patient_id"]),
         date=local_time(ctx, row, "written_at"),
         author=present(ctx.reference("staff", row["staff_id"])),

@@ -30,7 +30,7 @@ def patient(row: Row, ctx: Context) -> Iterator[Resource]:
     if flag(ctx, row, "test_flag"):
         raise ctx.skip("test-record")
     birth, death = _life(ctx, row)
-    language = ctx.code("language", row["language_code"])
+    language = ctx.code("language", row["language_code"], "language_code")
     yield ctx.resource(
         identifier=_identifiers(ctx, row),
         active=True,
@@ -40,7 +40,7 @@ def patient(row: Row, ctx: Context) -> Iterator[Resource]:
         birthDate=birth,
         deceasedDateTime=death,
         address=address(ctx, row, "address_line1", "address_line2", use="home"),
-        maritalStatus=ctx.code("marital_status", row["marital_code"]),
+        maritalStatus=ctx.code("marital_status", row["marital_code"], "marital_code"),
         communication=present(element(language=language)),
         generalPractitioner=present(ctx.reference("staff", row["pcp_staff_id"])),
         managingOrganization=ctx.reference("clinic", row["home_clinic_id"]),

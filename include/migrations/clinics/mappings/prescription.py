@@ -22,7 +22,7 @@ from ._datatypes import element, present
 def prescription(row: Row, ctx: Context) -> Iterator[Resource]:
     """A MedicationRequest with the directions as the prescriber wrote them."""
     skip_deleted(ctx, row)
-    drug = ctx.code("drug", row["drug_code"], text=text(ctx, row, "drug_text"))
+    drug = ctx.code("drug", row["drug_code"], "drug_code", text=text(ctx, row, "drug_text"))
     if drug is None:
         raise ctx.quarantine("missing-required", field="drug_code")
     yield ctx.resource(

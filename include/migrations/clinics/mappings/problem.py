@@ -27,7 +27,7 @@ def problem(row: Row, ctx: Context) -> Iterator[Resource]:
     """A Condition of the problem list, coded where the legacy system has a code."""
     skip_deleted(ctx, row)
     words = text(ctx, row, "problem_text")
-    code = ctx.code("problem", row["problem_code"], text=words)
+    code = ctx.code("problem", row["problem_code"], "problem_code", text=words)
     if code is None:
         raise ctx.quarantine("missing-required", field="problem_code")
     yield ctx.resource(

@@ -21,7 +21,7 @@ def staff(row: Row, ctx: Context) -> Iterator[Resource]:
     """A Practitioner with personnel number, NPI and credential."""
     skip_deleted(ctx, row)
     name = element(family=text(ctx, row, "family_name"), given=present(text(ctx, row, "given_name")))
-    credential = ctx.code("staff_credential", row["credential_code"])
+    credential = ctx.code("staff_credential", row["credential_code"], "credential_code")
     yield ctx.resource(
         identifier=present(
             local_identifier(ctx, "staff-number", text(ctx, row, "staff_no")),

@@ -19,7 +19,7 @@ def when(ctx: Context, row: Row, column: str) -> str | None:
         return ctx.date(value, column)
     if not value.endswith("Z"):
         raise ctx.quarantine("impossible-date", column)
-    return ctx.instant(value.removesuffix("Z"), column, zone="UTC")
+    return ctx.instant(value, column)
 
 
 def period(ctx: Context, row: Row, start: str = "start", stop: str = "stop") -> dict[str, str] | None:

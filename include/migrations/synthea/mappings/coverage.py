@@ -48,5 +48,5 @@ def _holder(ctx: Context, row: Row) -> dict[str, Any]:
     return {
         "identifier": [number] if member else None,
         "policyHolder": {"display": owner} if owner else None,
-        "relationship": ctx.code("subscriber_relationship", row["plan_ownership"]),
+        "relationship": ctx.code("subscriber_relationship", row["plan_ownership"], "plan_ownership"),
     }

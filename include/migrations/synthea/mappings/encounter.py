@@ -35,8 +35,5 @@ def encounter(row: Row, ctx: Context) -> Iterator[Resource]:
 
 
 def _own_class(ctx: Context, row: Row) -> dict[str, Any]:
-    value = text(ctx, row, "encounterclass")
-    return {
-        "coding": [{"system": ctx.settings.naming.code_system("encounter_class"), "code": value}],
-        "text": value,
-    }
+    own = ctx.local_coding("encounter_class", row["encounterclass"], "encounterclass")
+    return {"coding": [required(ctx, own, "encounterclass")], "text": text(ctx, row, "encounterclass")}

@@ -31,7 +31,7 @@ def patient(row: Row, ctx: Context) -> Iterator[Resource]:
         gender=gender["code"] if gender else None,
         birthDate=ctx.date(row["birthdate"], "birthdate"),
         deceasedDateTime=when(ctx, row, "deathdate"),
-        maritalStatus=ctx.code("marital_status", row["marital"]),
+        maritalStatus=ctx.code("marital_status", row["marital"], "marital"),
         address=address(ctx, row, district="county"),
     )
 
@@ -71,11 +71,11 @@ def _names(ctx: Context, row: Row) -> list[dict[str, Any]]:
 
 def _us_core(ctx: Context, row: Row, column: str) -> list[dict[str, Any]]:
     """US Core's race or ethnicity extension: the OMB category where the table approves one, and always a text."""
-    concept = ctx.code(column, row[column])
+    concept = ctx.code(column, row[column], column)
     if concept is None:
         return []
-    local = ctx.settings.naming.code_system(column)
-    categories = [coding for coding in concept.get("coding", []) if coding["system"] != local]
+    local = ctx.local_coding(column, row[column], column)
+    categories = [coding for coding in concept.get("coding", []) if coding != local]
     parts = [{"url": "ombCategory", "valueCoding": coding} for coding in categories]
     return [{"url": f"{US_CORE}/us-core-{column}", "extension": [*parts, _text_part(concept["text"])]}]
 

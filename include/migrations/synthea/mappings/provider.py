@@ -27,7 +27,7 @@ def provider(row: Row, ctx: Context) -> Iterator[Resource]:
         text(ctx, row, "name"),
         ctx.coding("administrative_gender", row["gender"]),
     )
-    specialty = ctx.code("speciality", row["speciality"])
+    specialty = ctx.code("speciality", row["speciality"], "speciality")
     yield ctx.resource(
         identifier=[{"system": NPI, "value": npi}] if npi else None,
         name=[_name(name)] if name else None,

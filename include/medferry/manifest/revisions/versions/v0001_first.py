@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("entity", sa.String(length=40), nullable=False),
         sa.Column("key", sa.String(length=200), nullable=False),
         sa.Column("reason", sa.String(length=60), nullable=False),
-        sa.Column("field", sa.String(length=64), nullable=False),
+        sa.Column("field", sa.String(length=128), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "entity", "key", "reason", "field"),
     )
     op.create_table(
@@ -113,7 +113,7 @@ def upgrade() -> None:
         sa.Column("slice_id", sa.String(length=60), nullable=False),
         sa.Column("disposition", sa.String(length=12), nullable=False),
         sa.Column("reason", sa.String(length=60), server_default="", nullable=False),
-        sa.Column("field", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("field", sa.String(length=128), server_default="", nullable=False),
         sa.Column(
             "place", sa.String(length=500), server_default="", nullable=False, comment="code or FHIR path, no data"
         ),
