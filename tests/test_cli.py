@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from medferry.cli import app
@@ -105,6 +106,29 @@ def test_a_wave_and_a_dry_run(medferry) -> None:
     assert "has no wave nowhere" in medferry("run", "--wave", "nowhere", code=1).stderr
     assert "knows no east" in medferry("run", "--unit", "east", code=1).stderr
     assert "for a dry run" in medferry("run", "--sample", "1", code=1).stderr
+
+
+@pytest.mark.parametrize("command", [["runs"], ["report"], ["verify"], ["run", "--resume", "r"]], ids=" ".join)
+def test_a_mistyped_manifest_is_told_and_not_made(
+    command: list[str], medferry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MEDFERRY_MANIFEST_URL", f"sqlite:///{tmp_path}/typo.db")
+    told = medferry(*command, code=1).stderr.replace("\n", " ")
+    assert "There is no manifest" in told and "Correct MEDFERRY_MANIFEST_URL" in told
+    assert not (tmp_path / "typo.db").exists()
+
+
+def test_only_a_run_that_is_known_can_go_on(medferry) -> None:
+    medferry("run", "--dry-run")
+    assert "The manifest has no run typo" in medferry("run", "--resume", "typo", code=1).stderr
+
+
+def test_a_full_manifest_is_told_with_its_remedy(medferry, tiny: Environment, tmp_path: Path) -> None:
+    medferry("run", "--dry-run")
+    sa.event.listen(tiny.manifest, "begin", lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1"))
+    told = medferry("run", code=1).stderr.replace("\n", " ")
+    assert "ManifestUnavailable" in told and "SQLITE_FULL" in told and "has space" in told
+    assert "Traceback" not in told
 
 
 def test_a_missing_setting_is_named(medferry, monkeypatch: pytest.MonkeyPatch) -> None:

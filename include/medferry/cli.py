@@ -213,6 +213,9 @@ def run(
     plan = environment.migration.plan
     if wave is not None and wave not in {one.id for one in plan.waves}:
         raise MedferryError(f"The plan has no wave {wave}.", f"Its waves: {', '.join(w.id for w in plan.waves)}.")
+    if resume:
+        with environment.manifest.begin() as connection:
+            runs.get_run(connection, resume)
     kind = f"wave_{wave}" if wave else "run"
     run_id = resume or f"{kind}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     scope = scope_of(environment.migration, plan.units_of_wave(wave) if wave else unit, entity)

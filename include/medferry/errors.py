@@ -58,3 +58,7 @@ class TransientError(MedferryError):
 
 class SourceUnavailable(TransientError):
     """The legacy database did not answer."""
+
+
+class ManifestUnavailable(TransientError):
+    """The manifest database did not answer, or could not store what it was given (a full disk, say)."""

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from airflow.sdk.exceptions import AirflowException
-from sqlalchemy.exc import OperationalError
 
-from medferry.errors import MedferryError, TransientError
+from medferry.errors import MedferryError
 
 _OWN_CODE = Path(__file__).resolve().parent.parent
 
@@ -21,10 +20,6 @@ R = TypeVar("R")
 
 class UnexpectedError(MedferryError):
     """A fault that nobody foresaw, told by its type and place only."""
-
-
-class ManifestUnavailable(TransientError):
-    """The manifest database did not answer."""
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
@@ -48,11 +43,6 @@ def _safe(error: Exception) -> MedferryError:
     if isinstance(error, MedferryError):
         error.__cause__ = error.__context__ = None
         return error
-    if isinstance(error, OperationalError):  # the source's own ones are SourceUnavailable by now
-        return ManifestUnavailable(
-            f"The manifest database did not answer ({type(error.orig).__name__} at {place(error)}).",
-            "Check MEDFERRY_MANIFEST_URL and the database.",
-        )
     return UnexpectedError(
         f"{type(error).__module__}.{type(error).__qualname__} at {place(error)}.",
         "Its text is withheld: it may quote a record. Reproduce it with `medferry` on the same slice.",

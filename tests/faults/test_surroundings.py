@@ -14,8 +14,8 @@ from tests.faults.simulator import World
 
 OPTIONS = {"lanes": 1, "batch_size": 10}
 TROUBLES = {
-    "hide-manifest": ((1, 10, 29, 37, 62), "OperationalError: (sqlite3.OperationalError) no such table"),
-    "fill-manifest": ((1, 10, 29, 37, 62), "OperationalError: (sqlite3.OperationalError) database or disk is full"),
+    "hide-manifest": ((1, 10, 29, 37, 62), "ManifestUnavailable: The manifest database does not answer"),
+    "fill-manifest": ((1, 10, 29, 37, 62), "ManifestUnavailable: The manifest database does not answer"),
     "fill-staging": ((1, 3, 10, 25), "StagingError: Staging "),
 }
 """Trouble → the steps before which it comes (spread over extract, transform, load), and what must be told."""
@@ -48,6 +48,7 @@ def test_a_postgresql_manifest_stopped_in_mid_run(tmp_path: Path, make_world: Ca
         with world.paused(30, options=OPTIONS) as ended:
             running.close()
         assert ended[0].status == 1
+        assert ended[0].error.startswith("ManifestUnavailable: The manifest database does not answer")
         running.enter_context(database.embedded(place, sa.make_url(url).port))
         assert world.do(options=OPTIONS).status == 0
         assert world.problems() == []

@@ -34,7 +34,7 @@ from httpx._transports import default
 
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
-from medferry.manifest.database import open_manifest
+from medferry.manifest.database import create_manifest
 from medferry.medplum.client import MedplumClient
 from medferry.migration import load_migration
 from medferry.settings import Settings
@@ -91,7 +91,7 @@ def _warm_up() -> None:
     """Build once what every child would build anew: FHIR models, Alembic's modules, TLS contexts (unused here)."""
     default.create_ssl_context = cache(default.create_ssl_context)
     httpx.Client().close()
-    open_manifest("sqlite:///:memory:").dispose()
+    create_manifest("sqlite:///:memory:")
     for resource_type in TYPES:
         problems({"resourceType": resource_type})
 

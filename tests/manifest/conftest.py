@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from demo_clinics import database as servers
-from medferry.manifest.database import open_manifest
+from medferry.manifest.database import create_manifest, open_manifest
 from medferry.manifest.tables import metadata
 
 
@@ -22,11 +22,13 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """A manifest with nothing in it."""
-    if request.param == "sqlite":
-        yield open_manifest(f"sqlite:///{tmp_path}/manifest.db")
-        return
-    engine = open_manifest(request.getfixturevalue("postgresql"))
+    sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path}/manifest.db" if sqlite else request.getfixturevalue("postgresql")
+    create_manifest(url)
+    engine = open_manifest(url)
     yield engine
+    if sqlite:
+        return
     with engine.begin() as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())

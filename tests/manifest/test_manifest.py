@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from medferry.errors import LeaseHeld, LeaseLost, SettingsError
+from medferry.errors import LeaseHeld, LeaseLost
 from medferry.manifest import leases
 from medferry.manifest.accounting import accounts, reasons
 from medferry.manifest.crosswalk import Attempt, Proven, find_targets, record_attempts, record_proven
-from medferry.manifest.database import open_manifest
 from medferry.manifest.source_units import Decision, SourceUnit, decide, forget_slice, pending_keys, record_units
 from medferry.manifest.tables import metadata, outcome
 
@@ -21,11 +20,6 @@ from medferry.manifest.tables import metadata, outcome
 def test_the_revisions_build_what_the_tables_say(manifest: sa.Engine) -> None:
     with manifest.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-
-
-def test_another_engine_is_refused() -> None:
-    with pytest.raises(SettingsError, match="SQLite or PostgreSQL"):
-        open_manifest("mysql://u:p@localhost/x")
 
 
 def test_leases_refuse_renew_run_out_and_are_given_back(manifest: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,9 +106,7 @@ def test_an_impossible_time_with_an_offset_is_quarantined(text: str) -> None:
         values.parse_exact_time(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["2024-03-10", "2024-03", "2024-03-10 02:30:00", "2024-03-10Z", ""]
-)
+@pytest.mark.parametrize("text", ["2024-03-10", "2024-03", "2024-03-10 02:30:00", "2024-03-10Z", ""])
 def test_nothing_else_is_taken_for_an_offset(text: str) -> None:
     assert not values.has_offset(text)
     with pytest.raises(Quarantine, match="impossible-date"):

@@ -7,6 +7,7 @@ import pytest
 from medferry.errors import LeaseHeld, VerificationFailed
 from medferry.manifest import leases
 from medferry.manifest.accounting import accounts
+from medferry.manifest.database import create_manifest
 from medferry.stages.environment import Environment
 from medferry.stages.options import RunOptions
 from medferry.stages.pipeline import execute_run
@@ -90,6 +91,7 @@ def test_a_dry_run_writes_nothing(tiny: Environment) -> None:
 
 
 def test_another_run_over_the_same_scope_is_refused_and_told_the_holder(tiny: Environment) -> None:
+    create_manifest(tiny.settings.manifest_url)
     with tiny.manifest.begin() as connection:
         leases.acquire(connection, "tiny", "other", ["north/patient"])
     with pytest.raises(LeaseHeld, match="other"):

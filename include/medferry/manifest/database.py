@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects import postgresql, sqlite
 
-from medferry.errors import SettingsError
+from medferry.errors import ManifestUnavailable, SettingsError
 
 _BUSY_SECONDS = 120
 
@@ -25,23 +27,67 @@ def now() -> str:
 
 @cache
 def open_manifest(url: str) -> sa.Engine:
-    """The engine of the manifest at `url` (SQLite or PostgreSQL), upgraded to the newest revision.
+    """The engine of the manifest that exists at `url` (SQLite or PostgreSQL), upgraded to the newest revision.
 
-    Raises SettingsError for another engine.
+    Its statements raise ManifestUnavailable where the database does not answer. Raises SettingsError for another
+    engine, and where there is no manifest: an empty one in the place of a mistyped address would deny every run.
     """
+    engine = _engine(url)
+    path = _file(engine.url)
+    if (path is not None and not path.exists()) or not _has_tables(engine):
+        raise SettingsError(
+            f"There is no manifest in {path or engine.url.database}.",
+            "Correct MEDFERRY_MANIFEST_URL. Only a new run makes a manifest, where it is allowed to.",
+        )
+    upgrade(engine)
+    return engine
+
+
+@cache
+def create_manifest(url: str) -> None:
+    """Make the manifest at `url` unless it is there: for a new run only.
+
+    Raises SettingsError for another engine, or for a file that cannot be made, and ManifestUnavailable.
+    """
+    engine = _engine(url)
+    path = _file(engine.url)
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    except OSError as error:
+        problem = f"The manifest {path} cannot be made ({error.strerror})."
+        raise SettingsError(problem, "Correct MEDFERRY_MANIFEST_URL, or the rights of its folder.") from None
+    upgrade(engine)
+
+
+@cache
+def _engine(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "postgresql":
         engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
     elif parsed.get_backend_name() == "sqlite":
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+        if _file(parsed):
+            sa.event.listen(engine, "do_connect", _open_existing)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     else:
         raise SettingsError("The manifest can live in SQLite or PostgreSQL only.", "Correct MEDFERRY_MANIFEST_URL.")
-    upgrade(engine)
+    sa.event.listen(engine, "handle_error", _tell)
     return engine
+
+
+def _file(url: sa.URL) -> Path | None:
+    """Where a SQLite manifest is kept; None for one in memory and for a server."""
+    in_file = url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:"
+    return Path(str(url.database)).absolute() if in_file else None
+
+
+def _open_existing(_dialect: Any, _record: Any, arguments: list[str], options: dict[str, Any]) -> sqlite3.Connection:
+    """SQLite makes the file that it does not find, unless asked in a URI for mode=rw."""
+    connection: sqlite3.Connection = sqlite3.connect(f"file:{quote(arguments[0])}?mode=rw", uri=True, **options)
+    return connection
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -49,6 +95,27 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _has_tables(engine: sa.Engine) -> bool:
+    with engine.connect() as connection:
+        return sa.inspect(connection).has_table("alembic_version")
+
+
+def _tell(context: sa.engine.ExceptionContext) -> None:
+    """Raise ManifestUnavailable for what lies with the database and not with the statement.
+
+    SQLAlchemy's text quotes the statement and its values, and a driver's may: told are names and codes only.
+    """
+    if context.is_pre_ping:
+        return  # the pool looks whether the connection is still good, and opens another
+    error, kind = context.original_exception, type(context.sqlalchemy_exception)
+    if kind in (sa.exc.OperationalError, sa.exc.DatabaseError) or context.is_disconnect:
+        code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
+        raise ManifestUnavailable(
+            f"The manifest database does not answer, or cannot store ({f'{type(error).__name__} {code}'.strip()}).",
+            "Check MEDFERRY_MANIFEST_URL, and that the database runs and has space; then go on with the same run.",
+        )
 
 
 def upgrade(engine: sa.Engine) -> None:

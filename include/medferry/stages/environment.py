@@ -28,6 +28,7 @@ class Environment:
 
     @cached_property
     def manifest(self) -> sa.Engine:
+        """Raises SettingsError when there is none: only `prepare_run` makes one."""
         return open_manifest(self.settings.manifest_url)
 
     @cached_property

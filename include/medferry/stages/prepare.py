@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
-from medferry.manifest.database import now
+from medferry.manifest.database import create_manifest, now
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.migration import Migration
 from medferry.source.database import snapshot
@@ -47,9 +47,11 @@ def scope_of(migration: Migration, units: Sequence[str] | None, entities: Sequen
 def prepare_run(environment: Environment, run_id: str, kind: str, scope: Scope, options: RunOptions) -> list[SliceRow]:
     """Write the run and its slices to the manifest; the same `run_id` again returns what is there already.
 
-    Raises LeaseHeld when another run works on any of the scope, SourceError when the source cannot be accounted for.
+    The only stage that makes the manifest where there is none. Raises LeaseHeld when another run works on any of the
+    scope, SourceError when the source cannot be accounted for.
     """
     migration = environment.migration
+    create_manifest(environment.settings.manifest_url)
     with environment.manifest.begin() as connection:
         found = runs.find_run(connection, run_id)
         if found is not None:
