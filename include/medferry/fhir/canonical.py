@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import orjson
@@ -21,12 +22,27 @@ def owned(resource: Resource) -> Resource:
     return {**kept, "meta": meta} if meta else kept
 
 
-def content_hash(resource: Resource) -> str:
-    """SHA-256 (hex) of the owned part, independent of key order and of 72 versus 72.0.
+def canonical(resource: Resource) -> bytes:
+    """The owned part as JSON, the same for every order of keys and for 72 and 72.0.
 
     Medplum keeps numbers as JavaScript numbers, so equal doubles are equal contents.
     """
-    return hashlib.sha256(orjson.dumps(_plain(owned(resource)), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    body = orjson.dumps(owned(resource), option=orjson.OPT_SORT_KEYS)
+    if _WHOLE_DOUBLE.search(body):
+        body = orjson.dumps(_plain(owned(resource)), option=orjson.OPT_SORT_KEYS)
+    return body
+
+
+def content_hash(resource: Resource) -> str:
+    """SHA-256 (hex) of the canonical form."""
+    return hashlib.sha256(canonical(resource)).hexdigest()
+
+
+_WHOLE_DOUBLE = re.compile(rb"\.0[,}\]]|e\+?\d+[,}\]]")
+"""How a double without a fraction is printed; text may look so, too, which costs a little time and nothing else."""
+
+_LARGEST_INTEGER = 2.0**63
+"""Beyond it, JSON libraries print and read doubles only."""
 
 
 def _plain(value: Any) -> Any:
@@ -34,6 +50,6 @@ def _plain(value: Any) -> Any:
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_INTEGER:
         return int(value)
     return value

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from operator import attrgetter
 
 import sqlalchemy as sa
 
-from medferry.manifest.database import now, upsert
+from medferry.manifest.bulk import among, append, upsert
+from medferry.manifest.database import now
 from medferry.manifest.tables import attempt, outcome, target
 
 Name = tuple[str, str]
 """(identifier system, identifier value)."""
-
-_AT_ONCE = 400  # bound values a statement; SQLite's limit was 999 for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,9 @@ class Proven:
     action: str
 
 
+_line = attrgetter(*Proven.__slots__)
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One entry sent to Medplum. `status` is its own HTTP status, 0 when no answer came."""
@@ -55,18 +57,16 @@ class Attempt:
 def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name]) -> dict[Name, Known]:
     """Which of `names` the crosswalk knows."""
     by_system: dict[str, list[str]] = {}
-    for system, value in set(names):
+    for system, value in names:
         by_system.setdefault(system, []).append(value)
     found: dict[Name, Known] = {}
     columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash, target.c.resource_type)
     for system, values in by_system.items():
-        pending = iter(values)
-        while some := list(islice(pending, _AT_ONCE)):
-            statement = sa.select(*columns).where(
-                target.c.migration == migration, target.c.system == system, target.c.value.in_(some)
-            )
-            for value, *rest in connection.execute(statement):
-                found[system, value] = Known(*rest)
+        statement = sa.select(*columns).where(
+            target.c.migration == migration, target.c.system == system, among(connection, target.c.value, values)
+        )
+        for value, *rest in connection.execute(statement):
+            found[system, value] = Known(*rest)
     return found
 
 
@@ -77,31 +77,20 @@ def record_proven(
 
     A target that this run created stays "created" when a redone slice finds it unchanged.
     """
-    columns = ("system", "value", "entity", "resource_type", "medplum_id", "version_id", "content_hash")
-    rows = [{"migration": migration, "run_id": run_id, **{name: getattr(p, name) for name in columns}} for p in proven]
-    upsert(connection, target, rows)
+    upsert(
+        connection,
+        target,
+        ("migration", "run_id", *Proven.__slots__[:-1]),
+        [(migration, run_id, *_line(p)[:-1]) for p in proven],
+    )
+    columns = ("run_id", "slice_id", "system", "value", "entity", "action")
     for keep_first, actions in ((False, {"created", "updated"}), (True, {"unchanged"})):
-        lines = [
-            {
-                "run_id": run_id,
-                "system": p.system,
-                "value": p.value,
-                "entity": p.entity,
-                "slice_id": slice_id,
-                "action": p.action,
-            }
-            for p in proven
-            if p.action in actions
-        ]
-        upsert(connection, outcome, lines, update=() if keep_first else None)
+        lines = [(run_id, slice_id, p.system, p.value, p.entity, p.action) for p in proven if p.action in actions]
+        upsert(connection, outcome, columns, lines, update=() if keep_first else None)
 
 
 def record_attempts(connection: sa.Connection, run_id: str, slice_id: str, attempts: Sequence[Attempt]) -> None:
     """Append what was sent and answered."""
     at = now()
-    rows = [
-        {"run_id": run_id, "slice_id": slice_id, "at": at, **{n: getattr(a, n) for n in Attempt.__slots__}}
-        for a in attempts
-    ]
-    if rows:
-        connection.execute(sa.insert(attempt), rows)
+    rows = [(run_id, slice_id, at, a.system, a.value, a.action, a.status, a.reason) for a in attempts]
+    append(connection, attempt, ("run_id", "slice_id", "at", *Attempt.__slots__), rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,6 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.dialects import postgresql, sqlite
 
 from medferry.errors import ManifestUnavailable, SettingsError
 
@@ -65,7 +63,7 @@ def create_manifest(url: str) -> None:
 def _engine(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=40)
     elif parsed.get_backend_name() == "sqlite":
         engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
         if _file(parsed):
@@ -127,23 +125,3 @@ def upgrade(engine: sa.Engine) -> None:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7246335)"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-
-
-def upsert(
-    connection: sa.Connection,
-    table: sa.Table,
-    rows: Sequence[dict[str, Any]],
-    update: Sequence[str] | None = None,
-) -> None:
-    """Insert `rows`; where the primary key exists, set the columns `update` (None: all others; empty: keep)."""
-    if not rows:
-        return
-    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    keys = [column.name for column in table.primary_key]
-    names = [name for name in rows[0] if name not in keys] if update is None else list(update)
-    statement = (
-        insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in names})
-        if names
-        else insert.on_conflict_do_nothing(index_elements=keys)
-    )
-    connection.execute(statement, list(rows))

@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from medferry.errors import LeaseHeld, LeaseLost
-from medferry.manifest.database import now, upsert
+from medferry.manifest.bulk import upsert
+from medferry.manifest.database import now
 from medferry.manifest.tables import lease
 
 TTL = timedelta(minutes=15)
+_RENEW_AFTER = timedelta(minutes=1)
 
 
 def acquire(
@@ -39,24 +41,27 @@ def acquire(
             f"Run {first.run_id} holds {first.scope} until {first.expires_at} ({len(others)} scopes in all).",
             "Wait until it has finished; if it is dead, wait until then or start with take_over.",
         )
-    own = {"migration": migration, "run_id": run_id, "expires_at": _expiry()}
-    upsert(connection, lease, [{**own, "scope": scope} for scope in sorted(wanted)])
+    columns, until = ("migration", "scope", "run_id", "expires_at"), _expiry()
+    upsert(connection, lease, columns, [(migration, scope, run_id, until) for scope in sorted(wanted)])
 
 
 def check(connection: sa.Connection, migration: str, run_id: str, scopes: Iterable[str]) -> None:
-    """Renew the leases, inside the transaction that is about to write. Raises LeaseLost when one was taken over."""
-    wanted = sorted(set(scopes))
-    statement = (
-        sa.update(lease)
-        .where(lease.c.migration == migration, lease.c.run_id == run_id, lease.c.scope.in_(wanted))
-        .values(expires_at=_expiry())
-    )
-    renewed = connection.execute(statement).rowcount
-    if renewed != len(wanted):
+    """Hold the leases until the end of the transaction that is about to write, and renew them when they have aged.
+
+    Raises LeaseLost when one was taken over.
+    """
+    wanted = set(scopes)
+    mine = sa.and_(lease.c.migration == migration, lease.c.run_id == run_id)
+    # FOR SHARE keeps another run from taking over before this transaction ends; SQLite has one writer anyway.
+    rows = connection.execute(sa.select(lease.c.scope, lease.c.expires_at).where(mine).with_for_update(read=True))
+    held = {row.scope: row.expires_at for row in rows}
+    if lost := wanted - held.keys():
         raise LeaseLost(
-            f"Run {run_id} no longer owns {len(wanted) - renewed} of its {len(wanted)} scopes.",
+            f"Run {run_id} no longer owns {len(lost)} of its {len(wanted)} scopes.",
             "Another run took over; look for it with `medferry runs`. Nothing of this step was recorded.",
         )
+    if held and min(held.values()) < _expiry(TTL - _RENEW_AFTER):
+        connection.execute(sa.update(lease).where(mine).values(expires_at=_expiry()))
 
 
 def alive(connection: sa.Connection, run_id: str) -> bool:
@@ -70,5 +75,9 @@ def release(connection: sa.Connection, run_id: str) -> None:
     connection.execute(sa.delete(lease).where(lease.c.run_id == run_id))
 
 
-def _expiry() -> str:
-    return (datetime.now(UTC) + TTL).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _expiry(after: timedelta | None = None) -> str:
+    return (
+        (datetime.now(UTC) + (TTL if after is None else after))
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

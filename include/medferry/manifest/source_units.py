@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import sqlalchemy as sa
 
-from medferry.manifest.database import upsert
+from medferry.manifest.bulk import change, upsert
 from medferry.manifest.tables import finding, source_unit
 
 PENDING = "pending"
@@ -29,6 +30,9 @@ class SourceUnit:
     place: str = ""
 
 
+_line = attrgetter(*SourceUnit.__slots__)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What became of a pending source unit."""
@@ -44,37 +48,16 @@ def record_units(
     connection: sa.Connection, run_id: str, units: Iterable[SourceUnit], findings: Iterable[tuple[str, str, str, str]]
 ) -> None:
     """Write ledger lines (again, when a slice is transformed again) and findings (entity, key, reason, field)."""
-    rows = [{"run_id": run_id, **{name: getattr(unit, name) for name in SourceUnit.__slots__}} for unit in units]
-    upsert(connection, source_unit, rows)
-    names = ("entity", "key", "reason", "field")
-    found = [{"run_id": run_id, **dict(zip(names, line, strict=True))} for line in findings]
-    upsert(connection, finding, found, update=())
+    columns = ("run_id", *SourceUnit.__slots__)
+    upsert(connection, source_unit, columns, [(run_id, *_line(unit)) for unit in units])
+    found = [(run_id, *line) for line in findings]
+    upsert(connection, finding, ("run_id", "entity", "key", "reason", "field"), found, update=())
 
 
 def decide(connection: sa.Connection, run_id: str, entity: str, decisions: Sequence[Decision]) -> None:
     """Set the dispositions of pending units of one entity."""
-    if not decisions:
-        return
-    statement = (
-        sa.update(source_unit)
-        .where(
-            source_unit.c.run_id == run_id,
-            source_unit.c.entity == entity,
-            source_unit.c.key == sa.bindparam("of_key"),
-        )
-        .values({name: sa.bindparam(f"to_{name}") for name in ("disposition", "reason", "field", "place")})
-    )
-    rows = [
-        {
-            "of_key": d.key,
-            "to_disposition": d.disposition,
-            "to_reason": d.reason,
-            "to_field": d.field,
-            "to_place": d.place[:500],
-        }
-        for d in decisions
-    ]
-    connection.execute(statement, rows)
+    rows = [(d.disposition, d.reason, d.field, d.place[:500], run_id, entity, d.key) for d in decisions]
+    change(connection, source_unit, ("disposition", "reason", "field", "place"), ("run_id", "entity", "key"), rows)
 
 
 def forget_slice(connection: sa.Connection, run_id: str, slice_id: str, entity: str) -> None:
