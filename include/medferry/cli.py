@@ -26,8 +26,8 @@ from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import scope_of
 from medferry.stages.transform import map_row
-from medferry.stages.verify import require_equal, verify_run
 from medferry.terminal import Bars, MigrationOption, RunArgument, console, environment_of, newest_run, show_report, told
+from medferry.verification.run import require_equal, verify_run
 
 # A pretty traceback may show local variables, and they may hold patient data.
 app = typer.Typer(

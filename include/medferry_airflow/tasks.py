@@ -26,8 +26,8 @@ from medferry.stages.load import load_slice
 from medferry.stages.options import RunOptions
 from medferry.stages.prepare import Scope, prepare_run, scope_of
 from medferry.stages.transform import transform_slice
-from medferry.stages.verify import verify_run
 from medferry.stages.wishes import WISHES
+from medferry.verification.run import verify_run
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded

@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 
 from medferry.errors import VerificationFailed
-from medferry.manifest.checks import CheckResult, record_checks
+from medferry.manifest.checks import (
+    CheckResult,
+    PartRow,
+    VerificationRow,
+    begin_verification,
+    finish_verification,
+    record_part,
+)
 from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html, write_report
 from medferry.stages.environment import Environment
 from medferry.stages.finish import finish_run
-from medferry.stages.verify import require_equal, verify_run
+from medferry.verification.run import require_equal, verify_run
 from tests.stages.test_pipeline import migrate
 from tests.tiny_platform import EXPECTED
 
@@ -134,7 +141,10 @@ def test_verification_finds_what_was_planted_in_the_manifest(done: Environment, 
 def test_a_row_that_appears_in_the_source_meanwhile_is_seen(done: Environment) -> None:
     with done.source.begin() as connection:
         connection.exec_driver_sql("INSERT INTO staff VALUES (99, 1, 'New')")
-    assert {(r.name, r.entity) for r in verify_run(done, "r") if r.status == "different"} == {("source count", "staff")}
+    assert {(r.name, r.entity) for r in verify_run(done, "r") if r.status == "different"} == {
+        ("source count", "staff"),
+        ("source keys", "staff"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -157,23 +167,39 @@ def test_what_could_not_be_checked_is_never_green(done: Environment) -> None:
     with done.source.begin() as connection:
         connection.exec_driver_sql("DROP TABLE staff")
     results = verify_run(done, "r")
-    assert [(r.name, r.entity) for r in results if r.status == "could_not_check"] == [("source count", "staff")]
+    assert {(r.name, r.entity) for r in results if r.status == "could_not_check"} == {
+        ("source count", "staff"),
+        ("source keys", "staff"),
+    }
     with pytest.raises(VerificationFailed, match="could_not_check"):
         require_equal(results)
 
 
-def test_a_run_without_verification_is_not_proven(done: Environment) -> None:
+def record(done: Environment, results: list[CheckResult], finished: bool = True) -> None:
+    """Replace the run's verification by one with these results."""
     with done.manifest.begin() as connection:
-        record_checks(connection, "r", [])
+        begin_verification(connection, VerificationRow("r", 1.0, 0, done.migration.fingerprint), anew=True)
+        record_part(connection, "r", PartRow("run", "2026-01-01", "2026-01-01", 0, 0), results)
+        if finished:
+            finish_verification(connection, "r")
+
+
+@pytest.mark.parametrize(
+    ("results", "finished"), [([], True), ([CheckResult("a", "b", "equal", 1)], False)], ids=["none", "it died"]
+)
+def test_a_run_without_a_finished_verification_is_not_proven(
+    done: Environment, results: list[CheckResult], finished: bool
+) -> None:
+    record(done, results, finished)
     assert verdict(done) == "not verified"
     with pytest.raises(VerificationFailed, match="was not verified"):
         finish_run(done, "r")
 
 
 def test_one_check_that_differs_decides_the_verdict(done: Environment) -> None:
+    equal = CheckResult("a", "b", "equal", 1)
+    record(done, [equal, CheckResult("c", "d", "could_not_check", 0, examples=["x"])])
     with done.manifest.begin() as connection:
-        equal = CheckResult("a", "b", "equal", 1)
-        record_checks(connection, "r", [equal, CheckResult("c", "d", "could_not_check", 0, examples=["x"])])
         page = render_html(reconcile(connection, done.migration, "r"))
     assert "NOT PROVEN" in page
     assert "could not check" in page

@@ -146,15 +146,71 @@ lease = sa.Table(
     sa.Column("expires_at", Time, nullable=False),
 )
 
+verification = sa.Table(
+    "verification",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("finished_at", Time, comment="null: it is at work, or it died; its results do not count yet"),
+    sa.Column("sample_share", sa.Float, nullable=False, comment="share of the rows whose values were compared"),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False, comment="SHA-256 of the migration's files then"),
+    comment="the newest verification of each run",
+)
+
+verified_part = sa.Table(
+    "verified_part",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("part", sa.String(60), primary_key=True, comment="source/<entity>, stored/<entity>, run"),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("finished_at", Time, nullable=False),
+    sa.Column("resources", sa.Integer, nullable=False, comment="read from Medplum"),
+    sa.Column("points", sa.Integer, nullable=False, comment="of Medplum's quota"),
+    comment="parts that a verification has finished: it goes on behind them",
+)
+
 check = sa.Table(
     "check_result",
     metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
-    sa.Column("name", sa.String(60), primary_key=True),
+    sa.Column("name", sa.String(80), primary_key=True),
     sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("part", sa.String(60), nullable=False),
     sa.Column("status", sa.String(20), nullable=False, comment="equal, different, could_not_check"),
     sa.Column("compared", sa.Integer, nullable=False),
     sa.Column("different", sa.Integer, nullable=False),
+    sa.Column("unchecked", sa.Integer, nullable=False),
     sa.Column("examples", sa.JSON, nullable=False, comment="at most 20 identifiers or ids"),
+    sa.Column("note", sa.String(500), nullable=False, comment="error bound of a sample, cause of what is unchecked"),
     sa.Column("checked_at", Time, nullable=False),
+)
+
+difference = sa.Table(
+    "difference",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.String(200), nullable=False),
+    sa.Column("part", sa.String(60), nullable=False),
+    sa.Column("name", sa.String(80), nullable=False, comment="of the check"),
+    sa.Column("entity", sa.String(40), nullable=False),
+    sa.Column("key", sa.String(200), nullable=False, comment="source key, or what stands in its place"),
+    sa.Column("field", sa.String(200), nullable=False, comment="column, element or unit; no data"),
+    sa.Column("kind", sa.String(40), nullable=False, comment="missing, unexpected, different, precision …"),
+    sa.Column("place", sa.String(120), nullable=False, comment="Type/id in Medplum"),
+    sa.Index("difference_part", "run_id", "part"),
+    sa.Index("difference_key", "run_id", "entity", "key"),
+    comment="every single difference that a verification found",
+)
+
+period_account = sa.Table(
+    "period_account",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("unit", sa.String(64), primary_key=True),
+    sa.Column("period", sa.String(10), primary_key=True, comment="year; empty: the row has none"),
+    sa.Column("disposition", sa.String(12), primary_key=True, comment="of the manifest; missing: it has no line"),
+    sa.Column("rows", sa.Integer, nullable=False, comment="rows of the legacy database, counted anew"),
+    comment="what became of the legacy database's rows, by the verification's own reading",
 )

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-SEARCH, WRITE = 20, 100
+READ, SEARCH, WRITE = 1, 20, 100
 CONDITIONAL_WRITE_IN_BATCH = 140
 """A conditional create or update inside a batch, at its dearest (a new resource)."""
 

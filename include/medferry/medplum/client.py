@@ -27,7 +27,14 @@ from tenacity import (
 from medferry.errors import TransientError
 from medferry.medplum import budget as points
 from medferry.medplum.budget import Budget
-from medferry.medplum.errors import MedplumUnavailable, RequestRefused, RequestTooLarge, Throttled, Unauthorised
+from medferry.medplum.errors import (
+    MedplumUnavailable,
+    NotFound,
+    RequestRefused,
+    RequestTooLarge,
+    Throttled,
+    Unauthorised,
+)
 from medferry.medplum.oauth import TokenSource
 
 Resource = dict[str, Any]
@@ -66,6 +73,9 @@ class MedplumClient:
         limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
         self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, limits=limits, verify=_tls())
         self._tokens = TokenSource(self._http, client_id, client_secret)
+        self.sent = 0
+        """Requests so far, repeated ones too; `failed` of them got no answer or a 5xx."""
+        self.failed = 0
 
     def __enter__(self) -> MedplumClient:
         return self
@@ -116,6 +126,23 @@ class MedplumClient:
     def count(self, resource_type: str, parameters: Iterable[tuple[str, str]] = ()) -> int:
         """The exact number of matches."""
         return int(self.search(resource_type, [*parameters, ("_summary", "count")])["total"])
+
+    def binary(self, medplum_id: str) -> bytes | None:
+        """The bytes of a Binary; None when there is none of that id."""
+        try:
+            return self._read("GET", f"fhir/R4/Binary/{medplum_id}", points.READ, headers={"Accept": "*/*"}).content
+        except NotFound:
+            return None
+
+    def validate(self, resource: Resource) -> str | None:
+        """What ``$validate`` finds wrong, as "code at path"; None when nothing is. Writes nothing."""
+        try:
+            path = f"fhir/R4/{resource['resourceType']}/$validate"
+            headers = {"Content-Type": "application/fhir+json"}
+            self._read("POST", path, points.SEARCH, content=orjson.dumps(resource), headers=headers)
+        except RequestRefused as error:
+            return error.problem
+        return None
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -186,9 +213,14 @@ class MedplumClient:
     def _exchange(
         self, method: str, path: str, token: str, headers: dict[str, str], request: dict[str, Any]
     ) -> httpx.Response:
+        self.sent += 1
+        headers = {**headers, "Authorization": f"Bearer {token}"}
         try:
-            return self._http.request(method, path, headers={**headers, "Authorization": f"Bearer {token}"}, **request)
+            answer = self._http.request(method, path, headers=headers, **request)
+            self.failed += answer.status_code >= 500
+            return answer
         except httpx.TransportError as error:
+            self.failed += 1
             raise MedplumUnavailable(
                 f"Medplum did not answer ({type(error).__name__}).", "Check that the server runs; then run again."
             ) from None
@@ -208,6 +240,8 @@ class MedplumClient:
                 f"Medplum refused the access (HTTP {status}).",
                 "Check the ClientApplication and its access policy, then run again: it goes on where it stopped.",
             )
+        if status in (404, 410):
+            raise NotFound(f"Medplum has not what was asked for (HTTP {status}).", "See whether it was deleted.")
         issue = issue_text(_json_or_empty(answer))
         if status == 413 or (status == 400 and _is_too_large(_json_or_empty(answer))):
             raise RequestTooLarge("Medplum refused a body as too large.", "Lower the batch size.")

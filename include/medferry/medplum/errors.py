@@ -27,3 +27,7 @@ class RequestTooLarge(MedferryError):
 
 class RequestRefused(MedferryError):
     """Medplum refused a whole request with a 4xx that trying again will not change."""
+
+
+class NotFound(RequestRefused):
+    """There is nothing under the address: it never was, or it was deleted."""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from medferry.errors import DefinitionError
 from medferry.plan.model import Plan
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def load_plan(path: Path) -> Plan:
     """Read `path` as a Plan. Raises DefinitionError with the line of the first fault."""
     if not path.is_file():
         raise DefinitionError(path, None, "there is no plan.", "Write plan.yaml in the migration's folder.")
+    return load_model(path, Plan)
+
+
+def load_model(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file as `model`. Raises DefinitionError with the line of the first fault."""
     text = path.read_text(encoding="utf-8")
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -25,12 +32,12 @@ def load_plan(path: Path) -> Plan:
         line = mark.line + 1 if mark else None
         raise DefinitionError(path, line, "this is not valid YAML.", "Check indentation, colons, quotes.") from error
     try:
-        return Plan.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"]) or "the plan"
+        place = ".".join(str(step) for step in first["loc"]) or f"the {model.__name__.casefold()}"
         problem = f"{place}: {first['msg']} ({error.error_count()} fault(s) in all)."
-        raise DefinitionError(path, _line_of(tree, first["loc"]), problem, "Correct the plan.") from error
+        raise DefinitionError(path, _line_of(tree, first["loc"]), problem, f"Correct {path.name}.") from error
 
 
 def _line_of(node: Any, steps: tuple[int | str, ...]) -> int | None:

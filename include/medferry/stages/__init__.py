@@ -1,1 +1,1 @@
-"""The way of the data: prepare, extract, transform, load, verify. One file per verb; Airflow and the CLI call these."""
+"""The way of the data: prepare, extract, transform, load, finish. One file per verb; Airflow and the CLI call these."""

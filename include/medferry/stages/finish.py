@@ -7,8 +7,8 @@ from medferry.manifest import leases, runs
 from medferry.manifest.checks import checks_of
 from medferry.manifest.runs import RunRow
 from medferry.stages.environment import Environment
-from medferry.stages.verify import require_equal
 from medferry.stages.wishes import ABORT
+from medferry.verification.run import require_equal
 
 
 def finish_run(environment: Environment, run_id: str, failed: bool = False) -> None:

@@ -14,7 +14,7 @@ from medferry.stages.load import load_slice
 from medferry.stages.options import RunOptions
 from medferry.stages.prepare import Scope, prepare_run
 from medferry.stages.transform import transform_slice
-from medferry.stages.verify import verify_run
+from medferry.verification.run import verify_run
 
 Progress = Callable[[str, str, int, int], None]
 """Called with (stage, entity, rows done in this step, rows in all of the stage)."""

@@ -28,15 +28,36 @@ def upgrade() -> None:
     op.create_table(
         "check_result",
         sa.Column("run_id", sa.String(length=200), nullable=False),
-        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False),
         sa.Column("entity", sa.String(length=40), nullable=False),
+        sa.Column("part", sa.String(length=60), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False, comment="equal, different, could_not_check"),
         sa.Column("compared", sa.Integer(), nullable=False),
         sa.Column("different", sa.Integer(), nullable=False),
+        sa.Column("unchecked", sa.Integer(), nullable=False),
         sa.Column("examples", sa.JSON(), nullable=False, comment="at most 20 identifiers or ids"),
+        sa.Column(
+            "note", sa.String(length=500), nullable=False, comment="error bound of a sample, cause of what is unchecked"
+        ),
         sa.Column("checked_at", sa.String(length=24), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "name", "entity"),
     )
+    op.create_table(
+        "difference",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("part", sa.String(length=60), nullable=False),
+        sa.Column("name", sa.String(length=80), nullable=False, comment="of the check"),
+        sa.Column("entity", sa.String(length=40), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False, comment="source key, or what stands in its place"),
+        sa.Column("field", sa.String(length=200), nullable=False, comment="column, element or unit; no data"),
+        sa.Column("kind", sa.String(length=40), nullable=False, comment="missing, unexpected, different, precision …"),
+        sa.Column("place", sa.String(length=120), nullable=False, comment="Type/id in Medplum"),
+        sa.PrimaryKeyConstraint("id"),
+        comment="every single difference that a verification found",
+    )
+    op.create_index("difference_key", "difference", ["run_id", "entity", "key"], unique=False)
+    op.create_index("difference_part", "difference", ["run_id", "part"], unique=False)
     op.create_table(
         "finding",
         sa.Column("run_id", sa.String(length=200), nullable=False),
@@ -83,6 +104,19 @@ def upgrade() -> None:
         comment="what a run did to each target, once proven by read-back",
     )
     op.create_index("outcome_slice", "outcome", ["run_id", "slice_id"], unique=False)
+    op.create_table(
+        "period_account",
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("entity", sa.String(length=40), nullable=False),
+        sa.Column("unit", sa.String(length=64), nullable=False),
+        sa.Column("period", sa.String(length=10), nullable=False, comment="year; empty: the row has none"),
+        sa.Column(
+            "disposition", sa.String(length=12), nullable=False, comment="of the manifest; missing: it has no line"
+        ),
+        sa.Column("rows", sa.Integer(), nullable=False, comment="rows of the legacy database, counted anew"),
+        sa.PrimaryKeyConstraint("run_id", "entity", "unit", "period", "disposition"),
+        comment="what became of the legacy database's rows, by the verification's own reading",
+    )
     op.create_table(
         "run",
         sa.Column("id", sa.String(length=200), nullable=False),
@@ -145,6 +179,33 @@ def upgrade() -> None:
         comment="the crosswalk: source identifier to Medplum id and version",
     )
     op.create_index("target_entity", "target", ["migration", "entity"], unique=False)
+    op.create_table(
+        "verification",
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("started_at", sa.String(length=24), nullable=False),
+        sa.Column(
+            "finished_at",
+            sa.String(length=24),
+            nullable=True,
+            comment="null: it is at work, or it died; its results do not count yet",
+        ),
+        sa.Column("sample_share", sa.Float(), nullable=False, comment="share of the rows whose values were compared"),
+        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False, comment="SHA-256 of the migration's files then"),
+        sa.PrimaryKeyConstraint("run_id"),
+        comment="the newest verification of each run",
+    )
+    op.create_table(
+        "verified_part",
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("part", sa.String(length=60), nullable=False, comment="source/<entity>, stored/<entity>, run"),
+        sa.Column("started_at", sa.String(length=24), nullable=False),
+        sa.Column("finished_at", sa.String(length=24), nullable=False),
+        sa.Column("resources", sa.Integer(), nullable=False, comment="read from Medplum"),
+        sa.Column("points", sa.Integer(), nullable=False, comment="of Medplum's quota"),
+        sa.PrimaryKeyConstraint("run_id", "part"),
+        comment="parts that a verification has finished: it goes on behind them",
+    )
     op.create_table(
         "slice",
         sa.Column("run_id", sa.String(length=200), nullable=False),

@@ -1,0 +1,171 @@
+"""Accounting: every row of the legacy database, counted anew, has one explained outcome in the manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import sqlalchemy as sa
+
+from medferry.errors import MedferryError
+from medferry.manifest.accounting import AccountRow, accounts, extracted_rows
+from medferry.manifest.checks import record_periods
+from medferry.manifest.source_units import PENDING
+from medferry.manifest.tables import source_unit, target
+from medferry.plan.model import Acceptance
+from medferry.verification.ledger import dispositions
+from medferry.verification.legacy import KEYS_AT_ONCE, Legacy, Row
+from medferry.verification.scope import Scope
+from medferry.verification.tally import Tally
+
+ACCOUNTING, COUNT, KEYS = "accounting", "source count", "source keys"
+GONE = "loaded before, now gone from the source"
+
+
+def examine_source(scope: Scope, entity: str, tally: Tally) -> None:
+    """One entity's ledger against itself and against the legacy database."""
+    with scope.environment.manifest.begin() as connection:
+        rows = [row for row in accounts(connection, scope.run.id) if row.entity == entity]
+        extracted = extracted_rows(connection, scope.run.id).get(entity, 0)
+    _ledger(scope, entity, rows, extracted, tally)
+    if scope.options.sample is None:
+        legacy = Legacy(scope.environment.source, scope.environment.migration.entities[entity], scope.checks(entity))
+        ledger = {row.unit: row.eligible for row in rows}
+        _each(COUNT, lambda: _count(scope, entity, legacy, ledger, tally), tally)
+        _each(KEYS, lambda: _keys(scope, entity, legacy, sum(ledger.values()), tally), tally)
+    if not scope.options.dry_run:
+        _gone(scope, entity, tally)
+
+
+def examine_acceptance(scope: Scope, limits: Acceptance, tally: Tally) -> None:
+    """The plan's thresholds, as shares of the eligible source units of the run."""
+    with scope.environment.manifest.begin() as connection:
+        rows = accounts(connection, scope.run.id)
+    eligible = sum(row.eligible for row in rows)
+    for name, number, limit in (
+        ("rejected", sum(row.rejected for row in rows), limits.max_rejected_share),
+        ("quarantined", sum(row.quarantined for row in rows), limits.max_quarantined_share),
+    ):
+        check = f"acceptance: {name}"
+        tally.expect(check, f"{number:,} of {eligible:,} {name}; at most {limit:.2%} accepted")
+        if number > limit * eligible:
+            tally.different(check, scope.run.id, f"{number} of {eligible} {name}", "over the threshold")
+        else:
+            tally.equal(check, eligible)
+
+
+def _each(name: str, examine: Callable[[], None], tally: Tally) -> None:
+    try:
+        examine()
+    except MedferryError as error:
+        tally.unchecked(name, 1, error.problem)
+
+
+def _ledger(scope: Scope, entity: str, rows: list[AccountRow], extracted: int, tally: Tally) -> None:
+    """eligible = successful + rejected + skipped + quarantined; nothing pending; no extracted row without a line."""
+    eligible = sum(row.eligible for row in rows)
+    pending = 0
+    if not scope.options.dry_run:
+        for keys in _ledger_keys(scope, entity, source_unit.c.disposition == PENDING):
+            pending += len(keys)
+            for key in keys:
+                tally.different(ACCOUNTING, key, "disposition", "pending")
+    tally.equal(ACCOUNTING, eligible - pending)
+    if eligible != extracted:
+        tally.different(ACCOUNTING, entity, f"{extracted} extracted, {eligible} in the ledger", "other number")
+
+
+def _ledger_keys(scope: Scope, entity: str, *conditions: sa.ColumnElement[bool]) -> Iterator[list[str]]:
+    """The entity's source keys in the run, 1,000 at once."""
+    after = ""
+    while True:
+        mine = (source_unit.c.run_id == scope.run.id, source_unit.c.entity == entity, source_unit.c.key > after)
+        statement = sa.select(source_unit.c.key).where(*mine, *conditions).order_by(source_unit.c.key)
+        with scope.environment.manifest.begin() as connection:
+            keys = list(connection.scalars(statement.limit(KEYS_AT_ONCE)))
+        if not keys:
+            return
+        after = keys[-1]
+        yield keys
+
+
+def _count(scope: Scope, entity: str, legacy: Legacy, ledger: dict[str, int], tally: Tally) -> None:
+    """The source's own count per unit against the ledger's."""
+    if entity in scope.keys:
+        counts = dict(Counter(row.unit for row in legacy.rows_by_key(sorted(scope.keys[entity]))))
+    else:
+        counts = legacy.count_by_unit()
+    planned = set(scope.environment.migration.plan.unit_ids)
+    for unit in sorted({*scope.run.units, *(counts.keys() - planned)}):
+        there, here = counts.get(unit, 0), ledger.get(unit, 0)
+        if there == here:
+            tally.equal(COUNT, there)
+        else:
+            tally.different(COUNT, f"unit {unit}", f"{there} in the source, {here} in the ledger", "other number")
+    tally.expect(COUNT)
+
+
+def _keys(scope: Scope, entity: str, legacy: Legacy, eligible: int, tally: Tally) -> None:
+    """Each row of the source has its line, in its unit; and by unit, period and disposition the counts of them."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    wanted = scope.keys.get(entity)
+    rows = legacy.all_rows() if wanted is None else legacy.rows_by_key(sorted(wanted))
+    units = set(scope.run.units)
+    found = 0
+    for some in _groups(row for row in rows if row.unit in units):
+        lines = dispositions(scope, entity, [row.key for row in some])
+        found += len(lines)
+        for row in some:
+            unit, disposition = lines.get(row.key, (None, "missing"))
+            counts[row.unit, row.period, disposition] += 1
+            kind = "not in the ledger" if unit is None else "other unit" if unit != row.unit else None
+            tally.judge(KEYS, row.key, "unit" if kind == "other unit" else "", kind)
+    tally.expect(KEYS)
+    if found != eligible:
+        _gone_since(scope, entity, legacy, tally)
+    with scope.environment.manifest.begin() as connection:
+        record_periods(connection, scope.run.id, entity, [(*line, rows) for line, rows in sorted(counts.items())])
+
+
+def _gone_since(scope: Scope, entity: str, legacy: Legacy, tally: Tally) -> None:
+    """Ledger lines whose row the source does not have any more."""
+    for keys in _ledger_keys(scope, entity):
+        there = {row.key for row in legacy.rows_by_key(keys)}
+        for key in keys:
+            if key not in there:
+                tally.different(KEYS, key, "", "not in the source")
+
+
+def _gone(scope: Scope, entity: str, tally: Tally) -> None:
+    """Resources of earlier runs whose source row has since vanished or is skipped now (deleted, merged away).
+
+    A replay is about its own keys alone: what else there is, is none of its concern.
+    """
+    here = sa.and_(
+        source_unit.c.run_id == scope.run.id,
+        source_unit.c.entity == target.c.entity,
+        source_unit.c.key == target.c.value,
+    )
+    earlier = source_unit.alias("earlier")
+    in_scope = sa.exists().where(
+        earlier.c.entity == target.c.entity, earlier.c.key == target.c.value, earlier.c.unit.in_(scope.run.units)
+    )
+    ours = sa.and_(target.c.migration == scope.run.migration, target.c.entity == entity, in_scope)
+    gone = source_unit.c.disposition == "skipped"
+    if entity not in scope.keys:
+        gone = sa.or_(source_unit.c.key.is_(None), gone)
+    columns = (target.c.value, target.c.resource_type, target.c.medplum_id)
+    statement = sa.select(*columns).select_from(target.outerjoin(source_unit, here)).where(ours, gone)
+    with scope.environment.manifest.begin() as connection:
+        number = connection.scalar(sa.select(sa.func.count()).select_from(target).where(ours)) or 0
+        found = [tuple(row) for row in connection.execute(statement)]
+    for key, resource_type, medplum_id in found:
+        tally.different(GONE, key, "", "gone", f"{resource_type}/{medplum_id}")
+    tally.equal(GONE, number - len(found))
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    pending = iter(rows)
+    while some := list(islice(pending, KEYS_AT_ONCE)):
+        yield some

@@ -1,0 +1,66 @@
+"""Stored content: Medplum returns what the manifest says was written, in the version that was written.
+
+The hash is reckoned by the verification's own canonical form, so that a fault of the loader's is no fault here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import orjson
+
+from medferry.verification.pages import Written
+from medferry.verification.tally import Tally
+
+CONTENT, VERSIONS = "content: as written", "versions: changed since the load"
+
+_SERVERS_OWN = ("versionId", "lastUpdated", "author", "project", "compartment")
+_SIGNED = re.compile(r"https?://[^?#]*?/(?:storage|Binary)/([0-9a-fA-F-]{36})(?:[/?#].*)?")
+
+
+def examine(written: Written, resource: dict[str, Any], tally: Tally) -> None:
+    version = resource.get("meta", {}).get("versionId")
+    kind = None if version == written.version_id else "other version"
+    tally.judge(VERSIONS, written.key, "meta.versionId", kind, written.place)
+    kind = None if digest(resource) == written.content_hash else "other content"
+    tally.judge(CONTENT, written.key, written.slot, kind, written.place)
+
+
+def digest(resource: dict[str, Any]) -> str:
+    """SHA-256 (hex) of all that the writer of a resource owns: not its id, not the server's part of `meta`.
+
+    Members in the order of their names; numbers as the doubles that Medplum keeps, whole ones without a fraction; the
+    signed URL of a Binary as the reference that it stands for.
+    """
+    meta = {name: item for name, item in resource.get("meta", {}).items() if name not in _SERVERS_OWN}
+    own = {name: item for name, item in resource.items() if name not in ("id", "meta")}
+    if meta:
+        own["meta"] = meta
+    return hashlib.sha256(orjson.dumps(_canonical(own), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def binary_id(url: str) -> str | None:
+    """The id of the Binary that an attachment's URL stands for, signed or not; None for another URL."""
+    if url.startswith("Binary/"):
+        return url.removeprefix("Binary/")
+    match = _SIGNED.fullmatch(url)
+    return match[1] if match else None
+
+
+def _canonical(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _url(item) if name == "url" else _canonical(item) for name, item in value.items()}
+        case list():
+            return [_canonical(item) for item in value]
+        case float() if value == int(value):
+            return int(value)
+        case _:
+            return value
+
+
+def _url(value: Any) -> Any:
+    found = binary_id(value) if isinstance(value, str) else None
+    return f"Binary/{found}" if found else _canonical(value)

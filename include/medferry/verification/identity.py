@@ -1,0 +1,124 @@
+"""Identity: the identifiers in Medplum are those of the manifest, each once, and the manifest has every one it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.manifest.crosswalk import find_targets
+from medferry.manifest.tables import target
+from medferry.medplum.client import PAGE, MedplumClient
+from medferry.verification.declared import EntityChecks
+from medferry.verification.ledger import dispositions
+from medferry.verification.legacy import condition
+from medferry.verification.pages import Page, Written
+from medferry.verification.scope import Scope
+from medferry.verification.tally import Tally
+
+MISSING, UNEXPECTED = "identifiers: missing in Medplum", "identifiers: unexpected in Medplum"
+TWICE, OWN = "identifiers: more than once", "identifiers: as in the manifest"
+MANIFEST = "manifest: resources of successful rows"
+
+
+def examine_page(page: Page, rows: dict[str, dict[str, Any]] | None, checks: EntityChecks | None, tally: Tally) -> None:
+    """Every successful row has the resources in the manifest that the legacy database says it must have.
+
+    `rows` are the values of the checks' SQL; without checks one resource a row is all that is known.
+    """
+    for key in page.successful:
+        held = {slot for slot, found in page.written.items() if key in found}
+        if checks is None or rows is None:
+            tally.judge(MANIFEST, key, "", None if held else "no resource")
+        elif key in rows:
+            wanted = {slot for slot, one in checks.resources.items() if rows[key][condition(one.when)]}
+            for slot in wanted | held:
+                kind = None if slot in wanted & held else "missing" if slot in wanted else "unexpected"
+                tally.judge(MANIFEST, key, slot, kind)
+
+
+def examine(written: Written, resource: dict[str, Any], tally: Tally) -> None:
+    """The resource carries its source identifier, once, and no other of that system."""
+    values = [i.get("value") for i in resource.get("identifier", []) if i.get("system") == written.system]
+    kind = None if values == [written.key] else "missing" if written.key not in values else "more than one"
+    tally.judge(OWN, written.key, f"identifier {written.slot}", kind, written.place)
+
+
+def examine_system(
+    client: MedplumClient, scope: Scope, entity: str, slot: str, read: int, missing: int, tally: Tally
+) -> None:
+    """Whatever Medplum has under a slot's identifier system is in the manifest.
+
+    `read` of the run's resources were looked for, of which `missing` were not there. When the server counts as many as
+    must be there, and the manifest knows no others, nothing else can be there; otherwise they are walked and named.
+    Raises MedferryError when Medplum does not answer.
+    """
+    system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
+    known = scope.targets_of(system)
+    there = client.count(resource_type, [("identifier", f"{system}|")])
+    if known == read and there == read - missing:
+        tally.equal(UNEXPECTED, there)
+        tally.equal(TWICE, there)
+        return
+    seen = _walk(client, scope, system, resource_type, tally)
+    if seen < there:
+        tally.unchecked(UNEXPECTED, there - seen, "The server counts more resources than its walk shows.")
+    if known > read:
+        _others(client, scope, entity, slot, tally)
+
+
+def _walk(client: MedplumClient, scope: Scope, system: str, resource_type: str, tally: Tally) -> int:
+    """Compare each resource under a system with the crosswalk; returns how many there are."""
+    seen = 0
+    form = [("identifier", f"{system}|"), ("_fields", "id,identifier")]
+    for some in _groups(client.search_all(resource_type, form)):
+        names = {one["id"]: _values(one, system) for one in some}
+        with scope.environment.manifest.begin() as connection:
+            wanted = [(system, value) for values in names.values() for value in values]
+            ours = find_targets(connection, scope.run.migration, wanted)
+        seen += len(names)
+        for medplum_id, values in names.items():
+            for value in values:
+                place, known = f"{resource_type}/{medplum_id}", ours.get((system, value))
+                tally.judge(UNEXPECTED, value, "identifier", "unexpected" if known is None else None, place)
+                twice = known is not None and known.medplum_id != medplum_id
+                tally.judge(TWICE, value, "identifier", "another resource" if twice else None, place)
+    return seen
+
+
+def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, tally: Tally) -> None:
+    """Resources of rows that are not in this run (an earlier wave's): they must still be there."""
+    system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
+    after = ""
+    while True:
+        mine = (target.c.migration == scope.run.migration, target.c.system == system, target.c.value > after)
+        statement = sa.select(target.c.value, target.c.medplum_id).where(*mine).order_by(target.c.value).limit(PAGE)
+        with scope.environment.manifest.begin() as connection:
+            names = {medplum_id: value for value, medplum_id in connection.execute(statement)}
+        if not names:
+            return
+        after = list(names.values())[-1]
+        form = [("_id", ",".join(names)), ("_fields", "id"), ("_count", str(PAGE))]
+        found = {entry["resource"]["id"] for entry in client.search(resource_type, form).get("entry", [])}
+        in_run = dispositions(scope, entity, list(names.values()))
+        for medplum_id, value in names.items():
+            if value not in in_run:
+                kind = None if medplum_id in found else "missing"
+                tally.judge(MISSING, value, slot, kind, f"{resource_type}/{medplum_id}")
+
+
+def _values(resource: dict[str, Any], system: str) -> list[str]:
+    return [str(i.get("value", "")) for i in resource.get("identifier", []) if i.get("system") == system]
+
+
+def _groups(resources: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """By 500; a resource that a walk shows twice in one group counts once, and twice otherwise is no fault."""
+    group: list[dict[str, Any]] = []
+    for resource in resources:
+        group.append(resource)
+        if len(group) == PAGE // 2:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,145 @@
+"""The verification's own reading of the legacy database: by the checks' SQL where an entity declares it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.errors import SourceError
+from medferry.source.database import json_value, snapshot, stream
+from medferry.source.entity import SourceEntity
+from medferry.verification.declared import Check, EntityChecks
+
+KEYS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A legacy row as the accounting needs it. `period` is a year, or empty."""
+
+    key: str
+    unit: str
+    period: str
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """One entity in the legacy database. Each method opens a snapshot of its own.
+
+    All raise SourceUnavailable, SourceError.
+    """
+
+    engine: sa.Engine
+    entity: SourceEntity
+    checks: EntityChecks | None
+
+    # -- accounting ----------------------------------------------------------------------------------
+
+    def count_by_unit(self) -> dict[str, int]:
+        """Eligible rows of every unit that the source names, as it counts them itself."""
+        statement = sa.text(f"SELECT unit_id, COUNT(*) AS number FROM ({self._listing}) AS listed GROUP BY unit_id")
+        with snapshot(self.engine) as connection:
+            return {str(unit): int(number) for unit, number in connection.execute(statement)}
+
+    def all_rows(self) -> Iterator[Row]:
+        """Every row, in no order."""
+        statement = sa.text(f"SELECT source_key, unit_id, period FROM ({self._listing}) AS listed")
+        with snapshot(self.engine) as connection:
+            yield from map(_row, stream(connection, statement, {}))
+
+    def rows_by_key(self, keys: Sequence[str]) -> Iterator[Row]:
+        """Those of `keys` that there are."""
+        statement = f"SELECT source_key, unit_id, period FROM ({self._listing}) AS listed WHERE source_key IN :keys"
+        yield from map(_row, self._by_key(statement, keys))
+
+    @cached_property
+    def _listing(self) -> str:
+        """A SELECT of source_key, unit_id and period: the checks' own where they name a unit, else the entity's."""
+        if self.checks and self.checks.unit:
+            period = self.checks.period or "NULL"
+            columns = f"{self.checks.key} AS source_key, {self.checks.unit} AS unit_id, {period} AS period"
+            return _escaped(f"SELECT {columns} FROM {self.checks.tables}")
+        e = self.entity
+        inner = e.query(self.engine.dialect.name)
+        columns = f"{e.key} AS source_key, {e.unit} AS unit_id, {e.changed or 'NULL'} AS period"
+        return _escaped(f"SELECT {columns} FROM ({inner}) AS entity_rows")
+
+    # -- values --------------------------------------------------------------------------------------
+
+    def values(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Key → SQL expression of the checks → JSON value, for those of `keys` that there are.
+
+        Raises SourceError when the checks' tables have several rows for one key.
+        """
+        assert self.checks is not None
+        columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(self.expressions))
+        wanted = f"SELECT {self.checks.key} AS source_key, {columns} FROM {self.checks.tables}"
+        found: dict[str, dict[str, Any]] = {}
+        for row in self._by_key(f"{_escaped(wanted)} WHERE {_escaped(self.checks.key)} IN :keys", keys):
+            key = str(row.pop("source_key"))
+            if key in found:
+                raise SourceError(
+                    f"The checks of {self.entity.name} find several rows for one key.", "Correct `from` in checks."
+                )
+            found[key] = dict(zip(self.expressions, row.values(), strict=True))
+        return found
+
+    @cached_property
+    def expressions(self) -> list[str]:
+        """Each SQL expression of the checks once; the conditions of resources as 0 or 1."""
+        assert self.checks is not None
+        found: dict[str, None] = {condition(one.when): None for one in self.checks.resources.values()}
+        for slot in self.checks.resources:
+            for check in self.checks.checks(slot):
+                found.update((sql, None) for sql in columns_of(check))
+        return list(found)
+
+    # -- keys ----------------------------------------------------------------------------------------
+
+    def _by_key(self, statement: str, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        prepared = sa.text(statement).bindparams(sa.bindparam("keys", expanding=True))
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            typed = [key for one in keys[start : start + KEYS_AT_ONCE] if (key := self._typed(one)) is not None]
+            if typed:
+                with snapshot(self.engine) as connection:
+                    for row in connection.execute(prepared, {"keys": typed}).mappings():
+                        yield {name: json_value(value) for name, value in row.items()}
+
+    def _typed(self, key: str) -> Any:
+        """A key of the manifest as the engine compares it; None when it can be none of the source's."""
+        try:
+            return self._key_type(key)
+        except ValueError:
+            return None
+
+    @cached_property
+    def _key_type(self) -> type[Any]:
+        """The Python type of the source's keys, from any one of them."""
+        statement = sa.text(f"SELECT source_key FROM ({self._listing}) AS listed LIMIT 1")
+        with snapshot(self.engine) as connection:
+            kind = type(connection.execute(statement).scalar())
+        return kind if kind in (int, uuid.UUID) else str
+
+
+def condition(sql: str) -> str:
+    return f"CASE WHEN {sql} THEN 1 ELSE 0 END"
+
+
+def columns_of(check: Check) -> list[str]:
+    """The SQL expressions that a check needs."""
+    return [sql for sql in (check.sql, check.unit, check.comparator, check.zone, check.media_type) if sql]
+
+
+def _row(row: dict[str, Any]) -> Row:
+    year = str(row["period"] or "")[:4]
+    return Row(str(row["source_key"]), str(row["unit_id"]), year if year.isdecimal() else "")
+
+
+def _escaped(sql: str) -> str:
+    """A colon of the user's SQL (a time, a cast) must not be read as a bind parameter."""
+    return sql.replace(":", "\\:")

@@ -1,0 +1,137 @@
+"""Verify a run: every part in turn, each recorded when it is finished, so that a verification that died goes on.
+
+Every check says "equal", "different" or "could not check"; a run is proven only when all of them are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+from medferry.errors import VerificationFailed
+from medferry.manifest import checks
+from medferry.manifest.checks import CheckResult, Difference, PartRow, VerificationRow
+from medferry.manifest.database import now
+from medferry.manifest.runs import get_run
+from medferry.medplum.client import MedplumClient
+from medferry.stages.environment import Environment
+from medferry.stages.options import RunOptions
+from medferry.verification.accounting import examine_acceptance, examine_source
+from medferry.verification.declared import load_checks
+from medferry.verification.references import Existing
+from medferry.verification.scope import Choice, Scope
+from medferry.verification.server import examine_answers
+from medferry.verification.stored import Stored, Told
+from medferry.verification.tally import Tally
+
+Progress = Callable[[str], None]
+"""Called with the name of each entity whose check begins."""
+
+
+def verify_run(
+    environment: Environment,
+    run_id: str,
+    progress: Progress = lambda _: None,
+    choice: Choice | None = None,
+    anew: bool = False,
+    told: Told = lambda *_: None,
+) -> list[CheckResult]:
+    """Run all checks of a run, record them and return them. Raises UnknownRun, DefinitionError.
+
+    A verification of the same choice that died goes on behind its finished parts, unless `anew`. A dry run wrote
+    nothing: only its accounting against the source is checked.
+    """
+    scope = scope_of_run(environment, run_id, choice or Choice())
+    asked = VerificationRow(run_id, scope.choice.sample_share, scope.choice.seed, environment.migration.fingerprint)
+    with environment.manifest.begin() as connection:
+        done = checks.begin_verification(connection, asked, anew)
+    with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
+        for part in parts(scope, client, told):
+            if part.name not in done:
+                progress(part.entity)
+                _do(environment, run_id, part, client)
+    with environment.manifest.begin() as connection:
+        checks.finish_verification(connection, run_id)
+        return checks.checks_of(connection, run_id)
+
+
+def require_equal(results: Sequence[CheckResult]) -> None:
+    """Raises VerificationFailed unless every check is "equal"."""
+    bad = [result for result in results if result.status != "equal"]
+    if bad:
+        names = ", ".join(sorted({f"{result.name} of {result.entity} ({result.status})" for result in bad})[:8])
+        raise VerificationFailed(
+            f"{len(bad)} of {len(results)} checks are not equal: {names}.",
+            "Open the reconciliation report; nothing was changed by the verification.",
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the verification; `examine` fills the tally and returns how many resources it looked for."""
+
+    name: str
+    entity: str
+    examine: Callable[[Tally], int]
+
+
+def scope_of_run(environment: Environment, run_id: str, choice: Choice) -> Scope:
+    """What a verification of the run is about. Raises UnknownRun, DefinitionError."""
+    declared = load_checks(environment.migration)
+    with environment.manifest.begin() as connection:
+        run = get_run(connection, run_id)
+    return Scope(environment, run, RunOptions.model_validate(run.options), choice, declared)
+
+
+def parts(
+    scope: Scope, client: MedplumClient | None, told: Told = lambda *_: None, entities: Sequence[str] | None = None
+) -> list[Part]:
+    """The parts of a verification in order; of some `entities` only, or all. Without a client: the sources alone."""
+    names = scope.run.entities if entities is None else [name for name in scope.run.entities if name in entities]
+    found = [Part(f"source/{name}", name, partial(_source, scope, name)) for name in names]
+    if client is None:
+        return found
+    stored = partial(_stored, scope, client, Existing(client), told)
+    found += [Part(f"stored/{name}", name, partial(stored, name)) for name in names]
+    return [*found, Part("run", "all", partial(_whole, scope, client))]
+
+
+def examine(part: Part) -> tuple[list[CheckResult], list[Difference]]:
+    """Do one part and return what it found, with nothing recorded."""
+    found: list[Difference] = []
+    tally = Tally(part.entity, found.extend)
+    part.examine(tally)
+    return tally.results(), found
+
+
+def _do(environment: Environment, run_id: str, part: Part, client: MedplumClient | None) -> None:
+    def keep(found: list[Difference]) -> None:
+        with environment.manifest.begin() as connection:
+            checks.record_differences(connection, run_id, part.name, found)
+
+    with environment.manifest.begin() as connection:
+        checks.forget_part(connection, run_id, part.name)
+    started, spent = now(), client.budget.spent if client else 0
+    tally = Tally(part.entity, keep)
+    resources = part.examine(tally)
+    results = tally.results()
+    points = client.budget.spent - spent if client else 0
+    with environment.manifest.begin() as connection:
+        checks.record_part(connection, run_id, PartRow(part.name, started, now(), resources, points), results)
+
+
+def _source(scope: Scope, entity: str, tally: Tally) -> int:
+    examine_source(scope, entity, tally)
+    return 0
+
+
+def _stored(scope: Scope, client: MedplumClient, existing: Existing, told: Told, entity: str, tally: Tally) -> int:
+    return Stored(scope, client, entity, existing, tally, told).examine()
+
+
+def _whole(scope: Scope, client: MedplumClient, tally: Tally) -> int:
+    examine_acceptance(scope, scope.environment.migration.plan.acceptance, tally)
+    examine_answers(client, tally)
+    return 0

@@ -1,0 +1,158 @@
+"""One pass over what is stored: each resource of the run is read from Medplum once, and everything is judged by it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from medferry.errors import MedferryError
+from medferry.medplum.client import PAGE, MedplumClient
+from medferry.verification import content, identity, meaning, references
+from medferry.verification.legacy import Legacy
+from medferry.verification.pages import Page, Written, pages
+from medferry.verification.references import Existing
+from medferry.verification.scope import Scope
+from medferry.verification.structure import Structure
+from medferry.verification.tally import Tally
+from medferry.verification.values import NONE_DECLARED, Values, name_of
+
+Told = Callable[[str, int], None]
+"""Called with the entity and the number of resources that have just been compared."""
+
+Items = list[tuple[Written, dict[str, Any]]]
+
+_PATIENCE = 3
+"""Pages in a row that Medplum does not answer before the rest of an entity counts as not checked, without asking."""
+
+
+@dataclass
+class Stored:
+    """The pass over one entity."""
+
+    scope: Scope
+    client: MedplumClient
+    entity: str
+    existing: Existing
+    tally: Tally
+    told: Told
+    read: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    unanswered: int = 0
+
+    def examine(self) -> int:
+        """Judge everything; returns how many resources were looked for. What cannot be read counts as unchecked."""
+        checks = self.scope.checks(self.entity)
+        legacy = None
+        if checks:
+            entity = self.scope.environment.migration.entities[self.entity]
+            legacy = Legacy(self.scope.environment.source, entity, checks)
+        self.values = Values(self.scope, self.client, self.entity, checks) if checks else None
+        self.structure = Structure(self.client, self.scope.choice)
+        for page in pages(self.scope, self.entity):
+            self._page(page, legacy)
+        for slot in self.scope.systems(self.entity):
+            self._system(slot)
+        self._finish()
+        return self.read.total()
+
+    def _page(self, page: Page, legacy: Legacy | None) -> None:
+        rows = self._rows(page, legacy)
+        identity.examine_page(page, rows, self.scope.checks(self.entity), self.tally)
+        for slot, written in page.written.items():
+            for some in _chunks(list(written.values()), PAGE):
+                items = self._read(slot, some)
+                if items is not None:
+                    self._judge(slot, items, page, rows)
+                self.told(self.entity, len(some))
+
+    def _rows(self, page: Page, legacy: Legacy | None) -> dict[str, dict[str, Any]] | None:
+        """The legacy values of the page's successful rows; None when there are no checks, or no answer."""
+        if legacy is None:
+            return None
+        try:
+            rows = legacy.values(page.successful)
+        except MedferryError as error:
+            for slot, written in page.written.items():
+                self._unchecked_values(slot, len(written), error.problem)
+            self.tally.unchecked(identity.MANIFEST, len(page.successful), error.problem)
+            return None
+        for key in page.successful:
+            if key not in rows:
+                self.tally.different(NONE_DECLARED, key, "", "not in the source")
+        return rows
+
+    def _read(self, slot: str, some: Sequence[Written]) -> Items | None:
+        """The resources of a slot that are there; None when Medplum does not answer."""
+        self.read[slot] += len(some)
+        try:
+            if self.unanswered >= _PATIENCE:
+                raise MedferryError("Medplum did not answer several times in a row.")
+            bodies = self.client.by_id(self.scope.type_of(self.entity, slot), [one.medplum_id for one in some])
+        except MedferryError as error:
+            self.unanswered += 1
+            for name in (identity.MISSING, identity.OWN, content.VERSIONS, content.CONTENT, references.RESOLVE):
+                self.tally.unchecked(name, len(some), error.problem)
+            for name in (meaning.CHRONOLOGY, meaning.CODES, meaning.PROVENANCE):
+                self.tally.unchecked(name, len(some), error.problem)
+            self._unchecked_values(slot, len(some), error.problem)
+            return None
+        self.unanswered = 0
+        items: Items = []
+        for one in some:
+            body = bodies.get(one.medplum_id)
+            self.tally.judge(identity.MISSING, one.key, slot, None if body else "missing", one.place)
+            if body is None:
+                self.missing[slot] += 1
+            else:
+                items.append((one, body))
+        return items
+
+    def _judge(self, slot: str, items: Items, page: Page, rows: dict[str, dict[str, Any]] | None) -> None:
+        migration = self.scope.environment.migration
+        for written, resource in items:
+            identity.examine(written, resource, self.tally)
+            content.examine(written, resource, self.tally)
+            tables = self.scope.declared.tables
+            meaning.examine(written, resource, migration.name, migration.plan.base, tables, self.tally)
+        references.examine(items, self.existing, self.tally)
+        self.structure.examine(items, self.tally)
+        checks = self.scope.checks(self.entity)
+        if checks and checks.lifetime:
+            meaning.examine_lifetimes(items, checks, self.existing, self.tally)
+        if self.values and rows is not None:
+            successful = [(w, r) for w, r in items if page.units[w.key] == "successful"]
+            self.values.examine(slot, successful, rows, self.tally)
+
+    def _unchecked_values(self, slot: str, number: int, why: str) -> None:
+        checks = self.scope.checks(self.entity)
+        for check in checks.checks(slot) if checks else ():
+            self.tally.unchecked(name_of(check, slot), number, why)
+
+    def _system(self, slot: str) -> None:
+        try:
+            identity.examine_system(
+                self.client, self.scope, self.entity, slot, self.read[slot], self.missing[slot], self.tally
+            )
+        except MedferryError as error:
+            self.tally.unchecked(identity.UNEXPECTED, self.read[slot], error.problem)
+            self.tally.unchecked(identity.TWICE, self.read[slot], error.problem)
+
+    def _finish(self) -> None:
+        """Have a result also for checks that found nothing to compare."""
+        names = (identity.MISSING, identity.UNEXPECTED, identity.TWICE, identity.OWN, identity.MANIFEST)
+        for name in (*names, content.CONTENT, content.VERSIONS, references.FORM, references.RESOLVE):
+            self.tally.expect(name)
+        for name in (meaning.CHRONOLOGY, meaning.CODES, meaning.PROVENANCE):
+            self.tally.expect(name)
+        self.structure.finish(self.tally)
+        if self.values:
+            self.values.finish(self.tally)
+        else:
+            self.tally.expect(NONE_DECLARED, "No checks are declared: the values are proven by their hashes alone.")
+
+
+def _chunks(items: Sequence[Written], size: int) -> Iterator[Sequence[Written]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,68 @@
+"""Structure: a seeded sample of the resources as Medplum has them, validated again.
+
+Each is sent to ``$validate``, which checks the base definition and the profiles that its ``meta.profile`` claims, and
+is put to the ecosystem's own models (fhir.resources), which see what Medplum does not: 30 February, two ``value[x]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from fhir.resources.R4B import get_fhir_model_class
+from pydantic import ValidationError
+
+from medferry.errors import MedferryError
+from medferry.medplum.client import MedplumClient
+from medferry.verification.pages import Written
+from medferry.verification.scope import Choice, error_bound
+from medferry.verification.tally import Tally
+
+SERVER, MODELS = "structure: $validate", "structure: FHIR R4 models"
+
+_AT_MOST = 300
+"""Resources of an entity: without a fault among them, at most 1 % of all have one (95 % confidence)."""
+_SHARE = 0.04
+"""Of the resources, so that at 20 points each this is 0.8 points a resource, under 1 % of what its load has cost."""
+
+
+@dataclass
+class Structure:
+    """Validates a part of one entity's resources: the first few of a page by a hash of seed and id."""
+
+    client: MedplumClient
+    choice: Choice
+    done: int = 0
+    seen: int = 0
+
+    def examine(self, items: list[tuple[Written, dict[str, Any]]], tally: Tally) -> None:
+        self.seen += len(items)
+        allowed = min(_AT_MOST, 1 + int(self.seen * _SHARE)) - self.done
+        for written, resource in sorted(items, key=self._order)[: max(allowed, 0)]:
+            self.done += 1
+            tally.judge(MODELS, written.key, written.slot, model_fault(resource), written.place)
+            try:
+                issue = self.client.validate(resource)
+            except MedferryError as error:
+                tally.unchecked(SERVER, 1, error.problem)
+                continue
+            tally.judge(SERVER, written.key, issue or written.slot, "invalid" if issue else None, written.place)
+
+    def finish(self, tally: Tally) -> None:
+        for name in (SERVER, MODELS):
+            tally.expect(name, error_bound(self.done, self.choice.seed) if self.done < self.seen else "")
+
+    def _order(self, item: tuple[Written, dict[str, Any]]) -> bytes:
+        return hashlib.sha256(f"{self.choice.seed}/{item[0].place}".encode()).digest()
+
+
+def model_fault(resource: dict[str, Any]) -> str | None:
+    """The kind of the first fault that the models find, or None."""
+    try:
+        get_fhir_model_class(str(resource.get("resourceType"))).model_validate(resource)
+    except ValidationError as error:
+        return str(error.errors(include_url=False, include_context=False, include_input=False)[0]["type"])[:40]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return type(error).__name__
+    return None

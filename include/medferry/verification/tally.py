@@ -1,0 +1,81 @@
+"""Counts what a part of the verification has compared, and hands every difference on as it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from medferry.manifest.checks import COULD_NOT_CHECK, DIFFERENT, EQUAL, EXAMPLES, CheckResult, Difference
+
+Keep = Callable[[list[Difference]], None]
+"""Writes differences away; called with some hundreds at a time."""
+
+_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class _Count:
+    equal: int = 0
+    different: int = 0
+    unchecked: int = 0
+    examples: list[str] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """The checks of one entity. Memory does not grow with the number of differences."""
+
+    entity: str
+    keep: Keep
+    counts: dict[str, _Count] = field(default_factory=dict)
+    waiting: list[Difference] = field(default_factory=list)
+
+    def expect(self, name: str, note: str = "") -> None:
+        """Have a result for `name`, also when nothing comes up to be compared."""
+        count = self.counts.setdefault(name, _Count())
+        count.note = note or count.note
+
+    def equal(self, name: str, number: int = 1) -> None:
+        self._of(name).equal += number
+
+    def different(self, name: str, key: str, field: str, kind: str, place: str = "") -> None:
+        count = self._of(name)
+        count.different += 1
+        if len(count.examples) < EXAMPLES:
+            count.examples.append(" ".join(part for part in (key, place, field, kind) if part))
+        self.waiting.append(Difference(name, self.entity, key[:200], field[:200], kind, place))
+        if len(self.waiting) >= _AT_ONCE:
+            self.flush()
+
+    def judge(self, name: str, key: str, field: str, kind: str | None, place: str = "") -> None:
+        """Equal when `kind` is None, else different in that way."""
+        if kind is None:
+            self._of(name).equal += 1
+        else:
+            self.different(name, key, field, kind, place)
+
+    def unchecked(self, name: str, number: int, why: str) -> None:
+        """`number` comparisons could not be made; `why` holds no data."""
+        count = self._of(name)
+        count.unchecked += number
+        count.note = count.note or why[:500]
+
+    def flush(self) -> None:
+        if self.waiting:
+            self.keep(self.waiting)
+            self.waiting = []
+
+    def results(self) -> list[CheckResult]:
+        """Different outweighs could not check, and that outweighs equal."""
+        self.flush()
+        return [_result(name, self.entity, count) for name, count in self.counts.items()]
+
+    def _of(self, name: str) -> _Count:
+        return self.counts.setdefault(name, _Count())
+
+
+def _result(name: str, entity: str, count: _Count) -> CheckResult:
+    status = DIFFERENT if count.different else COULD_NOT_CHECK if count.unchecked else EQUAL
+    compared = count.equal + count.different
+    return CheckResult(name, entity, status, compared, count.different, count.examples, count.unchecked, count.note)

@@ -1,0 +1,119 @@
+"""Values: each declared check, on each row of the sample, between the legacy database and the resource in Medplum."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from medferry.errors import MedferryError
+from medferry.manifest.crosswalk import find_targets
+from medferry.medplum.client import MedplumClient
+from medferry.verification.comparators import Case, Unreadable, compare
+from medferry.verification.content import binary_id
+from medferry.verification.declared import Check, EntityChecks
+from medferry.verification.fhirpath import compiled
+from medferry.verification.pages import Written
+from medferry.verification.scope import Scope
+from medferry.verification.tally import Tally
+
+NONE_DECLARED = "values: declared checks"
+
+
+def name_of(check: Check, slot: str) -> str:
+    """The name of a check's result: ``value: <slot>/<check>``."""
+    return f"{check.title}: {slot}/{check.name}"
+
+
+class NoBytes(MedferryError):
+    """An attachment's content is not in Medplum."""
+
+
+@dataclass
+class Values:
+    """The value checks of one entity. `rows` counts how many rows of each slot were in the sample."""
+
+    scope: Scope
+    client: MedplumClient
+    entity: str
+    checks: EntityChecks
+    rows: Counter[str] = field(default_factory=Counter)
+
+    def examine(
+        self,
+        slot: str,
+        items: Iterable[tuple[Written, dict[str, Any]]],
+        legacy: Mapping[str, dict[str, Any]],
+        tally: Tally,
+    ) -> None:
+        """Judge a page's resources of one slot; `legacy` are the rows' values by SQL expression."""
+        chosen = [
+            (written, resource)
+            for written, resource in items
+            if written.key in legacy and self.scope.choice.takes(self.entity, written.key)
+        ]
+        self.rows[slot] += len(chosen)
+        places = self._places(slot, [legacy[written.key] for written, _ in chosen])
+        for check in self.checks.checks(slot):
+            evaluate, name = compiled(check.path), name_of(check, slot)
+            variables = {"base": self.scope.environment.migration.plan.base}
+            for written, resource in chosen:
+                case = Case(
+                    check=check,
+                    columns=legacy[written.key],
+                    found=evaluate(resource, variables),
+                    source=self.scope.environment.migration.plan.source,
+                    tables=self.scope.declared.tables,
+                    base=variables["base"],
+                    place_of=lambda entity, slot, key: places.get((entity, slot, key)),
+                    bytes_of=self._bytes_of,
+                )
+                self._judge(case, name, written, tally)
+
+    def finish(self, tally: Tally) -> None:
+        """Have a result for every check, with the error bound of a sample."""
+        for slot in self.checks.resources:
+            for check in self.checks.checks(slot):
+                tally.expect(name_of(check, slot), self.scope.choice.bound(self.rows[slot]))
+
+    def _judge(self, case: Case, name: str, written: Written, tally: Tally) -> None:
+        try:
+            kind = compare(case)
+        except NoBytes:
+            kind = "no content"
+        except Unreadable as error:
+            tally.unchecked(name, 1, f"The legacy value: {error}.")
+            return
+        except MedferryError as error:
+            tally.unchecked(name, 1, error.problem)
+            return
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            tally.unchecked(name, 1, f"The comparison failed ({type(error).__name__}).")
+            return
+        tally.judge(name, written.key, case.check.path, kind, written.place)
+
+    def _places(self, slot: str, rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
+        """(entity, slot, key) → "Type/id" of everything that the rows' reference checks expect."""
+        wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
+        checks = [check for check in self.checks.checks(slot) if check.compare == "reference"]
+        for row in rows:
+            for check in checks:
+                key = row[check.sql or ""]
+                if key is not None:
+                    wanted[check.entity or "", check.slot].add(str(key).strip())
+        found: dict[tuple[str, str, str], str] = {}
+        with self.scope.environment.manifest.begin() as connection:
+            for (entity, of_slot), keys in wanted.items():
+                system = self.scope.environment.migration.naming.system(entity, of_slot)
+                ours = find_targets(connection, self.scope.run.migration, [(system, key) for key in keys])
+                for (_, key), known in ours.items():
+                    found[entity, of_slot, key] = f"{known.resource_type}/{known.medplum_id}"
+        return found
+
+    def _bytes_of(self, url: str) -> bytes:
+        medplum_id = binary_id(url)
+        content = None if medplum_id is None else self.client.binary(medplum_id)
+        if content is None:
+            raise NoBytes("An attachment has no content in Medplum.")
+        return content
