@@ -12,6 +12,7 @@ from demo_clinics import database as servers
 from medferry.errors import SettingsError, SourceError, SourceUnavailable
 from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.entity import SourceEntity
+from medferry.source.keys import KEYS_AT_ONCE, stream_keys, units_of_keys
 from medferry.source.profile import profile
 from medferry.source.slices import count_by_unit, cut, row_by_key, rows_of
 from medferry.stages.staging import dump_row, load_row
@@ -78,6 +79,56 @@ def test_slices_hold_every_row_once(engine: sa.Engine, rows_per_slice: int, key:
             assert len(rows) == one.rows <= max(rows_per_slice, 1)
             read += [row["id"] for row in rows]
     assert len(read) == len(set(read)) == 57 == sum(counts.values())
+
+
+KEY_KINDS = {
+    "small": ("INTEGER", ["1", "2", "-3"]),
+    "big": ("BIGINT", ["9007199254740993", "9007199254740992", "4"]),
+    "decimal": ("DECIMAL(20, 0)", ["90071992547409931", "90071992547409932", "4"]),
+    "text": ("VARCHAR(20)", ["1", "01", "a:b", "Ä'x", "%(x)s"]),
+    "day": ("DATE", ["2024-02-29", "2024-03-01"]),
+}
+
+
+@pytest.mark.parametrize("kind", KEY_KINDS)
+def test_rows_come_by_the_keys_that_the_ledger_has_as_text(engine: sa.Engine, kind: str) -> None:
+    column, keys = KEY_KINDS[kind]
+    things = entity(f"SELECT id, unit FROM keyed_{kind}")
+    insert = f"INSERT INTO keyed_{kind} VALUES (:id, :unit)"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE keyed_{kind} (id {column}, unit VARCHAR(9))")
+        for key in keys:
+            value = int(key) if kind in ("small", "big", "decimal") else key
+            connection.execute(sa.text(insert).bindparams(sa.bindparam("id", value, sa.types.NullType()), unit="u"))
+    for wanted in (keys, keys[:1], keys[1:], [*keys, "5", "-7"] if kind != "day" else keys):
+        with snapshot(engine) as connection:
+            rows = list(stream_keys(connection, things, ["u"], wanted))
+            assert sorted(str(row["id"]) for row in rows) == sorted(set(wanted) & set(keys))
+            assert units_of_keys(connection, things, wanted) == dict.fromkeys(set(wanted) & set(keys), "u")
+            assert list(stream_keys(connection, things, ["another"], wanted)) == []
+
+
+def test_keys_that_an_engine_takes_for_equal_are_not(engine: sa.Engine) -> None:
+    things = entity("SELECT id, unit FROM alike")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alike (id VARCHAR(9), unit VARCHAR(9))")
+        connection.exec_driver_sql("INSERT INTO alike VALUES ('a1', 'u'), ('B2', 'u')")
+    with snapshot(engine) as connection:
+        assert units_of_keys(connection, things, ["A1", "B2", "a1 "]) == {"B2": "u"}
+
+
+def test_more_keys_than_a_statement_takes(engine: sa.Engine) -> None:
+    number = 2 * KEYS_AT_ONCE + 7
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE many (id INTEGER, unit VARCHAR(9))")
+        rows = [{"id": n, "unit": "even" if n % 2 == 0 else "odd"} for n in range(3 * number)]
+        connection.execute(sa.text("INSERT INTO many VALUES (:id, :unit)"), rows)
+    keys = [str(n) for n in range(0, 3 * number, 3)]
+    with snapshot(engine) as connection:
+        read = [row["id"] for row in stream_keys(connection, entity("SELECT id, unit FROM many"), ["even"], keys)]
+        assert list(stream_keys(connection, entity("SELECT id, unit FROM many WHERE 1 = 0"), ["even"], keys)) == []
+        assert list(stream_keys(connection, entity("SELECT id, unit FROM many"), ["even"], [])) == []
+    assert sorted(read) == [n for n in range(0, 3 * number, 3) if n % 2 == 0]
 
 
 def test_two_hundred_tiny_units_share_slices(engine: sa.Engine) -> None:

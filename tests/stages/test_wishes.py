@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ class AtWork:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wishes, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(wishes, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "_RENEW_AFTER", timedelta(0))
 
 
 def status(tiny: Environment, run_id: str = "first") -> str:

@@ -6,11 +6,13 @@ A run's ledger is never rewritten. What is true of a unit now is the line of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.manifest.accounting import AccountRow, accounts
+from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.source_units import PENDING
 from medferry.manifest.tables import DEAD, attempt, run, source_unit
 
@@ -123,6 +125,22 @@ def dead_letter_groups(
     )
     found = [DeadLetterGroup(*row) for row in connection.execute(statement)]
     return sorted(found, key=lambda group: (-group.count, group.entity, group.reason))
+
+
+def accounts_now(connection: sa.Connection, replay: RunRow) -> AccountRow:
+    """The whole run that began a chain of replays in one line, its dead letters counted as they are now.
+
+    Only eligible, rejected and quarantined are counted. Raises UnknownRun.
+    """
+    first = replay
+    while first.replays:
+        first = get_run(connection, first.replays)
+    now = sa.func.coalesce(_now.c.disposition, source_unit.c.disposition)
+    lines = sa.select(now, sa.func.count()).select_from(_with_now(first.migration))
+    counts: dict[str, int] = dict(connection.execute(lines.where(*_chosen(first.id, Choice())).group_by(now)).all())
+    eligible = sum(row.eligible for row in accounts(connection, first.id))
+    empty = AccountRow("all", "all", eligible, *(0,) * 8)
+    return replace(empty, rejected=counts.get("rejected", 0), quarantined=counts.get("quarantined", 0))
 
 
 def dead_letters(

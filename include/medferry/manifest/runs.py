@@ -87,7 +87,7 @@ def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, 
             "units": list(spec.units),
             "low": spec.low,
             "high": spec.high,
-            "keys": None,
+            "keys": None if spec.keys is None else list(spec.keys),
             "eligible": spec.rows,
             "stage": "planned",
         }

@@ -8,11 +8,13 @@ from operator import attrgetter
 
 import sqlalchemy as sa
 
-from medferry.manifest.bulk import change, upsert
+from medferry.manifest.bulk import among, change, upsert
 from medferry.manifest.tables import finding, source_unit
 
 PENDING = "pending"
 DISPOSITIONS = ("successful", "rejected", "skipped", "quarantined")
+GONE = "source-row-gone"
+"""Why a replayed source unit is skipped: the source has no such row any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,10 @@ def pending_keys(connection: sa.Connection, run_id: str, slice_id: str) -> set[s
         source_unit.c.run_id == run_id, source_unit.c.slice_id == slice_id, source_unit.c.disposition == PENDING
     )
     return set(connection.scalars(statement))
+
+
+def units_of(connection: sa.Connection, run_id: str, entity: str, keys: Iterable[str]) -> dict[str, str]:
+    """The business unit of each key, as the run's ledger has it."""
+    mine = sa.and_(source_unit.c.run_id == run_id, source_unit.c.entity == entity)
+    statement = sa.select(source_unit.c.key, source_unit.c.unit).where(mine, among(connection, source_unit.c.key, keys))
+    return dict(connection.execute(statement).all())

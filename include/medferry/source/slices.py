@@ -18,13 +18,17 @@ Key = int | str
 
 @dataclass(frozen=True, slots=True)
 class SliceSpec:
-    """A piece of one entity: whole units, or one unit's keys in (low, high]; None is open. `rows` is the count."""
+    """A piece of one entity: whole units, or one unit's keys in (low, high]; None is open. `rows` is the count.
+
+    With `keys`, exactly these keys (as text) of the units.
+    """
 
     entity: str
     units: tuple[str, ...]
     low: Key | None
     high: Key | None
     rows: int
+    keys: tuple[str, ...] | None = None
 
 
 def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: Iterable[str]) -> dict[str, int]:
@@ -113,7 +117,7 @@ def rows_of(
 ) -> tuple[sa.Select[Any], dict[str, Any]]:
     """The SELECT of a slice in key order, and its bound values."""
     unit, key = _column(entity.unit), _column(entity.key)
-    statement = sa.select(sa.text("*")).select_from(_from(entity, dialect))
+    statement = sa.select(sa.text("*")).select_from(entity_rows(dialect, entity))
     statement = statement.where(unit.in_(list(units))).order_by(key)
     values: dict[str, Any] = {}
     if low is not None:
@@ -125,15 +129,22 @@ def rows_of(
 
 def row_by_key(dialect: str, entity: SourceEntity, key: Key) -> tuple[sa.Select[Any], dict[str, Any]]:
     """The SELECT of one row by its key, as the command line's ``try`` uses it."""
-    statement = sa.select(sa.text("*")).select_from(_from(entity, dialect))
+    statement = sa.select(sa.text("*")).select_from(entity_rows(dialect, entity))
     return statement.where(_column(entity.key) == sa.bindparam("key")), {"key": key}
 
 
+def keys_and_units(dialect: str, entity: SourceEntity) -> sa.Select[Any]:
+    """The SELECT of every row's key and unit, as `key` and `unit`."""
+    columns = (_column(entity.key).label("key"), _column(entity.unit).label("unit"))
+    return sa.select(*columns).select_from(entity_rows(dialect, entity))
+
+
 def _inner(connection: sa.Connection, entity: SourceEntity) -> sa.TextClause:
-    return _from(entity, connection.dialect.name)
+    return entity_rows(connection.dialect.name, entity)
 
 
-def _from(entity: SourceEntity, dialect: str) -> sa.TextClause:
+def entity_rows(dialect: str, entity: SourceEntity) -> sa.TextClause:
+    """The entity's query, to be selected from."""
     # A colon of the user's SQL (a time, a cast) must not be read as a bind parameter.
     escaped = entity.query(dialect).replace(":", "\\:")
     return sa.text(f"({escaped}) AS entity_rows")

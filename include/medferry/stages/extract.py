@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import sqlalchemy as sa
 
 from medferry.manifest import runs
+from medferry.manifest.runs import SliceRow
 from medferry.manifest.tables import slice_
 from medferry.source.database import snapshot, stream
+from medferry.source.entity import SourceEntity
+from medferry.source.keys import stream_keys
 from medferry.source.slices import rows_of
 from medferry.stages.environment import Environment, own_run
 from medferry.stages.wishes import heed
@@ -24,13 +30,18 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
     if runs.reached(mine, "extracted"):
         return mine.eligible
     entity = environment.migration.entities[mine.entity]
-    dialect = environment.source.dialect.name
-    statement, values = rows_of(dialect, entity, mine.units, mine.low, mine.high, options.sample)
     with snapshot(environment.source) as source:
-        rows = environment.staging(run_id).write_rows(slice_id, stream(source, statement, values))
+        rows = environment.staging(run_id).write_rows(slice_id, _rows(source, entity, mine, options.sample))
     with environment.manifest.begin() as connection:
-        # What was extracted is what must be accounted for; verify counts the source again by itself.
+        # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
+        eligible = rows if mine.keys is None else len(mine.keys)
         this = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id)
-        connection.execute(sa.update(slice_).where(this).values(eligible=rows))
+        connection.execute(sa.update(slice_).where(this).values(eligible=eligible))
         runs.set_stage(connection, run_id, slice_id, "extracted")
     return rows
+
+
+def _rows(source: sa.Connection, entity: SourceEntity, mine: SliceRow, sample: int | None) -> Iterator[dict[str, Any]]:
+    if mine.keys is not None:
+        return stream_keys(source, entity, mine.units, mine.keys)
+    return stream(source, *rows_of(source.dialect.name, entity, mine.units, mine.low, mine.high, sample))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from medferry.manifest.checks import CheckResult
+from medferry.manifest.dead_letters import Choice
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.workers import SliceBusy
 from medferry.stages.environment import Environment
@@ -13,6 +14,7 @@ from medferry.stages.finish import finish_run
 from medferry.stages.load import load_slice
 from medferry.stages.options import RunOptions
 from medferry.stages.prepare import Scope, prepare_run
+from medferry.stages.replay import prepare_replay
 from medferry.stages.transform import transform_slice
 from medferry.verification.run import verify_run
 
@@ -28,6 +30,21 @@ def execute_run(
     Raises what the stages raise; the leases are given back in any case. VerificationFailed comes last.
     """
     slices = prepare_run(environment, run_id, kind, scope, options)
+    return _carry_out(environment, run_id, slices, options, progress)
+
+
+def execute_replay(
+    environment: Environment, run_id: str, replays: str | None, choice: Choice, options: RunOptions, progress: Progress
+) -> list[CheckResult]:
+    """The same for the dead letters of a run (None: the newest); no result and no run when there are none to replay."""
+    slices = prepare_replay(environment, run_id, replays, choice, options)
+    return _carry_out(environment, run_id, slices, options, progress) if slices else []
+
+
+def _carry_out(
+    environment: Environment, run_id: str, slices: list[SliceRow], options: RunOptions, progress: Progress
+) -> list[CheckResult]:
+    entities = {one.entity for one in slices}
     try:
         total = sum(one.eligible for one in slices)
         for one in slices:
@@ -36,7 +53,7 @@ def execute_run(
             progress("transform", one.entity, one.eligible, total)
         if not options.dry_run:
             _load(environment, run_id, slices, total, progress)
-        results = verify_run(environment, run_id, lambda entity: progress("verify", entity, 1, len(scope.entities)))
+        results = verify_run(environment, run_id, lambda entity: progress("verify", entity, 1, len(entities)))
     except SliceBusy:
         raise  # the run is at work in another process: it is not ours to end
     except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from medferry.errors import MedferryError
@@ -50,42 +50,62 @@ def prepare_run(environment: Environment, run_id: str, kind: str, scope: Scope, 
     The only stage that makes the manifest where there is none. Raises LeaseHeld when another run works on any of the
     scope, SourceError when the source cannot be accounted for.
     """
-    migration = environment.migration
     create_manifest(environment.settings.manifest_url)
+    found = continued(environment, run_id, scope)
+    if found is not None:
+        return found
+    slices = _cut_source(environment, scope, options.slice_rows)
+    return begin(environment, run_id, kind, scope, options, slices)
+
+
+def continued(environment: Environment, run_id: str, scope: Scope | None = None) -> list[SliceRow] | None:
+    """The slices of a run that was prepared before, which is open again; None when there is no such run.
+
+    Raises ScopeError when its `scope` (None: any) or the migration's files are not those it was started with.
+    """
     with environment.manifest.begin() as connection:
         found = runs.find_run(connection, run_id)
-        if found is not None:
-            _check_same(found, migration, scope)
-            runs.reopen_run(connection, run_id)
-    if found is None:
-        slices = _cut_source(environment, scope, options.slice_rows)
-        row = RunRow(
-            id=run_id,
-            migration=migration.name,
-            kind=kind,
-            status="running",
-            units=scope.units,
-            entities=scope.entities,
-            options=options.model_dump(mode="json"),
-            fingerprint=migration.fingerprint,
-            started_at=now(),
-            finished_at=None,
-        )
-        with environment.manifest.begin() as connection:
-            if not options.dry_run:
-                leases.acquire(connection, migration.name, run_id, scopes_of(row), options.take_over)
-            runs.add_run(connection, row, slices)
-    with environment.manifest.begin() as connection:
+        if found is None:
+            return None
+        if found.fingerprint != environment.migration.fingerprint:
+            raise ScopeError(
+                f"Run {found.id} was started with another version of the migration's files.", "Start a new run."
+            )
+        if scope is not None and (found.units, found.entities) != (scope.units, scope.entities):
+            raise ScopeError(f"Run {found.id} has another scope.", "Start a new run.")
+        runs.reopen_run(connection, run_id)
         return runs.slices_of(connection, run_id)
 
 
-def _check_same(found: RunRow, migration: Migration, scope: Scope) -> None:
-    if found.fingerprint != migration.fingerprint:
-        raise ScopeError(
-            f"Run {found.id} was started with another version of the migration's files.", "Start a new run."
-        )
-    if (found.units, found.entities) != (scope.units, scope.entities):
-        raise ScopeError(f"Run {found.id} has another scope.", "Start a new run.")
+def begin(
+    environment: Environment,
+    run_id: str,
+    kind: str,
+    scope: Scope,
+    options: RunOptions,
+    slices: Iterable[tuple[int, SliceSpec]],
+    replays: str = "",
+) -> list[SliceRow]:
+    """Write a new run and its slices (level, slice) to the manifest, and take its leases. Raises LeaseHeld."""
+    migration = environment.migration
+    row = RunRow(
+        id=run_id,
+        migration=migration.name,
+        kind=kind,
+        status="running",
+        units=scope.units,
+        entities=scope.entities,
+        options=options.model_dump(mode="json"),
+        fingerprint=migration.fingerprint,
+        started_at=now(),
+        finished_at=None,
+        replays=replays,
+    )
+    with environment.manifest.begin() as connection:
+        if not options.dry_run:
+            leases.acquire(connection, migration.name, run_id, scopes_of(row), options.take_over)
+        runs.add_run(connection, row, slices)
+        return runs.slices_of(connection, run_id)
 
 
 def _cut_source(environment: Environment, scope: Scope, rows_per_slice: int) -> list[tuple[int, SliceSpec]]:

@@ -18,6 +18,7 @@ from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
 from medferry.source.entity import SourceEntity
 from medferry.stages.environment import Environment, own_run
+from medferry.stages.replay import gone_units
 from medferry.stages.wishes import heed
 
 _ROWS_AT_ONCE = 2_000
@@ -61,12 +62,14 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
     bounds = Bounds(entries=options.batch_size)
     stacker, counts, bundles = _Stacker(bounds), Counter[str](), 0
     rows = staging.read_rows(slice_id)
+    gone = set(mine.keys or ())
     while some := list(islice(rows, _ROWS_AT_ONCE)):
         units: list[SourceUnit] = []
         findings: list[tuple[str, str, str, str]] = []
         for row in some:
             mapped, entries, weight = _staged(map_row(spec, entity, row, migration.settings), bounds)
             units.append(_ledger_line(mine, entity, spec, row, mapped))
+            gone.discard(mapped.key)
             findings += [(mine.entity, mapped.key, found.reason, found.field) for found in mapped.findings]
             counts[mapped.disposition] += 1
             if full := stacker.add(entries, weight):
@@ -78,6 +81,7 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
         staging.write_bundle(slice_id, bundles, batch(last))
         bundles += 1
     with environment.manifest.begin() as connection:
+        record_units(connection, run_id, gone_units(connection, run, mine, spec.version, sorted(gone)), [])
         runs.set_stage(connection, run_id, slice_id, "transformed", bundles)
     return dict(counts)
 

@@ -9,12 +9,14 @@ from itertools import islice
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
+from medferry.manifest import source_units
 from medferry.manifest.accounting import AccountRow, accounts, extracted_rows
 from medferry.manifest.checks import record_periods
+from medferry.manifest.dead_letters import accounts_now
 from medferry.manifest.source_units import PENDING
 from medferry.manifest.tables import source_unit, target
 from medferry.plan.model import Acceptance
-from medferry.verification.ledger import dispositions
+from medferry.verification import ledger
 from medferry.verification.legacy import KEYS_AT_ONCE, Legacy, Row
 from medferry.verification.scope import Scope
 from medferry.verification.tally import Tally
@@ -31,17 +33,20 @@ def examine_source(scope: Scope, entity: str, tally: Tally) -> None:
     _ledger(scope, entity, rows, extracted, tally)
     if scope.options.sample is None:
         legacy = Legacy(scope.environment.source, scope.environment.migration.entities[entity], scope.checks(entity))
-        ledger = {row.unit: row.eligible for row in rows}
-        _each(COUNT, lambda: _count(scope, entity, legacy, ledger, tally), tally)
-        _each(KEYS, lambda: _keys(scope, entity, legacy, sum(ledger.values()), tally), tally)
+        present = ledger.present_by_unit(scope, entity)
+        _each(COUNT, lambda: _count(scope, entity, legacy, present, tally), tally)
+        _each(KEYS, lambda: _keys(scope, entity, legacy, sum(present.values()), tally), tally)
     if not scope.options.dry_run:
         _gone(scope, entity, tally)
 
 
 def examine_acceptance(scope: Scope, limits: Acceptance, tally: Tally) -> None:
-    """The plan's thresholds, as shares of the eligible source units of the run."""
+    """The plan's thresholds, as shares of the eligible source units of the run.
+
+    A replay holds failures only: judged is what it has made of the whole run that it, or the run it replays, replays.
+    """
     with scope.environment.manifest.begin() as connection:
-        rows = accounts(connection, scope.run.id)
+        rows = [accounts_now(connection, scope.run)] if scope.run.replays else accounts(connection, scope.run.id)
     eligible = sum(row.eligible for row in rows)
     for name, number, limit in (
         ("rejected", sum(row.rejected for row in rows), limits.max_rejected_share),
@@ -90,7 +95,7 @@ def _ledger_keys(scope: Scope, entity: str, *conditions: sa.ColumnElement[bool])
         yield keys
 
 
-def _count(scope: Scope, entity: str, legacy: Legacy, ledger: dict[str, int], tally: Tally) -> None:
+def _count(scope: Scope, entity: str, legacy: Legacy, present: dict[str, int], tally: Tally) -> None:
     """The source's own count per unit against the ledger's."""
     if entity in scope.keys:
         counts = dict(Counter(row.unit for row in legacy.rows_by_key(sorted(scope.keys[entity]))))
@@ -98,7 +103,7 @@ def _count(scope: Scope, entity: str, legacy: Legacy, ledger: dict[str, int], ta
         counts = legacy.count_by_unit()
     planned = set(scope.environment.migration.plan.unit_ids)
     for unit in sorted({*scope.run.units, *(counts.keys() - planned)}):
-        there, here = counts.get(unit, 0), ledger.get(unit, 0)
+        there, here = counts.get(unit, 0), present.get(unit, 0)
         if there == here:
             tally.equal(COUNT, there)
         else:
@@ -114,12 +119,12 @@ def _keys(scope: Scope, entity: str, legacy: Legacy, eligible: int, tally: Tally
     units = set(scope.run.units)
     found = 0
     for some in _groups(row for row in rows if row.unit in units):
-        lines = dispositions(scope, entity, [row.key for row in some])
-        found += len(lines)
+        lines = ledger.dispositions(scope, entity, [row.key for row in some])
+        found += sum(disposition != ledger.GONE for _, disposition in lines.values())
         for row in some:
             unit, disposition = lines.get(row.key, (None, "missing"))
             counts[row.unit, row.period, disposition] += 1
-            kind = "not in the ledger" if unit is None else "other unit" if unit != row.unit else None
+            kind = _key_fault(row, unit, disposition)
             tally.judge(KEYS, row.key, "unit" if kind == "other unit" else "", kind)
     tally.expect(KEYS)
     if found != eligible:
@@ -128,9 +133,17 @@ def _keys(scope: Scope, entity: str, legacy: Legacy, eligible: int, tally: Tally
         record_periods(connection, scope.run.id, entity, [(*line, rows) for line, rows in sorted(counts.items())])
 
 
+def _key_fault(row: Row, unit: str | None, disposition: str) -> str | None:
+    if unit is None:
+        return "not in the ledger"
+    if disposition == ledger.GONE:
+        return "gone in the ledger"
+    return "other unit" if unit != row.unit else None
+
+
 def _gone_since(scope: Scope, entity: str, legacy: Legacy, tally: Tally) -> None:
-    """Ledger lines whose row the source does not have any more."""
-    for keys in _ledger_keys(scope, entity):
+    """Ledger lines whose row the source does not have any more, but for those that say so."""
+    for keys in _ledger_keys(scope, entity, source_unit.c.reason != source_units.GONE):
         there = {row.key for row in legacy.rows_by_key(keys)}
         for key in keys:
             if key not in there:

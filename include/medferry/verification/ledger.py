@@ -6,15 +6,30 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from medferry.manifest import source_units
 from medferry.manifest.bulk import among
 from medferry.manifest.tables import source_unit
 from medferry.verification.scope import Scope
 
+GONE = "gone"
+
 
 def dispositions(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Key → (unit, disposition), for those of `keys` that have a line in this run."""
-    columns = (source_unit.c.key, source_unit.c.unit, source_unit.c.disposition)
+    """Key → (unit, disposition), for those of `keys` that have a line in this run.
+
+    A key that a replay did not find in the source any more has the disposition "gone".
+    """
+    disposition = sa.case((source_unit.c.reason == source_units.GONE, GONE), else_=source_unit.c.disposition)
+    columns = (source_unit.c.key, source_unit.c.unit, disposition)
     with scope.environment.manifest.begin() as connection:
         mine = (source_unit.c.run_id == scope.run.id, source_unit.c.entity == entity)
         statement = sa.select(*columns).where(*mine, among(connection, source_unit.c.key, keys))
         return {key: (unit, disposition) for key, unit, disposition in connection.execute(statement)}
+
+
+def present_by_unit(scope: Scope, entity: str) -> dict[str, int]:
+    """Unit → lines of rows that the run found in the source: all of them, but for a replay's keys that were gone."""
+    present = (source_unit.c.entity == entity, source_unit.c.reason != source_units.GONE)
+    statement = sa.select(source_unit.c.unit, sa.func.count()).where(source_unit.c.run_id == scope.run.id, *present)
+    with scope.environment.manifest.begin() as connection:
+        return dict(connection.execute(statement.group_by(source_unit.c.unit)).all())
