@@ -20,6 +20,7 @@ SMALL = {"batch_size": 5, "slice_rows": 15}
 
 FAULTS: dict[str, list[dict[str, Any]]] = {
     "answer lost after commit": [{"kind": "cut-after", "probability": 0.5, "seed": 1, **BATCH}],
+    "cut before commit": [{"kind": "cut-before", "probability": 0.4, "seed": 12, **BATCH}],
     "every first answer lost": [{"kind": "cut-after", "every": 2, **BATCH}],
     "429 storm for whole requests": [{"kind": "throttle", "probability": 0.6, "seed": 2, "ms_before_next": 10}],
     "429 storm inside a 200": [{"kind": "entry-throttle", "every": 4, "ms_before_next": 30}],
