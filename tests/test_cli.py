@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from medferry.cli import app
+from medferry.manifest import runs
 from medferry.stages.environment import Environment
 from medferry.stages.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
@@ -118,8 +119,13 @@ def test_a_mistyped_manifest_is_told_and_not_made(
     assert not (tmp_path / "typo.db").exists()
 
 
-def test_only_a_run_that_is_known_can_go_on(medferry) -> None:
+def test_only_a_run_that_is_known_can_go_on(medferry, tiny: Environment) -> None:
     medferry("run", "--dry-run")
+    with tiny.manifest.begin() as connection:
+        [known] = runs.list_runs(connection, "tiny")
+    medferry("run", "--dry-run", "--resume", known.id)
+    with tiny.manifest.begin() as connection:
+        assert [run.id for run in runs.list_runs(connection, "tiny")] == [known.id]
     assert "The manifest has no run typo" in medferry("run", "--resume", "typo", code=1).stderr
 
 

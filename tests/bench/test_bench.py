@@ -16,6 +16,7 @@ from medferry_bench import measure
 from medferry_bench.__main__ import main
 from medferry_bench.corpus import corpus
 from medferry_bench.goals import goals
+from medferry_bench.plot import svg
 from medferry_bench.poster import NotAllDone, Poster, request_of
 from medferry_bench.results import KEYS, LEFT_OUT
 from medferry_bench.ways import Ways, WrongNumber
@@ -113,6 +114,14 @@ def _figures(**rates: float) -> dict[str, Any]:
         figures[name] = {"resources_per_second": rate, "source_units_per_second": rate / 2}
     figures["documented_4"]["at_two_lanes"] = dict(missing)
     return figures
+
+
+def test_a_fast_rerun_does_not_dwarf_the_ways_that_write() -> None:
+    image = ElementTree.fromstring(svg(_figures(ceiling=1000, load=500, end_to_end=0, rerun=20_000)))
+    bars = [float(bar.get("width", "0")) for bar in image.iter("{http://www.w3.org/2000/svg}rect")][1:]
+    assert max(bars) == bars[0] == bars[-1] == 2 * bars[-3]
+    texts = [text.text for text in image.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"20,000 (bar cut)", "1,000", "not measured"} <= set(texts)
 
 
 def test_goals_are_judged_on_what_was_measured_only() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,16 @@ def test_the_page_is_self_contained_and_leads_with_the_verdict(done: Environment
     assert "<link" not in page
     assert "North clinic" in page
     assert "server-rejected" in page
+
+
+def test_each_printed_page_can_repeat_the_heads_and_the_statuses_are_words(
+    done: Environment,
+) -> None:
+    with done.manifest.begin() as connection:
+        page = render_html(reconcile(connection, done.migration, "r"))
+    assert page.count("<table>") == page.count("<thead><tr>") >= 5
+    statuses = re.findall(r'class="s-(\w+)">([^<]*)<', page)
+    assert statuses and set(statuses) == {("equal", "equal")}
 
 
 def plant(done: Environment, fault: str) -> None:
@@ -202,4 +213,5 @@ def test_one_check_that_differs_decides_the_verdict(done: Environment) -> None:
     with done.manifest.begin() as connection:
         page = render_html(reconcile(connection, done.migration, "r"))
     assert "NOT PROVEN" in page
-    assert "could not check" in page
+    statuses = re.findall(r'class="s-(\w+)">([^<]*)<', page)
+    assert set(statuses) == {("equal", "equal"), ("could_not_check", "could not check")}
