@@ -91,6 +91,23 @@ def test_dead_letters_and_the_history_of_one(medferry) -> None:
     assert "has met a source unit patient 77" in medferry("history", "patient", "77", code=1).stderr
 
 
+def test_replay_after_a_correction(medferry, tiny: Environment) -> None:
+    medferry("run")
+    first = json.loads(medferry("dead-letters", "--json").stdout)["run"]
+    with tiny.source.begin() as connection:
+        connection.exec_driver_sql("UPDATE patient SET born = '1985-02-28' WHERE id = 4")
+    assert "pending" in medferry("replay", first, "--dry-run").output
+    assert "proven" in medferry("replay", first, "--reason", "impossible-date").output
+    assert "Nothing to replay" in medferry("replay", first, "--reason", "impossible-date").output
+    assert "Nothing to replay" in medferry("replay", "--entity", "weight").output
+    assert "successful" in medferry("dead-letters", first, "--reason", "impossible-date").output
+    assert medferry("runs").output.count(" replay ") == 2
+    assert "proven" in medferry("replay", first, "--entity", "weight").output
+    told = medferry("history", "weight", "2").output
+    assert told.index("quarantined") < told.index("successful")
+    assert "no run nowhere" in medferry("replay", "nowhere", code=1).stderr
+
+
 def test_wishes_for_a_run_at_work_and_for_one_that_is_over(medferry, tiny: Environment) -> None:
     prepare_run(tiny, "r", "run", scope_of(tiny.migration, None, None), RunOptions())
     assert "pauses" in medferry("pause", "r").output

@@ -1,10 +1,12 @@
-"""The operator's commands of the command line: dead letters, their history, and wishes for a run at work."""
+"""The operator's commands of the command line: dead letters, their history, their replay; wishes for a run at work."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -18,7 +20,10 @@ from medferry.manifest.history import Chapter, history
 from medferry.manifest.runs import get_run
 from medferry.stages import wishes
 from medferry.stages.environment import Environment
-from medferry.terminal import MigrationOption, RunArgument, console, environment_of, newest_run, told
+from medferry.stages.options import LoadMode, RunOptions
+from medferry.stages.pipeline import execute_replay
+from medferry.stages.replay import anything_to_replay
+from medferry.terminal import Bars, MigrationOption, RunArgument, console, environment_of, newest_run, show_report, told
 
 operate_app = typer.Typer()
 
@@ -29,7 +34,7 @@ DispositionOption = Annotated[
 ]
 
 
-def choice_of(entity: list[str] | None, reason: list[str] | None, disposition: list[str] | None) -> Choice:
+def _choice(entity: list[str] | None, reason: list[str] | None, disposition: list[str] | None) -> Choice:
     return Choice(tuple(entity or ()), tuple(reason or ()), tuple(disposition or ()))
 
 
@@ -47,7 +52,7 @@ def list_dead_letters(
     """List what a run rejected or quarantined, why, and what is true of it now. Shows no patient data."""
     environment = environment_of(migration)
     name, run_id = environment.migration.name, run_id or newest_run(environment)
-    choice = choice_of(entity, reason, disposition)
+    choice = _choice(entity, reason, disposition)
     with environment.manifest.begin() as connection:
         get_run(connection, run_id)
         groups = dead_letter_groups(connection, name, run_id, choice)
@@ -120,6 +125,51 @@ def _history(environment: Environment, entity: str, key: str) -> list[Chapter]:
             f"No run of {migration.name} has met a source unit {entity} {key}.", "Check the entity and the key."
         )
     return found
+
+
+@operate_app.command()
+@told
+def replay(
+    run_id: Annotated[
+        str | None, typer.Argument(help="Run whose dead letters to replay; the newest by default.")
+    ] = None,
+    migration: MigrationOption = "clinics",
+    entity: EntityOption = None,
+    reason: ReasonOption = None,
+    disposition: DispositionOption = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this replay instead of starting one.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Extract and transform only; write nothing to Medplum.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Entries a FHIR batch.")] = 200,
+    lanes: Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once.")] = 2,
+    load_mode: Annotated[LoadMode, typer.Option(help="How targets are written.")] = LoadMode.LOOKUP,
+    slice_rows: Annotated[int, typer.Option(min=1, help="Rows a slice at most.")] = 5_000,
+    reserve_points: Annotated[int, typer.Option(min=0, help="Quota points left for live users.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")] = False,
+    take_over: Annotated[bool, typer.Option(help="Take the scope from a dead run.")] = False,
+    report_folder: Annotated[Path, typer.Option(help="Where the reports go.")] = Path("build/reports"),
+) -> None:
+    """Run the dead letters of a run again, as a run of their own; exactly those that no later run has settled."""
+    environment = environment_of(migration)
+    options = RunOptions(
+        dry_run=dry_run,
+        batch_size=batch_size,
+        lanes=lanes,
+        load_mode=load_mode,
+        slice_rows=slice_rows,
+        reserve_points=reserve_points,
+        overwrite=overwrite,
+        take_over=take_over,
+    )
+    new = resume or f"replay.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    choice = _choice(entity, reason, disposition)
+    if not anything_to_replay(environment, new, run_id, choice):
+        console.print("Nothing to replay: no dead letter of that kind is left.")
+        return
+    try:
+        with Bars() as tell:
+            execute_replay(environment, new, run_id, choice, options, tell)
+    finally:
+        show_report(environment, new, report_folder)
 
 
 @operate_app.command()

@@ -1,4 +1,4 @@
-"""Builds the DAGs. The order of a migration is in `migration_dag` and nowhere else.
+"""Builds the DAGs. The order of a migration is in `_carry_out` and nowhere else.
 
     prepare → stage (extract → transform, for each slice) → load_level_0 → load_level_1 → … → verify → report → conclude
 
@@ -20,10 +20,10 @@ from medferry.migration import Migration
 from medferry.stages.wishes import WISHES
 from medferry_airflow import tasks
 from medferry_airflow.page import broken_page, page
-from medferry_airflow.params import run_params, unit_param
+from medferry_airflow.params import replay_params, run_params, unit_param
 from medferry_airflow.retries import DEFAULT_ARGS
 
-TAGS = frozenset({"medferry", "big bang", "wave", "verification", "control", "broken"})
+TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "broken"})
 """All tags that a DAG may have."""
 
 RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
@@ -42,15 +42,30 @@ def migration_dag(
         [kind.replace("_", " ")],
         {**choice, **run_params(migration)},
     ) as dag:
-        prepared: Any = tasks.prepare(RUN, kind, units)
-        last = _stage(prepared)
-        for number, entities in enumerate(migration.levels):
-            last = _load_level(number, entities, prepared, last)
-        verified = tasks.verify(RUN)
-        reported = tasks.report(RUN)
-        concluded = tasks.conclude(RUN).as_teardown(setups=prepared, on_failure_fail_dagrun=True)
-        last >> verified >> reported >> concluded
+        _carry_out(tasks.prepare(RUN, kind, units), migration)
     return dag
+
+
+def replay_dag(text: str, migration: Migration) -> DAG:
+    """A DAG that runs the dead letters of an earlier run again, as a run of their own; skipped when there are none."""
+    text = page(text, migration, migration.plan.unit_ids)
+    with _dag("replay", "Replay dead letters", text, ["replay"], replay_params(migration)) as dag:
+        found: Any = tasks.find_dead_letters(RUN)
+        prepared: Any = tasks.prepare_again(RUN)
+        found >> prepared
+        _carry_out(prepared, migration)
+    return dag
+
+
+def _carry_out(prepared: Any, migration: Migration) -> None:
+    """Everything from the slices of a prepared run to its conclusion."""
+    last = _stage(prepared)
+    for number, entities in enumerate(migration.levels):
+        last = _load_level(number, entities, prepared, last)
+    verified = tasks.verify(RUN)
+    reported = tasks.report(RUN)
+    concluded = tasks.conclude(RUN).as_teardown(setups=prepared, on_failure_fail_dagrun=True)
+    last >> verified >> reported >> concluded
 
 
 def _stage(slice_ids: Any) -> Any:

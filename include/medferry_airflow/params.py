@@ -44,6 +44,19 @@ def run_params(migration: Migration) -> dict[str, Param]:
     }
 
 
+def replay_params(migration: Migration) -> dict[str, Param]:
+    """The choice of dead letters, and the options of a run but for the sample: a replay is for exactly its rows."""
+    of = "Id of the run whose dead letters are run again. Empty: the newest."
+    reason = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}
+    told = "Only dead letters of these reasons, one a line (`impossible-date`, …). Empty: all."
+    usual = {name: param for name, param in run_params(migration).items() if name != "sample"}
+    return {
+        "run": Param(None, type=["null", "string"], title="Run", description=of),
+        "reasons": Param(None, type=["null", "array"], items=reason, title="Reasons", description=told),
+        **usual,
+    }
+
+
 def run_options(params: Mapping[str, Any]) -> RunOptions:
     """The options among a run's params. Raises SettingsError when they do not go together."""
     try:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from airflow.sdk.configuration import conf
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.database import now
+from medferry.manifest.dead_letters import Choice
 from medferry.manifest.tables import lease
 from medferry.report.write import write_report
 from medferry.stages.environment import Environment
@@ -24,7 +26,8 @@ from medferry.stages.extract import extract_slice
 from medferry.stages.finish import finish_run
 from medferry.stages.load import load_slice
 from medferry.stages.options import RunOptions
-from medferry.stages.prepare import Scope, prepare_run, scope_of
+from medferry.stages.prepare import prepare_run, scope_of
+from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
 from medferry.stages.wishes import WISHES
 from medferry.verification.run import verify_run
@@ -71,7 +74,7 @@ def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[st
     scope = scope_of(current_migration(), units or chosen.get("units"), chosen.get("entities"))
     options = run_options(chosen)
     if not options.dry_run:
-        _check_medplum(scope, options)
+        _check_medplum(scope.entities, options)
     try:
         slices = prepare_run(environment(), run, kind, scope, options)
         _check_number(len(slices))
@@ -79,6 +82,37 @@ def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[st
         finish_run(environment(), run, failed=True)  # `conclude` does not run after a failed preparation
         raise
     return [one.id for one in slices]
+
+
+@task.short_circuit
+@guarded
+def find_dead_letters(run: str, params: dict[str, Any] | None = None) -> bool:
+    """Whether there is anything to replay; if not, everything after this is skipped and no run is made."""
+    chosen = params or {}
+    found = anything_to_replay(environment(), run, chosen.get("run"), _letters(chosen))
+    log.info("There is %s to replay.", "something" if found else "nothing")
+    return found
+
+
+@task(task_id="prepare", pool=POOL)
+@guarded
+def prepare_again(run: str, params: dict[str, Any] | None = None) -> list[str]:
+    """Cut the dead letters' keys into slices and take the leases; returns the slice ids."""
+    chosen = params or {}
+    options = run_options(chosen)
+    try:
+        slices = prepare_replay(environment(), run, chosen.get("run"), _letters(chosen), options)
+        _check_number(len(slices))
+        if not options.dry_run:
+            _check_medplum({one.entity for one in slices}, options)
+    except BaseException:
+        finish_run(environment(), run, failed=True)  # `conclude` does not run after a failed preparation
+        raise
+    return [one.id for one in slices]
+
+
+def _letters(params: Mapping[str, Any]) -> Choice:
+    return Choice(tuple(params.get("entities") or ()), tuple(params.get("reasons") or ()))
 
 
 @task
@@ -194,14 +228,14 @@ def _write_report(run: str) -> None:
     log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
 
 
-def _check_medplum(scope: Scope, options: RunOptions) -> None:
-    """Search each resource type of the scope once: better to learn now than after hours that Medplum is out of reach.
+def _check_medplum(entities: Iterable[str], options: RunOptions) -> None:
+    """Search each of their resource types once: better to learn now than after hours that Medplum is out of reach.
 
     Raises MedplumUnavailable, Unauthorised.
     """
     specs = current_migration().specs
     with environment().medplum(options) as client:
-        for resource_type in sorted({kind for name in scope.entities for kind in specs[name].produces.values()}):
+        for resource_type in sorted({kind for name in entities for kind in specs[name].produces.values()}):
             client.count(resource_type)
 
 

@@ -57,4 +57,4 @@ def dags(bag: DagBag) -> dict[str, DAG]:
 @pytest.fixture(scope="session")
 def migration_dags(dags: dict[str, DAG]) -> list[DAG]:
     """The DAGs that write to Medplum."""
-    return [dag for name, dag in dags.items() if name == "big_bang" or name.startswith("wave_")]
+    return [dag for name, dag in dags.items() if name in ("big_bang", "replay") or name.startswith("wave_")]

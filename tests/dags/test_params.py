@@ -21,7 +21,9 @@ def schemas(dag: DAG) -> dict[str, dict[str, Any]]:
 def test_every_option_of_a_run_is_a_described_param(migration_dags: list[DAG]) -> None:
     for dag in migration_dags:
         found = schemas(dag)
-        assert {*RunOptions.model_fields, "entities"} <= found.keys()
+        assert {*RunOptions.model_fields, "entities"} - (
+            {"sample"} if dag.dag_id == "replay" else set()
+        ) <= found.keys()
         assert all(dag.params.get_param(name).description and found[name]["title"] for name in found)
 
 
@@ -79,6 +81,22 @@ def test_right_values_are_accepted(dags: dict[str, DAG]) -> None:
     assert not _refused(params, given)
     options = run_options(params.dump())
     assert (options.load_mode, options.dry_run, options.sample) == (LoadMode.CONDITIONAL, True, 5)
+
+
+@pytest.mark.parametrize("wrong", [{"reasons": ["Ada Byron"]}, {"reasons": "x"}, {"run": 1}, {"entities": ["nothing"]}])
+def test_a_wrong_choice_of_dead_letters_is_refused(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
+    assert _refused(_params(dags["replay"]), wrong)
+    assert not _refused(_params(dags["replay"]), {"run": "r", "reasons": ["unmapped-code"], "entities": ["patient"]})
+
+
+def test_a_replay_takes_no_sample_and_no_units(dags: dict[str, DAG]) -> None:
+    assert not {"sample", "units"} & schemas(dags["replay"]).keys()
+
+
+@pytest.mark.parametrize("wrong", [{}, {"run": ""}, {"run": "r", "wish": "stop"}])
+def test_a_wish_needs_a_run_and_a_known_word(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
+    assert _refused(_params(dags["control"]), wrong)
+    assert not _refused(_params(dags["control"]), {"run": "r", "wish": "abort"})
 
 
 def test_a_sample_that_would_be_loaded_is_refused_with_a_remedy() -> None:

@@ -70,6 +70,12 @@ def test_no_other_task_runs_after_a_failure(migration_dags: list[DAG]) -> None:
         assert passed_over == {*loads(dag), "verify"}  # an empty level is skipped; what follows is not
 
 
+def test_a_replay_looks_for_dead_letters_before_it_makes_a_run(dags: dict[str, DAG]) -> None:
+    assert upstream(dags["replay"], "prepare") == {"find_dead_letters"}
+    later = set(dags["replay"].task_ids) - {"find_dead_letters"}
+    assert dags["replay"].get_task("find_dead_letters").get_flat_relative_ids(upstream=False) == later
+
+
 GREEN = {"prepare": "success", "stage.extract_0": "success", "load_level_1.load": "skipped", "verify": "success"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,20 @@ class Ledger:
     leases: int
 
 
-def problems(scene: Scene, run_id: str) -> list[str]:
-    """Everything that is not as it must be after run `run_id` has finished; empty when all is well."""
+def problems(scene: Scene, run_id: str, replayed: str = "") -> list[str]:
+    """Everything that is not as it must be after run `run_id` has finished; empty when all is well.
+
+    Of a replay of the run `replayed`, both together must have a line for every source unit: the replay's own lines are
+    those that are true now, and they must be exactly for the dead letters of the other.
+    """
     want = expected(scene.source, scene.base, scene.migration)
     found = read_medplum(scene)
     ledger = read_ledger(scene, run_id)
+    before = read_ledger(scene, replayed).units if replayed else []
+    again = {unit[:2] for unit in ledger.units}
+    ledger = replace(ledger, units=ledger.units + [unit for unit in before if unit[:2] not in again])
     return [
+        *(_replay(before, again) if replayed else ()),
         *_existence(want, found),
         *_content(want, found),
         *_versions(scene, found),
@@ -224,6 +232,12 @@ def _run_is_over(ledger: Ledger) -> Iterator[str]:
         yield f"run: its status is {ledger.status}"
     if ledger.leases:
         yield f"run: {ledger.leases} leases are left"
+
+
+def _replay(before: list[tuple[str, str, str, str]], again: set[tuple[str, str]]) -> Iterator[str]:
+    dead = {unit[:2] for unit in before if unit[2] in ("rejected", "quarantined")}
+    yield from (f"replay: {unit} is a dead letter and was left out" for unit in dead - again)
+    yield from (f"replay: {unit} was no dead letter" for unit in again - dead)
 
 
 # -- patient data --------------------------------------------------------------------------------------

@@ -127,8 +127,8 @@ class World:
         client = (self.server.base_url, self.server.client_id, self.server.client_secret)
         return Scene(*client, self.source, manifest, self.name, self.base, logs)
 
-    def problems(self, run_id: str = "r") -> list[str]:
-        return problems(self.scene(), run_id)
+    def problems(self, run_id: str = "r", replayed: str = "") -> list[str]:
+        return problems(self.scene(), run_id, replayed)
 
     def do(self, what: str = "run", run_id: str = "r", nursery: Nursery | None = None, **job: Any) -> Ended:
         """Run a job to its end, whatever that is."""

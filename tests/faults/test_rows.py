@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import Counter
 
 import pytest
@@ -18,16 +19,65 @@ POISON = [
 ]
 
 
-def test_one_percent_of_poison_rows_stops_no_other_row(world: World) -> None:
+def poison(world: World) -> None:
+    """400 more patients, 1 % of them with something that cannot be loaded, each with a weight."""
     dice = random.Random(7)
     poisoned = dict(zip(dice.sample(range(100, 500), 4), POISON, strict=True))
-    rows = []
+    rows, weights = [], []
     for key in range(100, 500):
         row = {"unit": "north", "clinic_id": 1, "family": f"{CANARY}{key}", "born": "1977-07-07", "sex": "F"}
         rows.append((key, *(row | poisoned.get(key, {})).values()))
+        weights.append((key, "north", key, 70, "2024-05-01 08:30:00", "2024-05-01 09:00:00"))
     world.change("INSERT INTO patient VALUES (?, ?, ?, ?, ?, ?, NULL)", *rows)
+    world.change("INSERT INTO weight VALUES (?, ?, ?, ?, ?, ?)", *weights)
+
+
+def test_one_percent_of_poison_rows_stops_no_other_row(world: World) -> None:
+    poison(world)
     assert world.do(options={"batch_size": 50, "slice_rows": 120}).status == 0
     assert world.problems() == []
+
+
+MENDED = f"family = '{CANARY}' || id, born = '1977-07-07', sex = 'F', clinic_id = 1"
+
+
+@pytest.fixture
+def mended(world: World) -> World:
+    """A world whose poison rows were corrected after the run "r"."""
+    poison(world)
+    assert world.do(options={"slice_rows": 120}).status == 0
+    world.change(f"UPDATE patient SET {MENDED} WHERE id >= 100 OR id IN (4, 6)", ())
+    return world
+
+
+def test_a_replay_after_the_poison_rows_are_mended_brings_in_exactly_those(mended: World) -> None:
+    assert mended.do("replay", "again", replays="r", options={"slice_rows": 3}).status == 0
+    assert mended.problems("again", replayed="r") == []
+    dead = [unit for unit in read_ledger(mended.scene(), "again").units if unit[2] != "successful"]
+    assert sorted(key for _, key, _, _ in dead) == ["5", "7"]  # nobody has mended these
+
+
+@pytest.mark.parametrize("at", range(0, 40, 5))
+def test_a_replay_that_is_killed_goes_on(mended: World, at: int) -> None:
+    first = mended.do("replay", "again", replays="r", at=at, do="kill")
+    assert first.killed, f"the replay has only {len(first.steps)} steps"
+    assert mended.do("replay", "again", replays="r").status == 0
+    assert mended.problems("again", replayed="r") == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("DELETE FROM source_unit WHERE run_id = 'again' AND key = '5'", "is a dead letter and was left out"),
+        ("UPDATE source_unit SET key = '1' WHERE run_id = 'again' AND key = '5'", "was no dead letter"),
+    ],
+)
+def test_the_checker_sees_a_replay_of_other_rows(mended: World, harm: str, told: str) -> None:
+    assert mended.do("replay", "again", replays="r").status == 0
+    with sqlite3.connect(mended.folder / "manifest.db") as manifest:
+        assert manifest.execute(harm).rowcount == 1
+    manifest.close()
+    assert any(told in line for line in mended.problems("again", replayed="r"))
 
 
 BROKEN = '    kilograms = row[\'no_such_column\'] + ctx.number(row["kg"], "kg")\n'

@@ -35,6 +35,7 @@ from httpx._transports import default
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.database import create_manifest
+from medferry.manifest.dead_letters import Choice
 from medferry.medplum.client import MedplumClient
 from medferry.migration import load_migration
 from medferry.settings import Settings
@@ -43,7 +44,7 @@ from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
 from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_run
+from medferry.stages.pipeline import execute_replay, execute_run
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from tests.faults.checker import TYPES
@@ -136,6 +137,8 @@ def _work(job: dict[str, Any]) -> None:
     options, scope = RunOptions(**job.get("options", {})), scope_of(environment.migration, None, None)
     if job["what"] == "run":
         execute_run(environment, job["run_id"], "run", scope, options, lambda *_: None)
+    elif job["what"] == "replay":
+        execute_replay(environment, job["run_id"], job["replays"], Choice(), options, lambda *_: None)
     elif job["what"] == "stage":
         for one in prepare_run(environment, job["run_id"], "run", scope, options):
             extract_slice(environment, job["run_id"], one.id)
