@@ -57,7 +57,7 @@ class EmbeddedMedplum:
     expires_in: int = 3600
     transaction_bundles: bool = False
     check_references: bool = False
-    job_resume_seconds: int = 60
+    job_resume_seconds: float = 60
     faults: bool = False
     base_url: str = ""
     log_file: Path | None = None

@@ -5,7 +5,7 @@ answers with one line when the child has ended. The parent stays single-threaded
 everything, so that a child starts at once.
 
 A step is taken just before each commit to the manifest, each move of a staged file and each request to Medplum, and
-just after each answer to a batch. Steps that change nothing durable (a read, a renewed lease) count only with
+just after each answer to a batch or the submission of a job. Steps that change nothing durable (a read, a renewed lease) count only with
 ``"every": true``.
 """
 
@@ -36,6 +36,7 @@ from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.database import create_manifest
 from medferry.manifest.dead_letters import Choice
+from medferry.medplum import jobs
 from medferry.medplum.client import MedplumClient
 from medferry.migration import load_migration
 from medferry.settings import Settings
@@ -121,6 +122,7 @@ def _child(job: dict[str, Any]) -> None:
         trace = os.open(job["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         steps = Steps(trace, job.get("at"), lambda: ACTIONS[job["do"]](Path(job["folder"])), job.get("every", False))
         _hook(steps, fast=job.get("fast", True))
+        jobs.STUCK_AFTER = job.get("stuck_after", jobs.STUCK_AFTER)
         try:
             _work(job)
             code = 0
@@ -235,7 +237,7 @@ def _hook_staging(steps: Steps) -> None:
 
 
 def _hook_requests(steps: Steps) -> None:
-    send, batch = httpx.Client.send, MedplumClient.batch
+    send, batch, submit = httpx.Client.send, MedplumClient.batch, jobs.submit
 
     def counted(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
         if not request.url.path.endswith("/fhir/R4/"):
@@ -248,8 +250,15 @@ def _hook_requests(steps: Steps) -> None:
         steps.take(f"answered {len(entries)}")
         return outcomes
 
+    def submitted(client: MedplumClient, entries: Any) -> str:
+        steps.take(f"batch {len(entries)}")
+        path = submit(client, entries)
+        steps.take(f"answered {len(entries)}")
+        return path
+
     httpx.Client.send = counted  # type: ignore[method-assign]
     MedplumClient.batch = answered  # type: ignore[method-assign]
+    jobs.submit = submitted
 
 
 if __name__ == "__main__":

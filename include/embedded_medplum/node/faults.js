@@ -14,6 +14,7 @@ const KINDS = {
   'entry-conflict': 'entry',
   'entry-error': 'entry',
   'job-hang': 'job',
+  'job-error': 'job',
 };
 
 /** The rules set by `POST /faults`; see README for their elements. */

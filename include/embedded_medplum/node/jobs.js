@@ -1,5 +1,8 @@
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { badRequest, deepClone, generateId, normalizeOperationOutcome, OperationOutcomeError } from '@medplum/core';
+import { outcome } from './faults.js';
+
+const WRITES = new Set(['create', 'update', 'delete']);
 
 /**
  * Asynchronous batches, one at a time. A job's Bundle is kept until the job ends; after a restart an unfinished job
@@ -40,18 +43,18 @@ export class Jobs {
 
   async #run(id, bundle) {
     const fault = this.faults?.job();
-    if (fault) await this.#hang(bundle, fault);
-    const { status, output } = await this.#process(bundle);
+    if (fault) await this.#strike(bundle, fault);
+    const { status, output } = fault?.kind === 'job-error' ? failed(outcome(fault)) : await this.#process(bundle);
     if (this.#stopped) return;
     const job = this.store.record('AsyncJob', id).current.resource;
     this.#save({ ...job, status, transactionTime: this.store.now(), output });
     this.journal.deleteJob(id);
   }
 
-  /** What a killed worker leaves: some entries written, a pause, and then everything once more. */
-  async #hang(bundle, { after = 0, ms = 1000 }) {
+  /** What a killed worker leaves: some entries written and, if it hangs, a pause. */
+  async #strike(bundle, { kind, after = 0, ms = 1000 }) {
     if (after > 0) await this.#process({ ...bundle, entry: bundle.entry?.slice(0, after) });
-    await sleep(ms);
+    if (kind === 'job-hang') await sleep(ms);
   }
 
   async #process(bundle) {
@@ -60,16 +63,12 @@ export class Jobs {
       const response = await this.runBatch(deepClone(bundle), (...args) => this.#before(...args));
       return { status: 'completed', output: this.#results(response) };
     } catch (err) {
-      const outcome = normalizeOperationOutcome(err);
-      return {
-        status: 'error',
-        output: { resourceType: 'Parameters', parameter: [{ name: 'outcome', resource: outcome }] },
-      };
+      return failed(normalizeOperationOutcome(err));
     }
   }
 
   /** Lets other requests run between entries, and waits at the limit of the quota instead of failing. */
-  async #before(cost, _operation, _resourceType, inTransaction) {
+  async #before(cost, operation, resourceType, inTransaction) {
     if (!inTransaction) {
       this.journal.flush();
       await setImmediate();
@@ -78,6 +77,7 @@ export class Jobs {
       }
     }
     this.quota.take(cost);
+    if (WRITES.has(operation)) this.faults?.entry(operation, resourceType);
   }
 
   #results(response) {
@@ -96,4 +96,8 @@ export class Jobs {
     this.store.put(resourceType, id, { resourceType, id, meta, ...elements });
     this.journal.flush();
   }
+}
+
+function failed(resource) {
+  return { status: 'error', output: { resourceType: 'Parameters', parameter: [{ name: 'outcome', resource }] } };
 }

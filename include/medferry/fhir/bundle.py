@@ -26,9 +26,24 @@ def identity(resource: Resource) -> tuple[str, str]:
 
 def conditional_update(resource: Resource) -> dict[str, Any]:
     """A batch entry that creates or updates `resource` under its first identifier."""
-    system, value = identity(resource)
-    url = f"{resource['resourceType']}?identifier={quote(system, safe=':/')}|{quote(value, safe='')}"
+    url = f"{resource['resourceType']}?{_by_name(resource)}"
     return {"resource": resource, "request": {"method": "PUT", "url": url}}
+
+
+def repeatable(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry so that a second run of it creates nothing: a create gets ``ifNoneExist`` of its first identifier.
+
+    An update by id repeats itself harmlessly by its ``ifMatch``, a conditional one by its condition.
+    """
+    if entry["request"]["method"] != "POST":
+        return entry
+    return {**entry, "request": {**entry["request"], "ifNoneExist": _by_name(entry["resource"])}}
+
+
+def _by_name(resource: Resource) -> str:
+    """The search query for the resource's first identifier."""
+    system, value = identity(resource)
+    return f"identifier={quote(system, safe=':/')}|{quote(value, safe='')}"
 
 
 def batch(entries: list[dict[str, Any]]) -> Bundle:

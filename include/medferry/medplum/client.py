@@ -123,6 +123,10 @@ class MedplumClient:
         page = self.search(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))])
         return {entry["resource"]["id"]: entry["resource"] for entry in page.get("entry", [])}
 
+    def get(self, path: str) -> httpx.Response:
+        """The answer to a plain GET of `path` ("fhir/R4/Binary/<id>"), whatever its form."""
+        return self._read("GET", path, points.READ)
+
     def count(self, resource_type: str, parameters: Iterable[tuple[str, str]] = ()) -> int:
         """The exact number of matches."""
         return int(self.search(resource_type, [*parameters, ("_summary", "count")])["total"])
@@ -151,16 +155,23 @@ class MedplumClient:
 
         Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
         """
+        return self.outcomes(self.post_batch(entries, cost).content, len(entries))
+
+    def post_batch(self, entries: Sequence[dict[str, Any]], cost: int, prefer: str = "") -> httpx.Response:
+        """Post a batch Bundle once and return the answer as it is; `prefer` is the header of that name."""
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": list(entries)})
-        headers = {"Content-Type": "application/fhir+json"}
+        headers = {"Content-Type": "application/fhir+json"} | ({"Prefer": prefer} if prefer else {})
         if len(body) >= _GZIP_FROM_BYTES:
             body, headers["Content-Encoding"] = gzip.compress(body, compresslevel=1), "gzip"
-        answer = self._send("POST", "fhir/R4/", cost, content=body, headers=headers)
+        return self._send("POST", "fhir/R4/", cost, content=body, headers=headers)
+
+    def outcomes(self, response: bytes, entries: int) -> list[EntryOutcome]:
+        """The outcomes in a batch-response to so many entries. Raises MedplumUnavailable when it is none."""
         try:
-            answered = orjson.loads(answer.content).get("entry", [])
+            answered = orjson.loads(response).get("entry", [])
         except (orjson.JSONDecodeError, AttributeError):
             answered = []
-        if len(answered) != len(entries):
+        if len(answered) != entries:
             raise MedplumUnavailable("Medplum's answer to a batch does not fit its entries.", "Nothing: it is checked.")
         outcomes = [entry_outcome(entry) for entry in answered]
         self._heed_throttled_entries(outcomes, answered)

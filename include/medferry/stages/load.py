@@ -22,6 +22,7 @@ from medferry.manifest.workers import only_worker
 from medferry.medplum.client import MedplumClient
 from medferry.stages.environment import Environment, own_run, scopes_of
 from medferry.stages.options import LoadMode, RunOptions
+from medferry.stages.send import Jobs, Send, sender
 from medferry.stages.targets import LoadUnit, Target, resolved, unresolved, wanted_names
 from medferry.stages.wishes import heed
 from medferry.stages.write import Failed, Writer, Written
@@ -43,6 +44,7 @@ class _Loader:
     fence: int
     options: RunOptions
     client: MedplumClient
+    send: Send
 
     def chunk(self, units: Sequence[LoadUnit]) -> Counter[str]:
         """Load one chunk; returns dispositions, and "deferred" for units that wait for rows of their own entity."""
@@ -79,7 +81,9 @@ class _Loader:
 
     def _writer(self) -> Writer:
         conditional = self.options.load_mode is LoadMode.CONDITIONAL
-        return Writer(self.client, self.slice.entity, self.options.batch_size, conditional, self.options.overwrite)
+        return Writer(
+            self.client, self.send, self.slice.entity, self.options.batch_size, conditional, self.options.overwrite
+        )
 
     def _record(self, written: Written) -> None:
         """Attempts and proven targets, in a transaction that only the slice's present worker may commit."""
@@ -147,8 +151,8 @@ def load_slice(
 ) -> dict[str, int]:
     """Load one transformed slice; returns the number of source units by disposition. Safe to repeat at any point.
 
-    Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, Unauthorised, StagingError, RunAborted; what was settled before
-    is recorded.
+    Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, JobStuck, Unauthorised, StagingError, RunAborted; what was
+    settled before is recorded.
     """
     run, options = own_run(environment, run_id)
     if options.dry_run:
@@ -166,7 +170,8 @@ def _load_held(
         fence = runs.take_slice(connection, run.id, slice_id)
     counts: Counter[str] = Counter()
     with environment.medplum(options) as client:
-        loader = _Loader(environment, run, mine, fence, options, client)
+        send = sender(Jobs(environment.manifest, client, run, mine, fence), options.load_mode)
+        loader = _Loader(environment, run, mine, fence, options, client, send)
         while True:
             before = sum(counts.values())
             deferred = _one_pass(loader, counts, progress)

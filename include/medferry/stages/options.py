@@ -15,6 +15,8 @@ class LoadMode(StrEnum):
     """Look up, create the missing, update the known by id: for a writer that alone owns its keys."""
     CONDITIONAL = "conditional"
     """Conditional updates: slower, for keys that others write too."""
+    ASYNCHRONOUS = "asynchronous"
+    """As lookup, in asynchronous batches: spares the points quota, not time."""
 
 
 class RunOptions(BaseModel):
@@ -25,7 +27,10 @@ class RunOptions(BaseModel):
     dry_run: bool = Field(False, description="Extract and transform only; write nothing to Medplum.")
     batch_size: Annotated[int, Field(ge=1, le=1_000, description="Entries a FHIR batch.")] = 200
     lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, per task.")] = 2
-    load_mode: LoadMode = Field(LoadMode.LOOKUP, description="lookup, or conditional where others write the same keys.")
+    load_mode: LoadMode = Field(
+        LoadMode.LOOKUP,
+        description="lookup; conditional where others write the same keys; asynchronous to spare the quota.",
+    )
     sample: Annotated[int | None, Field(ge=1, description="Rows of each slice; needs dry_run.")] = None
     slice_rows: Annotated[int, Field(ge=1, le=1_000_000, description="Rows a slice at most.")] = 5_000
     reserve_points: Annotated[int, Field(ge=0, description="Quota points left for live users.")] = 0

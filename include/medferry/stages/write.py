@@ -20,7 +20,8 @@ from medferry.fhir.canonical import content_hash
 from medferry.manifest.crosswalk import Attempt, Known, Name, Proven
 from medferry.medplum import budget as points
 from medferry.medplum.client import PAGE, EntryOutcome, MedplumClient
-from medferry.medplum.errors import MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
+from medferry.medplum.errors import JobStuck, MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
+from medferry.stages.send import Send
 from medferry.stages.targets import Target
 
 _ROUNDS = 10
@@ -70,6 +71,7 @@ class Writer:
     """
 
     client: MedplumClient
+    send: Send
     entity: str
     batch_size: int
     conditional: bool = False
@@ -80,7 +82,7 @@ class Writer:
     def write(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> Written:
         """Settle every target. `known` is the crosswalk's view of them.
 
-        Raises Unauthorised (the run must pause), NotSettled (with `result` holding what is settled).
+        Raises Unauthorised (the run must pause), JobStuck, NotSettled (with `result` holding what is settled).
         """
         rounds, cause = 0, "conflicts, failing entries or failed read-backs"
         open_targets = list(targets)
@@ -186,7 +188,7 @@ class Writer:
         """Post steps as one batch, split when it is too large; settle refusals; yield every outcome."""
         cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if self.conditional else points.WRITE)
         try:
-            outcomes = self.client.batch([_entry(step) for step in steps], cost)
+            outcomes = self.send([_entry(step) for step in steps], cost)
         except RequestTooLarge:
             if len(steps) == 1:
                 self._fail(steps[0].target, "too-large", disposition="rejected")
@@ -195,7 +197,7 @@ class Writer:
             yield from self._send(steps[:half])
             yield from self._send(steps[half:])
             return
-        except MedplumUnavailable:
+        except (MedplumUnavailable, JobStuck):
             self._note(steps, [EntryOutcome(0, None, "no answer")] * len(steps))
             raise
         self._note(steps, outcomes)
@@ -218,19 +220,21 @@ class Writer:
 
     def _read_back(self, written: Sequence[tuple[_Step, EntryOutcome]], known: Mapping[Name, Known]) -> None:
         """Prove what the server says it wrote: the same id, version and content come back from a search."""
-        by_type: dict[str, list[tuple[_Step, dict[str, Any]]]] = defaultdict(list)
+        by_type: dict[str, list[tuple[_Step, int, dict[str, Any]]]] = defaultdict(list)
         for step, outcome in written:
-            by_type[step.target.type].append((step, outcome.resource or {}))
+            by_type[step.target.type].append((step, outcome.status, outcome.resource or {}))
         for resource_type, items in by_type.items():
             for some in _chunks(items, PAGE):
-                bodies = self.client.by_id(resource_type, [str(answer.get("id")) for _, answer in some])
-                for step, answer in some:
+                bodies = self.client.by_id(resource_type, [str(answer.get("id")) for _, _, answer in some])
+                for step, status, answer in some:
                     body = bodies.get(str(answer.get("id")))
                     if body is None or body["meta"]["versionId"] != answer["meta"]["versionId"]:
                         continue  # not stored, or changed again: the next round looks it up
                     if content_hash(body) == step.target.hash:
                         version = body["meta"]["versionId"]
                         self._prove(step.target, body["id"], version, _action(step, version, known))
+                    elif step.action == "create" and status == 200:
+                        continue  # `ifNoneExist` found one that was there before: the next round inspects it
                     else:
                         self._fail(step.target, "stored-differently", f"{resource_type}/{body['id']}")
 
