@@ -99,6 +99,11 @@ def test_a_wish_needs_a_run_and_a_known_word(dags: dict[str, DAG], wrong: dict[s
     assert not _refused(_params(dags["control"]), {"run": "r", "wish": "abort"})
 
 
+def test_every_load_mode_is_offered_by_what_it_means(dags: dict[str, DAG]) -> None:
+    schema = schemas(dags["big_bang"])["load_mode"]
+    assert schema["enum"] == list(schema["values_display"]) == [mode.value for mode in LoadMode]
+
+
 def test_a_sample_that_would_be_loaded_is_refused_with_a_remedy() -> None:
     with pytest.raises(SettingsError, match=r"a sample is for a dry run.*Trigger again"):
         run_options({"sample": 5})

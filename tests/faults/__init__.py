@@ -7,5 +7,5 @@ means and compares. Expected and checker share no code with the loader.
 ``MEDFERRY_FAULT_SEEDS`` sets the number of random simulations (12 by default); from 100 on, the kills are enumerated
 at every step that the worker can name, and not only at those that change something durable.
 
-Missing until they are built: asynchronous jobs (a restart in mid-job, a job that hangs), lanes that shrink and recover.
+Missing until they are built: lanes that shrink and recover.
 """

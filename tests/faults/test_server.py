@@ -41,9 +41,9 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("load_mode", ["lookup", "conditional"] if LONG else ["lookup"])
+@pytest.mark.parametrize("load_mode", ["lookup", "conditional", "asynchronous"] if LONG else ["lookup"])
 def test_the_load_ends_right_under(name: str, load_mode: str, world: World) -> None:
-    """The short run leaves the conditional mode to the simulations of test_random."""
+    """The short run leaves the other modes to the simulations of test_random."""
     world.server.inject(*FAULTS[name])
     ended = world.do(options={**SMALL, "load_mode": load_mode})
     world.server.inject()

@@ -5,8 +5,8 @@ answers with one line when the child has ended. The parent stays single-threaded
 everything, so that a child starts at once.
 
 A step is taken just before each commit to the manifest, each move of a staged file and each request to Medplum, and
-just after each answer to a batch or the submission of a job. Steps that change nothing durable (a read, a renewed lease) count only with
-``"every": true``.
+just after each answer to a batch or to the submission of a job. Steps that change nothing durable (a read, a renewed
+lease) count only with ``"every": true``.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(
 
 @dataclass
 class Steps:
-    """Counts steps, writes them to the trace, and does at step `at` what the job wants done."""
+    """Counts steps, writes them to the trace, and does what is wanted at step `at`: a number, or how its name begins."""
 
     trace: int
-    at: int | None
+    at: int | str | None
     action: Callable[[], None]
     every: bool
     count: int = 0
@@ -68,7 +68,7 @@ class Steps:
         if not (durable or self.every):
             return
         with self.lock:
-            if self.count == self.at:
+            if self.count == self.at or (isinstance(self.at, str) and name.startswith(self.at)):
                 self.note(f"! {name}")
                 self.action()
             self.note(f"{self.count} {name}")

@@ -31,15 +31,15 @@ def dispositions(tiny: Environment, run_id: str) -> dict[tuple[str, str], dict[s
     return {(r.unit, r.entity): {n: getattr(r, n) for n in names if getattr(r, n)} for r in rows}
 
 
-@pytest.mark.parametrize("load_mode", ["lookup", "conditional"])
-def test_every_source_unit_ends_as_its_row_says(tiny: Environment, load_mode: str) -> None:
+@pytest.mark.parametrize("load_mode", list(LoadMode))
+def test_every_source_unit_ends_as_its_row_says(tiny: Environment, load_mode: LoadMode) -> None:
     done = migrate(tiny, "first", load_mode=load_mode)
     assert dispositions(tiny, "first") == EXPECTED
     assert done == {"created": RESOURCES, "updated": 0, "unchanged": 0}
 
 
-@pytest.mark.parametrize("load_mode", ["lookup", "conditional"])
-def test_a_second_run_changes_nothing(tiny: Environment, load_mode: str) -> None:
+@pytest.mark.parametrize("load_mode", list(LoadMode))
+def test_a_second_run_changes_nothing(tiny: Environment, load_mode: LoadMode) -> None:
     migrate(tiny, "first", load_mode=load_mode)
     done = migrate(tiny, "second", load_mode=load_mode)
     assert dispositions(tiny, "second") == EXPECTED
