@@ -55,7 +55,7 @@ _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(
 
 @dataclass
 class Steps:
-    """Counts steps, writes them to the trace, and does what is wanted at step `at`: a number, or how its name begins."""
+    """Counts steps, writes them to the trace, acts at step `at`: its number, or how its name begins."""
 
     trace: int
     at: int | str | None

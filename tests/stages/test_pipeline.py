@@ -9,7 +9,7 @@ from medferry.manifest import leases
 from medferry.manifest.accounting import accounts
 from medferry.manifest.database import create_manifest
 from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
+from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import scope_of
 from tests.tiny_platform import EXPECTED, RESOURCES
