@@ -80,7 +80,7 @@ def test_the_status_is_a_path_and_tells_nothing_until_the_end(
     path = jobs.submit(client, [create(system, "1")])
     assert path.startswith("fhir/R4/job/") and path.endswith("/status")
     assert jobs.poll(client, path) is None
-    assert jobs.wait(client, path).startswith("fhir/R4/Binary/")
+    assert client.binary(jobs.wait(client, path))
 
 
 def test_a_body_beyond_the_synchronous_limit_is_taken(client: MedplumClient, system: str) -> None:
@@ -163,7 +163,7 @@ def test_a_job_that_the_server_does_not_know_has_failed(client: MedplumClient, s
     with pytest.raises(JobFailed, match="no longer knows"):
         jobs.poll(client, path)
     with pytest.raises(JobFailed, match="results are gone"):
-        jobs.fetch(client, "fhir/R4/Binary/00000000-0000-4000-8000-000000000000", 1)
+        jobs.fetch(client, "00000000-0000-4000-8000-000000000000", 1)
 
 
 def test_results_for_another_number_of_entries_are_not_trusted(client: MedplumClient, system: str) -> None:
@@ -188,10 +188,10 @@ def test_a_job_without_end_is_stuck_and_may_still_run(
 def test_the_pauses_between_polls_grow_to_their_limit(
     client: MedplumClient, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([None] * 20 + ["fhir/R4/Binary/1"])
+    answers = iter([None] * 20 + ["1"])
     monkeypatch.setattr(jobs, "poll", lambda *_: next(answers))
     pauses: list[float] = []
-    assert jobs.wait(client, "any", sleep=pauses.append) == "fhir/R4/Binary/1"
+    assert jobs.wait(client, "any", sleep=pauses.append) == "1"
     assert pauses[0] == 0.05 and pauses[-1] == 5.0
     assert pauses == sorted(pauses) and sum(pauses) < jobs.STUCK_AFTER
 

@@ -124,7 +124,7 @@ class MedplumClient:
         return {entry["resource"]["id"]: entry["resource"] for entry in page.get("entry", [])}
 
     def get(self, path: str) -> httpx.Response:
-        """The answer to a plain GET of `path` ("fhir/R4/Binary/<id>"), whatever its form."""
+        """The answer to a GET of `path` ("fhir/R4/job/<id>/status"), as it is."""
         return self._read("GET", path, points.READ)
 
     def count(self, resource_type: str, parameters: Iterable[tuple[str, str]] = ()) -> int:

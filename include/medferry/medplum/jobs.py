@@ -45,28 +45,27 @@ def submit(client: MedplumClient, entries: Sequence[dict[str, Any]]) -> str:
 
 
 def poll(client: MedplumClient, path: str) -> str | None:
-    """None while the job runs; then the path of its results. Raises JobFailed when it ended without."""
+    """None while the job runs; then the id of the Binary with its results. Raises JobFailed when it ended without."""
     try:
         answer = client.get(path)
     except RequestRefused as error:
         raise JobFailed(f"Medplum no longer knows a job. {error.problem}", _REMEDY) from None
-    if answer.status_code == 202:
-        return None
-    return f"fhir/R4/{_results(answer.content)}"
+    return None if answer.status_code == 202 else _results(answer.content)
 
 
 def _results(job: bytes) -> str:
-    """ "Binary/<id>" of an AsyncJob that has ended."""
+    """The Binary that an ended AsyncJob names."""
     try:
         resource = orjson.loads(job)
         parameters = resource["output"]["parameter"] if resource["status"] == "completed" else []
-        return next(str(p["valueReference"]["reference"]) for p in parameters if p["name"] == "results")
+        reference = next(str(p["valueReference"]["reference"]) for p in parameters if p["name"] == "results")
     except (orjson.JSONDecodeError, KeyError, TypeError, StopIteration):
         raise JobFailed("A job ended in error, without results.", _REMEDY) from None
+    return reference.removeprefix("Binary/")
 
 
 def wait(client: MedplumClient, path: str, sleep: Callable[[float], None] = time.sleep) -> str:
-    """The path of the results, once the job has ended. A job outlives its server: one that is away is waited for.
+    """The results' Binary, once the job has ended. A job outlives its server: one that is away is waited for.
 
     Raises JobFailed, JobStuck after `STUCK_AFTER` seconds, Unauthorised.
     """
@@ -88,10 +87,9 @@ def wait(client: MedplumClient, path: str, sleep: Callable[[float], None] = time
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def fetch(client: MedplumClient, results: str, entries: int) -> list[EntryOutcome]:
+def fetch(client: MedplumClient, binary: str, entries: int) -> list[EntryOutcome]:
     """Every entry's own outcome, in order, from the Binary. Raises JobFailed when it is gone, MedplumUnavailable."""
-    try:
-        answer = client.get(results)
-    except RequestRefused as error:
-        raise JobFailed(f"A job's results are gone. {error.problem}", _REMEDY) from None
-    return client.outcomes(answer.content, entries)
+    content = client.binary(binary)
+    if content is None:
+        raise JobFailed("A job's results are gone.", _REMEDY)
+    return client.outcomes(content, entries)

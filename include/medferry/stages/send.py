@@ -74,7 +74,7 @@ class Jobs:
         return True
 
     def _end(self, url: str, run_id: str = "") -> str:
-        """Wait for a job, and note how it ended; returns the path of its results."""
+        """Wait for a job, and note how it ended; returns its results' Binary."""
         try:
             results = jobs.wait(self.client, url)
         except JobFailed:
