@@ -15,13 +15,15 @@ from medferry.manifest.checks import checks_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.tables import source_unit
 from medferry.migration import load_migration
+from medferry.report.reconciliation import reconcile
+from medferry.report.write import render_html
 from medferry.stages.environment import Environment
 from medferry.stages.options import RunOptions
 from medferry.stages.pipeline import execute_replay
 from medferry.stages.prepare import ScopeError, prepare_run, scope_of
 from medferry.stages.replay import prepare_replay
 from medferry.verification.run import verify_run
-from tests.stages.test_load_faults import identifiers_in_medplum
+from tests.stages.identifiers import identifiers_in_medplum
 from tests.stages.test_pipeline import dispositions, migrate
 from tests.tiny_platform import MIGRATION, RESOURCES
 
@@ -129,6 +131,15 @@ def test_the_newest_run_is_replayed_by_default(loaded: Environment) -> None:
     assert ends(loaded, "two") == ends(loaded, "one")
 
 
+def test_the_report_of_a_replay_names_the_run_that_it_replays(loaded: Environment) -> None:
+    replay(loaded)
+    with loaded.manifest.begin() as connection:
+        content = reconcile(connection, loaded.migration, "again")
+    assert content.as_json()["replays"] == "first"
+    assert "of the dead letters of <code>first</code>" in render_html(content)
+    assert "medferry dead-letters again" in render_html(content)
+
+
 def test_a_row_that_vanished_since_is_skipped_in_its_unit_and_never_lost(loaded: Environment) -> None:
     change(loaded, "DELETE FROM patient WHERE id = 4")
     results = replay(loaded)
@@ -216,18 +227,8 @@ def test_a_killed_replay_goes_on_and_doubles_nothing(loaded: Environment, monkey
     first = prepare_replay(loaded, "again", "first", Choice(), RunOptions())
     assert prepare_replay(loaded, "again", "first", Choice(entities=["weight"]), RunOptions()) == first
     replay(loaded)
-    assert set(identifiers_in_medplum_of(loaded).values()) == {1}
+    assert set(identifiers_in_medplum(loaded).values()) == {1}
     assert set(now(loaded).values()) == {"successful", "quarantined"}
-
-
-def identifiers_in_medplum_of(tiny: Environment) -> dict[str, int]:
-    found: dict[str, int] = {}
-    with tiny.medplum() as client:
-        for resource_type in ("Patient", "Observation"):
-            for one in client.search_all(resource_type, [("_tag", "urn:medferry:migration|tiny")]):
-                name = f"{one['identifier'][0]['system']}|{one['identifier'][0]['value']}"
-                found[name] = found.get(name, 0) + 1
-    return found
 
 
 def test_a_dry_replay_tries_the_correction_and_settles_nothing(loaded: Environment) -> None:

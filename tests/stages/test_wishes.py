@@ -21,7 +21,7 @@ from medferry.stages.environment import Environment
 from medferry.stages.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.wishes import NotAtWork, RunAborted, heed
-from tests.stages.test_load_faults import identifiers_in_medplum
+from tests.stages.identifiers import identifiers_in_medplum
 from tests.stages.test_pipeline import dispositions, migrate
 from tests.tiny_platform import EXPECTED, RESOURCES
 

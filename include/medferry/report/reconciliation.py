@@ -48,6 +48,7 @@ class Reconciliation:
             "run": self.run.id,
             "migration": self.run.migration,
             "kind": self.run.kind,
+            "replays": self.run.replays,
             "verdict": self.verdict,
             "started_at": self.run.started_at,
             "finished_at": self.run.finished_at,
