@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
+from medferry.manifest.runs import UnknownRun, find_run, set_wish
 from medferry.medplum.client import MedplumClient
 from medferry_airflow.local import LocalAirflow
 from tests.airflow.conftest import Platform
@@ -163,6 +165,39 @@ def test_a_verification_finds_what_was_changed_in_medplum_since(
     assert airflow.wait("wave_pilot", mended, 120) == "success"
 
 
+def test_a_replay_without_dead_letters_is_green_and_makes_no_run(airflow: LocalAirflow, platform: Platform) -> None:
+    run_id = airflow.trigger("replay", {"run": "wave_pilot.from_the_command_line"})
+    assert airflow.wait("replay", run_id, 90) == "success"
+    states = by_task(airflow, "replay", run_id)
+    assert states.pop("find_dead_letters") == {"success": 1}
+    assert set().union(*states.values()) == {"skipped"}
+    with pytest.raises(UnknownRun):
+        platform.run(f"replay.{run_id}")
+
+
+def test_an_aborted_run_fails_without_retries_and_is_over(airflow: LocalAirflow, platform: Platform) -> None:
+    assert airflow.api is not None
+    run_id = airflow.trigger("wave_rest")
+    mine = f"wave_rest.{run_id}"
+    airflow.api.until(lambda: wish(platform, mine, "pause"), 90, "the run was not prepared")
+    control = airflow.trigger("control", {"run": mine, "wish": "abort"})
+    assert airflow.wait("control", control, 60) == "success"
+    assert airflow.wait("wave_rest", run_id, 120) == "failed"
+    assert (platform.run(mine).status, platform.leases()) == ("aborted", 0)
+    failed = {key: state for key, state in airflow.task_states("wave_rest", run_id).items() if state == "failed"}
+    assert ("conclude", -1) in failed
+    tried = {_try_number(airflow, "wave_rest", run_id, f"{task}/{at}") for (task, at) in failed if at >= 0}
+    assert tried == {1}
+
+
+def wish(platform: Platform, run_id: str, word: str) -> bool:
+    """Set a run's wish in the manifest; False while there is no such run."""
+    with platform.manifest.begin() as connection:
+        found = find_run(connection, run_id)
+        set_wish(connection, run_id, word)
+    return found is not None
+
+
 def test_the_form_of_a_medplum_connection_tests_it(airflow: LocalAirflow, platform: Platform) -> None:
     assert airflow.api is not None
     medplum = platform.medplum
@@ -194,6 +229,25 @@ def test_xcoms_hold_ids_and_counts_only(airflow: LocalAirflow, red_run: str) -> 
         path = f"dags/wave_pilot/dagRuns/{red_run}/taskInstances/{entry['task_id']}/xcomEntries/{entry['key']}"
         value = airflow.api.request("GET", path, map_index=entry["map_index"], deserialize=False)["value"]
         assert _is_small(json.loads(value) if isinstance(value, str) else value), (entry["task_id"], value)
+
+
+def test_a_replay_brings_in_what_was_mended_after_a_wave(airflow: LocalAirflow, platform: Platform) -> None:
+    wave = airflow.trigger("wave_rest")
+    assert airflow.wait("wave_rest", wave, 150) == "success"
+    with sqlite3.connect(platform.folder / "legacy.db") as legacy:
+        legacy.execute("UPDATE patient SET born = '1985-02-28' WHERE id = 4")
+    legacy.close()
+    run_id = airflow.trigger("replay", {"run": f"wave_rest.{wave}", "slice_rows": 4})
+    assert airflow.wait("replay", run_id, 150) == "success"
+    assert by_task(airflow, "replay", run_id)["load_level_0.load"] == {"skipped": 1}
+    run = platform.run(f"replay.{run_id}")
+    assert (run.kind, run.status, run.replays) == ("replay", "succeeded", f"wave_rest.{wave}")
+    rows = platform.report(f"replay.{run_id}")["rows"]
+    assert isinstance(rows, list)
+    assert {row["entity"]: (row["eligible"], row["successful"]) for row in rows} == {
+        "patient": (4, 1),
+        "weight": (10, 10),
+    }
 
 
 def _is_small(value: object) -> bool:
