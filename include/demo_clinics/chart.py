@@ -64,7 +64,7 @@ def _coverage(world: World, person: Person) -> None:
             "relationship_code": "C" if age < 18 else rng.choice("SSSSPO"),
             "priority": priority,
             "start_on": start,
-            "end_on": date(2023, 12, 31) if rng.random() < 0.1 else None,
+            "end_on": max(start, date(2023, 12, 31)) if rng.random() < 0.1 else None,
             "status_code": "A" if rng.random() < 0.95 else "C",
         }
         world.add(

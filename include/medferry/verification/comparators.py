@@ -11,7 +11,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -166,6 +166,8 @@ def _instant(case: Case) -> str | None:
     text = case.moment()
     zone = case.text(case.check.zone) if case.check.zone else case.source.time_zone
     expected = None if text is None else _wall_time(text, zone)
+    if expected is not None and case.check.plus_minutes:
+        expected = _later(expected, case.text(case.check.plus_minutes))
 
     def same(held: Any) -> str | None:
         if not isinstance(held, str) or "T" not in held:
@@ -194,6 +196,15 @@ def _wall_time(text: str, zone: str | None) -> datetime:
     if there.utcoffset() != there.replace(fold=1).utcoffset():
         raise Unreadable("a clock change skips or repeats it")
     return there
+
+
+def _later(start: datetime, minutes: str | None) -> datetime:
+    """Real time, not wall time: the offset may change meanwhile."""
+    passed = _decimal(minutes)
+    if passed is None:
+        raise Unreadable("no minutes")
+    end = start.astimezone(UTC) + timedelta(minutes=float(passed))
+    return end.astimezone(start.tzinfo)
 
 
 def _parsed(text: str) -> datetime | None:

@@ -41,6 +41,8 @@ class Check(_Part):
     path: str
     compare: Comparator
     sql: str | None = None
+    where: str | None = None
+    """SQL condition: rows for which it does not hold are not compared."""
     unit: str | None = None
     """quantity: SQL of the unit's local code, read with the code table `table`."""
     table: str | None = None
@@ -51,6 +53,8 @@ class Check(_Part):
     """number, quantity: how far apart equal values may be; for quantities also across convertible units."""
     zone: str | None = None
     """instant: SQL of the IANA zone of the wall time; the plan's zone without."""
+    plus_minutes: str | None = None
+    """instant: SQL of minutes of real time that pass until the expected instant."""
     entity: str | None = None
     """reference: the entity whose key `sql` is."""
     slot: str = MAIN

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.manifest.crosswalk import find_targets
-from medferry.manifest.tables import target
+from medferry.manifest.tables import source_unit, target
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.declared import EntityChecks
 from medferry.verification.ledger import dispositions
@@ -20,22 +20,47 @@ from medferry.verification.tally import Tally
 MISSING, UNEXPECTED = "identifiers: missing in Medplum", "identifiers: unexpected in Medplum"
 TWICE, OWN = "identifiers: more than once", "identifiers: as in the manifest"
 MANIFEST = "manifest: resources of successful rows"
+STRAY = "manifest: resources without a row"
 
 
-def examine_page(page: Page, rows: dict[str, dict[str, Any]] | None, checks: EntityChecks | None, tally: Tally) -> None:
+def examine_page(
+    page: Page, rows: dict[str, dict[str, Any]] | None, checks: EntityChecks | None, run_id: str, tally: Tally
+) -> None:
     """Every successful row has the resources in the manifest that the legacy database says it must have.
 
-    `rows` are the values of the checks' SQL; without checks one resource a row is all that is known.
+    `rows` are the values of the checks' SQL; without checks one resource a row is all that is known. And a row all of
+    whose resources this run has written is successful, whatever else its line says.
     """
-    for key in page.successful:
-        held = {slot for slot, found in page.written.items() if key in found}
-        if checks is None or rows is None:
+    for key, disposition in page.units.items():
+        held = {slot: found[key] for slot, found in page.written.items() if key in found}
+        known = checks is not None and rows is not None and key in rows
+        wanted = _wanted(checks, rows[key]) if checks and rows and key in rows else set(held)
+        if disposition != "successful":
+            ours = {slot for slot, written in held.items() if written.run_id == run_id}
+            whole = bool(wanted) and wanted <= ours and (known or len(page.written) == 1)
+            tally.judge(MANIFEST, key, disposition, "written all the same" if whole else None)
+        elif not known or not (wanted or held):
             tally.judge(MANIFEST, key, "", None if held else "no resource")
-        elif key in rows:
-            wanted = {slot for slot, one in checks.resources.items() if rows[key][condition(one.when)]}
-            for slot in wanted | held:
-                kind = None if slot in wanted & held else "missing" if slot in wanted else "unexpected"
+        else:
+            for slot in wanted | held.keys():
+                kind = None if slot in wanted & held.keys() else "missing" if slot in wanted else "unexpected"
                 tally.judge(MANIFEST, key, slot, kind)
+
+
+def _wanted(checks: EntityChecks, row: dict[str, Any]) -> set[str]:
+    return {slot for slot, one in checks.resources.items() if row[condition(one.when)]}
+
+
+def examine_strays(scope: Scope, entity: str, tally: Tally) -> None:
+    """The crosswalk has nothing that no row of any run became."""
+    row = sa.exists().where(source_unit.c.entity == target.c.entity, source_unit.c.key == target.c.value)
+    mine = (target.c.migration == scope.run.migration, target.c.entity == entity)
+    columns = (target.c.value, target.c.resource_type, target.c.medplum_id)
+    with scope.environment.manifest.begin() as connection:
+        found = connection.execute(sa.select(*columns).where(*mine, ~row)).all()
+    for key, resource_type, medplum_id in found:
+        tally.different(STRAY, key, "", "no row", f"{resource_type}/{medplum_id}")
+    tally.expect(STRAY)
 
 
 def examine(written: Written, resource: dict[str, Any], tally: Tally) -> None:

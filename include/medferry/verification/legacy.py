@@ -132,7 +132,8 @@ def condition(sql: str) -> str:
 
 def columns_of(check: Check) -> list[str]:
     """The SQL expressions that a check needs."""
-    return [sql for sql in (check.sql, check.unit, check.comparator, check.zone, check.media_type) if sql]
+    found = (check.sql, check.unit, check.comparator, check.zone, check.plus_minutes, check.media_type)
+    return [sql for sql in (*found, check.where and condition(check.where)) if sql]
 
 
 def _row(row: dict[str, Any]) -> Row:

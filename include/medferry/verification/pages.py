@@ -26,6 +26,8 @@ class Written:
     medplum_id: str
     version_id: str
     content_hash: str
+    run_id: str
+    """The run that last wrote or confirmed it."""
 
     @property
     def place(self) -> str:
@@ -68,7 +70,7 @@ def _units(scope: Scope, entity: str, after: str | None, size: int) -> dict[str,
 
 def _written(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, dict[str, Written]]:
     found: dict[str, dict[str, Written]] = {}
-    columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash)
+    columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash, target.c.run_id)
     with scope.environment.manifest.begin() as connection:
         for slot, system in scope.systems(entity).items():
             resource_type = scope.type_of(entity, slot)

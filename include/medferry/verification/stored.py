@@ -54,12 +54,13 @@ class Stored:
             self._page(page, legacy)
         for slot in self.scope.systems(self.entity):
             self._system(slot)
+        identity.examine_strays(self.scope, self.entity, self.tally)
         self._finish()
         return self.read.total()
 
     def _page(self, page: Page, legacy: Legacy | None) -> None:
         rows = self._rows(page, legacy)
-        identity.examine_page(page, rows, self.scope.checks(self.entity), self.tally)
+        identity.examine_page(page, rows, self.scope.checks(self.entity), self.scope.run.id, self.tally)
         for slot, written in page.written.items():
             for some in _chunks(list(written.values()), PAGE):
                 items = self._read(slot, some)
@@ -72,7 +73,7 @@ class Stored:
         if legacy is None:
             return None
         try:
-            rows = legacy.values(page.successful)
+            rows = legacy.values(list(page.units))
         except MedferryError as error:
             for slot, written in page.written.items():
                 self._unchecked_values(slot, len(written), error.problem)

@@ -14,6 +14,7 @@ from medferry.verification.comparators import Case, Unreadable, compare
 from medferry.verification.content import binary_id
 from medferry.verification.declared import Check, EntityChecks
 from medferry.verification.fhirpath import compiled
+from medferry.verification.legacy import condition
 from medferry.verification.pages import Written
 from medferry.verification.scope import Scope
 from medferry.verification.tally import Tally
@@ -59,6 +60,8 @@ class Values:
             evaluate, name = compiled(check.path), name_of(check, slot)
             variables = {"base": self.scope.environment.migration.plan.base}
             for written, resource in chosen:
+                if check.where and not legacy[written.key][condition(check.where)]:
+                    continue
                 case = Case(
                     check=check,
                     columns=legacy[written.key],

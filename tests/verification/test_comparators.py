@@ -1,0 +1,210 @@
+"""What equal means: one value at a time, by hand."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from medferry.plan.model import Source
+from medferry.verification.comparators import Case, Unreadable, compare
+from medferry.verification.declared import ApprovedTable, Check
+
+TABLES = {
+    "sex": ApprovedTable({"f": ("urn:sex", "female"), "x": None}),
+    "unit": ApprovedTable({"kg": ("http://unitsofmeasure.org", "kg"), "lb": ("http://unitsofmeasure.org", "[lb_av]")}),
+}
+BASE = "https://a.example/legacy"
+
+
+def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:
+    """Compare a legacy value, the SQL expression "v", with what is found."""
+    sql = {"sql": "v"} if kind != "absent" else {}
+    columns = {"v": legacy, "u": check.pop("unit_value", None), "z": "America/New_York", "c": None, "m": 90}
+    declared = Check.model_validate({"name": "a", "path": check.pop("path", "a"), "compare": kind, **sql, **check})
+    places = {("patient", "main", "7"): "Patient/p7"}
+    return compare(
+        Case(
+            check=declared,
+            columns=columns,
+            found=list(found),
+            source=Source(connection="c"),
+            tables=TABLES,
+            base=BASE,
+            place_of=lambda entity, slot, key: places.get((entity, slot, key)),
+            bytes_of=lambda url: {"Binary/1": b"abc"}[url],
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "legacy", "found", "expected"),
+    [
+        ("exact", "a", ["a"], None),
+        ("exact", "a", ["A"], "different"),
+        ("exact", "a ", ["a"], "different"),
+        ("exact", None, [], None),
+        ("exact", None, [""], "unexpected"),
+        ("exact", "", [], "missing"),
+        ("exact", 0, [], "missing"),
+        ("exact", 1, [True], "no number"),
+        ("text", " a\u0007 ", ["a"], None),
+        ("text", "N/A", [], None),
+        ("text", "", [], None),
+        ("text", "N/A", ["N/A"], "unexpected"),
+        ("text", "José", ["JosÃ©"], "different"),
+        ("text", "é", ["e\u0301"], "different"),
+        ("text", "a", ["a", "a"], "several"),
+        ("number", "72.50", [72.5], None),
+        ("number", "72.5", [72.05], "different"),
+        ("number", "0", [0], None),
+        ("number", "0", [], "missing"),
+        ("number", None, [0], "unexpected"),
+        ("number", "-0", [0], "sign"),
+        ("number", "2.5", [-2.5], "sign"),
+        ("number", "5", ["5"], "no number"),
+        ("number", "0.1", [0.1], None),
+        ("number", "123456789012345.6", [123456789012345.7], "different"),
+        ("boolean", 1, [True], None),
+        ("boolean", 0, [False], None),
+        ("boolean", 0, [], "missing"),
+        ("boolean", 1, [1], "different"),
+        ("date", "1970-02-03", ["1970-02-03"], None),
+        ("date", "1970-02-03 00:00:00", ["1970-02-03"], None),
+        ("date", "1970-02-03", ["1970-02"], "precision"),
+        ("date", "1970", ["1970-01-01"], "precision"),
+        ("date", "1970-02-03", ["1970-02-04"], "different"),
+        ("date", "1900-01-01", [], None),
+        ("date", "1900-01-01", ["1900-01-01"], "unexpected"),
+        ("absent", None, [], None),
+        ("absent", None, [False], "unexpected"),
+    ],
+)
+def test_plain_values(kind: str, legacy: Any, found: list[Any], expected: str | None) -> None:
+    assert verdict(kind, legacy, *found) == expected
+
+
+def test_tolerance() -> None:
+    assert verdict("number", "70.0", 70.04, tolerance=0.05) is None
+    assert verdict("number", "70.0", 70.06, tolerance=0.05) == "different"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("2024-03-01T08:30:00-05:00", None),
+        ("2024-03-01T08:30:00.000-05:00", None),
+        ("2024-03-01T13:30:00Z", "zone"),
+        ("2024-03-01T08:30:00-04:00", "different"),
+        ("2024-03-01T08:30:00Z", "different"),
+        ("2024-03-01T08:30:01-05:00", "different"),
+        ("2024-03-01T08:30:00", "no zone"),
+        ("2024-03-01", "precision"),
+        ("2024-03-02T08:30:00-05:00", "different"),
+    ],
+)
+def test_a_wall_time_is_a_moment_with_its_own_offset(found: str, expected: str | None) -> None:
+    assert verdict("instant", "2024-03-01 08:30:00", found, zone="z") == expected
+
+
+def test_minutes_that_pass_over_a_clock_change() -> None:
+    start = "2024-03-10 01:00:00"  # New York skips 02:00 to 03:00
+    assert verdict("instant", start, "2024-03-10T03:30:00-04:00", zone="z", plus_minutes="m") is None
+    assert verdict("instant", start, "2024-03-10T02:30:00-05:00", zone="z", plus_minutes="m") == "zone"
+
+
+KG = {"value": 70, "unit": "kg", "system": "http://unitsofmeasure.org", "code": "kg"}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "unit", "found", "expected"),
+    [
+        ("70", "kg", KG, None),
+        ("70", " KG ", KG, None),
+        ("70", "lb", KG, "unit"),
+        ("70", "kg", KG | {"system": "urn:x"}, "unit"),
+        ("70", "kg", KG | {"comparator": "<"}, "comparator"),
+        ("71", "kg", KG, "different"),
+        ("70", "kg", {k: v for k, v in KG.items() if k != "value"}, "missing"),
+    ],
+)
+def test_a_quantity_is_value_and_unit(legacy: str, unit: str, found: Any, expected: str | None) -> None:
+    assert verdict("quantity", legacy, found, unit="u", table="unit", unit_value=unit) == expected
+
+
+def test_a_quantity_across_units_only_with_a_tolerance() -> None:
+    given = {"unit": "u", "table": "unit", "unit_value": "lb"}
+    assert verdict("quantity", "154.324", KG, **given, tolerance=0.001) is None
+    assert verdict("quantity", "155", KG, **given, tolerance=0.001) == "different"
+    assert verdict("quantity", "154.324", KG, **given) == "unit"
+
+
+LOCAL = {"system": f"{BASE}/CodeSystem/sex", "code": "F"}
+TARGET = {"system": "urn:sex", "code": "female"}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "path", "found", "expected"),
+    [
+        ("F", "gender", ["female"], None),
+        (" f", "gender", ["female"], None),
+        ("F", "gender", ["male"], "different"),
+        ("F", "gender", [], "missing"),
+        (None, "gender", ["female"], "unexpected"),
+        ("F", "a.coding", [TARGET, LOCAL], None),
+        ("F", "a.coding", [TARGET | {"display": "Female"}, LOCAL], None),
+        ("F", "a.coding", [TARGET], "different"),
+        ("F", "a.coding", [LOCAL], "different"),
+        ("F", "a.coding", [TARGET | {"code": "femalf"}, LOCAL], "different"),
+        ("F", "a.coding", [TARGET, TARGET, LOCAL], "several"),
+        ("F", "a.coding", [TARGET, LOCAL, {"system": "urn:y", "code": "1"}], "different"),
+        ("F", "class", [TARGET], None),
+        ("X", "a.coding", [LOCAL | {"code": "X"}], None),
+        ("X", "a.coding", [TARGET, LOCAL | {"code": "X"}], "different"),
+        ("F", "a.coding", [], "missing"),
+        (None, "a.coding", [LOCAL], "unexpected"),
+    ],
+)
+def test_codes_go_through_the_approved_table(legacy: Any, path: str, found: list[Any], expected: str | None) -> None:
+    assert verdict("code", legacy, *found, path=path, table="sex") == expected
+
+
+def test_a_reference_is_the_one_that_the_other_row_became() -> None:
+    def of(key: Any, *found: Any) -> str | None:
+        return verdict("reference", key, *found, entity="patient")
+
+    assert of(7, {"reference": "Patient/p7"}) is None
+    assert of(7, {"reference": "Patient/p8"}) == "different"
+    assert of(7, {"display": "x"}) == "different"
+    assert of(7) == "missing"
+    assert of(None, {"reference": "Patient/p7"}) == "unexpected"
+    with pytest.raises(Unreadable):
+        of(8, {"reference": "Patient/p7"})
+
+
+def test_a_document_is_its_bytes() -> None:
+    blob = base64.b64encode(b"abc").decode()
+    held = {"contentType": "t/x", "data": blob}
+    assert verdict("document", blob, held) is None
+    assert verdict("document", blob, {"url": "Binary/1"}) is None
+    assert verdict("document", "abc", held, as_text=True) is None
+    assert verdict("document", blob, held, media_type="z") == "type"
+    assert verdict("document", blob, held | {"data": base64.b64encode(b"ab").decode()}) == "size"
+    assert verdict("document", blob, held | {"data": base64.b64encode(b"abd").decode()}) == "hash"
+    assert verdict("document", None, held) == "unexpected"
+    assert verdict("document", blob) == "missing"
+
+
+@pytest.mark.parametrize(
+    ("kind", "legacy", "found"),
+    [("number", "abc", 1), ("date", "2024-02-30", "2024-02-28"), ("boolean", "Y", True)],
+)
+def test_what_cannot_be_understood_is_not_compared(kind: str, legacy: Any, found: Any) -> None:
+    with pytest.raises(Unreadable):
+        verdict(kind, legacy, found)
+
+
+def test_a_time_that_a_clock_change_repeats_is_not_compared() -> None:
+    with pytest.raises(Unreadable):
+        verdict("instant", "2024-11-03 01:30:00", "2024-11-03T01:30:00-04:00", zone="z")
