@@ -239,9 +239,14 @@ def _hook_staging(steps: Steps) -> None:
 def _hook_requests(steps: Steps) -> None:
     send, batch, submit = httpx.Client.send, MedplumClient.batch, jobs.submit
 
+    polled: set[str] = set()
+
     def counted(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
-        if not request.url.path.endswith("/fhir/R4/"):
-            steps.take(f"request {request.url.path}", durable=False)
+        path = request.url.path
+        if not path.endswith("/fhir/R4/") and path not in polled:
+            steps.take(f"request {path}", durable=False)
+        if "/job/" in path:
+            polled.add(path)  # how often a job is asked for is a matter of time: only the first time is a step
         return send(self, request, **options)
 
     def answered(self: MedplumClient, entries: Any, cost: int) -> Any:
