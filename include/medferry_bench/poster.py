@@ -85,6 +85,7 @@ class Poster:
             "Authorization": f"Bearer {tokens.token()}",
             "Content-Type": "application/fhir+json",
             "Content-Encoding": "gzip",
+            "Accept-Encoding": "identity",
         }
         answer = http.post("fhir/R4/", content=request.body, headers=headers)
         self._budget.learn(answer.headers)

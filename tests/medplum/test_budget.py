@@ -66,3 +66,13 @@ def test_a_refusal_empties_the_purse_until_the_server_s_time() -> None:
     purse.exhausted(7)
     purse.pay(1)
     assert clock.slept == [7]
+
+
+def test_an_answer_that_was_on_its_way_does_not_prolong_a_refusal() -> None:
+    """Another lane's answer tells of a full minute; the refusal's own time counts."""
+    clock = Clock()
+    purse = budget(clock)
+    purse.exhausted(0.5)
+    purse.learn({"ratelimit": '"fhirInteractions";r=40000;t=59'})
+    purse.pay(100)
+    assert clock.slept == [0.5]

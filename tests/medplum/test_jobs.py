@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
-from medferry.fhir.bundle import repeatable
+from medferry.fhir.bundle import by_name
 from medferry.medplum import jobs
 from medferry.medplum.budget import Budget
 from medferry.medplum.client import EntryOutcome, MedplumClient
@@ -47,7 +47,8 @@ def connected(server: EmbeddedMedplum) -> MedplumClient:
 def create(system: str, value: str, **elements: Any) -> dict[str, Any]:
     """The entry that creates a patient under this identifier."""
     resource = {"resourceType": "Patient", "identifier": [{"system": system, "value": value}], **elements}
-    return repeatable({"resource": resource, "request": {"method": "POST", "url": "Patient"}})
+    request = {"method": "POST", "url": "Patient", "ifNoneExist": by_name((system, value))}
+    return {"resource": resource, "request": request}
 
 
 def update(resource: dict[str, Any], **elements: Any) -> dict[str, Any]:

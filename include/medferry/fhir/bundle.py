@@ -26,23 +26,13 @@ def identity(resource: Resource) -> tuple[str, str]:
 
 def conditional_update(resource: Resource) -> dict[str, Any]:
     """A batch entry that creates or updates `resource` under its first identifier."""
-    url = f"{resource['resourceType']}?{_by_name(resource)}"
+    url = f"{resource['resourceType']}?{by_name(identity(resource))}"
     return {"resource": resource, "request": {"method": "PUT", "url": url}}
 
 
-def repeatable(entry: dict[str, Any]) -> dict[str, Any]:
-    """The entry so that a second run of it creates nothing: a create gets ``ifNoneExist`` of its first identifier.
-
-    An update by id repeats itself harmlessly by its ``ifMatch``, a conditional one by its condition.
-    """
-    if entry["request"]["method"] != "POST":
-        return entry
-    return {**entry, "request": {**entry["request"], "ifNoneExist": _by_name(entry["resource"])}}
-
-
-def _by_name(resource: Resource) -> str:
-    """The search query for the resource's first identifier."""
-    system, value = identity(resource)
+def by_name(name: tuple[str, str]) -> str:
+    """The search query for an identifier (system, value): what conditional operations go by."""
+    system, value = name
     return f"identifier={quote(system, safe=':/')}|{quote(value, safe='')}"
 
 

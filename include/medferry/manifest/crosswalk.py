@@ -70,6 +70,12 @@ def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name
     return found
 
 
+def knows_system(connection: sa.Connection, migration: str, system: str) -> bool:
+    """Whether any target of an identifier system is known."""
+    mine = sa.and_(target.c.migration == migration, target.c.system == system)
+    return connection.execute(sa.select(target.c.value).where(mine).limit(1)).first() is not None
+
+
 def record_proven(
     connection: sa.Connection, migration: str, run_id: str, slice_id: str, proven: Sequence[Proven]
 ) -> None:

@@ -38,6 +38,7 @@ class Budget:
         self._lock = threading.Lock()
         self._left: float = float("inf")
         self._reset_at = 0.0
+        self._closed_until = 0.0
         self.spent = 0
 
     def pay(self, points: int) -> None:
@@ -49,6 +50,8 @@ class Budget:
         """Spend and return 0, or the seconds to wait."""
         with self._lock:
             now = self._clock()
+            if now < self._closed_until:
+                return self._closed_until - now
             if now >= self._reset_at:
                 self._left = float("inf")  # a new minute: the next answer tells how much it holds
             if self._left - points < self._reserve:
@@ -72,5 +75,5 @@ class Budget:
     def exhausted(self, seconds: float) -> None:
         """The server refused for want of points: spend nothing for `seconds`."""
         with self._lock:
-            self._left = 0
-            self._reset_at = self._clock() + seconds
+            self._closed_until = self._clock() + seconds
+            self._left, self._reset_at = float("inf"), 0.0  # what was known of the window is outdated

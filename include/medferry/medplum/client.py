@@ -72,6 +72,8 @@ class MedplumClient:
         self.budget = budget or Budget()
         limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
         self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, limits=limits, verify=_tls())
+        # Compressing a page of answers costs the server more than looking it up; ours to it are compressed.
+        self._http.headers["Accept-Encoding"] = "identity"
         self._tokens = TokenSource(self._http, client_id, client_secret)
         self.sent = 0
         """Requests so far, repeated ones too; `failed` of them got no answer or a 5xx."""
@@ -117,6 +119,11 @@ class MedplumClient:
             resource_type, [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
         )
         return [entry["resource"] for entry in page.get("entry", [])]
+
+    def any_of_system(self, resource_type: str, system: str) -> bool:
+        """Whether any resource has an identifier of `system`; one search."""
+        page = self.search(resource_type, [("identifier", f"{_escaped(system)}|"), ("_fields", "id"), ("_count", "1")])
+        return bool(page.get("entry"))
 
     def by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, Resource]:
         """Whole resources by id (at most 1,000); those that do not exist are missing from the result."""

@@ -1,7 +1,8 @@
 """Asynchronous batches: Medplum answers with a status URL, works, and keeps the results in a Binary.
 
 A job that dies with its server starts again from its first entry about a minute later, at whatever moment that is: only
-entries that may run twice go into one (``fhir.bundle.repeatable``). Measured behaviour: docs/throughput.md.
+entries that may run twice go into one (a create with ``ifNoneExist``, an update with ``ifMatch``). Measured behaviour:
+docs/throughput.md.
 """
 
 from __future__ import annotations

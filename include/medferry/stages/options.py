@@ -26,13 +26,16 @@ class RunOptions(BaseModel):
 
     dry_run: bool = Field(False, description="Extract and transform only; write nothing to Medplum.")
     batch_size: Annotated[int, Field(ge=1, le=1_000, description="Entries a FHIR batch.")] = 200
-    lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, per task.")] = 2
+    lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, at most, per task.")] = 4
     load_mode: LoadMode = Field(
         LoadMode.LOOKUP,
         description="lookup; conditional where others write the same keys; asynchronous to spare the quota.",
     )
     sample: Annotated[int | None, Field(ge=1, description="Rows of each slice; needs dry_run.")] = None
     slice_rows: Annotated[int, Field(ge=1, le=1_000_000, description="Rows a slice at most.")] = 5_000
+    stop_at_share: Annotated[
+        float, Field(gt=0, le=1, description="Stop a slice when so large a share fails for one reason; 1: never.")
+    ] = 0.5
     reserve_points: Annotated[int, Field(ge=0, description="Quota points left for live users.")] = 0
     overwrite: bool = Field(
         False, description="Write the legacy content even over resources that were changed in Medplum since the load."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
 
 from medferry.manifest.checks import CheckResult
 from medferry.manifest.dead_letters import Choice
@@ -11,7 +13,7 @@ from medferry.manifest.workers import SliceBusy
 from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
 from medferry.stages.finish import finish_run
-from medferry.stages.load import load_slice
+from medferry.stages.load import crew_of
 from medferry.stages.options import RunOptions
 from medferry.stages.prepare import Scope, prepare_run
 from medferry.stages.replay import prepare_replay
@@ -52,7 +54,7 @@ def _carry_out(
             transform_slice(environment, run_id, one.id)
             progress("transform", one.entity, one.eligible, total)
         if not options.dry_run:
-            _load(environment, run_id, slices, total, progress)
+            load_levels(environment, run_id, slices, total, progress)
         results = verify_run(environment, run_id, lambda entity: progress("verify", entity, 1, len(entities)))
     except SliceBusy:
         raise  # the run is at work in another process: it is not ours to end
@@ -63,10 +65,8 @@ def _carry_out(
     return results
 
 
-def _load(environment: Environment, run_id: str, slices: list[SliceRow], total: int, progress: Progress) -> None:
-    for one in slices:
-
-        def tell(rows: int, entity: str = one.entity) -> None:
-            progress("load", entity, rows, total)
-
-        load_slice(environment, run_id, one.id, tell)
+def load_levels(environment: Environment, run_id: str, slices: list[SliceRow], total: int, progress: Progress) -> None:
+    """Load level by level, the slices of a level side by side."""
+    with crew_of(environment, run_id) as crew:
+        for _, level in groupby(slices, key=attrgetter("level")):
+            crew.load([one.id for one in level], lambda entity, rows: progress("load", entity, rows, total))

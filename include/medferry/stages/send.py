@@ -12,20 +12,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.fhir.bundle import repeatable
 from medferry.manifest import jobs as ledger
 from medferry.manifest import leases, runs
 from medferry.manifest.jobs import OpenJob
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.medplum import budget as points
 from medferry.medplum import jobs
 from medferry.medplum.client import EntryOutcome, MedplumClient
 from medferry.medplum.errors import JobFailed, JobStuck, RequestRefused, RequestTooLarge, Throttled, Unauthorised
 from medferry.stages.environment import scopes_of
 from medferry.stages.options import LoadMode
 
-Send = Callable[[Sequence[dict[str, Any]], int], list[EntryOutcome]]
+Post = Callable[[Sequence[dict[str, Any]], int], list[EntryOutcome]]
 """Entries and their price in points → each entry's own outcome, in order; raises as ``MedplumClient.batch``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """How entries are sent. `repeatable`: they may run twice, or beside a job, so each create needs its condition."""
+
+    post: Post
+    repeatable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +45,13 @@ class Jobs:
     fence: int
 
     def send(self, entries: Sequence[dict[str, Any]], _cost: int) -> list[EntryOutcome]:
-        """Run entries as a job. Its price is the server's matter.
+        """Run repeatable entries as a job. Its price is the server's matter.
 
         Raises what ``MedplumClient.batch`` raises, and JobStuck, LeaseLost.
         """
         name = self._note(ledger.announce, self.slice.id, len(entries))
         try:
-            url = jobs.submit(self.client, [repeatable(entry) for entry in entries])
+            url = jobs.submit(self.client, entries)
         except (Throttled, Unauthorised, RequestTooLarge, RequestRefused):
             self._note(ledger.withdraw, name)
             raise
@@ -98,12 +104,5 @@ def sender(jobs: Jobs, mode: LoadMode) -> Send:
     """How to send the slice's entries, after the jobs of a crash have been waited for. Raises JobStuck."""
     outstanding = jobs.outstanding()
     if mode is LoadMode.ASYNCHRONOUS:
-        return jobs.send
-    if outstanding:
-        return lambda entries, _cost: _carefully(jobs.client, entries)
-    return jobs.client.batch
-
-
-def _carefully(client: MedplumClient, entries: Sequence[dict[str, Any]]) -> list[EntryOutcome]:
-    """A synchronous batch beside a job that may come back to life."""
-    return client.batch([repeatable(entry) for entry in entries], points.CONDITIONAL_WRITE_IN_BATCH * len(entries))
+        return Send(jobs.send, repeatable=True)
+    return Send(jobs.client.batch, repeatable=outstanding)

@@ -1,17 +1,33 @@
-"""Targets of a load: staged entries as source units, their references made literal from the crosswalk."""
+"""Targets of a load: staged entries as source units, their references made literal from the crosswalk.
+
+A resource is kept as its canonical JSON. References are found and replaced in that text: inside a string every quote is
+escaped, so a bare `"reference":"` can only be the member of that name.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
-from medferry.fhir.bundle import identity
-from medferry.fhir.canonical import content_hash
-from medferry.fhir.references import parse_conditional, references, with_references
+from medferry.fhir.bundle import Resource, identity
+from medferry.fhir.canonical import canonical
+from medferry.fhir.references import parse_conditional
 from medferry.manifest.crosswalk import Known, Name
 
-Resource = dict[str, Any]
+_REFERENCE = re.compile(rb'"reference":"([A-Za-z]+\?identifier=[^"\\]*\|[^"\\]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A staged resource: its canonical JSON with conditional references, and the names that these point at."""
+
+    name: Name
+    type: str
+    body: bytes
+    wanted: frozenset[Name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,47 +35,39 @@ class Target:
     """A resource ready to be written: its references are literal. `hash` is over what its writer owns."""
 
     name: Name
-    resource: Resource
+    type: str
+    body: bytes
     hash: str
-
-    @property
-    def type(self) -> str:
-        return str(self.resource["resourceType"])
 
 
 @dataclass(frozen=True, slots=True)
 class LoadUnit:
-    """One source unit with the resources it became, as staged (references conditional)."""
+    """One source unit with the resources it became, as staged."""
 
     key: str
-    resources: tuple[Resource, ...]
+    drafts: tuple[Draft, ...]
 
 
-def wanted_names(resources: list[Resource]) -> set[Name]:
-    """Every identifier that the conditional references of `resources` point at."""
-    found = set()
-    for resource in resources:
-        for reference in references(resource):
-            parsed = parse_conditional(reference["reference"])
-            if parsed:
-                found.add(parsed[1:])
-    return found
+def draft(resource: Resource) -> Draft:
+    body = canonical(resource)
+    wanted = frozenset(_name(found) for found in _REFERENCE.findall(body))
+    return Draft(identity(resource), resource["resourceType"], body, wanted)
 
 
-def unresolved(resource: Resource, known: Mapping[Name, Known]) -> list[Name]:
-    """The referenced identifiers that `known` lacks."""
-    return sorted(name for name in wanted_names([resource]) if name not in known)
-
-
-def resolved(resource: Resource, known: Mapping[Name, Known]) -> Target:
+def resolved(ready: Draft, known: Mapping[Name, Known]) -> Target:
     """The resource with literal references. Raises KeyError when one is not in `known`."""
 
-    def literal(reference: dict[str, Any]) -> dict[str, Any]:
-        parsed = parse_conditional(reference["reference"])
-        if parsed is None:
-            return reference
-        found = known[parsed[1], parsed[2]]
-        return {**reference, "reference": f"{found.resource_type}/{found.medplum_id}"}
+    def literal(match: re.Match[bytes]) -> bytes:
+        found = known[_name(match[1])]
+        return f'"reference":"{found.resource_type}/{found.medplum_id}"'.encode()
 
-    ready = with_references(resource, literal)
-    return Target(identity(ready), ready, content_hash(ready))
+    body = _REFERENCE.sub(literal, ready.body) if ready.wanted else ready.body
+    return Target(ready.name, ready.type, body, hashlib.sha256(body).hexdigest())
+
+
+@lru_cache(maxsize=65_536)
+def _name(conditional: bytes) -> Name:
+    """The identifier that a conditional reference points at."""
+    parsed = parse_conditional(conditional.decode())
+    assert parsed is not None
+    return parsed[1:]

@@ -17,11 +17,12 @@ from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
 from medferry.source.entity import SourceEntity
+from medferry.stages.breaker import Breaker
 from medferry.stages.environment import Environment, own_run
 from medferry.stages.replay import gone_units
 from medferry.stages.wishes import heed
 
-_ROWS_AT_ONCE = 2_000
+_ROWS_AT_ONCE = 1_000
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
     spec, entity = migration.specs[mine.entity], migration.entities[mine.entity]
     bounds = Bounds(entries=options.batch_size)
     stacker, counts, bundles = _Stacker(bounds), Counter[str](), 0
+    breaker = Breaker(mine.entity, options.stop_at_share)
     rows = staging.read_rows(slice_id)
     gone = set(mine.keys or ())
     while some := list(islice(rows, _ROWS_AT_ONCE)):
@@ -72,11 +74,15 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
             gone.discard(mapped.key)
             findings += [(mine.entity, mapped.key, found.reason, found.field) for found in mapped.findings]
             counts[mapped.disposition] += 1
+            breaker.count(mapped.reason)
+            if breaker.cause:
+                break
             if full := stacker.add(entries, weight):
                 staging.write_bundle(slice_id, bundles, batch(full))
                 bundles += 1
         with environment.manifest.begin() as connection:
             record_units(connection, run_id, units, findings)
+        breaker.check()
     if last := stacker.take():
         staging.write_bundle(slice_id, bundles, batch(last))
         bundles += 1

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import orjson
+
 from medferry.errors import TransientError
-from medferry.fhir.bundle import conditional_update
+from medferry.fhir.bundle import by_name
 from medferry.fhir.canonical import content_hash
 from medferry.manifest.crosswalk import Attempt, Known, Name, Proven
 from medferry.medplum import budget as points
 from medferry.medplum.client import PAGE, EntryOutcome, MedplumClient
 from medferry.medplum.errors import JobStuck, MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
+from medferry.medplum.lanes import End, Lanes, end_of
 from medferry.stages.send import Send
 from medferry.stages.targets import Target
 
@@ -28,6 +31,10 @@ _ROUNDS = 10
 """Rounds without an answer, with conflicts or with failed read-backs before a slice gives up (and is retried later)."""
 
 _RETRY_STATUSES = frozenset({0, 408, 409, 412, 423, 425, 429})
+_BATCH_BYTES = 900_000
+"""Medplum's default limit for a synchronous body is 1 MB, inflated."""
+_ENVELOPE_BYTES = 300
+"""More than an entry's request with the longest names takes."""
 
 T = TypeVar("T")
 
@@ -67,15 +74,18 @@ class Written:
 class Writer:
     """Writes the targets of one entity; one instance a call, so that nothing is shared between lanes but the client.
 
-    `batch_size` is in entries. `overwrite` writes over resources that somebody else changed.
+    `batch_size` is in entries. `overwrite` writes over resources that somebody else changed. `nothing_there` spares the
+    first round its look-up.
     """
 
     client: MedplumClient
     send: Send
+    lanes: Lanes
     entity: str
     batch_size: int
     conditional: bool = False
     overwrite: bool = False
+    nothing_there: bool = False
     sleep: Callable[[float], None] = time.sleep
     result: Written = field(default_factory=Written)
 
@@ -113,7 +123,7 @@ class Writer:
         throttled = False
         written: list[tuple[_Step, EntryOutcome]] = []
         try:
-            for group in _chunks(steps, self.batch_size):
+            for group in _batches(steps, self.batch_size):
                 for step, outcome in self._send(group):
                     throttled |= outcome.status == 429
                     if outcome.done and outcome.resource:
@@ -124,7 +134,8 @@ class Writer:
 
     def _steps(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> list[_Step]:
         """Compare the server, the crosswalk and what is to be written; settle what needs no write."""
-        found = self._look_up(targets)
+        found = {} if self.nothing_there else self._look_up(targets)
+        self.nothing_there = False  # from now on, what this round sends may be there
         steps: list[_Step] = []
         changed: list[tuple[Target, str, str]] = []
         for target in targets:
@@ -186,9 +197,8 @@ class Writer:
 
     def _send(self, steps: Sequence[_Step]) -> Iterator[tuple[_Step, EntryOutcome]]:
         """Post steps as one batch, split when it is too large; settle refusals; yield every outcome."""
-        cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if self.conditional else points.WRITE)
         try:
-            outcomes = self.send([_entry(step) for step in steps], cost)
+            outcomes = self._post(steps)
         except RequestTooLarge:
             if len(steps) == 1:
                 self._fail(steps[0].target, "too-large", disposition="rejected")
@@ -211,6 +221,26 @@ class Writer:
                 place = f"HTTP {outcome.status}, {outcome.issue or 'no reason'}"
                 self._fail(step.target, "server-rejected", place, disposition="rejected")
             yield step, outcome
+
+    def _post(self, steps: Sequence[_Step]) -> list[EntryOutcome]:
+        """Send one batch in a free lane."""
+        careful = self.conditional or self.send.repeatable
+        cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if careful else points.WRITE)
+        entries = [_entry(step, self.send.repeatable) for step in steps]
+        end = End.FAILING
+        with self.lanes.flight():
+            try:
+                outcomes = self.send.post(entries, cost)
+                end = end_of(outcome.status for outcome in outcomes)
+                return outcomes
+            except Throttled:
+                end = End.STRAINED
+                raise
+            except RequestTooLarge:
+                end = End.WELL
+                raise
+            finally:
+                self.lanes.landed(len(steps), end)
 
     def _note(self, steps: Sequence[_Step], outcomes: Sequence[EntryOutcome]) -> None:
         for step, outcome in zip(steps, outcomes, strict=True):
@@ -248,19 +278,17 @@ class Writer:
         self.result.settled[target.name] = Failed(disposition, reason, place)
 
 
-def _entry(step: _Step) -> dict[str, Any]:
-    resource = step.target.resource
+def _entry(step: _Step, repeatable: bool) -> dict[str, Any]:
+    """The batch entry; a second run of a `repeatable` create finds the first one's resource (``ifNoneExist``)."""
+    target, body = step.target, orjson.Fragment(step.target.body)
     if step.action == "create":
-        return {"resource": resource, "request": {"method": "POST", "url": resource["resourceType"]}}
+        condition = {"ifNoneExist": by_name(target.name)} if repeatable else {}
+        return {"resource": body, "request": {"method": "POST", "url": target.type, **condition}}
     if step.action == "conditional":
-        return conditional_update(resource)
+        return {"resource": body, "request": {"method": "PUT", "url": f"{target.type}?{by_name(target.name)}"}}
     return {
-        "resource": {**resource, "id": step.id},
-        "request": {
-            "method": "PUT",
-            "url": f"{resource['resourceType']}/{step.id}",
-            "ifMatch": f'W/"{step.version}"',
-        },
+        "resource": orjson.Fragment(b'{"id":"%s",%s' % (step.id.encode(), target.body[1:])),
+        "request": {"method": "PUT", "url": f"{target.type}/{step.id}", "ifMatch": f'W/"{step.version}"'},
     }
 
 
@@ -281,6 +309,21 @@ def _by_type_and_system(targets: Sequence[Target]) -> dict[tuple[str, str], list
         system, value = target.name
         groups[target.type, system].append(value)
     return groups
+
+
+def _batches(steps: Sequence[_Step], entries: int) -> Iterator[list[_Step]]:
+    """Steps in groups within the bounds of entries and bytes; one too large by itself is for the server to judge."""
+    group: list[_Step] = []
+    size = 0
+    for step in steps:
+        weight = len(step.target.body) + _ENVELOPE_BYTES
+        if group and (len(group) == entries or size + weight > _BATCH_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(step)
+        size += weight
+    if group:
+        yield group
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -1,0 +1,121 @@
+"""How many batches may be in flight: more while that brings more through, fewer when the server is under strain.
+
+Strain is a 409, a 429, a 5xx or no answer, in a request or in one of its entries. When a server keeps failing, the
+lanes close for a while and open again one by one, as a circuit breaker does: a server in trouble is left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+log = logging.getLogger(__name__)
+
+FAILED_TO_CLOSE = 5
+"""Batches in a row without an answer, or with a 5xx, before the lanes close."""
+
+_LONGEST_SECONDS = 30.0
+_GAIN = 1.05
+"""What another lane must bring to be kept."""
+
+
+class End(Enum):
+    """How a batch ended, for the server: `STRAINED` is a conflict or a refusal for want of quota."""
+
+    WELL = "well"
+    STRAINED = "strained"
+    FAILING = "failing"
+
+
+def end_of(statuses: Iterable[int]) -> End:
+    """The worst that the statuses of a batch's entries tell."""
+    seen = set(statuses)
+    if any(status >= 500 or status in (0, 408) for status in seen):
+        return End.FAILING
+    return End.STRAINED if seen & {409, 425, 429} else End.WELL
+
+
+class Lanes:
+    """Shared by all threads of a task. `most` is the operator's bound; `allowed` moves between 1 and it."""
+
+    def __init__(
+        self,
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.most = most
+        self.allowed = min(2, most)
+        self.least_allowed = self.allowed
+        """The fewest since the start: tells in hindsight whether there was strain."""
+        self._clock, self._sleep = clock, sleep
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        self._failed = 0
+        self._begin_window()
+        self._before = 0.0
+
+    @contextmanager
+    def flight(self) -> Iterator[None]:
+        """Wait for a free lane and hold it; waits longer while the lanes are closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._in_flight < self.allowed)
+            self._in_flight += 1
+            if self._in_flight == 1:
+                self._since = self._clock()  # nothing was there to send: that says nothing about the server
+            seconds = self._closed_seconds()
+        try:
+            if seconds:
+                log.warning("Medplum keeps failing: nothing is sent for up to %.0f s.", seconds)
+                self._sleep(random.uniform(0.5, 1.0) * seconds)
+            yield
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                if self._in_flight == 0:
+                    self._busy += self._clock() - self._since
+                self._changed.notify_all()
+
+    def landed(self, entries: int, end: End) -> None:
+        """Tell how a batch ended."""
+        with self._changed:
+            self._failed = self._failed + 1 if end is End.FAILING else 0
+            if end is not End.WELL:
+                self._allow(self.allowed // 2)
+                self._before = 0.0
+                return
+            self._entries += entries
+            self._landings += 1
+            if self._landings >= 2 * self.allowed:
+                self._adapt()
+
+    def _closed_seconds(self) -> float:
+        """How long a server that failed so often in a row is left alone; 0 for not at all."""
+        beyond = self._failed - FAILED_TO_CLOSE
+        return 0.0 if beyond < 0 else min(0.5 * 2 ** min(beyond, 10), _LONGEST_SECONDS)
+
+    def _adapt(self) -> None:
+        """Compare this window's throughput with that of the one before."""
+        throughput = self._entries / max(self._busy + self._clock() - self._since, 1e-6)
+        if throughput >= self._before * _GAIN:
+            self._before = throughput
+            self._allow(self.allowed + 1)
+        elif throughput * _GAIN < self._before:
+            self._before = throughput
+            self._allow(self.allowed - 1)
+        else:
+            self._begin_window()
+
+    def _allow(self, lanes: int) -> None:
+        self.allowed = max(1, min(lanes, self.most))
+        self.least_allowed = min(self.least_allowed, self.allowed)
+        self._begin_window()
+        self._changed.notify_all()
+
+    def _begin_window(self) -> None:
+        self._since, self._busy, self._entries, self._landings = self._clock(), 0.0, 0, 0
