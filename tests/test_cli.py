@@ -66,7 +66,10 @@ def test_run_verify_report_and_runs(medferry, tmp_path: Path) -> None:
     assert "proven" in shown
     [report] = (tmp_path / "build/reports").glob("*/reconciliation.json")
     assert sum(row["created"] for row in json.loads(report.read_text())["rows"]) == RESOURCES
-    assert "equal" in medferry("verify").output
+    shown = medferry("verify").output
+    assert "equal" in shown
+    assert "content: as written" in shown
+    assert "equal" in medferry("verify", "--sample-share", "0.5", "--seed", "3", "--anew").output
     assert "succeeded" in medferry("runs").output
     assert "reconciliation.html" in medferry("report", "--folder", str(tmp_path / "again")).output
     assert f"{RESOURCES}" in medferry("run").output

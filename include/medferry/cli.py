@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from medferry.manifest import runs
 from medferry.mapping.apply import MappedRow
 from medferry.migration import Migration
 from medferry.operate import operate_app
+from medferry.report.checks_table import checks_table
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.profile import profile
@@ -27,7 +29,9 @@ from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import scope_of
 from medferry.stages.transform import map_row
 from medferry.terminal import Bars, MigrationOption, RunArgument, console, environment_of, newest_run, show_report, told
+from medferry.verification.declared import load_checks
 from medferry.verification.run import require_equal, verify_run
+from medferry.verification.scope import Sampling
 
 # A pretty traceback may show local variables, and they may hold patient data.
 app = typer.Typer(
@@ -46,9 +50,10 @@ app.add_typer(operate_app)
 @plan_app.command("check")
 @told
 def plan_check(migration: MigrationOption = "clinics") -> None:
-    """Check plan, entities, mappings and code tables; with a source configured, its units and keys too."""
+    """Check plan, entities, mappings, checks and code tables; with a source configured, its units and keys too."""
     environment = environment_of(migration)
     loaded = environment.migration
+    load_checks(loaded)
     table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
     for name in ("level", "entity", "produces", "refers to", "mapping", "owner", "rows"):
         table.add_column(name, justify="right" if name == "rows" else "left")
@@ -228,21 +233,28 @@ def run(
 
 @app.command()
 @told
-def verify(run_id: RunArgument = None, migration: MigrationOption = "clinics") -> None:
+def verify(
+    run_id: RunArgument = None,
+    migration: MigrationOption = "clinics",
+    sample_share: Annotated[float, typer.Option(help="Share of the rows whose values are compared.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the sample: the same seed takes the same rows.")] = 0,
+    anew: Annotated[bool, typer.Option("--anew", help="Begin again, also when one that died could go on.")] = False,
+) -> None:
     """Compare a run with the legacy database and Medplum again. Writes nothing to either."""
     environment = environment_of(migration)
     run_id = run_id or newest_run(environment)
+    choice = Sampling(sample_share=sample_share, seed=seed)
+    compared: Counter[str] = Counter()
     with console.status("verifying") as status:
-        results = verify_run(environment, run_id, lambda entity: status.update(f"verifying {entity}"))
-    table = Table(title=f"checks of {run_id}", title_justify="left")
-    for name in ("check", "entity", "status", "compared", "different", "examples"):
-        table.add_column(name, justify="right" if name in ("compared", "different") else "left", overflow="fold")
-    for result in results:
-        colour = "green" if result.status == "equal" else "red"
-        examples = escape(", ".join(result.examples[:3]))
-        cells = (f"[{colour}]{result.status}[/]", f"{result.compared:,}", f"{result.different:,}", examples)
-        table.add_row(result.name, result.entity, *cells)
-    console.print(table)
+
+        def tell(entity: str, resources: int) -> None:
+            compared[entity] += resources
+            status.update(f"verifying {entity}: {compared[entity]:,} resources")
+
+        results = verify_run(
+            environment, run_id, lambda entity: status.update(f"verifying {entity}"), choice, anew, tell
+        )
+    console.print(checks_table(results, run_id))
     require_equal(results)
 
 

@@ -96,8 +96,19 @@ def verify_dag(text: str, migration: Migration) -> DAG:
     run = Param(
         None, type=["null", "string"], title="Run", description="Id of the run. Empty: the newest that is finished."
     )
+    share = Param(
+        1.0,
+        type="number",
+        exclusiveMinimum=0,
+        maximum=1,
+        title="Sample share",
+        description="Share of the rows whose values are compared; 1 compares all.",
+    )
+    seed = Param(0, type="integer", minimum=0, title="Seed", description="Of the sample; the same seed, the same rows.")
+    anew = Param(False, type="boolean", title="Anew", description="Begin again, also when one that died could go on.")
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("verify", "Verify a run again", text, ["verification"], {"run": run}) as dag:
+    params = {"run": run, "sample_share": share, "seed": seed, "anew": anew}
+    with _dag("verify", "Verify a run again", text, ["verification"], params) as dag:
         chosen: Any = tasks.choose_run()
         tasks.verify(chosen) >> tasks.report(chosen) >> tasks.conclude_verification(chosen)
     return dag

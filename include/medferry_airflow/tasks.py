@@ -31,6 +31,7 @@ from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
 from medferry.stages.wishes import WISHES
 from medferry.verification.run import verify_run
+from medferry.verification.scope import Sampling
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
@@ -148,9 +149,16 @@ def load(run: str, slice_id: str) -> dict[str, int]:
 
 @task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
 @guarded
-def verify(run: str) -> dict[str, int]:
+def verify(run: str, params: dict[str, Any] | None = None) -> dict[str, int]:
     """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
-    return dict(Counter(result.status for result in verify_run(environment(), run)))
+    asked = params or {}
+    choice = Sampling.model_validate({name: asked[name] for name in Sampling.model_fields if name in asked})
+    results = verify_run(environment(), run, _log_entity, choice, bool(asked.get("anew")))
+    return dict(Counter(result.status for result in results))
+
+
+def _log_entity(name: str) -> None:
+    log.info("Verifying %s", name)
 
 
 @task

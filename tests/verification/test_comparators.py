@@ -22,13 +22,20 @@ def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:
     """Compare a legacy value, the SQL expression "v", with what is found."""
     sql = {"sql": "v"} if kind != "absent" else {}
     columns = {"v": legacy, "u": check.pop("unit_value", None), "z": "America/New_York", "c": None, "m": 90}
-    declared = Check.model_validate({"name": "a", "path": check.pop("path", "a"), "compare": kind, **sql, **check})
+    path = check.pop("path", "a")
+    resource: dict[str, Any] = {"resourceType": "Basic"}
+    held: dict[str, Any] = resource
+    *steps, last = path.split(".")
+    for step in steps:
+        held = held.setdefault(step, {})
+    held[last] = list(found)
+    declared = Check.model_validate({"name": "a", "path": path, "compare": kind, **sql, **check})
     places = {("patient", "main", "7"): "Patient/p7"}
     return compare(
         Case(
             check=declared,
             columns=columns,
-            found=list(found),
+            resource=resource,
             source=Source(connection="c"),
             tables=TABLES,
             base=BASE,

@@ -16,7 +16,7 @@ from medferry.manifest.checks import Difference
 from medferry.manifest.tables import source_unit, target
 from medferry.stages.environment import Environment
 from medferry.verification.run import examine, parts, scope_of_run
-from medferry.verification.scope import Choice
+from medferry.verification.scope import Sampling
 from tests.verification.conftest import RUN
 
 Resource = dict[str, Any]
@@ -46,7 +46,7 @@ class World:
     def differences(self, entity: str) -> list[Difference]:
         """All that a verification of the entity finds now."""
         with self.environment.medplum() as client:
-            scope = scope_of_run(self.environment, RUN, Choice())
+            scope = scope_of_run(self.environment, RUN, Sampling())
             found: list[Difference] = []
             for part in parts(scope, client, entities=[entity]):
                 results, differences = examine(part)

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from medferry.plan.model import Source
 from medferry.verification.declared import ApprovedTable, Check
+from medferry.verification.fhirpath import compiled
 from medferry.verification.units import in_base_unit
 
 MISSING, UNEXPECTED, DIFFERENT, SEVERAL = "missing", "unexpected", "different", "several"
@@ -35,11 +36,11 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One comparison. `columns` are the check's SQL expressions with their values; `found` is what FHIRPath found."""
+    """One comparison. `columns` are the check's SQL expressions with their values."""
 
     check: Check
     columns: Mapping[str, Any]
-    found: list[Any]
+    resource: dict[str, Any]
     source: Source
     tables: Mapping[str, ApprovedTable]
     base: str
@@ -47,6 +48,11 @@ class Case:
     """(entity, slot, key) → "Type/id" by the crosswalk."""
     bytes_of: Callable[[str], bytes]
     """URL of an attachment → what Medplum has under it."""
+
+    @property
+    def found(self) -> list[Any]:
+        """What the resource has at the check's path. Raises PathFailed."""
+        return compiled(self.check.path)(self.resource, {"base": self.base})
 
     def legacy(self, sql: str | None) -> Any:
         return None if sql is None else self.columns[sql]

@@ -13,18 +13,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from medferry.errors import DefinitionError
 from medferry.migration import Migration
 from medferry.plan.load import load_model
-from medferry.verification.fhirpath import BadPath, compiled
+from medferry.verification.fhirpath import compiled
 
 MAIN = "main"
 
 Comparator = Literal[
     "exact", "text", "number", "boolean", "quantity", "instant", "date", "code", "reference", "document", "absent"
 ]
+
+
+def _checked(path: str) -> str:
+    compiled(path)
+    return path
+
+
+FhirPath = Annotated[str, AfterValidator(_checked)]
 
 
 class _Part(BaseModel):
@@ -38,7 +46,7 @@ class Check(_Part):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-    path: str
+    path: FhirPath
     compare: Comparator
     sql: str | None = None
     where: str | None = None
@@ -70,10 +78,6 @@ class Check(_Part):
         for name in (*needed.get(self.compare, ()), *(() if self.compare == "absent" else ("sql",))):
             if getattr(self, name) is None:
                 raise ValueError(f"a check that compares {self.compare} needs {name}")
-        try:
-            compiled(self.path)
-        except BadPath as error:
-            raise ValueError(str(error)) from None
         return self
 
     @property
@@ -100,7 +104,7 @@ class EntityChecks(_Part):
     key: str
     unit: str | None = None
     period: str | None = None
-    lifetime: list[str] = []
+    lifetime: list[FhirPath] = []
     days_after_death: Annotated[int, Field(ge=0)] = 0
     every: list[Check] = []
     resources: Annotated[dict[str, ResourceChecks], Field(min_length=1)]

@@ -10,7 +10,7 @@ from medferry.errors import MedferryError
 from medferry.verification.declared import ApprovedTable, EntityChecks
 from medferry.verification.fhirpath import compiled
 from medferry.verification.pages import Written
-from medferry.verification.references import Existing
+from medferry.verification.references import Existing, Life
 from medferry.verification.tally import Tally
 
 CHRONOLOGY, LIFETIME = "meaning: chronology", "meaning: within the lifetime"
@@ -29,13 +29,15 @@ def examine(
     tally: Tally,
 ) -> None:
     """Judge one resource by itself."""
-    for place, one in _objects(resource):
+    objects = list(_objects(resource))
+    present = {(str(one["system"]), str(one["code"])) for _, one in objects if {"system", "code"} <= one.keys()}
+    for place, one in objects:
         for first, last in _PAIRS:
             if isinstance(one.get(first), str) and isinstance(one.get(last), str):
                 kind = "reversed" if is_after(one[first], one[last]) else None
                 tally.judge(CHRONOLOGY, written.key, f"{place}{last}", kind, written.place)
         if isinstance(one.get("coding"), list):
-            for table, kind in _concept(one["coding"], base, tables):
+            for table, kind in _concept(one["coding"], present, base, tables):
                 tally.judge(CODES, written.key, f"{place}coding {table}", kind, written.place)
     tally.judge(PROVENANCE, written.key, "meta", _provenance(resource, written, migration), written.place)
 
@@ -56,16 +58,21 @@ def examine_lifetimes(
         if life is None:
             continue  # a reference that is missing or points nowhere is a difference of its own
         for path in checks.lifetime:
-            for moment in compiled(path)(resource, {}):
-                kind = _outside(str(moment), life.birth, life.death, checks.days_after_death)
+            try:
+                moments = [str(moment) for moment in compiled(path)(resource, {})]
+                kinds = [_outside(moment, life, checks.days_after_death) for moment in moments]
+            except ValueError as error:  # PathFailed, or a day of death that is none
+                tally.unchecked(LIFETIME, 1, type(error).__name__)
+                continue
+            for kind in kinds:
                 tally.judge(LIFETIME, written.key, path, kind, written.place)
 
 
-def _outside(moment: str, birth: str | None, death: str | None, days: int) -> str | None:
-    if birth and is_after(birth, moment[:10]):
+def _outside(moment: str, life: Life, days: int) -> str | None:
+    if life.birth and is_after(life.birth, moment[:10]):
         return "before birth"
-    if death and len(death) >= len("YYYY-MM-DD"):
-        last = date.fromisoformat(death[:10]) + timedelta(days=days)
+    if life.death and len(life.death) >= len("YYYY-MM-DD"):
+        last = date.fromisoformat(life.death[:10]) + timedelta(days=days)
         if is_after(moment[:10], last.isoformat()):
             return "after death"
     return None
@@ -74,9 +81,10 @@ def _outside(moment: str, birth: str | None, death: str | None, days: int) -> st
 def is_after(one: str, other: str) -> bool:
     """True when FHIR date or time `one` is surely after `other`: only what both know is compared."""
     if "T" in one and "T" in other:
-        first, second = datetime.fromisoformat(one), datetime.fromisoformat(other)
-        if (first.tzinfo is None) == (second.tzinfo is None):
-            return first > second
+        try:
+            return datetime.fromisoformat(one) > datetime.fromisoformat(other)
+        except (TypeError, ValueError):
+            pass  # one has no zone, or is no day of the calendar: their days decide
     known = min(len(one.partition("T")[0]), len(other.partition("T")[0]))
     return one[:known] > other[:known]
 
@@ -92,21 +100,29 @@ def _objects(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]
             yield from _objects(item, f"{path.removesuffix('.')}[{number}].")
 
 
-def _concept(codings: list[Any], base: str, tables: Mapping[str, ApprovedTable]) -> Iterator[tuple[str, str | None]]:
-    """(table, kind) of each local coding of a concept: its approved target stands beside it, and no other target."""
+def _concept(
+    codings: list[Any], present: set[tuple[str, str]], base: str, tables: Mapping[str, ApprovedTable]
+) -> Iterator[tuple[str, str | None]]:
+    """(table, kind) of each local coding of a concept: its approved target stands beside it, and no other target.
+
+    A local code may stand alone where the target, coarser than it, has an element of its own (Encounter.class).
+    """
     local_systems = f"{base}/CodeSystem/"
-    held = [(one.get("system"), one.get("code")) for one in codings if isinstance(one, dict)]
-    others = {(system, code) for system, code in held if not str(system).startswith(local_systems)}
+    held = [(str(one.get("system")), str(one.get("code"))) for one in codings if isinstance(one, dict)]
+    others = {(system, code) for system, code in held if not system.startswith(local_systems)}
     for system, code in held:
-        if str(system).startswith(local_systems):
-            name = str(system).removeprefix(local_systems)
+        if system.startswith(local_systems):
+            name = system.removeprefix(local_systems)
             table = tables.get(name)
             if table is None:
                 yield name[:60], "unknown table"
                 continue
-            target = table.target(str(code))
+            target = table.target(code)
             expected = {target} if target else set()
-            yield name, None if others == expected else "not approved" if others else "missing"
+            if others:
+                yield name, None if others == expected else "not approved"
+            else:
+                yield name, None if expected <= present else "missing"
 
 
 def _provenance(resource: dict[str, Any], written: Written, migration: str) -> str | None:

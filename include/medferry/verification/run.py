@@ -21,7 +21,7 @@ from medferry.stages.options import RunOptions
 from medferry.verification.accounting import examine_acceptance, examine_source
 from medferry.verification.declared import load_checks
 from medferry.verification.references import Existing
-from medferry.verification.scope import Choice, Scope
+from medferry.verification.scope import Sampling, Scope
 from medferry.verification.server import examine_answers
 from medferry.verification.stored import Stored, Told
 from medferry.verification.tally import Tally
@@ -34,7 +34,7 @@ def verify_run(
     environment: Environment,
     run_id: str,
     progress: Progress = lambda _: None,
-    choice: Choice | None = None,
+    choice: Sampling | None = None,
     anew: bool = False,
     told: Told = lambda *_: None,
 ) -> list[CheckResult]:
@@ -43,7 +43,7 @@ def verify_run(
     A verification of the same choice that died goes on behind its finished parts, unless `anew`. A dry run wrote
     nothing: only its accounting against the source is checked.
     """
-    scope = scope_of_run(environment, run_id, choice or Choice())
+    scope = scope_of_run(environment, run_id, choice or Sampling())
     asked = VerificationRow(run_id, scope.choice.sample_share, scope.choice.seed, environment.migration.fingerprint)
     with environment.manifest.begin() as connection:
         done = checks.begin_verification(connection, asked, anew)
@@ -77,7 +77,7 @@ class Part:
     examine: Callable[[Tally], int]
 
 
-def scope_of_run(environment: Environment, run_id: str, choice: Choice) -> Scope:
+def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> Scope:
     """What a verification of the run is about. Raises UnknownRun, DefinitionError."""
     declared = load_checks(environment.migration)
     with environment.manifest.begin() as connection:

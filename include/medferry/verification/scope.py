@@ -21,7 +21,7 @@ _CONFIDENT = 3.0
 """Rule of three: no difference in n random rows means, with 95 % confidence, at most 3/n of all rows differ."""
 
 
-class Choice(BaseModel):
+class Sampling(BaseModel):
     """What the operator chose. A share of 1 compares the values of every row."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,7 +54,7 @@ class Scope:
     environment: Environment
     run: RunRow
     options: RunOptions
-    choice: Choice
+    choice: Sampling
     declared: Declared
 
     @cached_property

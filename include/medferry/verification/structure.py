@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from medferry.errors import MedferryError
 from medferry.medplum.client import MedplumClient
 from medferry.verification.pages import Written
-from medferry.verification.scope import Choice, error_bound
+from medferry.verification.scope import Sampling, error_bound
 from medferry.verification.tally import Tally
 
 SERVER, MODELS = "structure: $validate", "structure: FHIR R4 models"
@@ -32,7 +32,7 @@ class Structure:
     """Validates a part of one entity's resources: the first few of a page by a hash of seed and id."""
 
     client: MedplumClient
-    choice: Choice
+    choice: Sampling
     done: int = 0
     seen: int = 0
 

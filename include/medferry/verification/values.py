@@ -13,7 +13,6 @@ from medferry.medplum.client import MedplumClient
 from medferry.verification.comparators import Case, Unreadable, compare
 from medferry.verification.content import binary_id
 from medferry.verification.declared import Check, EntityChecks
-from medferry.verification.fhirpath import compiled
 from medferry.verification.legacy import condition
 from medferry.verification.pages import Written
 from medferry.verification.scope import Scope
@@ -57,18 +56,17 @@ class Values:
         self.rows[slot] += len(chosen)
         places = self._places(slot, [legacy[written.key] for written, _ in chosen])
         for check in self.checks.checks(slot):
-            evaluate, name = compiled(check.path), name_of(check, slot)
-            variables = {"base": self.scope.environment.migration.plan.base}
+            name = name_of(check, slot)
             for written, resource in chosen:
                 if check.where and not legacy[written.key][condition(check.where)]:
                     continue
                 case = Case(
                     check=check,
                     columns=legacy[written.key],
-                    found=evaluate(resource, variables),
+                    resource=resource,
                     source=self.scope.environment.migration.plan.source,
                     tables=self.scope.declared.tables,
-                    base=variables["base"],
+                    base=self.scope.environment.migration.plan.base,
                     place_of=lambda entity, slot, key: places.get((entity, slot, key)),
                     bytes_of=self._bytes_of,
                 )

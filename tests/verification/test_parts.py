@@ -1,0 +1,128 @@
+"""The verifier's own rules, by hand: canonical form, references, meaning, FHIRPath, the files of checks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medferry.errors import DefinitionError
+from medferry.fhir.canonical import content_hash
+from medferry.migration import load_migration
+from medferry.verification.content import binary_id, digest
+from medferry.verification.declared import load_checks
+from medferry.verification.fhirpath import BadPath, compiled
+from medferry.verification.meaning import is_after
+from medferry.verification.references import fault, held_references
+from medferry.verification.structure import model_fault
+
+ID = "2b1f3a52-1111-4222-8333-444455556666"
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"resourceType": "Patient", "id": "1", "meta": {"versionId": "3", "lastUpdated": "x", "tag": [{"code": "a"}]}},
+        {"resourceType": "Observation", "valueQuantity": {"value": 72.0}, "meta": {"author": {"reference": "a/b"}}},
+        {"resourceType": "Observation", "valueQuantity": {"value": 1e-7}, "note": [{"text": "é 漢 \u2028"}]},
+        {"resourceType": "Patient", "active": True, "multipleBirthInteger": 0, "name": [{"given": ["b", "a"]}]},
+    ],
+)
+def test_the_canonical_form_agrees_with_what_the_loader_has_noted(resource: dict[str, Any]) -> None:
+    assert digest(resource) == content_hash(resource)
+
+
+def test_the_canonical_form_sees_every_change_and_no_other() -> None:
+    one = {"resourceType": "Patient", "id": "1", "name": [{"given": ["a", "b"]}], "active": True}
+    assert digest(one) == digest({"active": True, **one, "id": "2"})
+    names = ({"name": [{"given": ["b", "a"]}]}, {"name": [{"given": ["a"]}]})
+    for other in ({"active": 1}, *names, {"meta": {"tag": []}}):
+        assert digest(one | other) != digest(one)
+
+
+def test_a_signed_url_is_the_binary_it_stands_for() -> None:
+    signed = f"https://storage.example/storage/{ID}/{ID}?Expires=1&Signature=abc"
+    assert binary_id(signed) == binary_id(f"Binary/{ID}") == ID
+    assert binary_id("https://else.example/a.pdf") is None
+    held, sent = ({"content": [{"attachment": {"url": url}}]} for url in (signed, f"Binary/{ID}"))
+    assert digest(held) == digest(sent) == content_hash(sent)
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind"),
+    [
+        ({"reference": f"Patient/{ID}"}, None),
+        ({"reference": "#contained"}, None),
+        ({"reference": f"urn:uuid:{ID}"}, "urn"),
+        ({"reference": "Patient?identifier=a|b"}, "conditional"),
+        ({"reference": "Patient"}, "not literal"),
+        ({"reference": "https://else.example/Patient/1"}, "not literal"),
+        ({"reference": f"Patient/{ID}", "type": "Practitioner"}, "other type"),
+    ],
+)
+def test_forms_of_references(reference: dict[str, Any], kind: str | None) -> None:
+    assert fault(reference) == kind
+    found = list(held_references({"a": [{"b": reference}], "extension": [{"valueReference": reference}]}))
+    assert [path for path, _ in found] == ["a[0].b", "extension[0].valueReference"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "after"),
+    [
+        ("2024-03-02", "2024-03-01", True),
+        ("2024-03-01", "2024-03-01", False),
+        ("2024", "2024-03-01", False),
+        ("2024-03-01T08:00:00-05:00", "2024-03-01T12:59:59Z", True),
+        ("2024-03-01T08:00:00-05:00", "2024-03-01T13:00:00Z", False),
+        ("2024-03-01T08:00:00-05:00", "2024-03-01", False),
+        ("2024-02-30T08:00:00-05:00", "2024-02-29T08:00:00-05:00", True),
+    ],
+)
+def test_order_of_dates_that_are_known_to_different_parts(one: str, other: str, after: bool) -> None:
+    assert is_after(one, other) is after
+
+
+def test_the_models_see_what_medplum_does_not() -> None:
+    assert model_fault({"resourceType": "Patient", "birthDate": "2024-02-28"}) is None
+    assert model_fault({"resourceType": "Patient", "birthDate": "2024-02-30"})
+    assert model_fault({"resourceType": "Patient", "deceasedBoolean": False, "deceasedDateTime": "2024-01-01"})
+    assert model_fault({"resourceType": "Nonsense"})
+
+
+def test_fhirpath_knows_the_identifier_base() -> None:
+    patient = {"resourceType": "Patient", "identifier": [{"system": "urn:x/mrn", "value": "007"}]}
+    assert compiled("identifier.where(system = %base + '/mrn').value")(patient, {"base": "urn:x"}) == ["007"]
+
+
+@pytest.mark.parametrize(
+    "path", ["identifier.where(", "a b", "a..b", "a.nosuch()", "value[", "", "a.where(x ==1)", "a)"]
+)
+def test_what_is_no_fhirpath_is_refused_and_not_guessed(path: str) -> None:
+    with pytest.raises(BadPath):
+        compiled(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("compare: exact", "compare: roughly", "compare"),
+        ("path: status,", "path: 'status.where(',", "no FHIRPath"),
+        ("entity: encounter}", "entity: visit}", "unknown entity or slot visit/main"),
+        ("table: vital_unit}", "table: vital_units}", "unknown code table vital_units"),
+        ("  spo2:", "  spo3:", "not those of the mapping"),
+        ("unit: v.weight_unit, ", "", "needs unit"),
+        ("name: taken", "name: staff", "stands twice"),
+    ],
+)
+def test_a_fault_in_the_checks_is_told_with_its_file(tmp_path: Path, old: str, new: str, told: str) -> None:
+    folder = tmp_path / "clinics"
+    shutil.copytree(load_migration("clinics").folder, folder)
+    path = folder / "checks" / "vitals.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(DefinitionError, match=told) as caught:
+        load_checks(load_migration(folder))
+    assert caught.value.path == path

@@ -1,0 +1,184 @@
+"""A verification as a whole: what it costs, how it goes on after a death, what it says of a server that fails."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from embedded_medplum.server import EmbeddedMedplum
+from medferry.errors import VerificationFailed
+from medferry.manifest.checks import CheckResult, checks_of, differences_of, parts_of
+from medferry.manifest.tables import period_account
+from medferry.medplum.client import MedplumClient
+from medferry.stages.environment import Environment
+from medferry.stages.finish import finish_run
+from medferry.verification.run import require_equal, verify_run
+from medferry.verification.scope import Sampling
+from medferry.verification.stored import Stored
+from medferry.verification.tally import Tally
+from tests.stages.test_pipeline import migrate
+from tests.verification.conftest import RUN
+
+FHIR = "^/fhir/R4"
+
+
+@pytest.fixture
+def done(tiny: Environment) -> Environment:
+    migrate(tiny, RUN)
+    return tiny
+
+
+def unequal(results: list[CheckResult]) -> set[tuple[str, str, str]]:
+    return {(one.name, one.entity, one.status) for one in results if one.status != "equal"}
+
+
+@pytest.mark.slow
+def test_a_clean_run_has_no_difference_and_costs_less_than_three_points_a_resource(clinics: Environment) -> None:
+    """A create costs 100 points, so three are 3 % of the load."""
+    results = verify_run(clinics, RUN)
+    require_equal(results)
+    with clinics.manifest.begin() as connection:
+        assert differences_of(connection, RUN) == []
+        parts = {one.part: one for one in parts_of(connection, RUN)}
+    resources = sum(one.resources for one in parts.values())
+    assert resources > 1_000
+    assert sum(one.points for one in parts.values()) < 3 * resources
+    largest = max(parts.values(), key=lambda one: one.resources)
+    assert largest.points < 1.5 * largest.resources
+    assert all(one.started_at <= one.finished_at for one in parts.values())
+
+
+@pytest.mark.slow
+def test_every_entity_of_the_clinics_has_its_checks_and_each_compares_something(clinics: Environment) -> None:
+    """A check that never meets a value proves nothing: these are compared on rows of the demo."""
+    results = verify_run(clinics, RUN)
+    for entity in clinics.migration.specs:
+        values = [one for one in results if one.entity == entity and one.name.startswith(("value:", "document:"))]
+        assert len(values) >= 6, entity
+        assert all(one.compared or "words" in one.name for one in values), entity
+
+
+@pytest.mark.slow
+def test_accounts_by_period_hold_every_row_of_the_source(clinics: Environment) -> None:
+    verify_run(clinics, RUN)
+    statement = sa.select(period_account.c.entity, sa.func.sum(period_account.c.rows)).group_by(period_account.c.entity)
+    with clinics.manifest.begin() as connection:
+        counted = dict(connection.execute(statement).all())
+        periods = set(connection.scalars(sa.select(period_account.c.period).where(period_account.c.entity == "vitals")))
+    with clinics.source.begin() as connection:
+        assert counted["vitals"] == connection.scalar(sa.text("SELECT COUNT(*) FROM vitals"))
+    assert len(periods) > 1
+    assert all(period.isdecimal() and len(period) == 4 for period in periods)
+
+
+@pytest.mark.slow
+def test_a_sample_says_what_it_proves(clinics: Environment) -> None:
+    choice = Sampling(sample_share=0.25, seed=3)
+    results = verify_run(clinics, RUN, choice=choice)
+    require_equal(results)
+    [weight] = [one for one in results if one.name == "value: weight/value"]
+    [stored] = [one for one in results if (one.name, one.entity) == ("content: as written", "vitals")]
+    assert 0 < weight.compared < stored.compared / 2
+    assert f"Sample of {weight.compared:,}, seed 3" in weight.note
+    assert f"{3 / weight.compared:.2%} of all differ (95 % confidence)" in weight.note
+    again = verify_run(clinics, RUN, choice=choice)
+    assert [(one.name, one.entity, one.compared) for one in again] == [
+        (one.name, one.entity, one.compared) for one in results
+    ]
+
+
+def test_it_goes_on_behind_the_parts_that_are_done(done: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, begun = verify_run(done, RUN), list[str]()
+    examine = Stored.examine
+
+    def dies(self: Stored) -> int:
+        if self.entity == "patient":
+            self.tally.different("content: as written", "1", "", "half told")
+            self.tally.flush()
+            raise KeyboardInterrupt
+        return examine(self)
+
+    monkeypatch.setattr(Stored, "examine", dies)
+    with pytest.raises(KeyboardInterrupt):
+        verify_run(done, RUN)
+    with done.manifest.begin() as connection:
+        assert checks_of(connection, RUN) == []
+    with pytest.raises(VerificationFailed, match="was not verified"):
+        finish_run(done, RUN)
+    monkeypatch.undo()
+    assert unequal(verify_run(done, RUN, begun.append)) == set()
+    order = done.migration.entities.keys()
+    assert len(begun) < len(order) + 1  # the sources and the entities before are not done again
+    assert begun[0] == "patient"
+    begun.clear()
+    assert [(one.name, one.entity) for one in verify_run(done, RUN, begun.append)] == [
+        (one.name, one.entity) for one in whole
+    ]
+    assert len(begun) == 2 * len(order) + 1
+
+
+def test_another_choice_or_anew_begins_from_the_start(done: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(self: Stored) -> int:
+        raise KeyboardInterrupt
+
+    for choice, anew in ((Sampling(seed=1), False), (Sampling(), True)):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Stored, "examine", dies)
+            verify_run(done, RUN, anew=True)
+        begun: list[str] = []
+        verify_run(done, RUN, begun.append, choice, anew)
+        assert len(begun) == 2 * len(done.migration.entities) + 1
+
+
+def test_a_server_that_fails_three_times_in_ten_is_never_green(done: Environment, medplum: EmbeddedMedplum) -> None:
+    medplum.inject({"kind": "error", "probability": 0.3, "seed": 1, "path": FHIR})
+    results = verify_run(done, RUN)
+    assert ("Medplum's answers", "all", "could_not_check") in unequal(results)
+    assert not {one for one in unequal(results) if one[2] == "different"}
+    with pytest.raises(VerificationFailed):
+        require_equal(results)
+
+
+def test_what_was_not_answered_could_not_be_checked_and_the_rest_is_equal(
+    done: Environment, medplum: EmbeddedMedplum
+) -> None:
+    medplum.inject({"kind": "error", "every": 1, "path": f"{FHIR}/Observation"})
+    results = verify_run(done, RUN)
+    by_name = {(one.name, one.entity): one for one in results}
+    for name in ("identifiers: missing in Medplum", "content: as written", "identifiers: unexpected in Medplum"):
+        assert by_name[name, "weight"].status == "could_not_check"
+        assert by_name[name, "weight"].unchecked == 30
+        assert by_name[name, "patient"].status == "equal"
+    assert {status for _, _, status in unequal(results)} == {"could_not_check"}
+
+
+def test_each_difference_is_kept_though_a_result_shows_only_some(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        connection.exec_driver_sql("UPDATE target SET content_hash = '' WHERE entity = 'weight'")
+    results = {(one.name, one.entity): one for one in verify_run(done, RUN)}
+    told = results["content: as written", "weight"]
+    assert (told.different, len(told.examples)) == (30, 20)
+    with done.manifest.begin() as connection:
+        kept = [one for one in differences_of(connection, RUN) if one.name == told.name]
+    assert len({one.key for one in kept}) == 30
+    assert all(one.place.startswith("Observation/") for one in kept)
+
+
+def test_a_walk_that_shows_less_than_the_server_counts_proves_nothing(
+    done: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More equal times of change than a page holds break the server's cursor (its tracker)."""
+    count = MedplumClient.count
+    monkeypatch.setattr(MedplumClient, "count", lambda self, *asked: count(self, *asked) + 1)
+    results = {(one.name, one.entity): one for one in verify_run(done, RUN)}
+    assert results["identifiers: unexpected in Medplum", "weight"].status == "could_not_check"
+    assert results["identifiers: unexpected in Medplum", "weight"].unchecked == 1
+
+
+def test_different_outweighs_could_not_check() -> None:
+    tally = Tally("patient", lambda _: None)
+    tally.equal("a")
+    tally.unchecked("a", 2, "no answer")
+    assert [(one.status, one.compared, one.unchecked) for one in tally.results()] == [("could_not_check", 1, 2)]
+    tally.different("a", "1", "f", "missing")
+    assert [(one.status, one.compared, one.different) for one in tally.results()] == [("different", 2, 1)]
