@@ -14,7 +14,7 @@ from medferry_bench.measure import LOAD_LANES, Measured
 
 KEYS = (
     "ceiling", "cli_import", "documented_1", "documented_4", "load", "end_to_end", "rerun", "transform", "extract",
-    "memory",
+    "verify", "memory",
 )  # fmt: skip
 
 LEFT_OUT = "left out by --only"
@@ -40,12 +40,13 @@ def results(measured: Measured, corpus: Corpus, server: str, batch_size: int) ->
         f"documented_{n}": posted | {"lanes": n, "requests": "conditional PUT and references, refused entries again"}
         for n in (1, 2, 4)
     }
-    whole = {"lanes": load_lanes, "source": "embedded PostgreSQL", "manifest": "SQLite", "verify": "counts"}
+    whole = {"lanes": load_lanes, "source": "embedded PostgreSQL", "manifest": "SQLite", "verify": "every check"}
     lanes |= {"end_to_end": whole, "rerun": whole}
     figures = {way: _way(measured, way, corpus, common | settings) for way, settings in lanes.items()}
     figures["documented_4"]["at_two_lanes"] = figures.pop("documented_2")
     figures["transform"] = _transform(measured, common)
     figures["extract"] = _extract(measured, common | {"source": "embedded PostgreSQL"})
+    figures["verify"] = _verify(measured, common | {"source": "embedded PostgreSQL", "manifest": "SQLite"})
     figures["memory"] = _memory(measured, common | {"lanes": load_lanes})
     return {key: figures[key] for key in KEYS}
 
@@ -110,6 +111,17 @@ def _extract(measured: Measured, settings: dict[str, Any]) -> Figures:
         "rows_per_second": round(median(one["source_units"] / one["seconds"] for one in rounds), 1),
         "megabytes_per_second": round(median(one["bytes"] / one["seconds"] / 1e6 for one in rounds), 2),
         "settings": settings | {"rounds": len(rounds), "bytes": "of the rows as JSON; they are staged gzipped"},
+    }
+
+
+def _verify(measured: Measured, settings: dict[str, Any]) -> Figures:
+    one = measured.stages.get("verify")
+    if not one:
+        return {"not_measured": LEFT_OUT, "settings": settings}
+    return {
+        "resources_per_second": round(one["resources"] / one["seconds"], 1),
+        "points_per_resource": round(one["points"] / one["resources"], 3),
+        "settings": settings | {"compared": "every value of every resource; a create costs 100 points"},
     }
 
 

@@ -68,6 +68,10 @@ def _alone(figures: dict[str, Any]) -> str:
     if "not_measured" not in figures["extract"]:
         one = figures["extract"]
         told.append(f"Extract: {one['rows_per_second']:,.0f} rows/s, {one['megabytes_per_second']} MB/s.")
+    if "not_measured" not in figures["verify"]:
+        one = figures["verify"]
+        rate, points = one["resources_per_second"], one["points_per_resource"]
+        told.append(f"Verification: {rate:,.0f} resources/s, {points:.2f} points a resource.")
     return "\n\n".join(["\n".join(lines)] * bool(stages) + [" ".join(told)] * bool(told))
 
 

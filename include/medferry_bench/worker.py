@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medferry.manifest import runs
+from medferry.manifest.checks import parts_of
 from medferry.manifest.runs import SliceRow
 from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
@@ -98,7 +99,11 @@ def verify(job: Job) -> Result:
     here = environment(job.settings, job.base)
     started = time.perf_counter()
     require_equal(verify_run(here, job.run_id))
-    return {"seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    with here.manifest.begin() as connection:
+        parts = parts_of(connection, job.run_id)
+    done = {"resources": sum(one.resources for one in parts), "points": sum(one.points for one in parts)}
+    return {"seconds": seconds, **done}
 
 
 def run(job: Job) -> Result:

@@ -47,6 +47,8 @@ def test_results_have_exactly_the_keys(figures: dict[str, Any]) -> None:
     assert all(one["settings"]["source_units"] > 0 for one in figures.values())
     assert all(figures[name]["resources_per_second"] > 0 for name in (*WAYS, "transform"))
     assert figures["extract"]["rows_per_second"] > 0
+    assert figures["verify"]["resources_per_second"] > 0
+    assert 0 < figures["verify"]["points_per_resource"] < 30
     assert figures["extract"]["megabytes_per_second"] > 0
 
 
