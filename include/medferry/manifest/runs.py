@@ -132,6 +132,20 @@ def set_stage(connection: sa.Connection, run_id: str, slice_id: str, stage: str,
     connection.execute(sa.update(slice_).where(slice_.c.run_id == run_id, slice_.c.id == slice_id).values(**values))
 
 
+def set_extracted(
+    connection: sa.Connection,
+    run_id: str,
+    slice_id: str,
+    eligible: int,
+    digest: str,
+    earlier: SliceRow | None = None,
+) -> None:
+    """Note what the source held: the number of rows, their digest, and the earlier slice that had the same."""
+    repeats = f"{earlier.run_id}/{earlier.id}" if earlier else ""
+    values = {"eligible": eligible, "digest": digest, "repeats": repeats}
+    connection.execute(sa.update(slice_).where(slice_.c.run_id == run_id, slice_.c.id == slice_id).values(values))
+
+
 def take_slice(connection: sa.Connection, run_id: str, slice_id: str) -> int:
     """Become the slice's only worker: a fencing token larger than any before."""
     mine = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id)

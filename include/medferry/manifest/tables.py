@@ -50,7 +50,7 @@ slice_ = sa.Table(
     sa.Column("bundles", sa.Integer, nullable=False, server_default="0"),
     sa.Column("fence", sa.Integer, nullable=False, server_default="0", comment="grows with each worker that takes it"),
     sa.Column("digest", sa.String(64), nullable=False, server_default="", comment="SHA-256 of the rows as read"),
-    sa.Column("repeats", sa.String(200), nullable=False, server_default="", comment="earlier run with the same rows"),
+    sa.Column("repeats", sa.String(270), nullable=False, server_default="", comment="<run>/<slice> with the same rows"),
 )
 
 source_unit = sa.Table(

@@ -1,4 +1,4 @@
-"""Extract: stream one slice of the legacy database into a staged file."""
+"""Extract: stream one slice of the legacy database into a staged file, unless a proven run has loaded the same rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.manifest import runs
-from medferry.manifest.runs import SliceRow
-from medferry.manifest.tables import slice_
-from medferry.source.database import snapshot, stream
+from medferry.manifest import repeats, runs
+from medferry.manifest.runs import RunRow, SliceRow
+from medferry.source.database import RowDigest, digest_rows, snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import stream_keys
 from medferry.source.slices import rows_of
@@ -18,8 +17,11 @@ from medferry.stages.environment import Environment, own_run
 from medferry.stages.wishes import heed
 
 
-def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
+def extract_slice(environment: Environment, run_id: str, slice_id: str, anew: bool = False) -> int:
     """Stage the slice's rows and return how many there are. A slice that was extracted before is left as it is.
+
+    When the newest proven run of the same migration had the same rows in this slice, its ledger lines are taken over
+    instead and the slice counts as transformed; the load then only confirms what is in Medplum. `anew` forbids that.
 
     Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, RunAborted.
     """
@@ -27,21 +29,40 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
     heed(environment, run)
     with environment.manifest.begin() as connection:
         mine = runs.get_slice(connection, run_id, slice_id)
-    if runs.reached(mine, "extracted"):
-        return mine.eligible
-    entity = environment.migration.entities[mine.entity]
+        if runs.reached(mine, "extracted"):
+            return mine.eligible
+        repeatable = mine.keys is None and not options.dry_run and options.sample is None and not anew
+        earlier = repeats.find_earlier(connection, run, mine) if repeatable else None
+    entity, digest = environment.migration.entities[mine.entity], RowDigest()
     with snapshot(environment.source) as source:
-        rows = environment.staging(run_id).write_rows(slice_id, _rows(source, entity, mine, options.sample))
+        if earlier is not None and earlier.digest == _digest(source, entity, mine):
+            return _take_over(environment, run, mine, earlier)
+        rows = _rows(source, entity, mine, options.sample, digest)
+        number = environment.staging(run_id).write_rows(slice_id, rows)
+    # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
+    eligible = number if mine.keys is None else len(mine.keys)
     with environment.manifest.begin() as connection:
-        # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
-        eligible = rows if mine.keys is None else len(mine.keys)
-        this = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id)
-        connection.execute(sa.update(slice_).where(this).values(eligible=eligible))
+        runs.set_extracted(connection, run_id, slice_id, eligible, digest.hex if options.sample is None else "")
         runs.set_stage(connection, run_id, slice_id, "extracted")
-    return rows
+    return number
 
 
-def _rows(source: sa.Connection, entity: SourceEntity, mine: SliceRow, sample: int | None) -> Iterator[dict[str, Any]]:
+def _take_over(environment: Environment, run: RunRow, mine: SliceRow, earlier: SliceRow) -> int:
+    with environment.manifest.begin() as connection:
+        runs.set_extracted(connection, run.id, mine.id, earlier.eligible, earlier.digest, earlier)
+        repeats.copy_ledger(connection, run, mine, earlier)
+        runs.set_stage(connection, run.id, mine.id, "transformed")
+    return earlier.eligible
+
+
+def _digest(source: sa.Connection, entity: SourceEntity, mine: SliceRow) -> str:
+    return digest_rows(source, *rows_of(source.dialect.name, entity, mine.units, mine.low, mine.high)).hex
+
+
+def _rows(
+    source: sa.Connection, entity: SourceEntity, mine: SliceRow, sample: int | None, digest: RowDigest
+) -> Iterator[dict[str, Any]]:
     if mine.keys is not None:
         return stream_keys(source, entity, mine.units, mine.keys)
-    return stream(source, *rows_of(source.dialect.name, entity, mine.units, mine.low, mine.high, sample))
+    statement, values = rows_of(source.dialect.name, entity, mine.units, mine.low, mine.high, sample)
+    return stream(source, statement, values, digest)

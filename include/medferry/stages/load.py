@@ -33,10 +33,14 @@ from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.medplum.lanes import Lanes
 from medferry.stages.breaker import Breaker
+from medferry.stages.collector import rare_collections
+from medferry.stages.confirm import confirmed
 from medferry.stages.environment import Environment, own_run, scopes_of
+from medferry.stages.extract import extract_slice
 from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.send import Jobs, Send, sender
 from medferry.stages.targets import LoadUnit, Target, draft, resolved
+from medferry.stages.transform import transform_slice
 from medferry.stages.wishes import heed
 from medferry.stages.write import Failed, Writer, Written
 
@@ -60,14 +64,20 @@ class Crew:
     lanes: Lanes
     threads: ThreadPoolExecutor
 
-    def load(self, slice_ids: Sequence[str], progress: Progress = lambda *_: None) -> dict[str, int]:
-        """Load transformed slices that do not wait for each other; returns source units by disposition.
+    def load(
+        self,
+        slice_ids: Sequence[str],
+        progress: Progress = lambda *_: None,
+        ready: Callable[[str], object] = lambda _: None,
+    ) -> dict[str, int]:
+        """Load slices that do not wait for each other, each as soon as `ready(id)` returns: then it is transformed.
 
-        Safe to repeat at any point. Raises what `load_slice` raises, when the slices in work have come to an end.
+        Returns source units by disposition. Safe to repeat at any point. Raises what `load_slice` raises, when the
+        slices in work have come to an end.
         """
         counts: Counter[str] = Counter()
         with ThreadPoolExecutor(_SLICES_AT_ONCE) as side_by_side:
-            loads = [side_by_side.submit(self._load_one, slice_id, progress) for slice_id in slice_ids]
+            loads = [side_by_side.submit(self._load_one, slice_id, progress, ready) for slice_id in slice_ids]
             try:
                 for one in loads:
                     counts.update(one.result())
@@ -77,7 +87,8 @@ class Crew:
                 raise
         return dict(+counts)
 
-    def _load_one(self, slice_id: str, progress: Progress) -> Counter[str]:
+    def _load_one(self, slice_id: str, progress: Progress, ready: Callable[[str], object]) -> Counter[str]:
+        ready(slice_id)
         with only_worker(self.environment.manifest, self.run.id, slice_id):
             return _load_held(self, slice_id, progress)
 
@@ -87,7 +98,11 @@ def crew_of(environment: Environment, run_id: str) -> Iterator[Crew]:
     """The crew that loads slices of a run in this process."""
     run, options = own_run(environment, run_id)
     # More threads than lanes: some look up, read back and record while others have their batch in flight.
-    with environment.medplum(options) as client, ThreadPoolExecutor(options.lanes + 2) as threads:
+    with (
+        rare_collections(),
+        environment.medplum(options) as client,
+        ThreadPoolExecutor(options.lanes + 2) as threads,
+    ):
         yield Crew(environment, run, options, client, Lanes(options.lanes), threads)
 
 
@@ -226,8 +241,17 @@ def _load_held(crew: Crew, slice_id: str, progress: Progress) -> Counter[str]:
     """Load a slice that no other living worker has."""
     manifest, run = crew.environment.manifest, crew.run
     with manifest.begin() as connection:
-        mine = runs.get_slice(connection, run.id, slice_id)
         fence = runs.take_slice(connection, run.id, slice_id)
+        mine = runs.get_slice(connection, run.id, slice_id)
+    if mine.repeats:
+        number = confirmed(crew.environment, crew.client, run, mine)
+        if number is not None:
+            progress(mine.entity, number)
+            return Counter(successful=number)
+        extract_slice(crew.environment, run.id, slice_id, anew=True)
+        transform_slice(crew.environment, run.id, slice_id)
+        with manifest.begin() as connection:
+            mine = runs.get_slice(connection, run.id, slice_id)
     breaker = Breaker(mine.entity, crew.options.stop_at_share)
     send = sender(Jobs(manifest, crew.client, run, mine, fence), crew.options.load_mode)
     loader = _Loader(crew, mine, fence, send, _nothing_there(crew, mine, fence), breaker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import attrgetter
 
@@ -10,6 +11,7 @@ from medferry.manifest.checks import CheckResult
 from medferry.manifest.dead_letters import Choice
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.workers import SliceBusy
+from medferry.stages.collector import rare_collections
 from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
 from medferry.stages.finish import finish_run
@@ -48,13 +50,8 @@ def _carry_out(
 ) -> list[CheckResult]:
     entities = {one.entity for one in slices}
     try:
-        total = sum(one.eligible for one in slices)
-        for one in slices:
-            progress("extract", one.entity, extract_slice(environment, run_id, one.id), total)
-            transform_slice(environment, run_id, one.id)
-            progress("transform", one.entity, one.eligible, total)
-        if not options.dry_run:
-            load_levels(environment, run_id, slices, total, progress)
+        with rare_collections():
+            _stage_and_load(environment, run_id, slices, options, progress)
         results = verify_run(environment, run_id, lambda entity: progress("verify", entity, 1, len(entities)))
     except SliceBusy:
         raise  # the run is at work in another process: it is not ours to end
@@ -65,8 +62,38 @@ def _carry_out(
     return results
 
 
-def load_levels(environment: Environment, run_id: str, slices: list[SliceRow], total: int, progress: Progress) -> None:
-    """Load level by level, the slices of a level side by side."""
+def _stage_and_load(
+    environment: Environment, run_id: str, slices: list[SliceRow], options: RunOptions, progress: Progress
+) -> None:
+    """Stage slice by slice, and load level by level what is staged meanwhile."""
+    total = sum(one.eligible for one in slices)
+
+    def stage(one: SliceRow) -> None:
+        progress("extract", one.entity, extract_slice(environment, run_id, one.id), total)
+        transform_slice(environment, run_id, one.id)
+        progress("transform", one.entity, one.eligible, total)
+
+    with ThreadPoolExecutor(1) as stager:
+        staged = {one.id: stager.submit(stage, one) for one in slices}
+        try:
+            if not options.dry_run:
+                load_levels(environment, run_id, slices, total, progress, lambda slice_id: staged[slice_id].result())
+            for one in staged.values():
+                one.result()
+        except BaseException:
+            stager.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def load_levels(
+    environment: Environment,
+    run_id: str,
+    slices: list[SliceRow],
+    total: int,
+    progress: Progress,
+    ready: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Load level by level, the slices of a level side by side, each as soon as `ready(id)` returns."""
     with crew_of(environment, run_id) as crew:
         for _, level in groupby(slices, key=attrgetter("level")):
-            crew.load([one.id for one in level], lambda entity, rows: progress("load", entity, rows, total))
+            crew.load([one.id for one in level], lambda entity, rows: progress("load", entity, rows, total), ready)

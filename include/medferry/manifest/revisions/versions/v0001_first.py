@@ -227,10 +227,10 @@ def upgrade() -> None:
         ),
         sa.Column(
             "repeats",
-            sa.String(length=200),
+            sa.String(length=270),
             server_default="",
             nullable=False,
-            comment="earlier run with the same rows",
+            comment="<run>/<slice> with the same rows",
         ),
         sa.ForeignKeyConstraint(
             ["run_id"],

@@ -1,0 +1,123 @@
+"""A run over unchanged rows confirms what is there; whatever differs is extracted and loaded anew."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from medferry.errors import VerificationFailed
+from medferry.manifest.tables import outcome, slice_, source_unit
+from medferry.medplum.client import MedplumClient
+from medferry.stages.environment import Environment
+from tests.stages.test_pipeline import dispositions, migrate
+from tests.tiny_platform import EXPECTED, RESOURCES
+
+UNCHANGED = {"created": 0, "updated": 0, "unchanged": RESOURCES}
+
+
+def repeated(tiny: Environment, run_id: str) -> set[str]:
+    """Entities of which a slice was confirmed, not loaded."""
+    with tiny.manifest.begin() as connection:
+        mine = sa.and_(slice_.c.run_id == run_id, slice_.c.repeats != "")
+        return set(connection.scalars(sa.select(slice_.c.entity).where(mine)))
+
+
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that are sent from now on."""
+    sent: list[int] = []
+    post = MedplumClient.post_batch
+
+    def counted(self: MedplumClient, entries: list[object], *args: object, **more: object) -> object:
+        sent.append(len(entries))
+        return post(self, entries, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MedplumClient, "post_batch", counted)
+    return sent
+
+
+def change(tiny: Environment, sql: str) -> None:
+    path = Path(sa.make_url(tiny.settings.source_url).database or "")
+    with sqlite3.connect(path) as legacy:
+        legacy.execute(sql)
+    legacy.close()
+
+
+def test_unchanged_rows_are_neither_staged_nor_sent_and_account_for_the_same(
+    tiny: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(tiny, "first")
+    assert repeated(tiny, "first") == set()
+    sent = batches(monkeypatch)
+    assert migrate(tiny, "second") == UNCHANGED
+    assert sent == [1]  # the row that Medplum refused is tried again
+    assert dispositions(tiny, "second") == EXPECTED
+    once = repeated(tiny, "second")
+    assert once >= {"clinic", "staff"}
+    staged = Path(tiny.settings.staging_url) / "second" / "rows"
+    assert {file.name.partition("-")[0] for file in staged.iterdir()} == set(tiny.migration.entities) - once
+    assert migrate(tiny, "third") == UNCHANGED
+    assert repeated(tiny, "third") == once
+    with tiny.manifest.begin() as connection:
+        columns = (source_unit.c.entity, source_unit.c.key, source_unit.c.disposition, source_unit.c.reason)
+        ledgers = [
+            sorted(map(tuple, connection.execute(sa.select(*columns).where(source_unit.c.run_id == run))))
+            for run in ("first", "third")
+        ]
+    assert ledgers[0] == ledgers[1]
+
+
+def test_a_changed_row_has_its_slice_loaded(tiny: Environment) -> None:
+    migrate(tiny, "first")
+    change(tiny, "UPDATE clinic SET name = name || ' West' WHERE id = (SELECT min(id) FROM clinic)")
+    assert migrate(tiny, "second") == {"created": 0, "updated": 1, "unchanged": RESOURCES - 1}
+    assert "clinic" not in repeated(tiny, "second")
+    assert "staff" in repeated(tiny, "second")
+
+
+def test_a_resource_that_was_changed_or_deleted_in_medplum_is_found_as_ever(tiny: Environment) -> None:
+    migrate(tiny, "first")
+    with tiny.medplum() as client:
+        [found] = client.by_identifier("Organization", tiny.migration.naming.system("clinic"), ["1"])
+        whole = client.by_id("Organization", [found["id"]])[found["id"]]
+        url = f"Organization/{found['id']}"
+        client.batch([{"resource": {**whole, "name": "Changed"}, "request": {"method": "PUT", "url": url}}], 100)
+    with pytest.raises(VerificationFailed):
+        migrate(tiny, "second")
+    assert dispositions(tiny, "second") != EXPECTED
+    assert "clinic" not in repeated(tiny, "second")
+    with tiny.manifest.begin() as connection:
+        mine = sa.and_(source_unit.c.run_id == "second", source_unit.c.entity == "clinic")
+        reasons = set(connection.scalars(sa.select(source_unit.c.reason).where(mine)))
+    assert reasons == {"", "target-changed"}
+
+
+def test_another_version_of_medferry_loads_everything_again(tiny: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(tiny, "first")
+    monkeypatch.setattr("medferry.source.database.__version__", "999")
+    assert migrate(tiny, "second") == UNCHANGED
+    assert repeated(tiny, "second") == set()
+
+
+def test_a_run_that_was_not_proven_is_not_repeated(tiny: Environment) -> None:
+    migrate(tiny, "first")
+    with tiny.manifest.begin() as connection:
+        connection.execute(sa.text("UPDATE run SET status = 'failed'"))
+    assert migrate(tiny, "second") == UNCHANGED
+    assert repeated(tiny, "second") == set()
+
+
+def test_a_slice_with_unresolved_references_is_tried_again(tiny: Environment) -> None:
+    """What it refers to may have arrived meanwhile."""
+    migrate(tiny, "first")
+    with tiny.manifest.begin() as connection:
+        mine = sa.and_(source_unit.c.run_id == "first", source_unit.c.reason == "unresolved-reference")
+        waiting = set(connection.scalars(sa.select(source_unit.c.entity).where(mine)))
+    assert waiting
+    migrate(tiny, "second")
+    assert not waiting & repeated(tiny, "second")
+    with tiny.manifest.begin() as connection:
+        actions = connection.execute(sa.select(outcome.c.action).where(outcome.c.run_id == "second").distinct())
+        assert set(actions.scalars()) == {"unchanged"}
