@@ -19,6 +19,7 @@ from medferry.mapping.apply import MappedRow
 from medferry.migration import Migration
 from medferry.operate import operate_app
 from medferry.report.checks_table import checks_table
+from medferry.review import exceptions_app
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.profile import profile
@@ -30,8 +31,9 @@ from medferry.stages.prepare import scope_of
 from medferry.stages.transform import map_row
 from medferry.terminal import Bars, MigrationOption, RunArgument, console, environment_of, newest_run, show_report, told
 from medferry.verification.declared import load_checks
-from medferry.verification.run import require_equal, verify_run
+from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
+from medferry.verification.verdict import verdict_of
 
 # A pretty traceback may show local variables, and they may hold patient data.
 app = typer.Typer(
@@ -45,6 +47,7 @@ source_app = typer.Typer(no_args_is_help=True, help="Look at the legacy database
 app.add_typer(plan_app, name="plan")
 app.add_typer(source_app, name="source")
 app.add_typer(operate_app)
+app.add_typer(exceptions_app, name="exceptions")
 
 
 @plan_app.command("check")
@@ -255,7 +258,10 @@ def verify(
             environment, run_id, lambda entity: status.update(f"verifying {entity}"), choice, anew, tell
         )
     console.print(checks_table(results, run_id))
-    require_equal(results)
+    with environment.manifest.begin() as connection:
+        verdict = verdict_of(connection, run_id)
+    console.print(verdict.text())
+    verdict.require(run_id)
 
 
 @app.command()

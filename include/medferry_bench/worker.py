@@ -20,7 +20,8 @@ from medferry.stages.pipeline import execute_run, load_levels
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.staging import dump_row
 from medferry.stages.transform import map_row, transform_slice
-from medferry.verification.run import require_equal, verify_run
+from medferry.verification.run import verify_run
+from medferry.verification.verdict import require_equal
 from medferry_bench.growth import stage_rows
 from medferry_bench.job import Job, Result, peak_bytes, read_job
 from medferry_bench.migration import environment

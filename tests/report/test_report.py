@@ -21,7 +21,8 @@ from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html, write_report
 from medferry.stages.environment import Environment
 from medferry.stages.finish import finish_run
-from medferry.verification.run import require_equal, verify_run
+from medferry.verification.run import verify_run
+from medferry.verification.verdict import require_equal
 from tests.stages.test_pipeline import migrate
 from tests.tiny_platform import EXPECTED
 

@@ -12,10 +12,11 @@ from medferry.manifest.tables import period_account
 from medferry.medplum.client import MedplumClient
 from medferry.stages.environment import Environment
 from medferry.stages.finish import finish_run
-from medferry.verification.run import require_equal, verify_run
+from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
 from medferry.verification.stored import Stored
 from medferry.verification.tally import Tally
+from medferry.verification.verdict import require_equal
 from tests.stages.test_pipeline import migrate
 from tests.verification.conftest import RUN
 

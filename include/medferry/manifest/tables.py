@@ -214,3 +214,64 @@ period_account = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False, comment="rows of the legacy database, counted anew"),
     comment="what became of the legacy database's rows, by the verification's own reading",
 )
+
+exception_ = sa.Table(
+    "exception",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.String(200), nullable=False),
+    sa.Column("family", sa.String(80), nullable=False, comment="of checks: all value checks of an entity are one"),
+    sa.Column("entity", sa.String(40), nullable=False),
+    sa.Column("category", sa.String(20), nullable=False),
+    sa.Column("severity", sa.String(10), nullable=False, comment="critical, major, unknown: it could not be checked"),
+    sa.Column("different", sa.Integer, nullable=False),
+    sa.Column("unchecked", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of exactly what was found"),
+    sa.Column("edition", sa.Integer, nullable=False, comment="grows when a verification finds something else"),
+    sa.Column("found_at", Time, nullable=False),
+    sa.Column("cleared_at", Time, comment="a later verification did not find it any more"),
+    sa.UniqueConstraint("run_id", "family", "entity", name="exception_of"),
+    comment="what the verifications of a run found, for a person to decide",
+)
+
+exception_decision = sa.Table(
+    "exception_decision",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("exception_id", sa.ForeignKey("exception.id"), nullable=False, index=True),
+    sa.Column("edition", sa.Integer, nullable=False, comment="of the exception that was decided"),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("decision", sa.String(10), nullable=False, comment="open, accepted"),
+    sa.Column("approver", sa.String(100), nullable=False),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("action", sa.String(500), nullable=False),
+    sa.Column("due", sa.String(10), nullable=False, comment="day, or empty"),
+    comment="every decision ever made; the newest of the present edition counts",
+)
+
+chart = sa.Table(
+    "chart",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("chosen", sa.String(100), nullable=False, comment="how it came into the sample: given, random, risk"),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("drawn_at", Time, nullable=False),
+    comment="patients whose charts were drawn for review",
+)
+
+chart_review = sa.Table(
+    "chart_review",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.String(200), nullable=False),
+    sa.Column("entity", sa.String(40), nullable=False),
+    sa.Column("key", sa.String(200), nullable=False),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("reviewer", sa.String(100), nullable=False),
+    sa.Column("outcome", sa.String(10), nullable=False, comment="agrees, differs"),
+    sa.Column("finding", sa.String(1000), nullable=False, comment="in the reviewer's words, without patient data"),
+    sa.Index("chart_review_of", "run_id", "entity", "key"),
+    comment="every review of a chart; the newest counts",
+)

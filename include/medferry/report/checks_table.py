@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from medferry.manifest.checks import EQUAL, CheckResult
+from medferry.verification.exceptions import family_of
 
 
 def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:
@@ -22,15 +23,9 @@ def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:
         numbers = (f"{one.compared:,}", f"{one.different:,}", f"{one.unchecked:,}")
         table.add_row(one.name, one.entity, f"[red]{one.status}[/]", *numbers, examples)
     table.add_section()
-    equal = sorted((result for result in results if result.status == EQUAL), key=_family)
-    for family, some in groupby(equal, key=_family):
+    equal = sorted((result for result in results if result.status == EQUAL), key=lambda one: family_of(one.name))
+    for family, some in groupby(equal, key=lambda one: family_of(one.name)):
         group = list(some)
         entities = group[0].entity if len({one.entity for one in group}) == 1 else f"{len(group)} results"
         table.add_row(family, entities, "[green]equal[/]", f"{sum(one.compared for one in group):,}", "0", "0", "")
     return table
-
-
-def _family(result: CheckResult) -> str:
-    """Value checks have names of their own in each entity: one family of them is enough for a terminal."""
-    family, colon, _ = result.name.partition(": ")
-    return family if colon and family in ("value", "document") else result.name

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, reasons
-from medferry.manifest.checks import CheckResult, checks_of
+from medferry.manifest.charts import ChartRow, charts_of
+from medferry.manifest.checks import CheckResult
+from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
 from medferry.migration import Migration
+from medferry.verification.verdict import Verdict, verdict_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,8 @@ class Reconciliation:
     run: RunRow
     title: str
     rows: list[AccountRow]
-    checks: list[CheckResult]
+    outcome: Verdict
+    charts: list[ChartRow]
     reasons: list[ReasonRow]
     findings: list[tuple[str, str, str, int]]
     unit_titles: dict[str, str]
@@ -31,12 +36,16 @@ class Reconciliation:
 
     @property
     def verdict(self) -> str:
-        """proven, not proven, or not verified; a dry run proves nothing about Medplum."""
-        if not self.checks:
-            return "not verified"
-        if any(check.status != "equal" for check in self.checks):
-            return "not proven"
-        return "dry run" if self.dry_run else "proven"
+        """As the verification and the decisions about it come to; a dry run proves nothing about Medplum."""
+        return self.outcome.text(self.dry_run)
+
+    @property
+    def checks(self) -> Sequence[CheckResult]:
+        return self.outcome.results
+
+    @property
+    def exceptions(self) -> Sequence[ExceptionRow]:
+        return self.outcome.exceptions
 
     def total(self, name: str) -> int:
         return sum(int(getattr(row, name)) for row in self.rows)
@@ -56,6 +65,8 @@ class Reconciliation:
             "options": self.run.options,
             "rows": [asdict(row) for row in self.rows],
             "checks": [asdict(check) for check in self.checks],
+            "exceptions": [asdict(one) for one in self.exceptions],
+            "charts": [asdict(chart) for chart in self.charts],
             "reasons": [asdict(reason) for reason in self.reasons],
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
         }
@@ -67,7 +78,8 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         run=get_run(connection, run_id),
         title=migration.plan.title,
         rows=accounts(connection, run_id),
-        checks=checks_of(connection, run_id),
+        outcome=verdict_of(connection, run_id),
+        charts=charts_of(connection, run_id),
         reasons=reasons(connection, run_id),
         findings=findings(connection, run_id),
         unit_titles={unit.id: unit.title or unit.id for unit in migration.plan.units},

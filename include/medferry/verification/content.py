@@ -22,10 +22,15 @@ _SIGNED = re.compile(r"https?://[^?#]*?/(?:storage|Binary)/([0-9a-fA-F-]{36})(?:
 
 def examine(written: Written, resource: dict[str, Any], tally: Tally) -> None:
     version = resource.get("meta", {}).get("versionId")
-    kind = None if version == written.version_id else "other version"
-    tally.judge(VERSIONS, written.key, "meta.versionId", kind, written.place)
-    kind = None if digest(resource) == written.content_hash else "other content"
-    tally.judge(CONTENT, written.key, written.slot, kind, written.place)
+    if version == written.version_id:
+        tally.equal(VERSIONS)
+    else:
+        tally.different(VERSIONS, written.key, f"meta.versionId {version}", "other version", written.place)
+    found = digest(resource)
+    if found == written.content_hash:
+        tally.equal(CONTENT)
+    else:  # version and hash, so that who accepts this difference accepts no later one
+        tally.different(CONTENT, written.key, f"{written.slot} {found[:16]}", "other content", written.place)
 
 
 def digest(resource: dict[str, Any]) -> str:

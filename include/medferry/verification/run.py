@@ -1,6 +1,7 @@
 """Verify a run: every part in turn, each recorded when it is finished, so that a verification that died goes on.
 
-Every check says "equal", "different" or "could not check"; a run is proven only when all of them are equal.
+Every check says "equal", "different" or "could not check"; a run is proven only when all
+of them are equal, or what is not is accepted by name (`verdict`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from medferry.errors import VerificationFailed
 from medferry.manifest import checks
 from medferry.manifest.checks import CheckResult, Difference, PartRow, VerificationRow
 from medferry.manifest.database import now
@@ -20,6 +20,7 @@ from medferry.stages.environment import Environment
 from medferry.stages.options import RunOptions
 from medferry.verification.accounting import examine_acceptance, examine_source
 from medferry.verification.declared import load_checks
+from medferry.verification.exceptions import register
 from medferry.verification.references import Existing
 from medferry.verification.scope import Sampling, Scope
 from medferry.verification.server import examine_answers
@@ -54,18 +55,9 @@ def verify_run(
                 _do(environment, run_id, part, client)
     with environment.manifest.begin() as connection:
         checks.finish_verification(connection, run_id)
-        return checks.checks_of(connection, run_id)
-
-
-def require_equal(results: Sequence[CheckResult]) -> None:
-    """Raises VerificationFailed unless every check is "equal"."""
-    bad = [result for result in results if result.status != "equal"]
-    if bad:
-        names = ", ".join(sorted({f"{result.name} of {result.entity} ({result.status})" for result in bad})[:8])
-        raise VerificationFailed(
-            f"{len(bad)} of {len(results)} checks are not equal: {names}.",
-            "Open the reconciliation report; nothing was changed by the verification.",
-        )
+        results = checks.checks_of(connection, run_id)
+        register(connection, run_id, results)
+        return results
 
 
 @dataclass(frozen=True)

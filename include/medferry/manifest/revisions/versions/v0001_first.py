@@ -26,6 +26,35 @@ def upgrade() -> None:
     )
     op.create_index("attempt_target", "attempt", ["run_id", "system", "value"], unique=False)
     op.create_table(
+        "chart",
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("entity", sa.String(length=40), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column(
+            "chosen", sa.String(length=100), nullable=False, comment="how it came into the sample: given, random, risk"
+        ),
+        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("drawn_at", sa.String(length=24), nullable=False),
+        sa.PrimaryKeyConstraint("run_id", "entity", "key"),
+        comment="patients whose charts were drawn for review",
+    )
+    op.create_table(
+        "chart_review",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("entity", sa.String(length=40), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("at", sa.String(length=24), nullable=False),
+        sa.Column("reviewer", sa.String(length=100), nullable=False),
+        sa.Column("outcome", sa.String(length=10), nullable=False, comment="agrees, differs"),
+        sa.Column(
+            "finding", sa.String(length=1000), nullable=False, comment="in the reviewer's words, without patient data"
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        comment="every review of a chart; the newest counts",
+    )
+    op.create_index("chart_review_of", "chart_review", ["run_id", "entity", "key"], unique=False)
+    op.create_table(
         "check_result",
         sa.Column("run_id", sa.String(length=200), nullable=False),
         sa.Column("name", sa.String(length=80), nullable=False),
@@ -58,6 +87,33 @@ def upgrade() -> None:
     )
     op.create_index("difference_key", "difference", ["run_id", "entity", "key"], unique=False)
     op.create_index("difference_part", "difference", ["run_id", "part"], unique=False)
+    op.create_table(
+        "exception",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column(
+            "family", sa.String(length=80), nullable=False, comment="of checks: all value checks of an entity are one"
+        ),
+        sa.Column("entity", sa.String(length=40), nullable=False),
+        sa.Column("category", sa.String(length=20), nullable=False),
+        sa.Column(
+            "severity",
+            sa.String(length=10),
+            nullable=False,
+            comment="critical, major, unknown: it could not be checked",
+        ),
+        sa.Column("different", sa.Integer(), nullable=False),
+        sa.Column("unchecked", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False, comment="SHA-256 of exactly what was found"),
+        sa.Column("edition", sa.Integer(), nullable=False, comment="grows when a verification finds something else"),
+        sa.Column("found_at", sa.String(length=24), nullable=False),
+        sa.Column(
+            "cleared_at", sa.String(length=24), nullable=True, comment="a later verification did not find it any more"
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("run_id", "family", "entity", name="exception_of"),
+        comment="what the verifications of a run found, for a person to decide",
+    )
     op.create_table(
         "finding",
         sa.Column("run_id", sa.String(length=200), nullable=False),
@@ -206,6 +262,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "part"),
         comment="parts that a verification has finished: it goes on behind them",
     )
+    op.create_table(
+        "exception_decision",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("exception_id", sa.Integer(), nullable=False),
+        sa.Column("edition", sa.Integer(), nullable=False, comment="of the exception that was decided"),
+        sa.Column("at", sa.String(length=24), nullable=False),
+        sa.Column("decision", sa.String(length=10), nullable=False, comment="open, accepted"),
+        sa.Column("approver", sa.String(length=100), nullable=False),
+        sa.Column("owner", sa.String(length=100), nullable=False),
+        sa.Column("action", sa.String(length=500), nullable=False),
+        sa.Column("due", sa.String(length=10), nullable=False, comment="day, or empty"),
+        sa.ForeignKeyConstraint(
+            ["exception_id"],
+            ["exception.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        comment="every decision ever made; the newest of the present edition counts",
+    )
+    op.create_index(op.f("ix_exception_decision_exception_id"), "exception_decision", ["exception_id"], unique=False)
     op.create_table(
         "slice",
         sa.Column("run_id", sa.String(length=200), nullable=False),

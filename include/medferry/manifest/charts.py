@@ -1,0 +1,70 @@
+"""Charts drawn for review, and the reviews: who looked, and what it came to. No patient data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from medferry.errors import MedferryError
+from medferry.manifest.database import now
+from medferry.manifest.tables import chart, chart_review
+
+AGREES, DIFFERS = "agrees", "differs"
+
+
+class UnknownChart(MedferryError):
+    """No chart of that patient was drawn for the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChartRow:
+    """A chart that was drawn, with its newest review; the last four are empty while there is none."""
+
+    entity: str
+    key: str
+    chosen: str
+    seed: int
+    drawn_at: str
+    outcome: str
+    reviewer: str
+    finding: str
+    reviewed_at: str
+
+
+def record_charts(
+    connection: sa.Connection, run_id: str, entity: str, seed: int, chosen: Iterable[tuple[str, str]]
+) -> None:
+    """Note the (key, why chosen) of a sample; a chart that was drawn before keeps its reviews."""
+    at = now()
+    rows = [
+        {"run_id": run_id, "entity": entity, "key": key, "chosen": why, "seed": seed, "drawn_at": at}
+        for key, why in chosen
+    ]
+    mine = (chart.c.run_id == run_id, chart.c.entity == entity)
+    for row in rows:
+        connection.execute(sa.delete(chart).where(*mine, chart.c.key == row["key"]))
+    if rows:
+        connection.execute(sa.insert(chart), rows)
+
+
+def record_review(connection: sa.Connection, run_id: str, key: str, reviewer: str, outcome: str, finding: str) -> None:
+    """Append a review. Raises UnknownChart."""
+    entity = connection.scalar(sa.select(chart.c.entity).where(chart.c.run_id == run_id, chart.c.key == key))
+    if entity is None:
+        raise UnknownChart(f"No chart {key} was drawn for run {run_id}.", "Draw it: `medferry charts RUN --key KEY`.")
+    own = {"reviewer": reviewer, "outcome": outcome, "finding": finding, "at": now()}
+    connection.execute(sa.insert(chart_review), [{"run_id": run_id, "entity": entity, "key": key, **own}])
+
+
+def charts_of(connection: sa.Connection, run_id: str) -> list[ChartRow]:
+    """The charts drawn for a run, by entity and key, each with its newest review."""
+    newest = sa.select(sa.func.max(chart_review.c.id)).where(chart_review.c.run_id == run_id)
+    newest = newest.group_by(chart_review.c.entity, chart_review.c.key)
+    review = sa.select(chart_review).where(chart_review.c.id.in_(newest)).subquery()
+    drawn = (chart.c[name] for name in ("entity", "key", "chosen", "seed", "drawn_at"))
+    said = (sa.func.coalesce(review.c[name], "") for name in ("outcome", "reviewer", "finding", "at"))
+    same = sa.and_(review.c.entity == chart.c.entity, review.c.key == chart.c.key)
+    statement = sa.select(*drawn, *said).select_from(chart.outerjoin(review, same)).where(chart.c.run_id == run_id)
+    return [ChartRow(*row) for row in connection.execute(statement.order_by(chart.c.entity, chart.c.key))]
