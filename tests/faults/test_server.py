@@ -12,6 +12,7 @@ import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.lanes import FAILED_TO_CLOSE
 from tests.faults.checker import count_all
 from tests.faults.conftest import LONG
 from tests.faults.simulator import BATCH, SEARCH, World
@@ -48,6 +49,15 @@ def test_the_load_ends_right_under(name: str, load_mode: str, world: World) -> N
     ended = world.do(options={**SMALL, "load_mode": load_mode})
     world.server.inject()
     assert (ended.status, ended.error) == (0, "")
+    assert world.problems() == []
+
+
+def test_the_lanes_close_while_the_server_keeps_failing_and_open_again(world: World) -> None:
+    """How they shrink and recover on the way is shown, step by step, in tests/medplum/test_lanes.py."""
+    world.server.inject({"kind": "error", "status": 503, "next": FAILED_TO_CLOSE + 3, **BATCH})
+    ended = world.do(options={**SMALL, "lanes": 4})
+    assert (ended.status, ended.error) == (0, "")
+    assert "nothing is sent for up to" in (world.folder / "0.log").read_text()
     assert world.problems() == []
 
 

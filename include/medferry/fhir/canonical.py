@@ -16,9 +16,9 @@ SERVER_META = frozenset({"versionId", "lastUpdated", "author", "project", "compa
 
 def owned(resource: Resource) -> Resource:
     """The part of a resource that its writer owns: without ``id`` and the server's members of ``meta``."""
-    kept = {name: value for name, value in resource.items() if name != "id"}
-    meta = {name: value for name, value in resource.get("meta", {}).items() if name not in SERVER_META}
-    kept.pop("meta", None)
+    kept = resource.copy()
+    kept.pop("id", None)
+    meta = {name: value for name, value in kept.pop("meta", {}).items() if name not in SERVER_META}
     return {**kept, "meta": meta} if meta else kept
 
 
