@@ -194,11 +194,14 @@ def run(
     resume: Annotated[str | None, typer.Option(help="Go on with this run instead of starting one.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Extract and transform only; write nothing to Medplum.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Entries a FHIR batch.")] = 200,
-    lanes: Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once.")] = 2,
+    lanes: Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once, at most.")] = 4,
     load_mode: Annotated[LoadMode, typer.Option(help="How targets are written.")] = LoadMode.LOOKUP,
     sample: Annotated[int | None, typer.Option(min=1, help="Rows of each slice; with --dry-run.")] = None,
     slice_rows: Annotated[int, typer.Option(min=1, help="Rows a slice at most.")] = 5_000,
     reserve_points: Annotated[int, typer.Option(min=0, help="Quota points left for live users.")] = 0,
+    stop_at_share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Stop a slice when so large a share fails for one reason; 1: never.")
+    ] = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")] = False,
     take_over: Annotated[bool, typer.Option(help="Take the scope from a dead run.")] = False,
     report_folder: Annotated[Path, typer.Option(help="Where the reports go.")] = Path("build/reports"),
@@ -215,6 +218,7 @@ def run(
         sample=sample,
         slice_rows=slice_rows,
         reserve_points=reserve_points,
+        stop_at_share=stop_at_share,
         overwrite=overwrite,
         take_over=take_over,
     )
