@@ -9,7 +9,6 @@ from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 
-from medferry.fhir.references import with_references
 from medferry_bench.corpus import Corpus
 
 Entry = dict[str, Any]
@@ -51,13 +50,13 @@ def _create(entry: Entry) -> Entry:
     return {"resource": resource, "request": {"method": "POST", "url": resource["resourceType"]}}
 
 
-def _literal(resource: dict[str, Any]) -> dict[str, Any]:
-    """References as a loader writes them that knows every id: here made up, for Medplum accepts any literal."""
-    literal: dict[str, Any] = with_references(resource, _made_up)
-    return literal
-
-
-def _made_up(reference: dict[str, Any]) -> dict[str, Any]:
-    text = reference["reference"]
-    kind, mark, _ = text.partition("?")
-    return {**reference, "reference": f"{kind}/{uuid5(NAMESPACE_URL, text)}"} if mark else reference
+def _literal(value: Any) -> Any:
+    """The same with references as one who knows every id writes them: made up, for Medplum accepts any literal."""
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind, mark, _ = str(value.get("reference", "")).partition("?")
+    if mark:
+        return {**value, "reference": f"{kind}/{uuid5(NAMESPACE_URL, value['reference'])}"}
+    return {name: _literal(item) for name, item in value.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,14 +24,3 @@ def parse_conditional(reference: str) -> tuple[str, str, str] | None:
     resource_type, mark, query = reference.partition("?identifier=")
     system, bar, value = query.partition("|")
     return (resource_type, unquote(system), unquote(value)) if mark and bar else None
-
-
-def with_references(value: Any, rewrite: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """A copy of `value` in which each Reference object is replaced by ``rewrite(reference)``."""
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            return rewrite(value)
-        return {name: with_references(item, rewrite) for name, item in value.items()}
-    if isinstance(value, list):
-        return [with_references(item, rewrite) for item in value]
-    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from threading import Lock
 
 from medferry.errors import MedferryError
 
@@ -28,17 +29,19 @@ class Breaker:
     share: float
     total: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    lock: Lock = field(default_factory=Lock, repr=False)
 
     def count(self, reason: str, number: int = 1) -> None:
         """Tell of `number` decided units ("" for success)."""
-        self.total += number
-        if reason in SYSTEMATIC:
-            self.failed[reason] += number
+        with self.lock:
+            self.total += number
+            if reason in SYSTEMATIC:
+                self.failed[reason] += number
 
     @property
     def cause(self) -> str:
         """The reason that makes it trip, or ""."""
-        over = (r for r, number in self.failed.items() if number >= LEAST and number > self.share * self.total)
+        over = (r for r, number in list(self.failed.items()) if number >= LEAST and number > self.share * self.total)
         return next(over, "")
 
     def check(self) -> None:

@@ -62,7 +62,7 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
     spec, entity = migration.specs[mine.entity], migration.entities[mine.entity]
     bounds = Bounds(entries=options.batch_size)
     stacker, counts, bundles = _Stacker(bounds), Counter[str](), 0
-    breaker = Breaker(mine.entity, options.stop_at_share)
+    breaker = Breaker(mine.entity, options.stop_at_share if mine.keys is None else 1.0)
     rows = staging.read_rows(slice_id)
     gone = set(mine.keys or ())
     while some := list(islice(rows, _ROWS_AT_ONCE)):
