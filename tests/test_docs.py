@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _COMMANDS = ((), ("plan", "check"), ("source", "profile"), ("try",), ("run",), ("verify",), ("report",), ("runs",))
 _COMMANDS += (("dead-letters",), ("history",), ("replay",), ("pause",), ("resume",), ("abort",))
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
+_COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
 
 
 def test_every_command_has_its_place_on_the_page() -> None:

@@ -19,7 +19,7 @@ from medferry.mapping.apply import MappedRow
 from medferry.migration import Migration
 from medferry.operate import operate_app
 from medferry.report.checks_table import checks_table
-from medferry.review import exceptions_app
+from medferry.review import charts_app, exceptions_app
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.profile import profile
@@ -48,6 +48,7 @@ app.add_typer(plan_app, name="plan")
 app.add_typer(source_app, name="source")
 app.add_typer(operate_app)
 app.add_typer(exceptions_app, name="exceptions")
+app.add_typer(charts_app, name="charts")
 
 
 @plan_app.command("check")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,11 +13,22 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from medferry.charts.sample import Wanted
+from medferry.charts.write import INDEX, write_charts
+from medferry.manifest.charts import AGREES, DIFFERS, charts_of
 from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_of
 from medferry.manifest.runs import get_run
-from medferry.stages.decide import decide
+from medferry.stages.decide import decide, review
 from medferry.terminal import MigrationOption, RunArgument, console, environment_of, newest_run, told
 from medferry.verification.verdict import verdict_of
+
+
+class Outcome(StrEnum):
+    """Of a chart's review."""
+
+    AGREES = AGREES
+    DIFFERS = DIFFERS
+
 
 _FREE = "Free text: it is kept in the manifest and shown in the report, so it must hold no patient data."
 
@@ -83,3 +98,57 @@ def decide_exception(
     with environment.manifest.begin() as connection:
         verdict = verdict_of(connection, row.run_id)
     console.print(f"{row.run_id}: {verdict.text()}", soft_wrap=True)
+
+
+charts_app = typer.Typer(
+    cls=_with_default("draw"),
+    help="Whole charts for clinicians to review. They hold patient data. `draw` is the default.",
+)
+
+
+@charts_app.command("draw")
+@told
+def draw_charts(
+    run_id: RunArgument = None,
+    migration: MigrationOption = "clinics",
+    patients: Annotated[int, typer.Option(min=0, max=1000, help="Charts drawn at random.")] = 5,
+    risk: Annotated[int, typer.Option(min=0, max=1000, help="Charts in which errors hide or harm most.")] = 5,
+    key: Annotated[list[str] | None, typer.Option("--key", "-k", help="This patient's source key; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random charts: the same seed draws the same.")] = 0,
+    folder: Annotated[
+        Path, typer.Option(help="Where the pages go, in a folder of the run's; only its owner may read them.")
+    ] = Path("build/charts"),
+) -> None:
+    """Write a page for each chosen patient: legacy rows and Medplum side by side, read anew. PATIENT DATA."""
+    environment = environment_of(migration)
+    run_id = run_id or newest_run(environment)
+    wanted = Wanted(tuple(key or ()), patients, risk, seed)
+    place = folder / re.sub(r"[^A-Za-z0-9._-]", "_", run_id)
+    with console.status("drawing charts"):
+        charts = write_charts(environment, run_id, wanted, place)
+    table = Table("chart", "key", "why", "items", "with differences")
+    for number, chart in enumerate(charts, start=1):
+        differing = sum(item.differs for item in chart.items)
+        table.add_row(str(number), escape(chart.key), chart.why, str(len(chart.items)), str(differing))
+    console.print(table)
+    console.print(f"patient data: {place / INDEX}", soft_wrap=True)
+
+
+@charts_app.command("record")
+@told
+def record_chart(
+    run_id: str,
+    key: Annotated[str, typer.Argument(help="The patient's source key.")],
+    reviewer: Annotated[str, typer.Option(help="Who looked.")],
+    outcome: Annotated[Outcome, typer.Option(help="What it came to. While the newest review differs, the run fails.")],
+    finding: Annotated[str, typer.Option(help=f"What was found; needed when it differs. {_FREE}")] = "",
+    migration: MigrationOption = "clinics",
+) -> None:
+    """Record the review of a chart that was drawn; earlier ones are kept."""
+    environment = environment_of(migration)
+    review(environment, run_id, key, reviewer, outcome.value, finding)
+    with environment.manifest.begin() as connection:
+        counts = Counter(one.outcome or "not yet reviewed" for one in charts_of(connection, run_id))
+        verdict = verdict_of(connection, run_id)
+    said = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+    console.print(f"charts of {run_id}: {said}; {verdict.text()}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Decide an exception of a run's verification, and let the run's status follow from what is decided."""
+"""What people decide about a run's verification and its charts; the run's status follows from it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from medferry.errors import MedferryError
 from medferry.manifest import runs
+from medferry.manifest.charts import DIFFERS, record_review
 from medferry.manifest.checks import checks_of
 from medferry.manifest.exceptions import (
     ACCEPTED,
@@ -56,6 +57,18 @@ def decide(
         return get_exception(connection, exception_id)
 
 
+def review(environment: Environment, run_id: str, key: str, reviewer: str, outcome: str, finding: str) -> None:
+    """Record the review of a chart. Raises UnknownRun, UnknownChart, NotDecidable."""
+    if not reviewer.strip() or (outcome == DIFFERS and not finding.strip()):
+        raise NotDecidable(
+            "A review needs a reviewer, and one that differs a finding.", "Give them, without patient data."
+        )
+    with environment.manifest.begin() as connection:
+        runs.get_run(connection, run_id)
+        record_review(connection, run_id, key, reviewer.strip(), outcome, finding.strip()[:1000])
+        _settle(connection, run_id)
+
+
 def _check(connection: sa.Connection, row: ExceptionRow, wanted: Decision) -> None:
     problem = remedy = ""
     if row.decision == FIXED:
@@ -85,7 +98,7 @@ def _is_day(text: str) -> bool:
 
 
 def _settle(connection: sa.Connection, run_id: str) -> None:
-    run = runs.get_run(connection, run_id)
-    status = "succeeded" if verdict_of(connection, run_id).passed else "failed"
-    if run.status in ("succeeded", "failed") and run.status != status:
+    run, verdict = runs.get_run(connection, run_id), verdict_of(connection, run_id)
+    status = "succeeded" if verdict.passed else "failed"
+    if verdict.results and run.status in ("succeeded", "failed") and run.status != status:
         runs.finish_run(connection, run_id, status)

@@ -33,3 +33,12 @@ def present_by_unit(scope: Scope, entity: str) -> dict[str, int]:
     statement = sa.select(source_unit.c.unit, sa.func.count()).where(source_unit.c.run_id == scope.run.id, *present)
     with scope.environment.manifest.begin() as connection:
         return dict(connection.execute(statement.group_by(source_unit.c.unit)).all())
+
+
+def reasons(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, str]:
+    """Key → disposition, with reason and field where there are any, for those of `keys` that have a line."""
+    columns = (source_unit.c.key, source_unit.c.disposition, source_unit.c.reason, source_unit.c.field)
+    with scope.environment.manifest.begin() as connection:
+        mine = (source_unit.c.run_id == scope.run.id, source_unit.c.entity == entity)
+        statement = sa.select(*columns).where(*mine, among(connection, source_unit.c.key, keys))
+        return {key: " ".join(part for part in said if part) for key, *said in connection.execute(statement)}

@@ -99,18 +99,52 @@ class Legacy:
                 found.update((sql, None) for sql in columns_of(check))
         return list(found)
 
+    # -- charts --------------------------------------------------------------------------------------
+
+    def rows(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Key → column of the entity's SELECT → JSON value, for those of `keys` that there are."""
+        inner = self.entity.query(self.engine.dialect.name)
+        statement = _escaped(f"SELECT * FROM ({inner}) AS entity_rows WHERE entity_rows.{self.entity.key} IN ")
+        return {str(row[self.entity.key]): row for row in self._by_key(f"{statement}:keys", keys)}
+
+    def referring(self, sql: str, other: Legacy, keys: Sequence[str]) -> dict[str, str]:
+        """Own key → key of `other`, for the rows in which the checks' SQL expression is one of the other's `keys`."""
+        assert self.checks is not None
+        columns = f"SELECT {self.checks.key} AS source_key, {sql} AS other_key FROM {self.checks.tables}"
+        statement = f"{_escaped(columns)} WHERE {_escaped(sql)} IN :keys"
+        found = self._by_values(statement, [other.typed(key) for key in keys])
+        return {str(row["source_key"]): str(row["other_key"]) for row in found}
+
+    def referred(self, sql: str, keys: Sequence[str]) -> dict[str, str]:
+        """Own key → the value of the checks' SQL expression in it, for those of `keys` that have one."""
+        assert self.checks is not None
+        columns = f"SELECT {self.checks.key} AS source_key, {sql} AS other_key FROM {self.checks.tables}"
+        found = self._by_key(f"{_escaped(columns)} WHERE {_escaped(self.checks.key)} IN :keys", keys)
+        return {str(row["source_key"]): str(row["other_key"]) for row in found if row["other_key"] is not None}
+
+    def most_referred(self, sql: str, number: int) -> dict[str, int]:
+        """Value of the checks' SQL expression → rows with it; the `number` commonest."""
+        assert self.checks is not None
+        columns = f"SELECT {sql} AS other_key, COUNT(*) AS number FROM {self.checks.tables}"
+        statement = _escaped(f"{columns} WHERE {sql} IS NOT NULL GROUP BY {sql} ORDER BY 2 DESC, 1 LIMIT {number}")
+        with snapshot(self.engine) as connection:
+            return {str(key): int(rows) for key, rows in connection.execute(sa.text(statement))}
+
     # -- keys ----------------------------------------------------------------------------------------
 
     def _by_key(self, statement: str, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-        prepared = sa.text(statement).bindparams(sa.bindparam("keys", expanding=True))
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            typed = [key for one in keys[start : start + KEYS_AT_ONCE] if (key := self._typed(one)) is not None]
-            if typed:
-                with snapshot(self.engine) as connection:
-                    for row in connection.execute(prepared, {"keys": typed}).mappings():
-                        yield {name: json_value(value) for name, value in row.items()}
+        yield from self._by_values(statement, [self.typed(key) for key in keys])
 
-    def _typed(self, key: str) -> Any:
+    def _by_values(self, statement: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        """The rows for `values`, 1,000 at once; None among them is left out."""
+        prepared = sa.text(statement).bindparams(sa.bindparam("keys", expanding=True))
+        wanted = [value for value in values if value is not None]
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            with snapshot(self.engine) as connection:
+                for row in connection.execute(prepared, {"keys": wanted[start : start + KEYS_AT_ONCE]}).mappings():
+                    yield {name: json_value(value) for name, value in row.items()}
+
+    def typed(self, key: str) -> Any:
         """A key of the manifest as the engine compares it; None when it can be none of the source's."""
         try:
             return self._key_type(key)

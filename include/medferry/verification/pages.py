@@ -55,7 +55,7 @@ def pages(scope: Scope, entity: str) -> Iterator[Page]:
     after: str | None = None
     while units := _units(scope, entity, after, size):
         after = list(units)[-1]
-        yield Page(entity, units, _written(scope, entity, list(units)))
+        yield Page(entity, units, written_of(scope, entity, list(units)))
 
 
 def _units(scope: Scope, entity: str, after: str | None, size: int) -> dict[str, str]:
@@ -68,7 +68,8 @@ def _units(scope: Scope, entity: str, after: str | None, size: int) -> dict[str,
         return {row.key: row.disposition for row in found}
 
 
-def _written(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, dict[str, Written]]:
+def written_of(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, dict[str, Written]]:
+    """Slot → key → the resource that the crosswalk has of it, for an entity's `keys`."""
     found: dict[str, dict[str, Written]] = {}
     columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash, target.c.run_id)
     with scope.environment.manifest.begin() as connection:
