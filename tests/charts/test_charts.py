@@ -276,6 +276,7 @@ def test_values_as_a_clinician_reads_them() -> None:
     assert shown(quantity) == "72.5 kg"
     assert shown({**quantity, "comparator": "<"}) == "<72.5 kg"
     assert shown({"system": "urn:x", "code": "a", "display": "A thing"}) == "A thing (urn:x a)"
+    assert shown({"system": "http://snomed.info/sct", "code": "1"}) == "1 (sct 1)"
     assert (shown(0), shown(False), shown(None)) == ("0", "false", "")
     body = {
         "resourceType": "Patient",

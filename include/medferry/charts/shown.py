@@ -25,12 +25,17 @@ def shown(value: Any) -> str:
 
 def _complex(value: dict[str, Any]) -> str:
     if "code" in value and "system" in value and "value" not in value:
-        return f"{value.get('display') or value['code']} ({value['system']} {value['code']})"
+        return f"{value.get('display') or value['code']} ({_short(value['system'])} {value['code']})"
     if "value" in value and ("unit" in value or "code" in value):
         return f"{value.get('comparator', '')}{shown(value['value'])} {value.get('unit') or value.get('code')}"
     if "reference" in value:
         return " ".join(str(value[name]) for name in ("display", "reference") if name in value)
     return "; ".join(f"{name} {shown(item)}" for name, item in value.items())
+
+
+def _short(system: str) -> str:
+    """A code system's name: the last part of its URL, as far as it tells."""
+    return str(system).rstrip("/").rpartition("/")[2] or str(system)
 
 
 def flat(value: Any, path: str = "") -> list[tuple[str, str]]:
