@@ -29,7 +29,26 @@ from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import scope_of
 from medferry.stages.transform import map_row
-from medferry.terminal import Bars, MigrationOption, RunArgument, console, environment_of, newest_run, show_report, told
+from medferry.terminal import (
+    Bars,
+    BatchSizeOption,
+    DryRunOption,
+    MigrationOption,
+    ModeOption,
+    MostLanesOption,
+    OverwriteOption,
+    ReportFolderOption,
+    ReservePointsOption,
+    RunArgument,
+    SliceRowsOption,
+    StopAtShareOption,
+    TakeOverOption,
+    console,
+    environment_of,
+    newest_run,
+    show_report,
+    told,
+)
 from medferry.verification.declared import load_checks
 from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
@@ -193,19 +212,17 @@ def run(
     unit: Annotated[list[str] | None, typer.Option(help="Only this unit (and the shared ones); repeatable.")] = None,
     entity: Annotated[list[str] | None, typer.Option(help="Only this entity; repeatable.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this run instead of starting one.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Extract and transform only; write nothing to Medplum.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Entries a FHIR batch.")] = 200,
-    lanes: Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once, at most.")] = 4,
-    load_mode: Annotated[LoadMode, typer.Option(help="How targets are written.")] = LoadMode.LOOKUP,
+    dry_run: DryRunOption = False,
+    batch_size: BatchSizeOption = 200,
+    lanes: MostLanesOption = 4,
+    load_mode: ModeOption = LoadMode.LOOKUP,
     sample: Annotated[int | None, typer.Option(min=1, help="Rows of each slice; with --dry-run.")] = None,
-    slice_rows: Annotated[int, typer.Option(min=1, help="Rows a slice at most.")] = 5_000,
-    reserve_points: Annotated[int, typer.Option(min=0, help="Quota points left for live users.")] = 0,
-    stop_at_share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Stop a slice when so large a share fails for one reason; 1: never.")
-    ] = 0.5,
-    overwrite: Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")] = False,
-    take_over: Annotated[bool, typer.Option(help="Take the scope from a dead run.")] = False,
-    report_folder: Annotated[Path, typer.Option(help="Where the reports go.")] = Path("build/reports"),
+    slice_rows: SliceRowsOption = 5_000,
+    reserve_points: ReservePointsOption = 0,
+    stop_at_share: StopAtShareOption = 0.5,
+    overwrite: OverwriteOption = False,
+    take_over: TakeOverOption = False,
+    report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
     """Migrate: everything, a wave, or chosen units. Running it again changes nothing that is right already."""
     environment = environment_of(migration)

@@ -23,7 +23,26 @@ from medferry.stages.environment import Environment
 from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.pipeline import execute_replay
 from medferry.stages.replay import anything_to_replay
-from medferry.terminal import Bars, MigrationOption, RunArgument, console, environment_of, newest_run, show_report, told
+from medferry.terminal import (
+    Bars,
+    BatchSizeOption,
+    DryRunOption,
+    MigrationOption,
+    ModeOption,
+    MostLanesOption,
+    OverwriteOption,
+    ReportFolderOption,
+    ReservePointsOption,
+    RunArgument,
+    SliceRowsOption,
+    StopAtShareOption,
+    TakeOverOption,
+    console,
+    environment_of,
+    newest_run,
+    show_report,
+    told,
+)
 
 operate_app = typer.Typer()
 
@@ -138,18 +157,16 @@ def replay(
     reason: ReasonOption = None,
     disposition: DispositionOption = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this replay instead of starting one.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Extract and transform only; write nothing to Medplum.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Entries a FHIR batch.")] = 200,
-    lanes: Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once, at most.")] = 4,
-    load_mode: Annotated[LoadMode, typer.Option(help="How targets are written.")] = LoadMode.LOOKUP,
-    slice_rows: Annotated[int, typer.Option(min=1, help="Rows a slice at most.")] = 5_000,
-    reserve_points: Annotated[int, typer.Option(min=0, help="Quota points left for live users.")] = 0,
-    stop_at_share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Stop a slice when so large a share fails for one reason; 1: never.")
-    ] = 0.5,
-    overwrite: Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")] = False,
-    take_over: Annotated[bool, typer.Option(help="Take the scope from a dead run.")] = False,
-    report_folder: Annotated[Path, typer.Option(help="Where the reports go.")] = Path("build/reports"),
+    dry_run: DryRunOption = False,
+    batch_size: BatchSizeOption = 200,
+    lanes: MostLanesOption = 4,
+    load_mode: ModeOption = LoadMode.LOOKUP,
+    slice_rows: SliceRowsOption = 5_000,
+    reserve_points: ReservePointsOption = 0,
+    stop_at_share: StopAtShareOption = 0.5,
+    overwrite: OverwriteOption = False,
+    take_over: TakeOverOption = False,
+    report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
     """Run the dead letters of a run again, as a run of their own; exactly those that no later run has settled."""
     environment = environment_of(migration)
