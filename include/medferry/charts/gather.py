@@ -1,4 +1,4 @@
-"""Everything of one patient: the legacy rows, the ledger's word on them, what Medplum holds, compared check by check."""
+"""Everything of one patient: legacy rows, the ledger's word on them, what Medplum holds, compared check by check."""
 
 from __future__ import annotations
 

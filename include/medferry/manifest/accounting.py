@@ -126,3 +126,13 @@ def findings(connection: sa.Connection, run_id: str) -> list[tuple[str, str, str
     statement = sa.select(*columns, sa.func.count()).where(finding.c.run_id == run_id).group_by(*columns)
     rows = [(entity, reason, column, int(n)) for entity, reason, column, n in connection.execute(statement)]
     return sorted(rows, key=lambda row: (-row[3], row[0], row[1]))
+
+
+def mapping_versions(connection: sa.Connection, run_id: str) -> dict[str, str]:
+    """Entity → the versions of its mapping that this run's ledger names."""
+    columns = (source_unit.c.entity, source_unit.c.mapping_version)
+    statement = sa.select(*columns).where(source_unit.c.run_id == run_id).distinct().order_by(*columns)
+    found: dict[str, str] = {}
+    for entity, version in connection.execute(statement):
+        found[entity] = f"{found[entity]}, {version}" if entity in found else version
+    return found

@@ -142,3 +142,22 @@ def parts_of(connection: sa.Connection, run_id: str) -> list[PartRow]:
     columns = [verified_part.c[name] for name in PartRow.__slots__]
     statement = sa.select(*columns).where(verified_part.c.run_id == run_id).order_by(verified_part.c.part)
     return [PartRow(**row._mapping) for row in connection.execute(statement)]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run's newest verification that has finished; times are UTC."""
+
+    started_at: str
+    finished_at: str
+    sample_share: float
+    seed: int
+    fingerprint: str
+
+
+def verification_of(connection: sa.Connection, run_id: str) -> Done | None:
+    """None while it is at work, when it died, and when there was none."""
+    columns = [verification.c[name] for name in Done.__slots__]
+    statement = sa.select(*columns).where(verification.c.run_id == run_id, verification.c.finished_at.is_not(None))
+    row = connection.execute(statement).one_or_none()
+    return Done(*row) if row else None

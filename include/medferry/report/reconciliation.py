@@ -8,12 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, reasons
+from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
-from medferry.manifest.checks import CheckResult
+from medferry.manifest.checks import CheckResult, Done, PartRow, parts_of, verification_of
 from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
 from medferry.migration import Migration
+from medferry.report.throughput import Second, seconds
 from medferry.verification.verdict import Verdict, verdict_of
 
 
@@ -29,6 +30,11 @@ class Reconciliation:
     reasons: list[ReasonRow]
     findings: list[tuple[str, str, str, int]]
     unit_titles: dict[str, str]
+    verification: Done | None
+    parts: list[PartRow]
+    sent: list[Second]
+    versions: dict[str, str]
+    """Entity → version of the mapping that made it."""
 
     @property
     def dry_run(self) -> bool:
@@ -51,7 +57,7 @@ class Reconciliation:
         return sum(int(getattr(row, name)) for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        """``{"run", "verdict", "rows": […], "checks": […], "reasons": […], "findings": […]}``."""
+        """``{"run", "verdict", "rows": […], "checks": […], "exceptions": […], "charts": […], "parts": […], …}``."""
         names = ("entity", "reason", "field", "count")
         return {
             "run": self.run.id,
@@ -67,6 +73,10 @@ class Reconciliation:
             "checks": [asdict(check) for check in self.checks],
             "exceptions": [asdict(one) for one in self.exceptions],
             "charts": [asdict(chart) for chart in self.charts],
+            "verification": asdict(self.verification) if self.verification else None,
+            "parts": [asdict(part) for part in self.parts],
+            "throughput": [asdict(second) for second in self.sent],
+            "mapping_versions": self.versions,
             "reasons": [asdict(reason) for reason in self.reasons],
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
         }
@@ -83,4 +93,8 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         reasons=reasons(connection, run_id),
         findings=findings(connection, run_id),
         unit_titles={unit.id: unit.title or unit.id for unit in migration.plan.units},
+        verification=verification_of(connection, run_id),
+        parts=parts_of(connection, run_id),
+        sent=seconds(connection, run_id),
+        versions=mapping_versions(connection, run_id),
     )

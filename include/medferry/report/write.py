@@ -8,8 +8,11 @@ from pathlib import Path
 import jinja2
 import orjson
 
+from medferry.manifest.checks import EQUAL, CheckResult
 from medferry.report.reconciliation import Reconciliation, reconcile
+from medferry.report.throughput import svg
 from medferry.stages.environment import Environment
+from medferry.verification.exceptions import family_of, kind_of
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -47,5 +50,16 @@ def render_html(content: Reconciliation) -> str:
         total=content.total,
         entities=list(dict.fromkeys(row.entity for row in content.rows)),
         units=list(dict.fromkeys(row.unit for row in content.rows)),
+        throughput=svg(content.sent),
+        families=_families(content),
         dispositions=("successful", "skipped", "quarantined", "rejected", "pending"),
     )
+
+
+def _families(content: Reconciliation) -> dict[str, dict[str, list[CheckResult]]]:
+    """Category → family of checks → results, those that are not equal first."""
+    found: dict[str, dict[str, list[CheckResult]]] = {}
+    for result in sorted(content.checks, key=lambda one: (one.status == EQUAL, one.entity, one.name)):
+        family = family_of(result.name)
+        found.setdefault(kind_of(family)[0], {}).setdefault(family, []).append(result)
+    return found
