@@ -15,16 +15,20 @@ differences, and rightly so.
 {"run": "wave_pilot.manual__2026-11-22T20:00:00+00:00"}
 ```
 
+**By itself**: `MEDFERRY_VERIFY_SCHEDULE` (a cron expression such as `0 3 * * *`, or `@daily`; in UTC) in the
+environment of all Airflow processes verifies the newest finished run on that schedule. It is off by default: set it while nobody
+writes in the legacy system or in Medplum, for their changes are differences.
+
 **When it is red** at `conclude`, the run is not proven: read the report. "Could not check" means that a system did not
 answer: clear `verify` with the tasks downstream when it does.
 """
 
 from medferry.migration import Migration
-from medferry_airflow.dag import broken_dag, verify_dag
+from medferry_airflow.dag import broken_dag, verify_dag, verify_schedule
 from medferry_airflow.definition import current_or_error
 
 found = current_or_error()
 if isinstance(found, Migration):
-    dag = verify_dag(__doc__, found)
+    dag = verify_dag(__doc__, found, verify_schedule())
 else:
     dag = broken_dag("verify", "Verify: the migration cannot be read", __doc__, found)

@@ -10,6 +10,7 @@ are given back. It alone decides the colour of the DAG run, and is never green o
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,8 +92,16 @@ def _load_level(number: int, entities: Sequence[str], prepared: Any, before: Any
     return group
 
 
-def verify_dag(text: str, migration: Migration) -> DAG:
-    """A DAG that verifies a finished run again. It writes to the manifest and the report only."""
+def verify_schedule() -> str | None:
+    """When `verify` runs by itself: the cron expression or preset in MEDFERRY_VERIFY_SCHEDULE; never by default."""
+    return os.environ.get("MEDFERRY_VERIFY_SCHEDULE", "").strip() or None
+
+
+def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
+    """A DAG that verifies a finished run again, also by itself on a schedule.
+
+    It writes to the manifest and the report only. A schedule that Airflow does not understand raises its own error.
+    """
     run = Param(
         None, type=["null", "string"], title="Run", description="Id of the run. Empty: the newest that is finished."
     )
@@ -108,7 +117,7 @@ def verify_dag(text: str, migration: Migration) -> DAG:
     anew = Param(False, type="boolean", title="Anew", description="Begin again, also when one that died could go on.")
     text = page(text, migration, migration.plan.unit_ids)
     params = {"run": run, "sample_share": share, "seed": seed, "anew": anew}
-    with _dag("verify", "Verify a run again", text, ["verification"], params) as dag:
+    with _dag("verify", "Verify a run again", text, ["verification"], params, schedule) as dag:
         chosen: Any = tasks.choose_run()
         tasks.verify(chosen) >> tasks.report(chosen) >> tasks.conclude_verification(chosen)
     return dag
@@ -137,12 +146,14 @@ def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
     return dag
 
 
-def _dag(dag_id: str, title: str, text: str, tags: Sequence[str], params: dict[str, Any]) -> DAG:
+def _dag(
+    dag_id: str, title: str, text: str, tags: Sequence[str], params: dict[str, Any], schedule: str | None = None
+) -> DAG:
     return DAG(
         dag_id,
         dag_display_name=title,
         description=title,
-        schedule=None,
+        schedule=schedule,
         catchup=False,
         max_active_runs=1,
         doc_md=text,

@@ -188,14 +188,13 @@ def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
 @task(task_id="choose_run")
 @guarded
 def choose_run(params: dict[str, Any] | None = None) -> str:
-    """The run to verify: the one asked for, or the newest that is finished. Returns its id."""
+    """The run to verify: the one asked for, or the newest that is finished and no dry run. Returns its id."""
     wanted, migration = (params or {}).get("run"), current_migration()
     with environment().manifest.begin() as connection:
         known = runs.list_runs(connection, migration.name)
         at_work = set(connection.scalars(sa.select(lease.c.run_id).where(lease.c.expires_at > now())))
-    finished = [
-        one.id for one in known if one.status != "running" and one.id not in at_work and wanted in (None, one.id)
-    ]
+    chosen = [one for one in known if one.id == wanted or (wanted is None and not one.options.get("dry_run"))]
+    finished = [one.id for one in chosen if one.status != "running" and one.id not in at_work]
     if not finished:
         raise RunNotFinished(
             f"Migration {migration.name} has no finished run{f' {wanted}' if wanted else ''}.",

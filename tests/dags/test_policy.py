@@ -34,6 +34,19 @@ def test_every_dag_runs_on_demand_one_run_at_a_time(dags: dict[str, DAG]) -> Non
         assert (dag.schedule, dag.catchup, dag.max_active_runs) == (None, False, 1)
 
 
+@pytest.mark.parametrize("asked", ["0 3 * * *", "@daily", ""])
+def test_only_verify_can_run_by_itself_and_only_when_the_operator_says_so(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv("MEDFERRY_VERIFY_SCHEDULE", asked)
+    found = parse()
+    assert not found.import_errors
+    assert {name: dag.schedule for name, dag in found.dags.items() if dag.schedule} == (
+        {"verify": asked} if asked else {}
+    )
+    assert not found.dags["verify"].catchup
+
+
 def test_tags_are_of_the_closed_set(dags: dict[str, DAG]) -> None:
     for dag in dags.values():
         assert dag.tags and set(dag.tags) <= TAGS

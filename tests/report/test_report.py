@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from medferry.errors import VerificationFailed
+from medferry.manifest.charts import record_charts
 from medferry.manifest.checks import (
     CheckResult,
     PartRow,
@@ -17,8 +19,11 @@ from medferry.manifest.checks import (
     finish_verification,
     record_part,
 )
-from medferry.report.reconciliation import reconcile
+from medferry.manifest.exceptions import exceptions_of
+from medferry.report.reconciliation import Reconciliation, reconcile
+from medferry.report.throughput import Second, seconds, svg
 from medferry.report.write import render_html, write_report
+from medferry.stages.decide import decide, review
 from medferry.stages.environment import Environment
 from medferry.stages.finish import finish_run
 from medferry.verification.run import verify_run
@@ -216,3 +221,73 @@ def test_one_check_that_differs_decides_the_verdict(done: Environment) -> None:
     assert "NOT PROVEN" in page
     statuses = re.findall(r'class="s-(\w+)">([^<]*)<', page)
     assert set(statuses) == {("equal", "equal"), ("could_not_check", "could not check")}
+
+
+def page_of(done: Environment) -> str:
+    with done.manifest.begin() as connection:
+        return render_html(reconcile(connection, done.migration, "r"))
+
+
+def test_exceptions_lead_what_a_person_must_decide_and_accepted_ones_name_their_approver(done: Environment) -> None:
+    plant(done, "changed")
+    verify_run(done, "r")
+    page = page_of(done)
+    decide_at = page.index("For a person to decide")
+    assert page.index("NOT PROVEN") < decide_at < page.index("Open exceptions") < page.index("Dead letters")
+    assert page.index("Dead letters") < page.index("<h2>By unit")
+    assert "1970-02" not in page
+    with done.manifest.begin() as connection:
+        found = exceptions_of(connection, "r")
+    for one in found:
+        decide(done, one.id, "accepted", "Dr. Osei", action="corrected <by hand>")
+    page = page_of(done)
+    assert "PROVEN, WITH 2 ACCEPTED EXCEPTIONS" in page
+    assert "<b>PROVEN</b>" not in page
+    assert "Open exceptions" not in page
+    assert page.count("by Dr. Osei") == 2
+    assert "corrected &lt;by hand&gt;" in page
+
+
+def test_charts_are_counted_by_outcome_and_a_differing_one_stands_first(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        record_charts(connection, "r", "patient", 3, [("1", "given"), ("2", "random, seed 3"), ("8", "given")])
+    for key, outcome in (("1", "agrees"), ("2", "differs")):
+        review(done, "r", key, "Dr. Haug", outcome, "the order of the problems")
+    page = page_of(done)
+    assert "3 drawn, 1 agree, 1 differ, 1 not yet reviewed" in page
+    assert "NOT PROVEN" in page
+    assert "1 charts differ, by their reviewers" in page
+    assert page.index("the order of the problems") < page.index("<h2>By unit")
+
+
+def test_the_throughput_counts_every_attempt(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        found = seconds(connection, "r")
+        sent = connection.exec_driver_sql("SELECT COUNT(*), SUM(status BETWEEN 200 AND 299) FROM attempt").one()
+    assert (sum(one.done + one.failed for one in found), sum(one.done for one in found)) == tuple(sent)
+    assert "<svg" in page_of(done)
+    assert svg([]) == ""
+
+
+def test_a_long_load_is_drawn_as_rates_in_at_most_120_bars() -> None:
+    start = datetime.fromisoformat("2026-01-01T23:00:00")
+    day = [Second((start + timedelta(seconds=10 * n)).isoformat(), 20, n % 2) for n in range(1000)]
+    drawn = svg(day)
+    assert 200 < drawn.count("<rect") <= 240
+    assert "2/s" in drawn
+    assert "2026-01-01 23:00:00 UTC" in drawn
+
+
+def test_the_evidence_tells_how_it_was_verified_and_every_check_is_there(done: Environment) -> None:
+    page, written = page_of(done), reconciled(done)
+    assert "every row, seed 0" in page
+    assert written.versions.keys() == done.migration.entities.keys()
+    assert all(f"{name} {version}" in page for name, version in written.versions.items())
+    assert page.count('<details class="check">') == 1 + len({one.name for one in written.checks})
+    assert len(written.parts) == 2 * len(done.migration.entities) + 1
+    assert {part["part"] for part in written.as_json()["parts"]} == {part.part for part in written.parts}
+
+
+def reconciled(done: Environment) -> Reconciliation:
+    with done.manifest.begin() as connection:
+        return reconcile(connection, done.migration, "r")
