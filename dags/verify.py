@@ -16,8 +16,8 @@ differences, and rightly so.
 ```
 
 **By itself**: `MEDFERRY_VERIFY_SCHEDULE` (a cron expression such as `0 3 * * *`, or `@daily`; in UTC) in the
-environment of all Airflow processes verifies the newest finished run on that schedule. It is off by default: set it while nobody
-writes in the legacy system or in Medplum, for their changes are differences.
+environment of all Airflow processes verifies the newest finished run on that schedule. It is off by default:
+set it while nobody writes in the legacy system or in Medplum, for their changes are differences.
 
 **When it is red** at `conclude`, the run is not proven: read the report. "Could not check" means that a system did not
 answer: clear `verify` with the tasks downstream when it does.
