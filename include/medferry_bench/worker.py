@@ -16,7 +16,7 @@ from medferry.manifest.runs import SliceRow
 from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
 from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_run, load_levels
+from medferry.stages.pipeline import execute_run, load_slices
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.staging import dump_row
 from medferry.stages.transform import map_row, transform_slice
@@ -92,7 +92,7 @@ def load(job: Job) -> Result:
     here = environment(job.settings, job.base)
     slices = _slices(here, job)  # opens the manifest, which brings its tables up to date
     started = time.perf_counter()
-    load_levels(here, job.run_id, slices, 0, lambda *_: None)
+    load_slices(here, job.run_id, slices, 0, lambda *_: None)
     return {"seconds": time.perf_counter() - started}
 
 

@@ -81,6 +81,8 @@ def test_whatever_happens_the_end_is_right(
     finally:
         durable.inject()
     last = world.do(options=options)
+    if "(could_not_check)" in last.error:  # it ended a verification that began while most requests failed, and says so
+        last = world.do(options=options)
     assert (last.status, last.error) == (0, "")
     assert world.problems() == []
     assert world.do(run_id="again", options=some_options(dice)).status == 0

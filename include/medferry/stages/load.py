@@ -62,25 +62,49 @@ class Crew:
         progress: Progress = lambda *_: None,
         ready: Callable[[str], object] = lambda _: None,
     ) -> dict[str, int]:
-        """Load slices that do not wait for each other, each as soon as `ready(id)` returns: then it is transformed.
+        """Load slices, given in load order; each when `ready(id)` returns and all that it refers to is loaded.
 
         Returns source units by disposition. Safe to repeat at any point. Raises what `load_slice` raises, when the
         slices in work have come to an end.
         """
         counts: Counter[str] = Counter()
+        before = self._awaited(slice_ids)
+        loads: dict[str, Future[Counter[str]]] = {}
+
+        def load(slice_id: str) -> Counter[str]:
+            ready(slice_id)
+            wait(loads[other] for other in before[slice_id])
+            for other in before[slice_id]:
+                loads[other].result()  # what refers to a slice that failed is not begun
+            return self._load_one(slice_id, progress)
+
         with ThreadPoolExecutor(_SLICES_AT_ONCE) as side_by_side:
-            loads = [side_by_side.submit(self._load_one, slice_id, progress, ready) for slice_id in slice_ids]
+            for slice_id in slice_ids:
+                loads[slice_id] = side_by_side.submit(load, slice_id)
             try:
-                for one in loads:
+                for one in loads.values():
                     counts.update(one.result())
             except BaseException:
-                for one in loads:
+                for one in loads.values():
                     one.cancel()
                 raise
         return dict(+counts)
 
-    def _load_one(self, slice_id: str, progress: Progress, ready: Callable[[str], object]) -> Counter[str]:
-        ready(slice_id)
+    def _awaited(self, slice_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Slice → the slices among `slice_ids` of the entities that it refers to; they come before it."""
+        with self.environment.manifest.begin() as connection:
+            entity_of = {one.id: one.entity for one in runs.slices_of(connection, self.run.id)}
+        specs = self.environment.migration.specs
+        return {
+            mine: [
+                other
+                for other in slice_ids
+                if entity_of[other] in specs[entity_of[mine]].references and entity_of[other] != entity_of[mine]
+            ]
+            for mine in slice_ids
+        }
+
+    def _load_one(self, slice_id: str, progress: Progress) -> Counter[str]:
         with only_worker(self.environment.manifest, self.run.id, slice_id):
             return _load_held(self, slice_id, progress)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
-from operator import attrgetter
 
 from medferry.manifest.checks import CheckResult
 from medferry.manifest.dead_letters import Choice
@@ -29,7 +27,7 @@ Progress = Callable[[str, str, int, int], None]
 def execute_run(
     environment: Environment, run_id: str, kind: str, scope: Scope, options: RunOptions, progress: Progress
 ) -> list[CheckResult]:
-    """Prepare, extract, transform, load by level, verify, finish. Safe to call again with the same `run_id`.
+    """Prepare, extract, transform, load, verify, finish. Safe to call again with the same `run_id`.
 
     Raises what the stages raise; the leases are given back in any case. VerificationFailed comes last.
     """
@@ -65,7 +63,7 @@ def _carry_out(
 def _stage_and_load(
     environment: Environment, run_id: str, slices: list[SliceRow], options: RunOptions, progress: Progress
 ) -> None:
-    """Stage slice by slice, and load level by level what is staged meanwhile."""
+    """Stage slice by slice, and load meanwhile what is staged."""
     total = sum(one.eligible for one in slices)
 
     def stage(one: SliceRow) -> None:
@@ -77,7 +75,7 @@ def _stage_and_load(
         staged = {one.id: stager.submit(stage, one) for one in slices}
         try:
             if not options.dry_run:
-                load_levels(environment, run_id, slices, total, progress, lambda slice_id: staged[slice_id].result())
+                load_slices(environment, run_id, slices, total, progress, lambda slice_id: staged[slice_id].result())
             for one in staged.values():
                 one.result()
         except BaseException:
@@ -85,7 +83,7 @@ def _stage_and_load(
             raise
 
 
-def load_levels(
+def load_slices(
     environment: Environment,
     run_id: str,
     slices: list[SliceRow],
@@ -93,7 +91,6 @@ def load_levels(
     progress: Progress,
     ready: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Load level by level, the slices of a level side by side, each as soon as `ready(id)` returns."""
+    """Load slices side by side, each as soon as `ready(id)` returns and all that it refers to is loaded."""
     with crew_of(environment, run_id) as crew:
-        for _, level in groupby(slices, key=attrgetter("level")):
-            crew.load([one.id for one in level], lambda entity, rows: progress("load", entity, rows, total), ready)
+        crew.load([one.id for one in slices], lambda entity, rows: progress("load", entity, rows, total), ready)
