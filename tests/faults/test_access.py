@@ -45,7 +45,7 @@ def test_tokens_that_run_out_are_renewed_unseen(strict: EmbeddedMedplum, make_wo
 
 
 def test_tokens_that_are_revoked_are_renewed_unseen(world: World) -> None:
-    world.server.inject({"kind": "revoke-token", "every": 3})
+    world.server.inject({"kind": "revoke-token", "probability": 0.2, "seed": 1})
     ended = world.do(options=SMALL, every=True)
     world.server.inject()
     assert (ended.status, ended.error) == (0, "")

@@ -44,7 +44,7 @@ PAGE = 1_000
 
 _GZIP_FROM_BYTES = 2_048
 _READ_ATTEMPTS = 6
-_TOKEN_RENEWALS = 3
+_TOKEN_RENEWALS = 10
 """A token may be revoked again before it is used, by whoever renews in another lane."""
 
 

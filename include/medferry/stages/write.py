@@ -27,7 +27,7 @@ from medferry.medplum.lanes import End, Lanes, end_of
 from medferry.stages.send import Send
 from medferry.stages.targets import Target
 
-_ROUNDS = 10
+_ROUNDS = 20
 """Rounds without an answer, with conflicts or with failed read-backs before a slice gives up (and is retried later)."""
 
 _RETRY_STATUSES = frozenset({0, 408, 409, 412, 423, 425, 429})
