@@ -35,7 +35,6 @@ from medferry.terminal import (
     ReservePointsOption,
     RunArgument,
     SliceRowsOption,
-    StopAtShareOption,
     TakeOverOption,
     console,
     environment_of,
@@ -163,7 +162,6 @@ def replay(
     load_mode: ModeOption = LoadMode.LOOKUP,
     slice_rows: SliceRowsOption = 5_000,
     reserve_points: ReservePointsOption = 0,
-    stop_at_share: StopAtShareOption = 0.5,
     overwrite: OverwriteOption = False,
     take_over: TakeOverOption = False,
     report_folder: ReportFolderOption = Path("build/reports"),
@@ -177,7 +175,6 @@ def replay(
         load_mode=load_mode,
         slice_rows=slice_rows,
         reserve_points=reserve_points,
-        stop_at_share=stop_at_share,
         overwrite=overwrite,
         take_over=take_over,
     )

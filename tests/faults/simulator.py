@@ -151,7 +151,7 @@ class World:
         return Ended(status, [line for line in lines if not line.startswith("= ")], "".join(errors))
 
     @contextmanager
-    def paused(self, at: int, **job: Any) -> Iterator[list[Ended]]:
+    def paused(self, at: int | str, **job: Any) -> Iterator[list[Ended]]:
         """A job that stands still at step `at` for the length of the block; its end is in the list afterwards."""
         ended: list[Ended] = []
         thread = threading.Thread(target=lambda: ended.append(self.do(at=at, do="pause", **job)))

@@ -10,7 +10,7 @@ def test_the_same_slice_given_to_two_workers_doubles_nothing(world: World, nurse
     assert world.do("stage").status == 0
     for entity in ("clinic", "patient"):
         assert world.do("load", entity=entity).status == 0
-    with world.paused(1, what="load", entity="weight", nursery=nurseries[0]) as ended:
+    with world.paused("batch", what="load", entity="weight", nursery=nurseries[0]) as ended:
         second = world.do("load", entity="weight", nursery=nurseries[1])
         assert second.error.startswith("SliceBusy: Slice weight-")
         assert second.sent == 0
@@ -21,7 +21,7 @@ def test_the_same_slice_given_to_two_workers_doubles_nothing(world: World, nurse
 
 
 def test_a_second_run_of_the_same_scope_is_refused_and_told_the_holder(world: World, nurseries: list[Nursery]) -> None:
-    with world.paused(20, nursery=nurseries[0]) as ended:
+    with world.paused("batch", nursery=nurseries[0]) as ended:
         second = world.do(run_id="second", nursery=nurseries[1])
         assert second.status == 1
         assert second.error.startswith("LeaseHeld: Run r holds ")

@@ -215,7 +215,7 @@ def test_another_run_in_another_mode_doubles_nothing_beside_a_job_that_nobody_ca
     assert world.do("stage", **other).error == ""
     for entity in ("clinic", "staff", "patient"):
         assert world.do("load", entity=entity, **other).error == ""
-    with world.paused(1, **load, **other) as ended:
+    with world.paused("batch", **load, **other) as ended:
         world.server.kill()
         world.server.start()
         until(lambda: weights(world) == 30)

@@ -55,7 +55,7 @@ _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(
 
 @dataclass
 class Steps:
-    """Counts steps, writes them to the trace, acts at step `at`: its number, or how its name begins."""
+    """Counts steps, writes them to the trace, acts once, at step `at`: its number, or how its name begins."""
 
     trace: int
     at: int | str | None
@@ -65,14 +65,18 @@ class Steps:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, name: str, durable: bool = True) -> None:
+        """The other threads go on meanwhile: standing still in a commit, one would keep the others from theirs."""
         if not (durable or self.every):
             return
         with self.lock:
-            if self.count == self.at or (isinstance(self.at, str) and name.startswith(self.at)):
-                self.note(f"! {name}")
-                self.action()
-            self.note(f"{self.count} {name}")
-            self.count += 1
+            number, self.count = self.count, self.count + 1
+            acts = number == self.at or (isinstance(self.at, str) and name.startswith(self.at))
+            if acts:
+                self.at = None
+            self.note(f"! {name}" if acts else f"{number} {name}")
+        if acts:
+            self.action()
+            self.note(f"{number} {name}")
 
     def note(self, line: str) -> None:
         os.write(self.trace, f"{line}\n".encode())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import sqlalchemy as sa
 
 from medferry.manifest.runs import RunRow, SliceRow, get_slice
@@ -38,13 +41,19 @@ def find_earlier(connection: sa.Connection, now: RunRow, mine: SliceRow) -> Slic
             slice_.c.entity == mine.entity,
             slice_.c.stage == "loaded",
             slice_.c.digest != "",
+            *(_same(slice_.c[name], getattr(mine, name)) for name in ("units", "low", "high")),
         )
         .order_by(run.c.started_at.desc())
+        .limit(1)
     )
-    bounds = (mine.units, mine.low, mine.high)
-    rows = (SliceRow(**row._mapping) for row in connection.execute(statement))
-    found = next((row for row in rows if (row.units, row.low, row.high) == bounds), None)
+    row = connection.execute(statement).one_or_none()
+    found = SliceRow(**row._mapping) if row else None
     return found if found is not None and not _has_open_ends(connection, found) else None
+
+
+def _same(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
+    """A JSON column against a value, as text: PostgreSQL compares no JSON."""
+    return sa.cast(column, sa.Text) == json.dumps(value)
 
 
 def _has_open_ends(connection: sa.Connection, earlier: SliceRow) -> bool:

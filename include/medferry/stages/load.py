@@ -1,4 +1,4 @@
-"""Load: bring staged Bundles into Medplum, the slices of a level side by side; each source unit gets its disposition.
+"""Load: bring staged Bundles into Medplum, slices side by side; each source unit gets its disposition.
 
 Work goes in chunks of whole source units; a chunk is looked up, written, read back and recorded before it counts.
 Chunks of all slices share the run's lanes, so that the server need not wait for us. A killed task leaves at most the
@@ -16,9 +16,7 @@ from itertools import groupby
 
 from medferry.fhir.bundle import identity
 from medferry.manifest import runs
-from medferry.manifest.crosswalk import (
-    knows_system,
-)
+from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_units import Decision, decide, pending_keys
 from medferry.manifest.workers import only_worker
@@ -110,9 +108,8 @@ class Crew:
 
 
 @contextmanager
-def crew_of(environment: Environment, run_id: str) -> Iterator[Crew]:
+def crew_of(environment: Environment, run: RunRow, options: RunOptions) -> Iterator[Crew]:
     """The crew that loads slices of a run in this process."""
-    run, options = own_run(environment, run_id)
     # More threads than lanes: some look up, read back and record while others have their batch in flight.
     with (
         rare_collections(),
@@ -133,7 +130,7 @@ def load_slice(
     run, options = own_run(environment, run_id)
     if options.dry_run:
         return {}
-    with crew_of(environment, run.id) as crew:
+    with crew_of(environment, run, options) as crew:
         return crew.load([slice_id], progress)
 
 
@@ -179,16 +176,9 @@ def _loader(crew: Crew, mine: SliceRow, fence: int) -> ChunkLoader:
         fence,
         sender(Jobs(crew.environment.manifest, crew.client, crew.run, mine, fence), crew.options.load_mode),
         _nothing_there(crew, mine, fence),
-        _breaker(crew, mine),
+        # The rows of a replay have all failed before: no breaker judges them.
+        Breaker(mine.entity, crew.options.stop_at_share if mine.keys is None else 1.0),
     )
-
-
-def _breaker(crew: Crew, mine: SliceRow) -> Breaker:
-    """Counts from what earlier workers of the slice have decided. The rows of a replay have all failed before."""
-    with crew.environment.manifest.begin() as connection:
-        waiting = len(pending_keys(connection, crew.run.id, mine.id))
-    share = crew.options.stop_at_share if mine.keys is None else 1.0
-    return Breaker(mine.entity, share, total=mine.eligible - waiting)
 
 
 def _nothing_there(crew: Crew, mine: SliceRow, fence: int) -> bool:
@@ -216,6 +206,7 @@ def _one_pass(crew: Crew, loader: ChunkLoader, counts: Counter[str], progress: P
     """Go once through all pending units with the crew's threads; returns how many were deferred."""
     with crew.environment.manifest.begin() as connection:
         pending = pending_keys(connection, crew.run.id, loader.slice.id)
+    loader.breaker.total = loader.slice.eligible - len(pending)  # earlier workers and passes have decided these
     deferred = 0
     size = max(CHUNK_TARGETS, crew.options.batch_size)
     for result in _in_threads(crew, loader, _chunks(_units(loader, pending), size)):

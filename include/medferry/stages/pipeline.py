@@ -10,7 +10,7 @@ from medferry.manifest.dead_letters import Choice
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.workers import SliceBusy
 from medferry.stages.collector import rare_collections
-from medferry.stages.environment import Environment
+from medferry.stages.environment import Environment, own_run
 from medferry.stages.extract import extract_slice
 from medferry.stages.finish import finish_run
 from medferry.stages.load import crew_of
@@ -92,5 +92,5 @@ def load_slices(
     ready: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Load slices side by side, each as soon as `ready(id)` returns and all that it refers to is loaded."""
-    with crew_of(environment, run_id) as crew:
+    with crew_of(environment, *own_run(environment, run_id)) as crew:
         crew.load([one.id for one in slices], lambda entity, rows: progress("load", entity, rows, total), ready)
