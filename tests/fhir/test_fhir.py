@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
-from medferry.fhir.canonical import content_hash
+from medferry.fhir.bundle import Staged, batch, conditional_update, read_batch
+from medferry.fhir.canonical import canonical, content_hash, has_content
 from medferry.fhir.references import parse_conditional, references
 from medferry.fhir.validate import problems
 from medferry.mapping.identity import conditional_reference
@@ -27,6 +29,70 @@ def test_the_hash_sees_content_and_nothing_else() -> None:
 )
 def test_the_hash_changes_with_the_content(change: dict[str, object]) -> None:
     assert content_hash({**PATIENT, **change}) != content_hash(PATIENT)
+
+
+ODD_PATIENT = {
+    "resourceType": "Patient",
+    "identifier": [{"system": "https://x.example/p", "value": 'a|b, c&d="é\\'}],
+    "meta": {"tag": [{"code": "t"}], "source": "s"},
+    "name": [{"text": 'x "id":"7" \\ \u2028 \n', "family": "A"}],
+    "extension": [{"url": "urn:x", "valueDecimal": 1e22}],
+    "multipleBirthInteger": 2,
+}
+SERVER = {"versionId": "1", "lastUpdated": "2024-01-01T00:00:00Z", "author": {"display": "d"}, "project": "p"}
+
+
+def stored(**change: object) -> bytes:
+    """As Medplum gives it back: with an id, its own meta, members in another order."""
+    return orjson.dumps({"id": "x", "meta": {**SERVER, **ODD_PATIENT["meta"]}, **change, **ODD_PATIENT} | change)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        stored(),
+        stored().replace(b'"tag":[{"code":"t"}],"source":"s"', b'"source":"s","tag":[{"code":"t"}]'),
+        stored().replace(b"1e22", b"1e+22"),
+        stored().replace(b'{"code":"t"}', b'{ "code" : "t" }'),
+        orjson.dumps(dict(reversed(orjson.loads(stored()).items()))),
+    ],
+)
+def test_what_the_server_adds_and_reorders_is_the_same_content(text: bytes) -> None:
+    assert has_content(text, canonical(ODD_PATIENT))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        stored(multipleBirthInteger=3),
+        stored(active=True),
+        stored().replace(b'"source":"s"', b'"source":"t"'),
+        stored().replace(b'"family":"A"', b'"family":"B"'),
+        stored().replace(b',"multipleBirthInteger":2', b""),
+        stored().replace(b'{"code":"t"}', b'{"code":"t"},{"code":"u"}'),
+    ],
+)
+def test_any_other_content_is_seen(text: bytes) -> None:
+    assert text != stored()
+    assert not has_content(text, canonical(ODD_PATIENT))
+
+
+def test_a_bundle_is_read_back_as_it_was_made() -> None:
+    name = ("https://x.example/p", 'a|b, c&d="é\\')
+    entries = [conditional_update(resource) for resource in (ODD_PATIENT, {**ODD_PATIENT, "active": True})]
+    bundle = batch(entries)
+    assert orjson.loads(bundle)["entry"][0]["resource"] == orjson.loads(canonical(ODD_PATIENT))
+    first, second = read_batch(bundle)
+    assert first == Staged("Patient", name, canonical(ODD_PATIENT))
+    assert second.body == canonical({**ODD_PATIENT, "active": True})
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"entry":[{"resource":{}}]}', batch([b'{"resource":{},"request":{"url":"P"}}'])]
+)
+def test_a_damaged_bundle_is_refused(damage: bytes) -> None:
+    with pytest.raises(ValueError):
+        list(read_batch(damage))
 
 
 def test_conditional_references_round_trip() -> None:

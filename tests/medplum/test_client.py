@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import httpx
+import orjson
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
-from medferry.medplum.client import MedplumClient, entry_outcome, issue_text
+from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable, RequestRefused, RequestTooLarge, Throttled, Unauthorised
 
 SYSTEM = "https://client.example/thing"
@@ -31,7 +32,11 @@ def test_identifiers_with_awkward_characters_are_found(client: MedplumClient) ->
     assert [outcome.status for outcome in outcomes] == [201] * len(values)
     found = client.by_identifier("Patient", SYSTEM, values)
     assert {resource["identifier"][0]["value"] for resource in found} == set(values)
-    assert len(client.by_id("Patient", [resource["id"] for resource in found])) == len(values)
+    ids = [resource["id"] for resource in found]
+    assert len(client.by_id("Patient", ids)) == len(values)
+    texts = client.texts_by_id("Patient", ids)
+    assert {one: version for one, (version, _) in texts.items()} == client.versions("Patient", ids)
+    assert {orjson.loads(text)["identifier"][0]["value"] for _, text in texts.values()} == set(values)
 
 
 def test_a_walk_goes_beyond_a_page(client: MedplumClient) -> None:
@@ -71,6 +76,8 @@ def test_a_search_that_answers_no_bundle_is_not_taken_for_nothing_found(
     monkeypatch.setattr(client, "_read", lambda *_, **__: httpx.Response(200, content=body))
     with pytest.raises(MedplumUnavailable, match="no Bundle"):
         client.by_identifier("Patient", SYSTEM, ["1"])
+    with pytest.raises(MedplumUnavailable, match="no Bundle"):
+        client.texts_by_id("Patient", ["1"])
 
 
 def test_a_revoked_token_is_renewed_unseen_and_a_wrong_secret_is_not(
@@ -84,20 +91,3 @@ def test_a_revoked_token_is_renewed_unseen_and_a_wrong_secret_is_not(
         pytest.raises(Unauthorised, match="Check the ClientApplication"),
     ):
         stranger.count("Patient")
-
-
-def test_an_issue_is_told_by_code_and_path_only() -> None:
-    outcome = {
-        "issue": [
-            {"severity": "warning", "code": "informational"},
-            {
-                "severity": "error",
-                "code": "invalid",
-                "details": {"text": "Ada Byron is wrong"},
-                "expression": ["Patient.name"],
-            },
-        ]
-    }
-    assert issue_text(outcome) == "invalid at Patient.name"
-    assert entry_outcome({"response": {"status": "400", "outcome": outcome}}).done is False
-    assert entry_outcome({}).status == 0

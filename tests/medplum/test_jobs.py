@@ -8,13 +8,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.fhir.bundle import by_name
 from medferry.medplum import jobs
+from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.budget import Budget
-from medferry.medplum.client import EntryOutcome, MedplumClient
+from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import JobFailed, JobStuck, MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
 
 BATCH = {"method": "POST", "path": "/fhir/R4/?$"}
@@ -69,7 +71,9 @@ def test_a_job_gives_every_entrys_own_outcome_in_order(client: MedplumClient, sy
     values = ["plain", "with space", "com,ma", "a&b=c", "ümlaut", "1|2"]
     outcomes = run(client, [*(create(system, value) for value in values), create(system, "bad", gender=1)])
     assert statuses(outcomes) == [201] * len(values) + [400]
-    assert [outcome.resource["identifier"][0]["value"] for outcome in outcomes[:-1] if outcome.resource] == values
+    texts = client.texts_by_id("Patient", [outcome.id for outcome in outcomes[:-1]])
+    order = [orjson.loads(texts[outcome.id][1])["identifier"][0]["value"] for outcome in outcomes[:-1]]
+    assert order == values
     assert "gender" in outcomes[-1].issue
     assert len(client.by_identifier("Patient", system, values)) == len(values)
 

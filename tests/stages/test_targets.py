@@ -5,10 +5,11 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from medferry.fhir.canonical import content_hash
+from medferry.fhir.bundle import Staged, identity
+from medferry.fhir.canonical import canonical, content_hash
 from medferry.manifest.crosswalk import Known
 from medferry.mapping.identity import conditional_reference
-from medferry.stages.targets import draft, resolved
+from medferry.stages.targets import Draft, draft, resolved
 
 SYSTEM = "https://x.example/patient"
 ODD = 'a|b, c&d="é\\'
@@ -28,6 +29,10 @@ def observation(text: str, *keys: str) -> dict[str, object]:
     }
 
 
+def drafted(resource: dict[str, object]) -> Draft:
+    return draft(Staged(str(resource["resourceType"]), identity(resource), canonical(resource)))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -38,7 +43,7 @@ def observation(text: str, *keys: str) -> dict[str, object]:
     ],
 )
 def test_only_references_are_replaced(text: str) -> None:
-    ready = draft(observation(text, "7", ODD))
+    ready = drafted(observation(text, "7", ODD))
     assert ready.wanted == {(SYSTEM, "7"), (SYSTEM, ODD)}
     target = resolved(ready, KNOWN)
     written = orjson.loads(target.body)
@@ -50,11 +55,11 @@ def test_only_references_are_replaced(text: str) -> None:
 
 def test_literal_and_absolute_references_stay() -> None:
     resource = {**observation("x"), "subject": {"reference": "Patient/1"}, "device": {"reference": "https://y/D?x=1"}}
-    ready = draft(resource)
+    ready = drafted(resource)
     assert ready.wanted == frozenset()
     assert orjson.loads(resolved(ready, {}).body)["device"] == {"reference": "https://y/D?x=1"}
 
 
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(KeyError):
-        resolved(draft(observation("x", "8")), KNOWN)
+        resolved(drafted(observation("x", "8")), KNOWN)

@@ -1,13 +1,23 @@
-"""FHIR batch Bundles: made of conditional updates, bounded in entries and bytes, ready to be POSTed by hand."""
+"""FHIR batch Bundles: made of conditional updates, bounded in entries and bytes, ready to be POSTed by hand.
+
+Resources stand in them in canonical form, so that the load can take each as it is, unparsed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import msgspec
+import orjson
+
+from medferry.fhir.canonical import canonical
+from medferry.fhir.references import parse_conditional
+
 Resource = dict[str, Any]
-Bundle = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +28,61 @@ class Bounds:
     bytes: int = 900_000
 
 
+class Staged(NamedTuple):
+    """An entry of a staged Bundle: the resource's type, first identifier and canonical JSON."""
+
+    type: str
+    name: tuple[str, str]
+    body: bytes
+
+
+class _Request(msgspec.Struct):
+    url: str
+
+
+class _Entry(msgspec.Struct):
+    resource: msgspec.Raw
+    request: _Request
+
+
+class _Bundle(msgspec.Struct):
+    entry: list[_Entry]
+
+
+_bundle = msgspec.json.Decoder(_Bundle)
+
+
 def identity(resource: Resource) -> tuple[str, str]:
     """The (system, value) of a resource's first identifier: its name in the crosswalk."""
     first = resource["identifier"][0]
     return first["system"], first["value"]
 
 
-def conditional_update(resource: Resource) -> dict[str, Any]:
+def conditional_update(resource: Resource) -> bytes:
     """A batch entry that creates or updates `resource` under its first identifier."""
     url = f"{resource['resourceType']}?{by_name(identity(resource))}"
-    return {"resource": resource, "request": {"method": "PUT", "url": url}}
+    return orjson.dumps({"resource": orjson.Fragment(canonical(resource)), "request": {"method": "PUT", "url": url}})
 
 
 def by_name(name: tuple[str, str]) -> str:
     """The search query for an identifier (system, value): what conditional operations go by."""
     system, value = name
-    return f"identifier={quote(system, safe=':/')}|{quote(value, safe='')}"
+    return f"identifier={_quoted(system, ':/')}|{_quoted(value, '')}"
 
 
-def batch(entries: list[dict[str, Any]]) -> Bundle:
-    return {"resourceType": "Bundle", "type": "batch", "entry": entries}
+_quoted = lru_cache(maxsize=65_536)(quote)
+"""Systems are few, and a patient's key is referred to by many."""
+
+
+def batch(entries: Sequence[bytes]) -> bytes:
+    return b'{"resourceType":"Bundle","type":"batch","entry":[%b]}' % b",".join(entries)
+
+
+def read_batch(bundle: bytes) -> Iterator[Staged]:
+    """The conditional updates of a Bundle. Raises ValueError when it is damaged."""
+    for entry in _bundle.decode(bundle).entry:
+        parsed = parse_conditional(entry.request.url)
+        if parsed is None:
+            raise ValueError("an entry of the Bundle is no conditional update")
+        resource_type, system, value = parsed
+        yield Staged(resource_type, (system, value), bytes(entry.resource))

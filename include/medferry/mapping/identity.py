@@ -7,8 +7,8 @@ ids need a super admin). The system is one per entity and slot, the value is the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
+from medferry.fhir.bundle import by_name
 from medferry.mapping.declare import MAIN
 
 TAG_SYSTEM = "urn:medferry:migration"
@@ -37,4 +37,4 @@ class Naming:
 
 def conditional_reference(resource_type: str, system: str, value: str) -> str:
     """A FHIR conditional reference, ``Type?identifier=system|value``, with the value percent-encoded."""
-    return f"{resource_type}?identifier={quote(system, safe=':/')}|{quote(value, safe='')}"
+    return f"{resource_type}?{by_name((system, value))}"

@@ -6,10 +6,8 @@ No message of its errors quotes a body or a query: both hold patient data.
 from __future__ import annotations
 
 import gzip
-import json
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +24,7 @@ from tenacity import (
 
 from medferry.errors import TransientError
 from medferry.medplum import budget as points
+from medferry.medplum.answers import EntryOutcome, issue_text, read_outcomes, read_texts, throttled_seconds
 from medferry.medplum.budget import Budget
 from medferry.medplum.errors import (
     MedplumUnavailable,
@@ -46,19 +45,6 @@ _GZIP_FROM_BYTES = 2_048
 _READ_ATTEMPTS = 6
 _TOKEN_RENEWALS = 10
 """A token may be revoked again before it is used, by whoever renews in another lane."""
-
-
-@dataclass(frozen=True, slots=True)
-class EntryOutcome:
-    """What one batch entry itself says. `issue` is "code at path", free of values."""
-
-    status: int
-    resource: Resource | None
-    issue: str
-
-    @property
-    def done(self) -> bool:
-        return self.status in (200, 201)
 
 
 class MedplumClient:
@@ -91,12 +77,9 @@ class MedplumClient:
 
     def search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Resource:
         """One page of a search, sent as POST so that long lists fit and no log of URLs sees them."""
-        form = list(parameters)
-        answer = self._read("POST", f"fhir/R4/{resource_type}/_search", points.SEARCH, data=form)
-        bundle = _json_or_empty(answer)
+        bundle = _json_or_empty(self._search(resource_type, parameters))
         if bundle.get("resourceType") != "Bundle":
-            # To take this for "nothing found" would create what is there already.
-            raise MedplumUnavailable("Medplum's answer to a search is no Bundle.", "Check what stands in between.")
+            raise _no_bundle()
         return bundle
 
     def search_all(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Iterator[Resource]:
@@ -131,6 +114,14 @@ class MedplumClient:
         """Whole resources by id (at most 1,000); those that do not exist are missing from the result."""
         page = self.search(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))])
         return {entry["resource"]["id"]: entry["resource"] for entry in page.get("entry", [])}
+
+    def texts_by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        """id → (version, JSON) of those of `ids` (at most 1,000) that exist; one search."""
+        answer = self._search(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))])
+        try:
+            return read_texts(answer.content)
+        except ValueError:
+            raise _no_bundle() from None
 
     def get(self, path: str) -> httpx.Response:
         """The answer to a GET of `path` ("fhir/R4/job/<id>/status"), as it is."""
@@ -182,22 +173,19 @@ class MedplumClient:
     def outcomes(self, response: bytes, entries: int) -> list[EntryOutcome]:
         """The outcomes in a batch-response to so many entries. Raises MedplumUnavailable when it is none."""
         try:
-            answered = orjson.loads(response).get("entry", [])
-        except (orjson.JSONDecodeError, AttributeError):
-            answered = []
-        if len(answered) != entries:
+            outcomes, wait = read_outcomes(response)
+        except ValueError:
+            outcomes, wait = [], None
+        if len(outcomes) != entries:
             raise MedplumUnavailable("Medplum's answer to a batch does not fit its entries.", "Nothing: it is checked.")
-        outcomes = [entry_outcome(entry) for entry in answered]
-        self._heed_throttled_entries(outcomes, answered)
+        if wait is not None:
+            self.budget.exhausted(wait)
         return outcomes
 
-    def _heed_throttled_entries(self, outcomes: list[EntryOutcome], answered: list[dict[str, Any]]) -> None:
-        for outcome, entry in zip(outcomes, answered, strict=True):
-            if outcome.status == 429:
-                self.budget.exhausted(_throttled_seconds(entry.get("response", {}).get("outcome", {})))
-                return
-
     # -- one request -------------------------------------------------------------------------------
+
+    def _search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> httpx.Response:
+        return self._read("POST", f"fhir/R4/{resource_type}/_search", points.SEARCH, data=list(parameters))
 
     def _read(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
         """Send until answered. Being throttled is waited out and is no failed attempt, however often it happens."""
@@ -258,7 +246,7 @@ class MedplumClient:
         if status < 400:
             return
         if status == 429:
-            seconds = _throttled_seconds(_json_or_empty(answer))
+            seconds = throttled_seconds(_json_or_empty(answer))
             self.budget.exhausted(seconds)
             raise Throttled(seconds)
         if status >= 500:
@@ -282,33 +270,9 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def entry_outcome(entry: dict[str, Any]) -> EntryOutcome:
-    """Read one entry of a batch-response."""
-    response = entry.get("response", {})
-    status = str(response.get("status", "0"))[:3]
-    return EntryOutcome(
-        int(status) if status.isdigit() else 0, entry.get("resource"), issue_text(response.get("outcome"))
-    )
-
-
-def issue_text(outcome: Any) -> str:
-    """ "code at path" of the first error of an OperationOutcome. The server's words may quote a value: left out."""
-    issues = outcome.get("issue", []) if isinstance(outcome, dict) else []
-    first = next((issue for issue in issues if issue.get("severity") in ("error", "fatal")), None)
-    if first is None:
-        return ""
-    where = ", ".join(str(path) for path in first.get("expression", []))
-    return f"{first.get('code', 'unknown')} at {where}" if where else str(first.get("code", "unknown"))
-
-
-def _throttled_seconds(outcome: dict[str, Any]) -> float:
-    """Seconds until the reset, from ``_msBeforeNext`` in the diagnostics; a minute when it is not told."""
-    for issue in outcome.get("issue", []):
-        try:
-            return max(float(json.loads(issue["diagnostics"])["_msBeforeNext"]) / 1000, 0.05)
-        except (KeyError, TypeError, ValueError):
-            continue
-    return 60.0
+def _no_bundle() -> MedplumUnavailable:
+    """To take such an answer for "nothing found" would create what is there already."""
+    return MedplumUnavailable("Medplum's answer to a search is no Bundle.", "Check what stands in between.")
 
 
 def _is_too_large(outcome: dict[str, Any]) -> bool:

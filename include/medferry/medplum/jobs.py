@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from medferry.medplum import budget as points
-from medferry.medplum.client import EntryOutcome, MedplumClient
+from medferry.medplum.answers import EntryOutcome
+from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import JobFailed, JobStuck, MedplumUnavailable, RequestRefused
 
 STUCK_AFTER = 600.0

@@ -1,4 +1,4 @@
-"""How many batches may be in flight: more while that brings more through, fewer when the server is under strain.
+"""How many batches may be in flight: more until that costs throughput, fewer when the server is under strain.
 
 Strain is a 409, a 429, a 5xx or no answer, in a request or in one of its entries. When a server keeps failing, the
 lanes close for a while and open again one by one, as a circuit breaker does: a server in trouble is left alone.
@@ -20,8 +20,8 @@ FAILED_TO_CLOSE = 5
 """Batches in a row without an answer, or with a 5xx, before the lanes close."""
 
 _LONGEST_SECONDS = 30.0
-_GAIN = 1.05
-"""What another lane must bring to be kept."""
+_LOSS = 0.9
+"""A smaller share of the throughput before is no noise: the lane is given up."""
 
 
 class End(Enum):
@@ -100,16 +100,14 @@ class Lanes:
         return 0.0 if beyond < 0 else min(0.5 * 2 ** min(beyond, 10), _LONGEST_SECONDS)
 
     def _adapt(self) -> None:
-        """Compare this window's throughput with that of the one before."""
+        """Compare this window's throughput with that of the one before: another lane, unless the last one cost some.
+
+        Where more lanes change nothing there are as many as may be: they hide the client's own work.
+        """
         throughput = self._entries / max(self._busy + self._clock() - self._since, 1e-6)
-        if throughput >= self._before * _GAIN:
-            self._before = throughput
-            self._allow(self.allowed + 1)
-        elif throughput * _GAIN < self._before:
-            self._before = throughput
-            self._allow(self.allowed - 1)
-        else:
-            self._begin_window()
+        costly = throughput < self._before * _LOSS
+        self._before = throughput
+        self._allow(self.allowed - 1 if costly else self.allowed + 1)
 
     def _allow(self, lanes: int) -> None:
         self.allowed = max(1, min(lanes, self.most))

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
-from medferry.fhir.bundle import identity
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
@@ -60,7 +59,8 @@ class Crew:
         progress: Progress = lambda *_: None,
         ready: Callable[[str], object] = lambda _: None,
     ) -> dict[str, int]:
-        """Load slices, given in load order; each when `ready(id)` returns and all that it refers to is loaded.
+        """Load slices, given in load order; each when `ready(id)` returns, its first write when all that it refers
+        to is loaded.
 
         Returns source units by disposition. Safe to repeat at any point. Raises what `load_slice` raises, when the
         slices in work have come to an end.
@@ -70,11 +70,14 @@ class Crew:
         loads: dict[str, Future[Counter[str]]] = {}
 
         def load(slice_id: str) -> Counter[str]:
+            def others_loaded() -> None:
+                wait(loads[other] for other in before[slice_id])
+                for other in before[slice_id]:
+                    loads[other].result()  # of what refers to a slice that failed, nothing is written
+
             ready(slice_id)
-            wait(loads[other] for other in before[slice_id])
-            for other in before[slice_id]:
-                loads[other].result()  # what refers to a slice that failed is not begun
-            return self._load_one(slice_id, progress)
+            with only_worker(self.environment.manifest, self.run.id, slice_id):
+                return _load_held(self, slice_id, others_loaded, progress)
 
         with ThreadPoolExecutor(_SLICES_AT_ONCE) as side_by_side:
             for slice_id in slice_ids:
@@ -101,10 +104,6 @@ class Crew:
             ]
             for mine in slice_ids
         }
-
-    def _load_one(self, slice_id: str, progress: Progress) -> Counter[str]:
-        with only_worker(self.environment.manifest, self.run.id, slice_id):
-            return _load_held(self, slice_id, progress)
 
 
 @contextmanager
@@ -134,8 +133,8 @@ def load_slice(
         return crew.load([slice_id], progress)
 
 
-def _load_held(crew: Crew, slice_id: str, progress: Progress) -> Counter[str]:
-    """Load a slice that no other living worker has."""
+def _load_held(crew: Crew, slice_id: str, others_loaded: Callable[[], None], progress: Progress) -> Counter[str]:
+    """Load a slice that no other living worker has; nothing of it is written before `others_loaded` returns."""
     manifest, run = crew.environment.manifest, crew.run
     with manifest.begin() as connection:
         fence = runs.take_slice(connection, run.id, slice_id)
@@ -153,7 +152,7 @@ def _load_held(crew: Crew, slice_id: str, progress: Progress) -> Counter[str]:
     counts: Counter[str] = Counter()
     while True:
         before = counts.total()
-        deferred = _one_pass(crew, loader, counts, progress)
+        deferred = _one_pass(crew, loader, counts, others_loaded, progress)
         if not deferred or counts.total() == before:
             break
     with manifest.begin() as connection:
@@ -202,18 +201,30 @@ def _nothing_there(crew: Crew, mine: SliceRow, fence: int) -> bool:
     return True
 
 
-def _one_pass(crew: Crew, loader: ChunkLoader, counts: Counter[str], progress: Progress) -> int:
+def _one_pass(
+    crew: Crew, loader: ChunkLoader, counts: Counter[str], others_loaded: Callable[[], None], progress: Progress
+) -> int:
     """Go once through all pending units with the crew's threads; returns how many were deferred."""
     with crew.environment.manifest.begin() as connection:
         pending = pending_keys(connection, crew.run.id, loader.slice.id)
     loader.breaker.total = loader.slice.eligible - len(pending)  # earlier workers and passes have decided these
     deferred = 0
     size = max(CHUNK_TARGETS, crew.options.batch_size)
-    for result in _in_threads(crew, loader, _chunks(_units(loader, pending), size)):
+    chunks = _first_ahead(_chunks(_units(loader, pending), size), others_loaded)
+    for result in _in_threads(crew, loader, chunks):
         deferred += result.pop("deferred", 0)
         counts.update(result)
         progress(loader.slice.entity, result.total())
     return deferred
+
+
+def _first_ahead(chunks: Iterator[list[LoadUnit]], may_begin: Callable[[], None]) -> Iterator[list[LoadUnit]]:
+    """The same chunks; the first is read before it may be used, so that it can be sent at once."""
+    first = next(chunks, None)
+    may_begin()
+    if first is not None:
+        yield first
+    yield from chunks
 
 
 def _in_threads(crew: Crew, loader: ChunkLoader, chunks: Iterator[list[LoadUnit]]) -> Iterator[Counter[str]]:
@@ -238,10 +249,9 @@ def _units(loader: ChunkLoader, pending: set[str]) -> Iterator[LoadUnit]:
     """The slice's pending source units in staged order."""
     staging = loader.environment.staging(loader.run.id)
     for number in range(loader.slice.bundles):
-        entries = staging.read_bundle(loader.slice.id, number)["entry"]
-        for key, some in groupby((entry["resource"] for entry in entries), key=lambda r: identity(r)[1]):
+        for key, some in groupby(staging.read_bundle(loader.slice.id, number), key=lambda staged: staged.name[1]):
             if key in pending:
-                yield LoadUnit(key, tuple(draft(resource) for resource in some))
+                yield LoadUnit(key, tuple(draft(staged) for staged in some))
 
 
 def _chunks(units: Iterator[LoadUnit], most: int) -> Iterator[list[LoadUnit]]:

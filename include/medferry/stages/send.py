@@ -17,7 +17,8 @@ from medferry.manifest import leases, runs
 from medferry.manifest.jobs import OpenJob
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.medplum import jobs
-from medferry.medplum.client import EntryOutcome, MedplumClient
+from medferry.medplum.answers import EntryOutcome
+from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import JobFailed, JobStuck, RequestRefused, RequestTooLarge, Throttled, Unauthorised
 from medferry.stages.environment import scopes_of
 from medferry.stages.options import LoadMode

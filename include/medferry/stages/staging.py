@@ -9,15 +9,17 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import orjson
 
 from medferry.errors import StagingError
+from medferry.fhir.bundle import Staged, read_batch
 
 _LEVEL = 3
 
@@ -49,19 +51,28 @@ class Staging:
 
     def read_rows(self, slice_id: str) -> Iterator[dict[str, Any]]:
         """The staged rows of a slice, in order. Raises StagingError."""
-        with self._open(f"rows/{slice_id}.ndjson.gz") as file:
-            for line in file:
-                yield load_row(line)
+        name = f"rows/{slice_id}.ndjson.gz"
+        try:
+            with self._open(name) as raw, gzip.GzipFile(fileobj=raw) as file:
+                for line in file:
+                    yield load_row(line)
+                if raw.tell() == 0:
+                    raise EOFError  # no rows are some bytes, too; gzip takes an empty file for no rows
+        except _DAMAGED as error:
+            raise _unreadable(name, error) from None
 
-    def write_bundle(self, slice_id: str, number: int, bundle: dict[str, Any]) -> None:
+    def write_bundle(self, slice_id: str, number: int, bundle: bytes) -> None:
         """Stage one Bundle as a person may open and POST it. Raises StagingError."""
-        self._write(f"bundles/{slice_id}/{number:06d}.json.gz", [orjson.dumps(bundle)])
+        self._write(f"bundles/{slice_id}/{number:06d}.json.gz", [bundle])
 
-    def read_bundle(self, slice_id: str, number: int) -> dict[str, Any]:
+    def read_bundle(self, slice_id: str, number: int) -> list[Staged]:
         """Raises StagingError when the Bundle is missing or damaged."""
-        with self._open(f"bundles/{slice_id}/{number:06d}.json.gz") as file:
-            bundle: dict[str, Any] = orjson.loads(file.read())
-        return bundle
+        name = f"bundles/{slice_id}/{number:06d}.json.gz"
+        try:
+            with self._open(name) as raw:
+                return list(read_batch(gzip.decompress(raw.read())))
+        except _DAMAGED as error:
+            raise _unreadable(name, error) from None
 
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
         filesystem, root = self._place
@@ -82,14 +93,19 @@ class Staging:
                 "Check space and rights of the staging URL, then run again: finished slices are kept.",
             ) from None
 
-    def _open(self, name: str) -> gzip.GzipFile:
+    def _open(self, name: str) -> BinaryIO:
         filesystem, root = self._place
-        try:
-            return gzip.GzipFile(fileobj=filesystem.open(f"{root}/{name}", "rb"))
-        except OSError as error:
-            raise StagingError(
-                f"The staged file {name} cannot be read ({type(error).__name__}).", "Run the slice's extract again."
-            ) from None
+        file: BinaryIO = filesystem.open(f"{root}/{name}", "rb")
+        return file
+
+
+_DAMAGED = (OSError, EOFError, zlib.error, ValueError)
+"""How a staged file that is missing, cut off or changed shows."""
+
+
+def _unreadable(name: str, error: Exception) -> StagingError:
+    problem = f"The staged file {name} cannot be read ({type(error).__name__})."
+    return StagingError(problem, "Check the staging URL, or start a new run: this one's staged files are incomplete.")
 
 
 def dump_row(row: dict[str, Any]) -> bytes:

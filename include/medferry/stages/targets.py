@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from medferry.fhir.bundle import Resource, identity
-from medferry.fhir.canonical import canonical
+from medferry.fhir.bundle import Staged
 from medferry.fhir.references import parse_conditional
 from medferry.manifest.crosswalk import Known, Name
 
@@ -48,10 +47,9 @@ class LoadUnit:
     drafts: tuple[Draft, ...]
 
 
-def draft(resource: Resource) -> Draft:
-    body = canonical(resource)
-    wanted = frozenset(_name(found) for found in _REFERENCE.findall(body))
-    return Draft(identity(resource), resource["resourceType"], body, wanted)
+def draft(staged: Staged) -> Draft:
+    wanted = frozenset(_name(found) for found in _REFERENCE.findall(staged.body))
+    return Draft(staged.name, staged.type, staged.body, wanted)
 
 
 def resolved(ready: Draft, known: Mapping[Name, Known]) -> Target:

@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 
-import orjson
-
 from medferry.fhir.bundle import Bounds, batch, conditional_update, identity
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
@@ -30,10 +28,10 @@ class _Stacker:
     """Collects entries into Bundles within bounds; the entries of one source unit stay together."""
 
     bounds: Bounds
-    entries: list[dict[str, object]] = field(default_factory=list)
+    entries: list[bytes] = field(default_factory=list)
     size: int = 0
 
-    def add(self, entries: list[dict[str, object]], weight: int) -> list[dict[str, object]]:
+    def add(self, entries: list[bytes], weight: int) -> list[bytes]:
         """Add a unit's entries; returns the full Bundle's entries that had to make room (or none)."""
         full = len(self.entries) + len(entries) > self.bounds.entries or self.size + weight > self.bounds.bytes
         out = self.take() if full and self.entries else []
@@ -41,7 +39,7 @@ class _Stacker:
         self.size += weight
         return out
 
-    def take(self) -> list[dict[str, object]]:
+    def take(self) -> list[bytes]:
         out, self.entries, self.size = self.entries, [], 0
         return out
 
@@ -105,10 +103,10 @@ def map_row(spec: MappingSpec, entity: SourceEntity, row: Row, settings: Mapping
     return mapped
 
 
-def _staged(mapped: MappedRow, bounds: Bounds) -> tuple[MappedRow, list[dict[str, object]], int]:
+def _staged(mapped: MappedRow, bounds: Bounds) -> tuple[MappedRow, list[bytes], int]:
     """The row's batch entries and their bytes; a row too large for any request is rejected."""
     entries = [conditional_update(resource) for resource in mapped.resources]
-    weight = sum(len(orjson.dumps(entry)) + 1 for entry in entries)
+    weight = sum(len(entry) + 1 for entry in entries)
     if weight > bounds.bytes:
         return MappedRow(mapped.key, "rejected", "too-large", findings=mapped.findings), [], 0
     return mapped, entries, weight

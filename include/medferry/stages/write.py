@@ -18,10 +18,11 @@ import orjson
 
 from medferry.errors import TransientError
 from medferry.fhir.bundle import by_name
-from medferry.fhir.canonical import content_hash
+from medferry.fhir.canonical import has_content
 from medferry.manifest.crosswalk import Attempt, Known, Name, Proven
 from medferry.medplum import budget as points
-from medferry.medplum.client import PAGE, EntryOutcome, MedplumClient
+from medferry.medplum.answers import EntryOutcome
+from medferry.medplum.client import PAGE, MedplumClient
 from medferry.medplum.errors import JobStuck, MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
 from medferry.medplum.lanes import End, Lanes, end_of
 from medferry.stages.send import Send
@@ -126,7 +127,7 @@ class Writer:
             for group in _batches(steps, self.batch_size):
                 for step, outcome in self._send(group):
                     throttled |= outcome.status == 429
-                    if outcome.done and outcome.resource:
+                    if outcome.done and outcome.id:
                         written.append((step, outcome))
         finally:
             self._read_back(written, known)
@@ -180,13 +181,13 @@ class Writer:
             by_type[item[0].type].append(item)
         for resource_type, items in by_type.items():
             for some in _chunks(items, PAGE):
-                bodies = self.client.by_id(resource_type, [medplum_id for _, medplum_id, _ in some])
+                found = self.client.texts_by_id(resource_type, [medplum_id for _, medplum_id, _ in some])
                 for target, medplum_id, version in some:
-                    body = bodies.get(medplum_id)
-                    if body is None:
+                    if medplum_id not in found:
                         continue  # deleted meanwhile: the next round looks again
-                    if content_hash(body) == target.hash:
-                        self._prove(target, medplum_id, body["meta"]["versionId"], "unchanged")
+                    present, text = found[medplum_id]
+                    if has_content(text, target.body):
+                        self._prove(target, medplum_id, present, "unchanged")
                     elif self.overwrite:
                         steps.append(_Step(target, "update", medplum_id, version))
                     else:
@@ -208,7 +209,7 @@ class Writer:
             yield from self._send(steps[half:])
             return
         except (MedplumUnavailable, JobStuck):
-            self._note(steps, [EntryOutcome(0, None, "no answer")] * len(steps))
+            self._note(steps, [EntryOutcome(0, "no answer")] * len(steps))
             raise
         self._note(steps, outcomes)
         for step, outcome in zip(steps, outcomes, strict=True):
@@ -250,23 +251,22 @@ class Writer:
 
     def _read_back(self, written: Sequence[tuple[_Step, EntryOutcome]], known: Mapping[Name, Known]) -> None:
         """Prove what the server says it wrote: the same id, version and content come back from a search."""
-        by_type: dict[str, list[tuple[_Step, int, dict[str, Any]]]] = defaultdict(list)
+        by_type: dict[str, list[tuple[_Step, EntryOutcome]]] = defaultdict(list)
         for step, outcome in written:
-            by_type[step.target.type].append((step, outcome.status, outcome.resource or {}))
+            by_type[step.target.type].append((step, outcome))
         for resource_type, items in by_type.items():
             for some in _chunks(items, PAGE):
-                bodies = self.client.by_id(resource_type, [str(answer.get("id")) for _, _, answer in some])
-                for step, status, answer in some:
-                    body = bodies.get(str(answer.get("id")))
-                    if body is None or body["meta"]["versionId"] != answer["meta"]["versionId"]:
+                found = self.client.texts_by_id(resource_type, [outcome.id for _, outcome in some])
+                for step, outcome in some:
+                    version, text = found.get(outcome.id, ("", b""))
+                    if not version or version != outcome.version:
                         continue  # not stored, or changed again: the next round looks it up
-                    if content_hash(body) == step.target.hash:
-                        version = body["meta"]["versionId"]
-                        self._prove(step.target, body["id"], version, _action(step, version, known))
-                    elif step.action == "create" and status == 200:
+                    if has_content(text, step.target.body):
+                        self._prove(step.target, outcome.id, version, _action(step, version, known))
+                    elif step.action == "create" and outcome.status == 200:
                         continue  # `ifNoneExist` found one that was there before: the next round inspects it
                     else:
-                        self._fail(step.target, "stored-differently", f"{resource_type}/{body['id']}")
+                        self._fail(step.target, "stored-differently", f"{resource_type}/{outcome.id}")
 
     def _prove(self, target: Target, medplum_id: str, version: str, action: str) -> None:
         system, value = target.name

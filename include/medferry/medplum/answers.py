@@ -1,0 +1,111 @@
+"""What is read of Medplum's answers, and no more is parsed: a resource stays text until somebody looks into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+_NOTHING = msgspec.Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOutcome:
+    """What one batch entry itself says; `id` and `version` are those of the resource that came with it, if any.
+
+    `issue` is "code at path", free of values.
+    """
+
+    status: int
+    issue: str = ""
+    id: str = ""
+    version: str = ""
+
+    @property
+    def done(self) -> bool:
+        return self.status in (200, 201)
+
+
+class _Meta(msgspec.Struct):
+    versionId: str = ""  # noqa: N815 (FHIR's name)
+
+
+class _Resource(msgspec.Struct):
+    id: str = ""
+    meta: _Meta = msgspec.field(default_factory=_Meta)
+
+
+class _Response(msgspec.Struct):
+    status: str = "0"
+    outcome: msgspec.Raw = _NOTHING
+
+
+class _Answer(msgspec.Struct):
+    response: _Response = msgspec.field(default_factory=_Response)
+    resource: _Resource = msgspec.field(default_factory=_Resource)
+
+
+class _Answers(msgspec.Struct):
+    entry: list[_Answer] = []
+
+
+class _Match(msgspec.Struct):
+    resource: msgspec.Raw
+
+
+class _Matches(msgspec.Struct):
+    resourceType: Literal["Bundle"]  # noqa: N815
+    entry: list[_Match] = []
+
+
+_batch_response = msgspec.json.Decoder(_Answers)
+_searchset = msgspec.json.Decoder(_Matches)
+_resource = msgspec.json.Decoder(_Resource)
+
+
+def read_outcomes(batch_response: bytes) -> tuple[list[EntryOutcome], float | None]:
+    """Every entry's outcome, in order, and how many seconds to wait if one was throttled. Raises ValueError."""
+    outcomes: list[EntryOutcome] = []
+    wait: float | None = None
+    for answer in _batch_response.decode(batch_response).entry:
+        code = answer.response.status[:3]
+        status = int(code) if code.isdigit() else 0
+        issue = ""
+        if status >= 400:
+            told = msgspec.json.decode(answer.response.outcome)
+            issue = issue_text(told)
+            if status == 429 and wait is None:
+                wait = throttled_seconds(told)
+        outcomes.append(EntryOutcome(status, issue, answer.resource.id, answer.resource.meta.versionId))
+    return outcomes, wait
+
+
+def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
+    """id → (version, JSON) of the resources that a search found. Raises ValueError when it is no Bundle."""
+    found: dict[str, tuple[str, bytes]] = {}
+    for match in _searchset.decode(searchset).entry:
+        head = _resource.decode(match.resource)
+        found[head.id] = (head.meta.versionId, bytes(match.resource))
+    return found
+
+
+def issue_text(outcome: Any) -> str:
+    """ "code at path" of the first error of an OperationOutcome. The server's words may quote a value: left out."""
+    issues = outcome.get("issue", []) if isinstance(outcome, dict) else []
+    first = next((issue for issue in issues if issue.get("severity") in ("error", "fatal")), None)
+    if first is None:
+        return ""
+    where = ", ".join(str(path) for path in first.get("expression", []))
+    return f"{first.get('code', 'unknown')} at {where}" if where else str(first.get("code", "unknown"))
+
+
+def throttled_seconds(outcome: Any) -> float:
+    """Seconds until the reset, from ``_msBeforeNext`` in the diagnostics; a minute when it is not told."""
+    for issue in outcome.get("issue", []) if isinstance(outcome, dict) else []:
+        try:
+            return max(float(orjson.loads(issue["diagnostics"])["_msBeforeNext"]) / 1000, 0.05)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return 60.0
