@@ -19,12 +19,14 @@ from medferry.mapping.apply import MappedRow
 from medferry.migration import Migration
 from medferry.operate import operate_app
 from medferry.report.checks_table import checks_table
+from medferry.report.write import write_report
 from medferry.review import charts_app, exceptions_app
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.profile import profile
 from medferry.source.slices import Key, count_by_unit, row_by_key, rows_of
 from medferry.stages.environment import Environment
+from medferry.stages.finish import settle
 from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.pipeline import execute_run
 from medferry.stages.prepare import scope_of
@@ -261,14 +263,22 @@ def run(
 def verify(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
-    sample_share: Annotated[float, typer.Option(help="Share of the rows whose values are compared.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the sample: the same seed takes the same rows.")] = 0,
+    sample_share: Annotated[
+        float, typer.Option(min=0.000_001, max=1, help="Share of the rows whose values are compared.")
+    ] = 1.0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Of the sample: the same seed takes the same rows.")
+    ] = 0,
+    validate_all: Annotated[
+        bool, typer.Option("--validate-all", help="Send every resource to $validate (20 points each), not a sample.")
+    ] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Begin again, also when one that died could go on.")] = False,
+    report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
-    """Compare a run with the legacy database and Medplum again. Writes nothing to either."""
+    """Compare a run with the legacy database and Medplum again; writes to neither. The run gets its status by it."""
     environment = environment_of(migration)
     run_id = run_id or newest_run(environment)
-    choice = Sampling(sample_share=sample_share, seed=seed)
+    choice = Sampling(sample_share=sample_share, seed=seed, validate_all=validate_all)
     compared: Counter[str] = Counter()
     with console.status("verifying") as status:
 
@@ -281,8 +291,10 @@ def verify(
         )
     console.print(checks_table(results, run_id))
     with environment.manifest.begin() as connection:
+        settle(connection, run_id)
         verdict = verdict_of(connection, run_id)
-    console.print(verdict.text())
+    paths = write_report(environment, run_id, report_folder / run_id)
+    console.print(f"{verdict.text()}\nreport: {paths.html}", soft_wrap=True)
     verdict.require(run_id)
 
 

@@ -115,8 +115,14 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
     )
     seed = Param(0, type="integer", minimum=0, title="Seed", description="Of the sample; the same seed, the same rows.")
     anew = Param(False, type="boolean", title="Anew", description="Begin again, also when one that died could go on.")
+    validate_all = Param(
+        False,
+        type="boolean",
+        title="Validate all",
+        description="Send every resource to $validate (20 points each), not a sample.",
+    )
     text = page(text, migration, migration.plan.unit_ids)
-    params = {"run": run, "sample_share": share, "seed": seed, "anew": anew}
+    params = {"run": run, "sample_share": share, "seed": seed, "validate_all": validate_all, "anew": anew}
     with _dag("verify", "Verify a run again", text, ["verification"], params, schedule) as dag:
         chosen: Any = tasks.choose_run()
         tasks.verify(chosen) >> tasks.report(chosen) >> tasks.conclude_verification(chosen)

@@ -76,3 +76,16 @@ def test_an_answer_that_was_on_its_way_does_not_prolong_a_refusal() -> None:
     purse.learn({"ratelimit": '"fhirInteractions";r=40000;t=59'})
     purse.pay(100)
     assert clock.slept == [0.5]
+
+
+def test_a_new_window_holds_what_an_earlier_one_held_until_its_first_answer() -> None:
+    """Lanes that all begin at the reset would otherwise spend without end, and the reserve with it."""
+    clock = Clock()
+    purse = budget(clock, reserve=300)
+    purse.learn(limit(1000, 30))
+    clock.now = 31.0
+    for _ in range(7):
+        purse.pay(100)
+    assert clock.slept == []
+    purse.pay(100)
+    assert clock.slept == [60.0]

@@ -170,6 +170,7 @@ TARGET = {"system": "urn:sex", "code": "female"}
         ("X", "a.coding", [LOCAL | {"code": "X"}], None),
         ("X", "a.coding", [TARGET, LOCAL | {"code": "X"}], "different"),
         ("F", "a.coding", [], "missing"),
+        ("X", "a.coding", [], "missing"),
         (None, "a.coding", [LOCAL], "unexpected"),
     ],
 )
@@ -199,6 +200,9 @@ def test_a_document_is_its_bytes() -> None:
     assert verdict("document", blob, held, media_type="z") == "type"
     assert verdict("document", blob, held | {"data": base64.b64encode(b"ab").decode()}) == "size"
     assert verdict("document", blob, held | {"data": base64.b64encode(b"abd").decode()}) == "hash"
+    assert verdict("document", blob, held | {"data": blob[:-1] + " "}) == "no base64"
+    assert verdict("document", blob, held | {"data": "!" + blob}) == "no base64"
+    assert verdict("document", blob, held | {"data": f"{blob[:2]}\n{blob[2:]}"}) is None
     assert verdict("document", None, held) == "unexpected"
     assert verdict("document", blob) == "missing"
 

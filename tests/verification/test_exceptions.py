@@ -20,7 +20,9 @@ from medferry.stages.decide import NotDecidable, decide
 from medferry.stages.environment import Environment
 from medferry.stages.finish import finish_run
 from medferry.verification.exceptions import family_of, kind_of
+from medferry.verification.exceptions import register as record
 from medferry.verification.run import verify_run
+from medferry.verification.scope import Sampling
 from medferry.verification.verdict import Verdict, verdict_of
 from tests.stages.test_pipeline import migrate
 from tests.tiny_platform import variables
@@ -143,6 +145,29 @@ def test_what_is_not_found_any_more_is_fixed_and_open_when_it_comes_back(done: E
     verify_run(done, RUN)
     [back] = register(done).values()
     assert (back.id, back.decision, text(done)) == (fixed.id, "open", "not proven")
+
+
+def test_a_sample_clears_nothing_that_a_whole_verification_has_found(done: Environment) -> None:
+    change(done, "1", "1951-01-01")
+    verify_run(done, RUN)
+    equal = [CheckResult("accounting", "patient", "equal", 1)]
+    for whole, decision in ((False, "open"), (True, "fixed")):
+        with done.manifest.begin() as connection:
+            record(connection, RUN, equal, whole)
+            verdict = Verdict(equal, exceptions_of(connection, RUN), 0, 1.0 if whole else 0.1)
+        assert {one.decision for one in register(done).values()} == {decision}
+        assert verdict.passed is whole
+        assert verdict.text() == ("proven" if whole else "not proven")
+        if not whole:
+            with pytest.raises(
+                VerificationFailed, match="did not see what a verification before it has found: content"
+            ):
+                verdict.require(RUN)
+
+
+def test_a_sample_is_named_in_the_verdict(done: Environment) -> None:
+    verify_run(done, RUN, choice=Sampling(sample_share=0.25))
+    assert text(done) == "proven by a sample of 25.000%"
 
 
 def test_acceptance_needs_an_approver_and_an_action_and_can_be_withdrawn(done: Environment) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from medferry.errors import DefinitionError
 from medferry.fhir.canonical import content_hash
+from medferry.manifest.checks import Difference
 from medferry.migration import load_migration
+from medferry.verification import identity
 from medferry.verification.content import binary_id, digest
 from medferry.verification.declared import load_checks
 from medferry.verification.fhirpath import BadPath, compiled
-from medferry.verification.meaning import is_after
-from medferry.verification.references import fault, held_references
-from medferry.verification.structure import model_fault
+from medferry.verification.meaning import examine_lifetimes, is_after
+from medferry.verification.pages import Page, Written
+from medferry.verification.references import Life, fault, held_references
+from medferry.verification.scope import Sampling
+from medferry.verification.structure import Structure, model_fault
+from medferry.verification.tally import Tally
 
 ID = "2b1f3a52-1111-4222-8333-444455556666"
 
@@ -27,6 +34,7 @@ ID = "2b1f3a52-1111-4222-8333-444455556666"
         {"resourceType": "Patient", "id": "1", "meta": {"versionId": "3", "lastUpdated": "x", "tag": [{"code": "a"}]}},
         {"resourceType": "Observation", "valueQuantity": {"value": 72.0}, "meta": {"author": {"reference": "a/b"}}},
         {"resourceType": "Observation", "valueQuantity": {"value": 1e-7}, "note": [{"text": "é 漢 \u2028"}]},
+        {"resourceType": "Observation", "valueQuantity": {"value": 1e20}, "component": [{"valueInteger": -0.0}]},
         {"resourceType": "Patient", "active": True, "multipleBirthInteger": 0, "name": [{"given": ["b", "a"]}]},
     ],
 )
@@ -126,3 +134,54 @@ def test_a_fault_in_the_checks_is_told_with_its_file(tmp_path: Path, old: str, n
     with pytest.raises(DefinitionError, match=told) as caught:
         load_checks(load_migration(folder))
     assert caught.value.path == path
+
+
+def written(key: str, kind: str = "Observation", run_id: str = "r") -> Written:
+    return Written(key, "main", kind, "https://x.example/e", f"id-{key}", "v", "h", run_id)
+
+
+def differences(judge: Callable[[Tally], object]) -> list[tuple[str, str]]:
+    found: list[Difference] = []
+    tally = Tally("e", found.extend)
+    judge(tally)
+    tally.flush()
+    return [(one.key, one.kind) for one in found]
+
+
+@pytest.mark.parametrize("run_id", ["r", "earlier"])
+def test_a_row_that_failed_has_nothing_written_by_this_run(run_id: str) -> None:
+    page = Page("e", {"1": "rejected"}, {"weight": {"1": written("1", run_id=run_id)}, "height": {}})
+    found = differences(lambda tally: identity.examine_page(page, None, None, "r", tally))
+    assert found == ([("1", "partly written")] if run_id == "r" else [])
+
+
+def test_some_types_have_one_identifier_and_no_list() -> None:
+    one = {"resourceType": "Composition", "identifier": {"system": "https://x.example/e", "value": "1"}}
+    assert differences(lambda tally: identity.examine(written("1"), one, tally)) == []
+    assert differences(lambda tally: identity.examine(written("2"), one, tally)) == [("2", "missing")]
+
+
+def test_an_appointment_is_within_its_patients_life() -> None:
+    actors = [{"actor": {"reference": f"{kind}/1"}} for kind in ("Practitioner", "Patient")]
+    resource = {"resourceType": "Appointment", "participant": actors, "start": "1800-01-01T00:00:00Z"}
+    existing = Mock(learn=lambda references: {one: Life("1950-01-01") for one in references})
+    checks = Mock(lifetime=["start"], days_after_death=0)
+    found = differences(lambda tally: examine_lifetimes([(written("1"), resource)], checks, existing, tally))
+    assert found == [("1", "before birth")]
+
+
+def test_the_validated_sample_is_from_everywhere() -> None:
+    client, tally = Mock(validate=Mock(return_value=None)), Tally("e", lambda _: None)
+    structure = Structure(client, Sampling(seed=4), 50_000)
+    resource = {"resourceType": "Basic", "code": {"text": "x"}}
+    per_page = []
+    for page in range(50):
+        before = structure.done
+        structure.examine([(written(str(page * 1_000 + number)), resource) for number in range(1_000)], tally)
+        per_page.append(structure.done - before)
+    assert 200 < structure.done < 400
+    assert sum(number > 0 for number in per_page) > 45
+    assert structure.seen == 50_000
+    every = Structure(client, Sampling(validate_all=True), 50_000)
+    every.examine([(written(str(number)), resource) for number in range(500)], tally)
+    assert every.done == 500

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { getStatus, normalizeOperationOutcome } from '@medplum/core';
 import { outcome } from './faults.js';
@@ -68,6 +69,7 @@ export class App {
     const strikes = {};
     for (const rule of this.faults?.request(req.method, url.pathname) ?? []) {
       if (rule.kind === 'delay') await sleep(rule.ms ?? 1000);
+      else if (rule.kind === 'late') return this.#late(req, res, url, rule);
       else if (rule.kind === 'revoke-token') this.tokens.revoke();
       else if (rule.kind === 'cut-before') return req.socket.destroy();
       else if (rule.kind === 'cut-after') strikes.cutAfter = true;
@@ -75,6 +77,16 @@ export class App {
       else return this.#refuse(req, res, rule);
     }
     return this.fhir.handle(req, res, url, strikes);
+  }
+
+  /** A gateway gives up and answers at once; what was asked is done all the same, later. */
+  async #late(req, res, url, rule) {
+    const { method, socket, headers } = req;
+    const body = await readBody(req, MB);
+    await sendJson(req, res, 504, outcome({ status: 504 }));
+    await sleep(rule.ms ?? 1000);
+    const again = Object.assign(Readable.from([body]), { method, socket, headers: { ...headers, 'content-encoding': '' } });
+    return this.fhir.handle(again, { writeHead() {}, end() {} }, url);
   }
 
   /** Answers with an injected error, after the body has arrived so that the client reads the answer. */

@@ -8,6 +8,7 @@ const KINDS = {
   'cut-before': 'request',
   'cut-after': 'request',
   delay: 'request',
+  late: 'request',
   phantom: 'request',
   'revoke-token': 'request',
   'entry-throttle': 'entry',

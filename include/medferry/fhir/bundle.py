@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from medferry.fhir.canonical import canonical
-from medferry.fhir.references import parse_conditional
+from medferry.fhir.references import escaped, parse_conditional
 
 Resource = dict[str, Any]
 
@@ -70,8 +70,9 @@ def by_name(name: tuple[str, str]) -> str:
     return f"identifier={_quoted(system, ':/')}|{_quoted(value, '')}"
 
 
-_quoted = lru_cache(maxsize=65_536)(quote)
-"""Systems are few, and a patient's key is referred to by many."""
+@lru_cache(maxsize=65_536)  # systems are few, and a patient's key is referred to by many
+def _quoted(text: str, safe: str) -> str:
+    return quote(escaped(text), safe=safe)
 
 
 def batch(entries: Sequence[bytes]) -> bytes:

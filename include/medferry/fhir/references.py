@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -23,4 +24,17 @@ def parse_conditional(reference: str) -> tuple[str, str, str] | None:
     """Split ``Type?identifier=system|value`` into (type, system, value), decoded; None for another form."""
     resource_type, mark, query = reference.partition("?identifier=")
     system, bar, value = query.partition("|")
-    return (resource_type, unquote(system), unquote(value)) if mark and bar else None
+    return (resource_type, _unescaped(unquote(system)), _unescaped(unquote(value))) if mark and bar else None
+
+
+def escaped(text: str) -> str:
+    r"""`text` as a value of a search: a ``\`` before each ``\``, ``,``, ``|`` and ``$``, which separate values."""
+    return _SEPARATOR.sub(r"\\\g<0>", text)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(r"\1", text) if "\\" in text else text
+
+
+_SEPARATOR = re.compile(r"[\\,|$]")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)

@@ -73,8 +73,11 @@ class Decision:
     due: str
 
 
-def record_exceptions(connection: sa.Connection, run_id: str, found: Iterable[Found]) -> None:
-    """Bring a run's register to what its verification has just found: new, changed, the same, or gone."""
+def record_exceptions(connection: sa.Connection, run_id: str, found: Iterable[Found], whole: bool = True) -> None:
+    """Bring a run's register to what its verification has just found: new, changed, the same, or gone.
+
+    What a verification that was not `whole` (a sample) did not find may be there still, and stays.
+    """
     known = {
         (row.family, row.entity): row
         for row in connection.execute(sa.select(exception_).where(exception_.c.run_id == run_id))
@@ -89,7 +92,7 @@ def record_exceptions(connection: sa.Connection, run_id: str, found: Iterable[Fo
             changed = {**facts, "edition": row.edition + 1, "found_at": at, "cleared_at": None}
             connection.execute(sa.update(exception_).where(exception_.c.id == row.id).values(changed))
     gone = [row.id for row in known.values() if row.cleared_at is None]
-    if gone:
+    if gone and whole:
         connection.execute(sa.update(exception_).where(exception_.c.id.in_(gone)).values(cleared_at=at))
 
 

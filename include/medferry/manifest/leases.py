@@ -52,15 +52,22 @@ def check(connection: sa.Connection, migration: str, run_id: str, scopes: Iterab
     """
     wanted = set(scopes)
     mine = sa.and_(lease.c.migration == migration, lease.c.run_id == run_id)
-    # FOR SHARE keeps another run from taking over before this transaction ends; SQLite has one writer anyway.
-    rows = connection.execute(sa.select(lease.c.scope, lease.c.expires_at).where(mine).with_for_update(read=True))
-    held = {row.scope: row.expires_at for row in rows}
-    if lost := wanted - held.keys():
+    renew = connection.scalar(sa.select(sa.func.min(lease.c.expires_at)).where(mine)) or ""
+    aged = renew < _expiry(TTL - _RENEW_AFTER)
+    if aged and connection.dialect.name == "postgresql":
+        connection.execute(sa.text("LOCK TABLE lease IN ROW EXCLUSIVE MODE"))  # before any row, as `acquire` does it
+    # FOR SHARE keeps another run from taking over before this transaction ends; SQLite has one writer anyway. Who is
+    # to renew takes the rows for itself at once: two sharers who both wish to write would wait for each other.
+    rows = connection.execute(
+        sa.select(lease.c.scope).where(mine).order_by(lease.c.scope).with_for_update(read=not aged)
+    )
+    held = set(rows.scalars())
+    if lost := wanted - held:
         raise LeaseLost(
             f"Run {run_id} no longer owns {len(lost)} of its {len(wanted)} scopes.",
             "Another run took over; look for it with `medferry runs`. Nothing of this step was recorded.",
         )
-    if held and min(held.values()) < _expiry(TTL - _RENEW_AFTER):
+    if aged:
         connection.execute(sa.update(lease).where(mine).values(expires_at=_expiry()))
 
 

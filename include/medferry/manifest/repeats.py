@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
 from medferry.manifest.runs import RunRow, SliceRow, get_slice
-from medferry.manifest.source_units import PENDING
+from medferry.manifest.source_units import PENDING, forget_slice
 from medferry.manifest.tables import finding, outcome, run, slice_, source_unit, target
 
 LOADED_REASONS = (
@@ -27,28 +28,43 @@ Place = tuple[str, str, str]
 
 
 def find_earlier(connection: sa.Connection, now: RunRow, mine: SliceRow) -> SliceRow | None:
-    """The same slice of the newest proven run of this migration in its present version, or None.
+    """The same slice of the run that has loaded these rows last, or None.
 
-    Only when every row's end was settled by its mapping or by a write: then the same rows end the same way again.
+    Only when that run was proven with the present version of the migration (after any other, Medplum and the
+    crosswalk may hold something else), and every row's end was settled by its mapping or by a write: then the same
+    rows end the same way again.
     """
-    statement = (
-        sa.select(slice_)
-        .join(run, run.c.id == slice_.c.run_id)
-        .where(
-            run.c.migration == now.migration,
-            run.c.fingerprint == now.fingerprint,
-            run.c.status == "succeeded",
-            slice_.c.entity == mine.entity,
-            slice_.c.stage == "loaded",
-            slice_.c.digest != "",
-            *(_same(slice_.c[name], getattr(mine, name)) for name in ("units", "low", "high")),
-        )
-        .order_by(run.c.started_at.desc())
-        .limit(1)
+    last = _last_load(connection, now, mine)
+    if last is None or last.status != "succeeded" or last.fingerprint != now.fingerprint:
+        return None
+    same = (_same(slice_.c[name], getattr(mine, name)) for name in ("units", "low", "high", "keys"))
+    statement = sa.select(slice_).where(
+        slice_.c.run_id == last.id,
+        slice_.c.entity == mine.entity,
+        slice_.c.stage == "loaded",
+        slice_.c.digest != "",
+        *same,
     )
     row = connection.execute(statement).one_or_none()
     found = SliceRow(**row._mapping) if row else None
     return found if found is not None and not _has_open_ends(connection, found) else None
+
+
+def _last_load(connection: sa.Connection, now: RunRow, mine: SliceRow) -> sa.Row[Any, Any, Any] | None:
+    """The newest other run that has begun to load the entity for any of the slice's units."""
+    begun = sa.and_(slice_.c.run_id == run.c.id, slice_.c.entity == mine.entity, slice_.c.fence > 0)
+    statement = (
+        sa.select(run.c.id, run.c.status, run.c.fingerprint)
+        .where(run.c.migration == now.migration, run.c.id != now.id, sa.exists().where(begun))
+        .order_by(run.c.started_at.desc())
+    )
+    for row in connection.execute(statement):
+        units = sa.select(sa.cast(slice_.c.units, sa.Text)).where(
+            slice_.c.run_id == row.id, slice_.c.entity == mine.entity, slice_.c.fence > 0
+        )
+        if any(set(json.loads(listed)) & set(mine.units) for listed in connection.scalars(units.distinct())):
+            return row
+    return None
 
 
 def _same(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
@@ -110,10 +126,28 @@ def confirm(connection: sa.Connection, now: RunRow, mine: SliceRow, earlier: Sli
     return connection.execute(sa.update(source_unit).where(waiting).values(disposition="successful")).rowcount
 
 
-def start_anew(connection: sa.Connection, run_id: str, slice_id: str) -> None:
+def has_moved(connection: sa.Connection, now: RunRow, earlier: SliceRow, entities: Iterable[str]) -> bool:
+    """Whether this run has created again, so under another id, what the earlier run had of some `entities`."""
+    before = sa.alias(outcome)
+    both = sa.and_(before.c.system == outcome.c.system, before.c.value == outcome.c.value)
+    statement = (
+        sa.select(outcome.c.value)
+        .join(before, both)
+        .where(
+            outcome.c.run_id == now.id,
+            outcome.c.entity.in_(list(entities)),
+            outcome.c.action == "created",
+            before.c.run_id == earlier.run_id,
+        )
+    )
+    return connection.execute(statement.limit(1)).first() is not None
+
+
+def start_anew(connection: sa.Connection, mine: SliceRow) -> None:
     """Medplum is not as the earlier run left it: let the slice be extracted and transformed after all."""
-    mine = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id)
-    connection.execute(sa.update(slice_).where(mine).values(stage="planned", repeats=""))
+    forget_slice(connection, mine.run_id, mine.id, mine.entity)
+    this = sa.and_(slice_.c.run_id == mine.run_id, slice_.c.id == mine.id)
+    connection.execute(sa.update(slice_).where(this).values(stage="planned", repeats=""))
 
 
 def _copy(

@@ -163,6 +163,15 @@ def check_fence(connection: sa.Connection, run_id: str, slice_id: str, fence: in
         )
 
 
+def check_stage(connection: sa.Connection, mine: SliceRow) -> None:
+    """To be called in the transaction that stages. Raises LeaseLost when another worker has got further."""
+    still = sa.and_(slice_.c.run_id == mine.run_id, slice_.c.id == mine.id, slice_.c.stage == mine.stage)
+    if connection.execute(sa.update(slice_).where(still).values(stage=mine.stage)).rowcount != 1:
+        raise LeaseLost(
+            f"Another worker has staged slice {mine.id} of run {mine.run_id}.", "Nothing to do: it goes on with it."
+        )
+
+
 STAGES: Sequence[str] = ("planned", "extracted", "transformed", "loaded")
 
 

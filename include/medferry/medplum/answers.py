@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,10 +86,23 @@ def read_outcomes(batch_response: bytes) -> tuple[list[EntryOutcome], float | No
 def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
     """id → (version, JSON) of the resources that a search found. Raises ValueError when it is no Bundle."""
     found: dict[str, tuple[str, bytes]] = {}
-    for match in _searchset.decode(searchset).entry:
-        head = _resource.decode(match.resource)
-        found[head.id] = (head.meta.versionId, bytes(match.resource))
+    for text in _texts(searchset):
+        head = _resource.decode(text)
+        found[head.id] = (head.meta.versionId, text)
     return found
+
+
+def _texts(searchset: bytes) -> list[bytes]:
+    try:
+        return [bytes(match.resource) for match in _searchset.decode(searchset).entry]
+    except UnicodeDecodeError:
+        raise
+    except ValueError:
+        # A lone surrogate, say, which Medplum takes from others: the standard library reads it.
+        bundle = json.loads(searchset)
+        if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+            raise
+        return [json.dumps(entry["resource"]).encode() for entry in bundle.get("entry", [])]
 
 
 def issue_text(outcome: Any) -> str:

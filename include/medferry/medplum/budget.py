@@ -15,6 +15,8 @@ READ, SEARCH, WRITE = 1, 20, 100
 CONDITIONAL_WRITE_IN_BATCH = 140
 """A conditional create or update inside a batch, at its dearest (a new resource)."""
 
+_WINDOW_SECONDS = 60.0
+
 _LIMIT = re.compile(r'"(?P<name>\w+)"\s*;\s*r=(?P<left>\d+)\s*;\s*t=(?P<seconds>\d+)')
 
 
@@ -36,7 +38,7 @@ class Budget:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._left: float = float("inf")
+        self._left = self._most = float("inf")
         self._reset_at = 0.0
         self._closed_until = 0.0
         self.spent = 0
@@ -53,7 +55,8 @@ class Budget:
             if now < self._closed_until:
                 return self._closed_until - now
             if now >= self._reset_at:
-                self._left = float("inf")  # a new minute: the next answer tells how much it holds
+                self._left = self._most  # a new minute holds at least what was left in one before
+                self._reset_at = now + _WINDOW_SECONDS  # until the next answer tells it
             if self._left - points < self._reserve:
                 return max(self._reset_at - now, 0.05)
             self._left -= points
@@ -70,10 +73,11 @@ class Budget:
             now = self._clock()
             same_window = now < self._reset_at
             self._left = min(self._left, left) if same_window else left
+            self._most = left if self._most == float("inf") else max(self._most, left)
             self._reset_at = now + seconds
 
     def exhausted(self, seconds: float) -> None:
         """The server refused for want of points: spend nothing for `seconds`."""
         with self._lock:
             self._closed_until = self._clock() + seconds
-            self._left, self._reset_at = float("inf"), 0.0  # what was known of the window is outdated
+            self._left, self._reset_at = self._most, 0.0  # what was known of the window is outdated

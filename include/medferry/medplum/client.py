@@ -23,12 +23,14 @@ from tenacity import (
 )
 
 from medferry.errors import TransientError
+from medferry.fhir.references import escaped
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome, issue_text, read_outcomes, read_texts, throttled_seconds
 from medferry.medplum.budget import Budget
 from medferry.medplum.errors import (
     MedplumUnavailable,
     NotFound,
+    NotReached,
     RequestRefused,
     RequestTooLarge,
     Throttled,
@@ -40,6 +42,8 @@ Resource = dict[str, Any]
 
 PAGE = 1_000
 """The most that one search returns (a larger ``_count`` is silently cut)."""
+
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 _GZIP_FROM_BYTES = 2_048
 _READ_ATTEMPTS = 6
@@ -98,16 +102,20 @@ class MedplumClient:
             form = parse_qsl(urlsplit(following).query)
 
     def by_identifier(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
-        """id, identifier and meta of the resources with any of `values` (at most 1,000); one search."""
-        tokens = ",".join(f"{_escaped(system)}|{_escaped(value)}" for value in values)
+        """id, identifier and meta of the resources with any of `values` (at most 1,000); one search, as a rule."""
+        tokens = ",".join(f"{escaped(system)}|{escaped(value)}" for value in values)
         page = self.search(
             resource_type, [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
         )
-        return [entry["resource"] for entry in page.get("entry", [])]
+        found = [entry["resource"] for entry in page.get("entry", [])]
+        if len(found) < PAGE or len(values) == 1:
+            return found
+        half = len(values) // 2  # a full page may hide more: some identifiers stand in many resources
+        return [r for some in (values[:half], values[half:]) for r in self.by_identifier(resource_type, system, some)]
 
     def any_of_system(self, resource_type: str, system: str) -> bool:
         """Whether any resource has an identifier of `system`; one search."""
-        page = self.search(resource_type, [("identifier", f"{_escaped(system)}|"), ("_fields", "id"), ("_count", "1")])
+        page = self.search(resource_type, [("identifier", f"{escaped(system)}|"), ("_fields", "id"), ("_count", "1")])
         return bool(page.get("entry"))
 
     def by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, Resource]:
@@ -237,7 +245,8 @@ class MedplumClient:
             return answer
         except httpx.TransportError as error:
             self.failed += 1
-            raise MedplumUnavailable(
+            kind = NotReached if isinstance(error, _UNSENT) else MedplumUnavailable
+            raise kind(
                 f"Medplum did not answer ({type(error).__name__}).", "Check that the server runs; then run again."
             ) from None
 
@@ -287,8 +296,3 @@ def _json_or_empty(answer: httpx.Response) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _escaped(text: str) -> str:
-    r"""Escape the characters that separate search values (FHIR search: ``\,``, ``\|``, ``\$``)."""
-    return text.replace("\\", "\\\\").replace(",", "\\,").replace("|", "\\|").replace("$", "\\$")

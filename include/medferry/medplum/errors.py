@@ -17,6 +17,10 @@ class MedplumUnavailable(TransientError):
     """No answer, a cut connection or a 5xx. What was sent may or may not have been done."""
 
 
+class NotReached(MedplumUnavailable):
+    """No connection was made: nothing was sent, so nothing was done."""
+
+
 class Unauthorised(MedferryError):
     """Medplum refuses the credentials."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from medferry.medplum.errors import MedplumUnavailable, Throttled, Unauthorised
+from medferry.medplum.errors import NotReached, Throttled, Unauthorised
 
 _MARGIN_SECONDS = 30.0
 
@@ -29,7 +29,7 @@ class TokenSource:
     def token(self, refused: str | None = None) -> str:
         """The present token; a new one when it is about to expire or is the one that was `refused`.
 
-        Raises Unauthorised when the server does not accept the client id and secret, Throttled, MedplumUnavailable.
+        Raises Unauthorised when the server does not accept the client id and secret, Throttled, NotReached.
         """
         with self._lock:
             if self._clock() >= self._good_until or self._token == refused:
@@ -40,19 +40,22 @@ class TokenSource:
         try:
             answer = self._http.post("oauth2/token", data=self._form)
         except httpx.TransportError as error:
-            raise MedplumUnavailable(
+            raise NotReached(
                 f"Medplum's token endpoint did not answer ({type(error).__name__}).", "Check that the server runs."
             ) from None
         if answer.status_code == 429:
             raise Throttled(60)
         if answer.status_code >= 500:
-            raise MedplumUnavailable(f"Medplum's token endpoint answered {answer.status_code}.", "Try again.")
+            raise NotReached(f"Medplum's token endpoint answered {answer.status_code}.", "Try again.")
         if answer.status_code != 200:
             raise Unauthorised(
                 f"Medplum refused the client id and secret (HTTP {answer.status_code}).",
                 "Check the ClientApplication and the connection, then run again: it goes on where it stopped.",
             )
-        body = answer.json()
-        lifetime = float(body.get("expires_in", 3600))
-        self._token = body["access_token"]
+        try:
+            body = answer.json()
+            lifetime, token = float(body.get("expires_in", 3600)), str(body["access_token"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise NotReached("Medplum's token endpoint gave no token.", "Check what stands in between.") from None
+        self._token = token
         self._good_until = self._clock() + lifetime - min(_MARGIN_SECONDS, lifetime / 2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import sqlalchemy as sa
 
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
@@ -20,6 +23,9 @@ from medferry.stages.send import Send
 from medferry.stages.targets import LoadUnit, Target, resolved
 from medferry.stages.wishes import heed
 from medferry.stages.write import Failed, Writer, Written
+
+_RENEW_SECONDS = 30.0
+"""A chunk that waits for quota or answers renews its leases so often; they run out after 15 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,25 @@ class ChunkLoader:
             self.options.load_mode is LoadMode.CONDITIONAL,
             self.options.overwrite,
             self.nothing_there,
+            self._stay_alive(),
         )
+
+    def _stay_alive(self) -> Callable[[], None]:
+        """Renews the leases while a chunk is long at work. Raises LeaseLost when another has taken its slice."""
+        last = time.monotonic()
+
+        def look() -> None:
+            nonlocal last
+            if time.monotonic() - last > _RENEW_SECONDS:
+                with self.environment.manifest.begin() as connection:
+                    self._check_hold(connection)
+                last = time.monotonic()
+
+        return look
+
+    def _check_hold(self, connection: sa.Connection) -> None:
+        runs.check_fence(connection, self.run.id, self.slice.id, self.fence)
+        leases.check(connection, self.run.migration, self.run.id, scopes_of(self.run))
 
     def _unresolved(self, units: Sequence[LoadUnit], known: dict[Name, Known]) -> Counter[str]:
         """Quarantine units whose references lead nowhere; those that wait for rows of their own entity are deferred."""
@@ -100,8 +124,7 @@ class ChunkLoader:
         run, slice_id = self.run, self.slice.id
         proven = [end for end in written.settled.values() if isinstance(end, Proven)]
         with self.environment.manifest.begin() as connection:
-            runs.check_fence(connection, run.id, slice_id, self.fence)
-            leases.check(connection, run.migration, run.id, scopes_of(run))
+            self._check_hold(connection)
             record_attempts(connection, run.id, slice_id, written.attempts)
             record_proven(connection, run.migration, run.id, slice_id, proven)
             decide(connection, run.id, self.slice.entity, decisions)

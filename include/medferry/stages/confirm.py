@@ -14,19 +14,22 @@ from medferry.stages.wishes import heed
 def confirmed(environment: Environment, client: MedplumClient, run: RunRow, mine: SliceRow) -> int | None:
     """Settle a repeated slice as unchanged; returns the number of successful source units.
 
-    None when anything differs: then the slice waits to be extracted anew. To be called by the slice's only worker,
-    which has taken it; raises LeaseLost when it no longer is.
+    None when anything differs, or what it refers to has another id now: then the slice waits to be extracted anew. To
+    be called by the slice's only worker, which has taken it, when all that it refers to is loaded; raises LeaseLost
+    when it no longer is.
     """
     heed(environment, run)
     with environment.manifest.begin() as connection:
         earlier = repeats.repeated(connection, mine)
+        referred = environment.migration.specs[mine.entity].references
+        moved = repeats.has_moved(connection, run, earlier, referred)
         places = repeats.places_of(connection, run.migration, earlier)
-    same = _all_there(client, places)
+    same = not moved and _all_there(client, places)
     with environment.manifest.begin() as connection:
         runs.check_fence(connection, run.id, mine.id, mine.fence)
         leases.check(connection, run.migration, run.id, scopes_of(run))
         if not same:
-            repeats.start_anew(connection, run.id, mine.id)
+            repeats.start_anew(connection, mine)
             return None
         number = repeats.confirm(connection, run, mine, earlier)
         runs.set_stage(connection, run.id, mine.id, "loaded")

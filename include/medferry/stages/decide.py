@@ -20,8 +20,8 @@ from medferry.manifest.exceptions import (
     record_decision,
 )
 from medferry.stages.environment import Environment
+from medferry.stages.finish import settle
 from medferry.verification.exceptions import NEVER
-from medferry.verification.verdict import verdict_of
 
 
 class NotDecidable(MedferryError):
@@ -53,7 +53,7 @@ def decide(
         )
         _check(connection, row, wanted)
         record_decision(connection, row, wanted)
-        _settle(connection, row.run_id)
+        settle(connection, row.run_id)
         return get_exception(connection, exception_id)
 
 
@@ -66,7 +66,7 @@ def review(environment: Environment, run_id: str, key: str, reviewer: str, outco
     with environment.manifest.begin() as connection:
         runs.get_run(connection, run_id)
         record_review(connection, run_id, key, reviewer.strip(), outcome, finding.strip()[:1000])
-        _settle(connection, run_id)
+        settle(connection, run_id)
 
 
 def _check(connection: sa.Connection, row: ExceptionRow, wanted: Decision) -> None:
@@ -95,10 +95,3 @@ def _is_day(text: str) -> bool:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
-
-
-def _settle(connection: sa.Connection, run_id: str) -> None:
-    run, verdict = runs.get_run(connection, run_id), verdict_of(connection, run_id)
-    status = "succeeded" if verdict.passed else "failed"
-    if verdict.results and run.status in ("succeeded", "failed") and run.status != status:
-        runs.finish_run(connection, run_id, status)

@@ -9,24 +9,33 @@ import sqlalchemy as sa
 
 from medferry.manifest import repeats, runs
 from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.workers import only_worker
 from medferry.source.database import RowDigest, digest_rows, snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import stream_keys
 from medferry.source.slices import rows_of
 from medferry.stages.environment import Environment, own_run
+from medferry.stages.options import RunOptions
 from medferry.stages.wishes import heed
 
 
-def extract_slice(environment: Environment, run_id: str, slice_id: str, anew: bool = False) -> int:
+def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
     """Stage the slice's rows and return how many there are. A slice that was extracted before is left as it is.
 
     When the newest proven run of the same migration had the same rows in this slice, its ledger lines are taken over
-    instead and the slice counts as transformed; the load then only confirms what is in Medplum. `anew` forbids that.
+    instead and the slice counts as transformed; the load then only confirms what is in Medplum.
 
-    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, RunAborted.
+    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted.
     """
     run, options = own_run(environment, run_id)
     heed(environment, run)
+    with only_worker(environment.manifest, run_id, slice_id):
+        return extract_held(environment, run, options, slice_id)
+
+
+def extract_held(environment: Environment, run: RunRow, options: RunOptions, slice_id: str, anew: bool = False) -> int:
+    """The same, by the slice's only worker; `anew` stages the rows also when a proven run had the same."""
+    run_id = run.id
     with environment.manifest.begin() as connection:
         mine = runs.get_slice(connection, run_id, slice_id)
         if runs.reached(mine, "extracted"):
@@ -42,6 +51,7 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str, anew: bo
     # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
     eligible = number if mine.keys is None else len(mine.keys)
     with environment.manifest.begin() as connection:
+        runs.check_stage(connection, mine)
         runs.set_extracted(connection, run_id, slice_id, eligible, digest.hex if options.sample is None else "")
         runs.set_stage(connection, run_id, slice_id, "extracted")
     return number
@@ -49,6 +59,7 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str, anew: bo
 
 def _take_over(environment: Environment, run: RunRow, mine: SliceRow, earlier: SliceRow) -> int:
     with environment.manifest.begin() as connection:
+        runs.check_stage(connection, mine)
         runs.set_extracted(connection, run.id, mine.id, earlier.eligible, earlier.digest, earlier)
         repeats.copy_ledger(connection, run, mine, earlier)
         runs.set_stage(connection, run.id, mine.id, "transformed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from medferry.manifest import leases, runs
 from medferry.manifest.runs import RunRow
 from medferry.stages.environment import Environment
@@ -23,6 +25,14 @@ def finish_run(environment: Environment, run_id: str, failed: bool = False) -> N
         leases.release(connection, run_id)
     if not failed:
         verdict.require(run_id)
+
+
+def settle(connection: sa.Connection, run_id: str) -> None:
+    """Bring the status of a run that has ended to its verdict, which a verification or a decision may have changed."""
+    run, verdict = runs.get_run(connection, run_id), verdict_of(connection, run_id)
+    status = "succeeded" if verdict.passed else "failed"
+    if verdict.results and run.status in ("succeeded", "failed") and run.status != status:
+        runs.finish_run(connection, run_id, status)
 
 
 def _status(run: RunRow, proven: bool) -> str:

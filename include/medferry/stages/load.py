@@ -7,6 +7,8 @@ chunks in flight to be looked at again.
 
 from __future__ import annotations
 
+import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -27,11 +29,12 @@ from medferry.stages.chunk import ChunkLoader
 from medferry.stages.collector import rare_collections
 from medferry.stages.confirm import confirmed
 from medferry.stages.environment import Environment, own_run
-from medferry.stages.extract import extract_slice
+from medferry.stages.extract import extract_held
 from medferry.stages.options import RunOptions
 from medferry.stages.send import Jobs, sender
 from medferry.stages.targets import LoadUnit, draft
-from medferry.stages.transform import transform_slice
+from medferry.stages.transform import transform_held
+from medferry.stages.write import SETTLE_SECONDS
 
 CHUNK_TARGETS = 400
 """Targets a chunk, unless a batch holds more: enough for one look-up, few enough that all lanes have work."""
@@ -95,15 +98,11 @@ class Crew:
         """Slice → the slices among `slice_ids` of the entities that it refers to; they come before it."""
         with self.environment.manifest.begin() as connection:
             entity_of = {one.id: one.entity for one in runs.slices_of(connection, self.run.id)}
-        specs = self.environment.migration.specs
-        return {
-            mine: [
-                other
-                for other in slice_ids
-                if entity_of[other] in specs[entity_of[mine]].references and entity_of[other] != entity_of[mine]
-            ]
-            for mine in slice_ids
+        of_entity = {
+            entity: [one for one in slice_ids if entity_of[one] in spec.references and entity_of[one] != entity]
+            for entity, spec in self.environment.migration.specs.items()
         }
+        return {mine: of_entity[entity_of[mine]] for mine in slice_ids}
 
 
 @contextmanager
@@ -140,14 +139,22 @@ def _load_held(crew: Crew, slice_id: str, others_loaded: Callable[[], None], pro
         fence = runs.take_slice(connection, run.id, slice_id)
         mine = runs.get_slice(connection, run.id, slice_id)
     if mine.repeats:
+        if runs.reached(mine, "loaded"):
+            return Counter()
+        others_loaded()
         number = confirmed(crew.environment, crew.client, run, mine)
         if number is not None:
             progress(mine.entity, number)
             return Counter(successful=number)
-        extract_slice(crew.environment, run.id, slice_id, anew=True)
-        transform_slice(crew.environment, run.id, slice_id)
+    if mine.repeats or not runs.reached(mine, "transformed"):  # not confirmed, now or before this worker's life
+        extract_held(crew.environment, run, crew.options, slice_id, anew=True)
+        transform_held(crew.environment, run, crew.options, slice_id)
         with manifest.begin() as connection:
             mine = runs.get_slice(connection, run.id, slice_id)
+    with manifest.begin() as connection:
+        waiting = bool(pending_keys(connection, run.id, slice_id))
+    if fence > 1 and waiting:
+        _wait_for_the_dead(crew, mine)
     loader = _loader(crew, mine, fence)
     counts: Counter[str] = Counter()
     while True:
@@ -162,6 +169,19 @@ def _load_held(crew: Crew, slice_id: str, others_loaded: Callable[[], None], pro
         runs.set_stage(connection, run.id, slice_id, "loaded")
     counts["quarantined"] += len(left)
     return counts
+
+
+def _wait_for_the_dead(crew: Crew, mine: SliceRow) -> None:
+    """Return when Medplum shows no sign of a batch of an earlier worker that is at work still."""
+    migration = crew.environment.migration
+    forms = [
+        (resource_type, [("identifier", f"{migration.naming.system(mine.entity, slot)}|")])
+        for slot, resource_type in migration.specs[mine.entity].produces.items()
+    ]
+    before: list[int] = []
+    while before != (now := [crew.client.count(resource_type, form) for resource_type, form in forms]):
+        before = now
+        time.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
 
 
 def _loader(crew: Crew, mine: SliceRow, fence: int) -> ChunkLoader:

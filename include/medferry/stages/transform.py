@@ -9,14 +9,16 @@ from itertools import islice
 from medferry.fhir.bundle import Bounds, batch, conditional_update, identity
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
-from medferry.manifest.runs import SliceRow
+from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_units import SourceUnit, forget_slice, record_units
+from medferry.manifest.workers import only_worker
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
 from medferry.source.entity import SourceEntity
 from medferry.stages.breaker import Breaker
 from medferry.stages.environment import Environment, own_run
+from medferry.stages.options import RunOptions
 from medferry.stages.replay import gone_units
 from medferry.stages.wishes import heed
 
@@ -47,14 +49,23 @@ class _Stacker:
 def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dict[str, int]:
     """Map, validate and stage one slice; returns the number of rows by disposition ("pending": to be loaded).
 
-    A slice that was transformed before is left as it is. Raises StagingError, LeaseHeld, RunAborted.
+    A slice that was transformed before is left as it is. Raises StagingError, LeaseHeld, LeaseLost, SliceBusy,
+    RunAborted.
     """
     run, options = own_run(environment, run_id)
     heed(environment, run)
+    with only_worker(environment.manifest, run_id, slice_id):
+        return transform_held(environment, run, options, slice_id)
+
+
+def transform_held(environment: Environment, run: RunRow, options: RunOptions, slice_id: str) -> dict[str, int]:
+    """The same, by the slice's only worker."""
+    run_id = run.id
     with environment.manifest.begin() as connection:
         mine = runs.get_slice(connection, run_id, slice_id)
         if runs.reached(mine, "transformed"):
             return {}
+        runs.check_stage(connection, mine)
         forget_slice(connection, run_id, slice_id, mine.entity)
     migration, staging = environment.migration, environment.staging(run_id)
     spec, entity = migration.specs[mine.entity], migration.entities[mine.entity]
@@ -79,12 +90,14 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
                 staging.write_bundle(slice_id, bundles, batch(full))
                 bundles += 1
         with environment.manifest.begin() as connection:
+            runs.check_stage(connection, mine)
             record_units(connection, run_id, units, findings)
         breaker.check()
     if last := stacker.take():
         staging.write_bundle(slice_id, bundles, batch(last))
         bundles += 1
     with environment.manifest.begin() as connection:
+        runs.check_stage(connection, mine)
         record_units(connection, run_id, gone_units(connection, run, mine, spec.version, sorted(gone)), [])
         runs.set_stage(connection, run_id, slice_id, "transformed", bundles)
     return dict(counts)

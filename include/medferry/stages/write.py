@@ -23,7 +23,7 @@ from medferry.manifest.crosswalk import Attempt, Known, Name, Proven
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.medplum.errors import JobStuck, MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
+from medferry.medplum.errors import JobStuck, MedplumUnavailable, NotReached, RequestTooLarge, Throttled, Unauthorised
 from medferry.medplum.lanes import End, Lanes, end_of
 from medferry.stages.send import Send
 from medferry.stages.targets import Target
@@ -36,6 +36,9 @@ _BATCH_BYTES = 900_000
 """Medplum's default limit for a synchronous body is 1 MB, inflated."""
 _ENVELOPE_BYTES = 300
 """More than an entry's request with the longest names takes."""
+
+SETTLE_SECONDS = 5.0
+"""A batch that lost its answer may be at work still, and would add some resource in such a time."""
 
 T = TypeVar("T")
 
@@ -76,7 +79,7 @@ class Writer:
     """Writes the targets of one entity; one instance a call, so that nothing is shared between lanes but the client.
 
     `batch_size` is in entries. `overwrite` writes over resources that somebody else changed. `nothing_there` spares the
-    first round its look-up.
+    first round its look-up. `stay_alive` is called often; it raises LeaseLost when the targets are another's now.
     """
 
     client: MedplumClient
@@ -87,8 +90,13 @@ class Writer:
     conditional: bool = False
     overwrite: bool = False
     nothing_there: bool = False
+    stay_alive: Callable[[], None] = lambda: None
     sleep: Callable[[float], None] = time.sleep
     result: Written = field(default_factory=Written)
+    unanswered: dict[Name, str] = field(default_factory=dict)
+    """What was sent and lost its answer: its action."""
+    refused: set[Name] = field(default_factory=set)
+    """Conditional updates that were refused: several match, another was first, or they are invalid."""
 
     def write(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> Written:
         """Settle every target. `known` is the crosswalk's view of them.
@@ -120,7 +128,10 @@ class Writer:
 
     def _round(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> bool:
         """Look up, send, read back once. True when the quota cut it short."""
-        steps = [_Step(t, "conditional") for t in targets] if self.conditional else self._steps(targets, known)
+        self.stay_alive()
+        plain = [target for target in targets if not self.conditional or target.name in self.refused]
+        steps = self._steps(plain, known) if plain else []
+        steps += [_Step(target, "conditional") for target in targets if self.conditional and target not in plain]
         throttled = False
         written: list[tuple[_Step, EntryOutcome]] = []
         try:
@@ -135,7 +146,7 @@ class Writer:
 
     def _steps(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> list[_Step]:
         """Compare the server, the crosswalk and what is to be written; settle what needs no write."""
-        found = {} if self.nothing_there else self._look_up(targets)
+        found = {} if self.nothing_there else self._settled(targets)
         self.nothing_there = False  # from now on, what this round sends may be there
         steps: list[_Step] = []
         changed: list[tuple[Target, str, str]] = []
@@ -156,6 +167,17 @@ class Writer:
             else:
                 changed.append((target, *there[0]))
         return steps + self._inspect(changed)
+
+    def _settled(self, targets: Sequence[Target]) -> dict[Name, list[tuple[str, str]]]:
+        """What a look-up finds, when nothing that was sent before can add to it any more."""
+        found = self._look_up(targets)
+        while not self.unanswered.keys().isdisjoint(target.name for target in targets):
+            self.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
+            self.stay_alive()
+            before, found = found, self._look_up(targets)
+            if found == before:
+                break
+        return found
 
     def _look_up(self, targets: Sequence[Target]) -> dict[Name, list[tuple[str, str]]]:
         """Identifier → (id, version) of every resource that carries it."""
@@ -187,7 +209,8 @@ class Writer:
                         continue  # deleted meanwhile: the next round looks again
                     present, text = found[medplum_id]
                     if has_content(text, target.body):
-                        self._prove(target, medplum_id, present, "unchanged")
+                        lost = self.unanswered.get(target.name, "")
+                        self._prove(target, medplum_id, present, _DONE.get(lost, "unchanged"))
                     elif self.overwrite:
                         steps.append(_Step(target, "update", medplum_id, version))
                     else:
@@ -208,8 +231,10 @@ class Writer:
             yield from self._send(steps[:half])
             yield from self._send(steps[half:])
             return
-        except (MedplumUnavailable, JobStuck):
+        except (MedplumUnavailable, JobStuck) as error:
             self._note(steps, [EntryOutcome(0, "no answer")] * len(steps))
+            if not (self.send.repeatable or isinstance(error, NotReached)):
+                self.unanswered |= {step.target.name: step.action for step in steps}
             raise
         self._note(steps, outcomes)
         for step, outcome in zip(steps, outcomes, strict=True):
@@ -218,16 +243,19 @@ class Writer:
                     f"Medplum refuses to write {step.target.type} (HTTP {outcome.status}).",
                     "Check the client's access policy, then run again: it goes on where it stopped.",
                 )
-            if 400 <= outcome.status < 500 and outcome.status not in _RETRY_STATUSES:
+            if step.action == "conditional" and outcome.status in (400, 412):
+                self.refused.add(step.target.name)  # the next round looks it up, and knows why
+            elif 400 <= outcome.status < 500 and outcome.status not in _RETRY_STATUSES:
                 place = f"HTTP {outcome.status}, {outcome.issue or 'no reason'}"
                 self._fail(step.target, "server-rejected", place, disposition="rejected")
             yield step, outcome
 
     def _post(self, steps: Sequence[_Step]) -> list[EntryOutcome]:
         """Send one batch in a free lane."""
-        careful = self.conditional or self.send.repeatable
-        cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if careful else points.WRITE)
-        entries = [_entry(step, self.send.repeatable) for step in steps]
+        self.stay_alive()
+        doubtful = self.conditional or self.send.repeatable or bool(self.unanswered)
+        cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if doubtful else points.WRITE)
+        entries = [_entry(step, doubtful) for step in steps]
         end = End.FAILING
         with self.lanes.flight():
             try:
@@ -276,6 +304,9 @@ class Writer:
 
     def _fail(self, target: Target, reason: str, place: str = "", disposition: str = "quarantined") -> None:
         self.result.settled[target.name] = Failed(disposition, reason, place)
+
+
+_DONE = {"create": "created", "update": "updated"}
 
 
 def _entry(step: _Step, repeatable: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from medferry.manifest import source_units
 from medferry.manifest.accounting import AccountRow, accounts, extracted_rows
 from medferry.manifest.checks import record_periods
 from medferry.manifest.dead_letters import accounts_now
-from medferry.manifest.source_units import PENDING
+from medferry.manifest.source_units import DISPOSITIONS, PENDING
 from medferry.manifest.tables import source_unit, target
 from medferry.plan.model import Acceptance
 from medferry.verification import ledger
@@ -70,13 +70,20 @@ def _each(name: str, examine: Callable[[], None], tally: Tally) -> None:
 def _ledger(scope: Scope, entity: str, rows: list[AccountRow], extracted: int, tally: Tally) -> None:
     """eligible = successful + rejected + skipped + quarantined; nothing pending; no extracted row without a line."""
     eligible = sum(row.eligible for row in rows)
-    pending = 0
+    disposition, reason = source_unit.c.disposition, source_unit.c.reason
+    open_ends = {
+        "unknown": ~disposition.in_((*DISPOSITIONS, PENDING)),
+        "without a reason": sa.and_(disposition.in_(set(DISPOSITIONS) - {"successful"}), reason == ""),
+    }
     if not scope.options.dry_run:
-        for keys in _ledger_keys(scope, entity, source_unit.c.disposition == PENDING):
-            pending += len(keys)
+        open_ends["pending"] = disposition == PENDING
+    unexplained = 0
+    for kind, condition in open_ends.items():
+        for keys in _ledger_keys(scope, entity, condition):
+            unexplained += len(keys)
             for key in keys:
-                tally.different(ACCOUNTING, key, "disposition", "pending")
-    tally.equal(ACCOUNTING, eligible - pending)
+                tally.different(ACCOUNTING, key, "disposition", kind)
+    tally.equal(ACCOUNTING, eligible - unexplained)
     if eligible != extracted:
         tally.different(ACCOUNTING, entity, f"{extracted} extracted, {eligible} in the ledger", "other number")
 

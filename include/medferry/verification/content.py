@@ -16,6 +16,8 @@ from medferry.verification.tally import Tally
 
 CONTENT, VERSIONS = "content: as written", "versions: changed since the load"
 
+_LARGEST_INTEGER = 2.0**63
+"""Beyond it, numbers stay doubles: JSON libraries print no larger integers."""
 _SERVERS_OWN = ("versionId", "lastUpdated", "author", "project", "compartment")
 _SIGNED = re.compile(r"https?://[^?#]*?/(?:storage|Binary)/([0-9a-fA-F-]{36})(?:[/?#].*)?")
 
@@ -60,7 +62,7 @@ def _canonical(value: Any) -> Any:
             return {name: _url(item) if name == "url" else _canonical(item) for name, item in value.items()}
         case list():
             return [_canonical(item) for item in value]
-        case float() if value == int(value):
+        case float() if abs(value) < _LARGEST_INTEGER and value == int(value):
             return int(value)
         case _:
             return value

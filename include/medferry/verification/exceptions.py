@@ -51,11 +51,15 @@ def kind_of(family: str) -> tuple[str, str]:
     return next(found, ("other", CRITICAL))
 
 
-def register(connection: sa.Connection, run_id: str, results: Sequence[CheckResult]) -> None:
-    """Bring the run's exceptions to the results of its newest verification, and its differences in the manifest."""
+def register(connection: sa.Connection, run_id: str, results: Sequence[CheckResult], whole: bool = True) -> None:
+    """Bring the run's exceptions to the results of its newest verification, and its differences in the manifest.
+
+    A sample, which is not `whole`, may find exceptions and clears none.
+    """
     unequal = sorted((one for one in results if one.status != EQUAL), key=_group)
     groups = {key: list(some) for key, some in groupby(unequal, key=_group)}
-    record_exceptions(connection, run_id, [_found(connection, run_id, *key, some) for key, some in groups.items()])
+    found = [_found(connection, run_id, *key, some) for key, some in groups.items()]
+    record_exceptions(connection, run_id, found, whole)
 
 
 def _group(result: CheckResult) -> tuple[str, str]:

@@ -28,8 +28,8 @@ def examine_page(
 ) -> None:
     """Every successful row has the resources in the manifest that the legacy database says it must have.
 
-    `rows` are the values of the checks' SQL; without checks one resource a row is all that is known. And a row all of
-    whose resources this run has written is successful, whatever else its line says.
+    `rows` are the values of the checks' SQL; without checks one resource a row is all that is known. And of a row
+    that is not successful this run has written nothing.
     """
     for key, disposition in page.units.items():
         held = {slot: found[key] for slot, found in page.written.items() if key in found}
@@ -38,7 +38,8 @@ def examine_page(
         if disposition != "successful":
             ours = {slot for slot, written in held.items() if written.run_id == run_id}
             whole = bool(wanted) and wanted <= ours and (known or len(page.written) == 1)
-            tally.judge(MANIFEST, key, disposition, "written all the same" if whole else None)
+            kind = "written all the same" if whole else "partly written" if ours else None
+            tally.judge(MANIFEST, key, disposition, kind)
         elif not known or not (wanted or held):
             tally.judge(MANIFEST, key, "", None if held else "no resource")
         else:
@@ -65,7 +66,7 @@ def examine_strays(scope: Scope, entity: str, tally: Tally) -> None:
 
 def examine(written: Written, resource: dict[str, Any], tally: Tally) -> None:
     """The resource carries its source identifier, once, and no other of that system."""
-    values = [i.get("value") for i in resource.get("identifier", []) if i.get("system") == written.system]
+    values = _values(resource, written.system)
     kind = None if values == [written.key] else "missing" if written.key not in values else "more than one"
     tally.judge(OWN, written.key, f"identifier {written.slot}", kind, written.place)
 
@@ -134,7 +135,10 @@ def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, tally: 
 
 
 def _values(resource: dict[str, Any], system: str) -> list[str]:
-    return [str(i.get("value", "")) for i in resource.get("identifier", []) if i.get("system") == system]
+    """The values of a resource's identifiers of a system. Some types have one identifier, and not a list of them."""
+    held = resource.get("identifier", [])
+    listed = held if isinstance(held, list) else [held]
+    return [str(one.get("value", "")) for one in listed if isinstance(one, dict) and one.get("system") == system]
 
 
 def _groups(resources: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

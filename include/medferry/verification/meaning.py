@@ -50,7 +50,7 @@ def examine_lifetimes(
     try:
         lives = existing.learn(reference for reference in subjects.values() if reference)
     except MedferryError as error:
-        tally.unchecked(LIFETIME, len(items), error.problem)
+        tally.unchecked(LIFETIME, len(items), error.problem, *(written.key for written, _ in items))
         return
     for written, resource in items:
         reference = subjects[written]
@@ -62,7 +62,7 @@ def examine_lifetimes(
                 moments = [str(moment) for moment in compiled(path)(resource, {})]
                 kinds = [_outside(moment, life, checks.days_after_death) for moment in moments]
             except ValueError as error:  # PathFailed, or a day of death that is none
-                tally.unchecked(LIFETIME, 1, type(error).__name__)
+                tally.unchecked(LIFETIME, 1, type(error).__name__, written.key)
                 continue
             for kind in kinds:
                 tally.judge(LIFETIME, written.key, path, kind, written.place)
@@ -134,8 +134,10 @@ def _provenance(resource: dict[str, Any], written: Written, migration: str) -> s
 
 
 def _patient(resource: dict[str, Any]) -> str | None:
-    for name in ("subject", "patient", "beneficiary"):
-        reference = resource.get(name, {}).get("reference", "") if isinstance(resource.get(name), dict) else ""
-        if reference.startswith("Patient/"):
-            return str(reference)
+    """Whom the resource is about; of an appointment, the first patient who takes part."""
+    taking_part = [one.get("actor") for one in resource.get("participant", []) if isinstance(one, dict)]
+    for held in (resource.get("subject"), resource.get("patient"), resource.get("beneficiary"), *taking_part):
+        reference = held.get("reference") if isinstance(held, dict) else None
+        if isinstance(reference, str) and reference.startswith("Patient/"):
+            return reference
     return None

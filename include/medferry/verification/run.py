@@ -56,7 +56,7 @@ def verify_run(
     with environment.manifest.begin() as connection:
         checks.finish_verification(connection, run_id)
         results = checks.checks_of(connection, run_id)
-        register(connection, run_id, results)
+        register(connection, run_id, results, whole=scope.choice.sample_share == 1)
         return results
 
 
@@ -87,7 +87,7 @@ def parts(
         return found
     stored = partial(_stored, scope, client, Existing(client), told)
     found += [Part(f"stored/{name}", name, partial(stored, name)) for name in names]
-    return [*found, Part("run", "all", partial(_whole, scope, client))]
+    return [*found, Part("run", "all", partial(_whole, scope))]
 
 
 def examine(part: Part) -> tuple[list[CheckResult], list[Difference]]:
@@ -120,10 +120,12 @@ def _source(scope: Scope, entity: str, tally: Tally) -> int:
 
 
 def _stored(scope: Scope, client: MedplumClient, existing: Existing, told: Told, entity: str, tally: Tally) -> int:
-    return Stored(scope, client, entity, existing, tally, told).examine()
+    sent, failed = client.sent, client.failed
+    resources = Stored(scope, client, entity, existing, tally, told).examine()
+    examine_answers(client.sent - sent, client.failed - failed, tally)
+    return resources
 
 
-def _whole(scope: Scope, client: MedplumClient, tally: Tally) -> int:
+def _whole(scope: Scope, tally: Tally) -> int:
     examine_acceptance(scope, scope.environment.migration.plan.acceptance, tally)
-    examine_answers(client, tally)
     return 0

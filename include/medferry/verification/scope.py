@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from medferry.manifest.runs import RunRow, slices_of
-from medferry.manifest.tables import target
+from medferry.manifest.tables import outcome, target
 from medferry.stages.environment import Environment
 from medferry.stages.options import RunOptions
 from medferry.verification.declared import Declared, EntityChecks
@@ -28,6 +28,7 @@ class Sampling(BaseModel):
 
     sample_share: Annotated[float, Field(gt=0, le=1, description="Share of the rows whose values are compared.")] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="Of the sample; the same seed, the same rows.")] = 0
+    validate_all: Annotated[bool, Field(description="Send every resource to $validate, not a sample.")] = False
 
     def takes(self, entity: str, key: str) -> bool:
         """Whether a row is in the sample: a function of seed, entity and key alone."""
@@ -78,6 +79,12 @@ class Scope:
 
     def type_of(self, entity: str, slot: str) -> str:
         return self.environment.migration.specs[entity].produces[slot]
+
+    def resources_of(self, entity: str) -> int:
+        """How many resources of an entity the run has written or confirmed."""
+        mine = sa.and_(outcome.c.run_id == self.run.id, outcome.c.entity == entity)
+        with self.environment.manifest.begin() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(outcome).where(mine)) or 0
 
     def targets_of(self, system: str) -> int:
         """How many resources the crosswalk knows under a system, of all runs."""

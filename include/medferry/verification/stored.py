@@ -49,7 +49,7 @@ class Stored:
             entity = self.scope.environment.migration.entities[self.entity]
             legacy = Legacy(self.scope.environment.source, entity, checks)
         self.values = Values(self.scope, self.client, self.entity, checks) if checks else None
-        self.structure = Structure(self.client, self.scope.choice)
+        self.structure = Structure(self.client, self.scope.choice, self.scope.resources_of(self.entity))
         for page in pages(self.scope, self.entity):
             self._page(page, legacy)
         for slot in self.scope.systems(self.entity):
@@ -76,8 +76,8 @@ class Stored:
             rows = legacy.values(list(page.units))
         except MedferryError as error:
             for slot, written in page.written.items():
-                self._unchecked_values(slot, len(written), error.problem)
-            self.tally.unchecked(identity.MANIFEST, len(page.successful), error.problem)
+                self._unchecked_values(slot, list(written), error.problem)
+            self.tally.unchecked(identity.MANIFEST, len(page.successful), error.problem, *page.successful)
             return None
         for key in page.successful:
             if key not in rows:
@@ -93,11 +93,10 @@ class Stored:
             bodies = self.client.by_id(self.scope.type_of(self.entity, slot), [one.medplum_id for one in some])
         except MedferryError as error:
             self.unanswered += 1
-            for name in (identity.MISSING, identity.OWN, content.VERSIONS, content.CONTENT, references.RESOLVE):
-                self.tally.unchecked(name, len(some), error.problem)
-            for name in (meaning.CHRONOLOGY, meaning.CODES, meaning.PROVENANCE):
-                self.tally.unchecked(name, len(some), error.problem)
-            self._unchecked_values(slot, len(some), error.problem)
+            keys = [one.key for one in some]
+            for name in (identity.MISSING, *self._by_resource):
+                self.tally.unchecked(name, len(some), error.problem, *keys)
+            self._unchecked_values(slot, keys, error.problem)
             return None
         self.unanswered = 0
         items: Items = []
@@ -126,10 +125,18 @@ class Stored:
             successful = [(w, r) for w, r in items if page.units[w.key] == "successful"]
             self.values.examine(slot, successful, rows, self.tally)
 
-    def _unchecked_values(self, slot: str, number: int, why: str) -> None:
+    @property
+    def _by_resource(self) -> list[str]:
+        """The checks, but for the values, that judge each resource as it was read."""
+        checks = self.scope.checks(self.entity)
+        names = [identity.OWN, content.VERSIONS, content.CONTENT, references.FORM, references.RESOLVE]
+        names += [meaning.CHRONOLOGY, meaning.CODES, meaning.PROVENANCE]
+        return [*names, meaning.LIFETIME] if checks and checks.lifetime else names
+
+    def _unchecked_values(self, slot: str, keys: Sequence[str], why: str) -> None:
         checks = self.scope.checks(self.entity)
         for check in checks.checks(slot) if checks else ():
-            self.tally.unchecked(name_of(check, slot), number, why)
+            self.tally.unchecked(name_of(check, slot), len(keys), why, *keys)
 
     def _system(self, slot: str) -> None:
         try:
@@ -142,10 +149,8 @@ class Stored:
 
     def _finish(self) -> None:
         """Have a result also for checks that found nothing to compare."""
-        names = (identity.MISSING, identity.UNEXPECTED, identity.TWICE, identity.OWN, identity.MANIFEST)
-        for name in (*names, content.CONTENT, content.VERSIONS, references.FORM, references.RESOLVE):
-            self.tally.expect(name)
-        for name in (meaning.CHRONOLOGY, meaning.CODES, meaning.PROVENANCE):
+        names = (identity.MISSING, identity.UNEXPECTED, identity.TWICE, identity.MANIFEST)
+        for name in (*names, *self._by_resource):
             self.tally.expect(name)
         self.structure.finish(self.tally)
         if self.values:

@@ -22,30 +22,32 @@ from medferry.verification.tally import Tally
 SERVER, MODELS = "structure: $validate", "structure: FHIR R4 models"
 
 _AT_MOST = 300
-"""Resources of an entity: without a fault among them, at most 1 % of all have one (95 % confidence)."""
+"""About so many of an entity: without a fault among them, at most 1 % of all have one (95 % confidence)."""
 _SHARE = 0.04
 """Of the resources, so that at 20 points each this is 0.8 points a resource, under 1 % of what its load has cost."""
 
 
 @dataclass
 class Structure:
-    """Validates a part of one entity's resources: the first few of a page by a hash of seed and id."""
+    """Validates some of one entity's `expected` resources, by a hash of seed and id: the first, and a share of all."""
 
     client: MedplumClient
     choice: Sampling
+    expected: int
     done: int = 0
     seen: int = 0
 
     def examine(self, items: list[tuple[Written, dict[str, Any]]], tally: Tally) -> None:
-        self.seen += len(items)
-        allowed = min(_AT_MOST, 1 + int(self.seen * _SHARE)) - self.done
-        for written, resource in sorted(items, key=self._order)[: max(allowed, 0)]:
+        for written, resource in items:
+            self.seen += 1
+            if not (self.seen == 1 or self._takes(written)):
+                continue
             self.done += 1
             tally.judge(MODELS, written.key, written.slot, model_fault(resource), written.place)
             try:
                 issue = self.client.validate(resource)
             except MedferryError as error:
-                tally.unchecked(SERVER, 1, error.problem)
+                tally.unchecked(SERVER, 1, error.problem, written.key)
                 continue
             tally.judge(SERVER, written.key, issue or written.slot, "invalid" if issue else None, written.place)
 
@@ -53,8 +55,10 @@ class Structure:
         for name in (SERVER, MODELS):
             tally.expect(name, error_bound(self.done, self.choice.seed) if self.done < self.seen else "")
 
-    def _order(self, item: tuple[Written, dict[str, Any]]) -> bytes:
-        return hashlib.sha256(f"{self.choice.seed}/{item[0].place}".encode()).digest()
+    def _takes(self, written: Written) -> bool:
+        share = 1.0 if self.choice.validate_all else min(_SHARE, _AT_MOST / max(self.expected, 1))
+        digest = hashlib.sha256(f"{self.choice.seed}/{written.place}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def model_fault(resource: dict[str, Any]) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from medferry.manifest.checks import COULD_NOT_CHECK, DIFFERENT, EQUAL, EXAMPLES, CheckResult, Difference
 
@@ -20,6 +22,8 @@ class _Count:
     unchecked: int = 0
     examples: list[str] = field(default_factory=list)
     note: str = ""
+    unchecked_keys: Any = field(default_factory=hashlib.sha256)
+    """All of them in one number, so that who accepts that some could not be checked accepts no others."""
 
 
 @dataclass(slots=True)
@@ -55,11 +59,15 @@ class Tally:
         else:
             self.different(name, key, field, kind, place)
 
-    def unchecked(self, name: str, number: int, why: str) -> None:
-        """`number` comparisons could not be made; `why` holds no data."""
+    def unchecked(self, name: str, number: int, why: str, *keys: str) -> None:
+        """`number` comparisons, of the rows `keys` if they are known, could not be made; `why` holds no data."""
         count = self._of(name)
         count.unchecked += number
-        count.note = count.note or why[:500]
+        count.note = count.note or why[:400]
+        for key in keys:
+            count.unchecked_keys.update(f"{key}\0".encode())
+        room = max(EXAMPLES - len(count.examples), 0)
+        count.examples += [f"{key} could not check" for key in keys[:room]]
 
     def flush(self) -> None:
         if self.waiting:
@@ -78,4 +86,5 @@ class Tally:
 def _result(name: str, entity: str, count: _Count) -> CheckResult:
     status = DIFFERENT if count.different else COULD_NOT_CHECK if count.unchecked else EQUAL
     compared = count.equal + count.different
-    return CheckResult(name, entity, status, compared, count.different, count.examples, count.unchecked, count.note)
+    note = f"{count.note} [rows {count.unchecked_keys.hexdigest()[:12]}]" if count.unchecked else count.note
+    return CheckResult(name, entity, status, compared, count.different, count.examples, count.unchecked, note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from medferry.verification.legacy import condition
 from medferry.verification.pages import Written
 from medferry.verification.scope import Scope
 from medferry.verification.tally import Tally
+
+Item = tuple[Written, dict[str, Any]]
+"""A resource as the crosswalk knows it, and as Medplum has it."""
 
 NONE_DECLARED = "values: declared checks"
 
@@ -32,28 +35,28 @@ class NoBytes(MedferryError):
 
 @dataclass
 class Values:
-    """The value checks of one entity. `rows` counts how many rows of each slot were in the sample."""
+    """The value checks of one entity. `rows` counts how many rows of each slot were in the sample.
+
+    `first` has a row of each slot, for a sample that came out empty: of what there is, one is compared.
+    """
 
     scope: Scope
     client: MedplumClient
     entity: str
     checks: EntityChecks
     rows: Counter[str] = field(default_factory=Counter)
+    first: dict[str, tuple[Item, dict[str, Any]]] = field(default_factory=dict)
 
-    def examine(
-        self,
-        slot: str,
-        items: Iterable[tuple[Written, dict[str, Any]]],
-        legacy: Mapping[str, dict[str, Any]],
-        tally: Tally,
-    ) -> None:
+    def examine(self, slot: str, items: Iterable[Item], legacy: Mapping[str, dict[str, Any]], tally: Tally) -> None:
         """Judge a page's resources of one slot; `legacy` are the rows' values by SQL expression."""
-        chosen = [
-            (written, resource)
-            for written, resource in items
-            if written.key in legacy and self.scope.choice.takes(self.entity, written.key)
-        ]
+        known = [item for item in items if item[0].key in legacy]
+        if known and slot not in self.first:
+            self.first[slot] = known[0], legacy[known[0][0].key]
+        chosen = [item for item in known if self.scope.choice.takes(self.entity, item[0].key)]
         self.rows[slot] += len(chosen)
+        self._compare(slot, chosen, legacy, tally)
+
+    def _compare(self, slot: str, chosen: Sequence[Item], legacy: Mapping[str, dict[str, Any]], tally: Tally) -> None:
         places = self._places(slot, [legacy[written.key] for written, _ in chosen])
         for check in self.checks.checks(slot):
             name = name_of(check, slot)
@@ -75,6 +78,9 @@ class Values:
     def finish(self, tally: Tally) -> None:
         """Have a result for every check, with the error bound of a sample."""
         for slot in self.checks.resources:
+            if slot in self.first and not self.rows[slot]:
+                item, row = self.first[slot]
+                self._compare(slot, [item], {item[0].key: row}, tally)
             for check in self.checks.checks(slot):
                 tally.expect(name_of(check, slot), self.scope.choice.bound(self.rows[slot]))
 
@@ -84,13 +90,13 @@ class Values:
         except NoBytes:
             kind = "no content"
         except Unreadable as error:
-            tally.unchecked(name, 1, f"The legacy value: {error}.")
+            tally.unchecked(name, 1, f"The legacy value: {error}.", written.key)
             return
         except MedferryError as error:
-            tally.unchecked(name, 1, error.problem)
+            tally.unchecked(name, 1, error.problem, written.key)
             return
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            tally.unchecked(name, 1, f"The comparison failed ({type(error).__name__}).")
+            tally.unchecked(name, 1, f"The comparison failed ({type(error).__name__}).", written.key)
             return
         tally.judge(name, written.key, case.check.path, kind, written.place)
 

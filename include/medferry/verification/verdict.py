@@ -9,18 +9,22 @@ import sqlalchemy as sa
 
 from medferry.errors import VerificationFailed
 from medferry.manifest.charts import DIFFERS, charts_of
-from medferry.manifest.checks import EQUAL, CheckResult, checks_of
-from medferry.manifest.exceptions import ACCEPTED, ExceptionRow, exceptions_of
+from medferry.manifest.checks import EQUAL, CheckResult, checks_of, verification_of
+from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_of
 from medferry.verification.exceptions import NEVER, family_of
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a run. `differing_charts` counts charts whose newest review says that they differ."""
+    """Of a run. `differing_charts` counts charts whose newest review says that they differ.
+
+    `sample_share` is the share of the rows whose values the newest verification has compared.
+    """
 
     results: Sequence[CheckResult]
     exceptions: Sequence[ExceptionRow]
     differing_charts: int
+    sample_share: float = 1.0
 
     @property
     def accepted(self) -> list[ExceptionRow]:
@@ -34,20 +38,27 @@ class Verdict:
         return [r for r in self.results if r.status != EQUAL and (family_of(r.name), r.entity) not in covered]
 
     @property
+    def still_open(self) -> list[ExceptionRow]:
+        """What an earlier verification found, the newest, a sample, did not see, and nobody has accepted."""
+        seen = {(family_of(one.name), one.entity) for one in self.results if one.status != EQUAL}
+        return [one for one in self.exceptions if one.decision == OPEN and (one.family, one.entity) not in seen]
+
+    @property
     def passed(self) -> bool:
-        """The run may be relied on: verified, nothing unresolved, and no chart that a reviewer found to differ."""
-        return bool(self.results) and not self.unresolved and not self.differing_charts
+        """The run may be relied on: verified, nothing unresolved or open, no chart that a reviewer found to differ."""
+        return bool(self.results) and not (self.unresolved or self.still_open or self.differing_charts)
 
     def text(self, dry_run: bool = False) -> str:
-        """proven; proven, with N accepted exceptions; not proven; not verified; dry run."""
+        """proven; proven by a sample of 10%; …, with N accepted exceptions; not proven; not verified; dry run."""
         if not self.results:
             return "not verified"
         if not self.passed:
             return "not proven"
         if dry_run:
             return "dry run"
+        proven = "proven" if self.sample_share == 1 else f"proven by a sample of {self.sample_share:.3%}"
         number = len(self.accepted)
-        return f"proven, with {number} accepted exception{'s' if number > 1 else ''}" if number else "proven"
+        return f"{proven}, with {number} accepted exception{'s' if number > 1 else ''}" if number else proven
 
     def require(self, run_id: str) -> None:
         """Raises VerificationFailed unless the run has passed."""
@@ -60,6 +71,12 @@ class Verdict:
                 f"Open the reconciliation report, and decide: `medferry exceptions {run_id}`. Nothing was changed by "
                 "the verification.",
             )
+        if self.still_open:
+            names = ", ".join(sorted(f"{one.family} of {one.entity}" for one in self.still_open)[:8])
+            raise VerificationFailed(
+                f"The sample did not see what a verification before it has found: {names}.",
+                f"Verify the whole run again, or decide: `medferry exceptions {run_id}`.",
+            )
         if self.differing_charts:
             raise VerificationFailed(
                 f"{self.differing_charts} charts differ, by their reviewers.",
@@ -70,7 +87,9 @@ class Verdict:
 def verdict_of(connection: sa.Connection, run_id: str) -> Verdict:
     """The verdict of a run as the manifest has it now."""
     differing = sum(one.outcome == DIFFERS for one in charts_of(connection, run_id))
-    return Verdict(checks_of(connection, run_id), exceptions_of(connection, run_id), differing)
+    done = verification_of(connection, run_id)
+    share = done.sample_share if done else 1.0
+    return Verdict(checks_of(connection, run_id), exceptions_of(connection, run_id), differing, share)
 
 
 def require_equal(results: Sequence[CheckResult]) -> None:
