@@ -28,7 +28,7 @@ console = Console(stderr=True)
 def main(
     patients: Annotated[
         int, typer.Option(min=1, help="Made-up patients; about 25 source units and 36 resources each.")
-    ] = 400,
+    ] = 1_000,
     rounds: Annotated[int, typer.Option(min=1, help="Times that every way is measured; medians are reported.")] = 3,
     only: Annotated[
         list[str] | None, typer.Option(help=f"Only this of {', '.join((*WAYS, *ALONE))}; repeatable.")

@@ -15,7 +15,7 @@ from medferry_bench.job import Job, Result, run_job
 from medferry_bench.ways import DOCUMENTED_LANES, Ways
 
 CEILING_LANES = (1, 2, 4, 8)
-LOAD_LANES = (1, 2, 4)
+LOAD_LANES = (1, 2, 4, 8)
 
 WAYS = ("ceiling", "cli_import", *(f"documented_{lanes}" for lanes in DOCUMENTED_LANES), "load", "end_to_end")
 ALONE = ("transform", "extract", "memory")

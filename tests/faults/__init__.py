@@ -7,5 +7,16 @@ means and compares. Expected and checker share no code with the loader.
 ``MEDFERRY_FAULT_SEEDS`` sets the number of random simulations (12 by default); from 100 on, the kills are enumerated
 at every step that the worker can name, and not only at those that change something durable.
 
-Missing until they are built: lanes that shrink and recover.
+| Fault | Test |
+|---|---|
+| SIGKILL at every step, and at random | ``test_kills``, ``test_random`` |
+| an answer lost after the commit, or given up by a gateway before it; a run replayed three times | ``test_server`` |
+| one slice and two workers; two runs of one scope | ``test_concurrency`` |
+| 429 for requests and inside a 200; failures of mixed kinds in one batch | ``test_server`` |
+| a 200 that stored nothing | ``test_server`` |
+| 409 storm, 5xx, a slow server, a restart in mid-batch | ``test_server`` (the lanes: tests/medplum/test_lanes.py) |
+| a restart in mid-job, a job that is stuck or ends in error | ``test_jobs`` |
+| tokens that run out or are revoked, a secret that is revoked | ``test_access`` |
+| 1 % poison rows, a mapping bug on every row, a server that refuses all | ``test_rows`` |
+| the manifest gone, disks full | ``test_surroundings`` |
 """

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import unquote
+
 import orjson
 import pytest
 
-from medferry.fhir.bundle import Staged, batch, conditional_update, read_batch
+from medferry.fhir.bundle import Staged, batch, by_name, conditional_update, read_batch
 from medferry.fhir.canonical import canonical, content_hash, has_content
 from medferry.fhir.references import parse_conditional, references
 from medferry.fhir.validate import problems
@@ -85,6 +88,15 @@ def test_a_bundle_is_read_back_as_it_was_made() -> None:
     first, second = read_batch(bundle)
     assert first == Staged("Patient", name, canonical(ODD_PATIENT))
     assert second.body == canonical({**ODD_PATIENT, "active": True})
+
+
+@pytest.mark.parametrize("key", ["A,B", "a|b", "a$b", "a\\b", "a\\,b", "ü é", "100%", "\\"])
+def test_a_key_with_separators_stays_one_key(key: str) -> None:
+    """Unescaped, ``A,B`` would mean: A or B, and the update of the one would overwrite the other."""
+    system = "https://x.example/p,q"
+    query = unquote(by_name((system, key)).removeprefix("identifier="))
+    assert re.search(r"(?<!\\)(\\\\)*,", query) is None
+    assert parse_conditional(conditional_reference("Patient", system, key)) == ("Patient", system, key)
 
 
 @pytest.mark.parametrize(

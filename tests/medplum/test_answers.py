@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from medferry.fhir.canonical import canonical, has_content
 from medferry.medplum.answers import EntryOutcome, issue_text, read_outcomes, read_texts
 
 REFUSAL = {
@@ -75,3 +76,10 @@ def test_texts_stay_as_they_are() -> None:
     assert read_texts(b'{"resourceType":"Bundle"}') == {}
     with pytest.raises(ValueError):
         read_texts(b'{"resourceType":"OperationOutcome"}')
+
+
+def test_a_lone_surrogate_of_somebody_elses_is_read_and_is_no_content_of_ours() -> None:
+    text = b'{"resourceType": "Patient", "id": "7", "meta": {"versionId": "v"}, "name": [{"family": "\\ud800"}]}'
+    found = read_texts(b'{"resourceType":"Bundle","entry":[{"resource":%b}]}' % text)
+    assert found == {"7": ("v", text)}
+    assert not has_content(found["7"][1], canonical({"resourceType": "Patient", "name": [{"family": "A"}]}))

@@ -47,6 +47,14 @@ def test_a_walk_goes_beyond_a_page(client: MedplumClient) -> None:
     assert client.count("Patient") == 1200
 
 
+def test_no_identifier_is_missed_when_each_stands_in_several_resources(client: MedplumClient) -> None:
+    values = [str(number) for number in range(500)]
+    for _ in range(3):
+        client.batch([create(patient(value)) for value in values], 0)
+    found = client.by_identifier("Patient", SYSTEM, values)
+    assert len({resource["id"] for resource in found}) == 1_500
+
+
 def test_failures_have_types(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
     entry = [create(patient("1"))]
     for rule, kind in (

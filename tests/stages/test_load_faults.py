@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
 
 from embedded_medplum.server import EmbeddedMedplum
-from medferry.errors import LeaseLost, MedferryError
+from medferry.errors import LeaseLost, MedferryError, VerificationFailed
 from medferry.manifest import runs
+from medferry.manifest.workers import SliceBusy, only_worker
+from medferry.mapping.apply import MappedRow
 from medferry.medplum.errors import Unauthorised
 from medferry.settings import Settings
-from medferry.stages import write
+from medferry.stages import transform, write
 from medferry.stages.environment import Environment
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
-from medferry.stages.options import RunOptions
+from medferry.stages.options import LoadMode, RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from tests.stages.test_pipeline import dispositions, migrate
@@ -71,3 +76,55 @@ def test_a_stale_worker_is_fenced(tiny: Environment, monkeypatch: pytest.MonkeyP
         load_slice(tiny, "first", clinics.id)
     monkeypatch.undo()
     assert load_slice(tiny, "first", clinics.id) == {"successful": 4}
+
+
+def test_a_transform_that_another_has_overtaken_writes_nothing(
+    tiny: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [clinics] = prepare_run(tiny, "first", "run", scope_of(tiny.migration, None, ["clinic"]), RunOptions())
+    extract_slice(tiny, "first", clinics.id)
+    real = transform.map_row
+
+    def overtaken(*args: Any) -> MappedRow:
+        with tiny.manifest.begin() as connection:
+            runs.set_stage(connection, "first", clinics.id, "loaded")
+        return real(*args)
+
+    monkeypatch.setattr(transform, "map_row", overtaken)
+    with pytest.raises(LeaseLost, match="Another worker has staged"):
+        transform_slice(tiny, "first", clinics.id)
+    with tiny.manifest.begin() as connection:
+        assert runs.get_slice(connection, "first", clinics.id).stage == "loaded"
+        assert connection.scalar(sa.text("SELECT COUNT(*) FROM source_unit")) == 0
+
+
+def test_one_worker_at_a_time_stages_a_slice(tiny: Environment) -> None:
+    [clinics] = prepare_run(tiny, "first", "run", scope_of(tiny.migration, None, ["clinic"]), RunOptions())
+    for stage in (extract_slice, transform_slice):
+        with only_worker(tiny.manifest, "first", clinics.id), pytest.raises(SliceBusy):
+            stage(tiny, "first", clinics.id)
+        stage(tiny, "first", clinics.id)
+
+
+@pytest.mark.parametrize("load_mode", list(LoadMode))
+def test_two_resources_of_one_identifier_are_for_a_person(tiny: Environment, load_mode: LoadMode) -> None:
+    twin = {
+        "resourceType": "Organization",
+        "name": "Twin",
+        "identifier": [{"system": tiny.migration.naming.system("clinic"), "value": "1"}],
+    }
+    with tiny.medplum() as client:
+        client.batch([{"resource": twin, "request": {"method": "POST", "url": "Organization"}}] * 2, 200)
+    with pytest.raises(VerificationFailed):
+        migrate(tiny, "first", load_mode=load_mode, stop_at_share=1.0)
+    with tiny.manifest.begin() as connection:
+        statement = "SELECT disposition, reason, place FROM source_unit WHERE entity = 'clinic' AND key = '1'"
+        [(disposition, reason, place)] = connection.execute(sa.text(statement)).all()
+    assert (disposition, reason) == ("quarantined", "ambiguous-target")
+    assert place.startswith("2 resources: ")
+
+
+def test_an_update_that_lost_its_answer_is_an_update(tiny: Environment, medplum: EmbeddedMedplum) -> None:
+    """And a create a create, though the look-up after it finds them done."""
+    medplum.inject({"kind": "cut-after", "every": 2, **BATCH})
+    assert migrate(tiny, "first") == {"created": RESOURCES, "updated": 0, "unchanged": 0}

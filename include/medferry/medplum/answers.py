@@ -85,24 +85,21 @@ def read_outcomes(batch_response: bytes) -> tuple[list[EntryOutcome], float | No
 
 def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
     """id → (version, JSON) of the resources that a search found. Raises ValueError when it is no Bundle."""
-    found: dict[str, tuple[str, bytes]] = {}
-    for text in _texts(searchset):
-        head = _resource.decode(text)
-        found[head.id] = (head.meta.versionId, text)
-    return found
-
-
-def _texts(searchset: bytes) -> list[bytes]:
     try:
-        return [bytes(match.resource) for match in _searchset.decode(searchset).entry]
-    except UnicodeDecodeError:
-        raise
+        texts = [bytes(match.resource) for match in _searchset.decode(searchset).entry]
+        heads = [_resource.decode(text) for text in texts]
     except ValueError:
-        # A lone surrogate, say, which Medplum takes from others: the standard library reads it.
-        bundle = json.loads(searchset)
-        if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
-            raise
-        return [json.dumps(entry["resource"]).encode() for entry in bundle.get("entry", [])]
+        return _odd_texts(searchset)
+    return {head.id: (head.meta.versionId, text) for head, text in zip(heads, texts, strict=True)}
+
+
+def _odd_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
+    """The same by the standard library, which reads the lone surrogates that Medplum takes from others."""
+    bundle = json.loads(searchset)
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+        raise ValueError("no Bundle")
+    resources = [entry["resource"] for entry in bundle.get("entry", [])]
+    return {one["id"]: (one["meta"]["versionId"], json.dumps(one).encode()) for one in resources}
 
 
 def issue_text(outcome: Any) -> str:
