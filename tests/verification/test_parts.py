@@ -14,7 +14,7 @@ from medferry.errors import DefinitionError
 from medferry.fhir.canonical import content_hash
 from medferry.manifest.checks import Difference
 from medferry.migration import load_migration
-from medferry.verification import identity
+from medferry.verification import identity, references
 from medferry.verification.content import binary_id, digest
 from medferry.verification.declared import load_checks
 from medferry.verification.fhirpath import BadPath, compiled
@@ -185,3 +185,20 @@ def test_the_validated_sample_is_from_everywhere() -> None:
     every = Structure(client, Sampling(validate_all=True), 50_000)
     every.examine([(written(str(number)), resource) for number in range(500)], tally)
     assert every.done == 500
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({}, None),
+        ({"performer": [{"reference": "Patient/2"}]}, "several patients"),
+        ({"encounter": {"reference": "Encounter/of-2"}}, "several patients"),
+        ({"encounter": {"reference": "Encounter/of-1"}, "performer": [{"reference": "Practitioner/1"}]}, None),
+    ],
+)
+def test_a_resource_is_about_one_patient(more: dict[str, Any], kind: str | None) -> None:
+    lives = {"Encounter/of-1": Life(patient="Patient/1"), "Encounter/of-2": Life(patient="Patient/2")}
+    existing = Mock(learn=lambda asked: {one: lives.get(one, Life()) for one in asked})
+    resource = {"resourceType": "Observation", "subject": {"reference": "Patient/1"}, **more}
+    found = differences(lambda tally: references.examine([(written("1"), resource)], existing, tally))
+    assert found == ([("1", kind)] if kind else [])

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.errors import DefinitionError
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
 from medferry.manifest.checks import CheckResult, Done, PartRow, parts_of, verification_of
@@ -15,6 +16,7 @@ from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
 from medferry.migration import Migration
 from medferry.report.throughput import Second, seconds
+from medferry.verification.declared import load_checks
 from medferry.verification.verdict import Verdict, verdict_of
 
 
@@ -35,6 +37,8 @@ class Reconciliation:
     sent: list[Second]
     versions: dict[str, str]
     """Entity → version of the mapping that made it."""
+    declared: dict[str, Any]
+    """Entity → its checks' SQL and FHIRPath, as the migration's files have them."""
 
     @property
     def dry_run(self) -> bool:
@@ -77,6 +81,7 @@ class Reconciliation:
             "parts": [asdict(part) for part in self.parts],
             "throughput": [asdict(second) for second in self.sent],
             "mapping_versions": self.versions,
+            "declared_checks": self.declared,
             "reasons": [asdict(reason) for reason in self.reasons],
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
         }
@@ -97,4 +102,14 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         parts=parts_of(connection, run_id),
         sent=seconds(connection, run_id),
         versions=mapping_versions(connection, run_id),
+        declared=_declared(migration),
     )
+
+
+def _declared(migration: Migration) -> dict[str, Any]:
+    """Nothing when a file is faulty: then there was no verification by it."""
+    try:
+        entities = load_checks(migration).entities
+    except DefinitionError:
+        return {}
+    return {name: one.model_dump(by_alias=True, exclude_defaults=True) for name, one in entities.items()}

@@ -13,18 +13,20 @@ from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.pages import Written
 from medferry.verification.tally import Tally
 
-FORM, RESOLVE = "references: literal", "references resolve"
+FORM, RESOLVE, CONTEXT = "references: literal", "references resolve", "references: of one patient"
 
+_FIELDS = {"Patient": "id,birthDate,deceasedDateTime", "Encounter": "id,subject"}
 _LITERAL = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}")
 _REMEMBERED = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """The dates of a patient as Medplum has them; None for other resources and where there is none."""
+    """The dates of a patient, and the patient of an encounter, as Medplum has them; None for all others."""
 
     birth: str | None = None
     death: str | None = None
+    patient: str | None = None
 
 
 @dataclass
@@ -50,14 +52,19 @@ class Existing:
         return found
 
     def _ask(self, resource_type: str, ids: list[str]) -> None:
-        fields = "id,birthDate,deceasedDateTime" if resource_type == "Patient" else "id"
+        fields = _FIELDS.get(resource_type, "id")
         form = [("_id", ",".join(ids)), ("_fields", fields), ("_count", str(PAGE))]
         page = self.client.search(resource_type, form)
         found = {entry["resource"]["id"]: entry["resource"] for entry in page.get("entry", [])}
         for medplum_id in ids:
             one = found.get(medplum_id)
-            life = None if one is None else Life(one.get("birthDate"), one.get("deceasedDateTime"))
-            self.known[f"{resource_type}/{medplum_id}"] = life
+            self.known[f"{resource_type}/{medplum_id}"] = None if one is None else _life(one)
+
+
+def _life(resource: dict[str, Any]) -> Life:
+    subject = resource.get("subject")
+    patient = subject.get("reference") if isinstance(subject, dict) else None
+    return Life(resource.get("birthDate"), resource.get("deceasedDateTime"), patient)
 
 
 def held_references(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,7 +105,15 @@ def examine(items: list[tuple[Written, dict[str, Any]]], existing: Existing, tal
     try:
         found = existing.learn(reference for _, _, reference in pointing)
     except MedferryError as error:
-        tally.unchecked(RESOLVE, len(pointing), error.problem)
+        for name in (RESOLVE, CONTEXT):
+            tally.unchecked(name, len(pointing), error.problem, *(written.key for written, _, _ in pointing))
         return
+    patients: dict[Written, set[str]] = defaultdict(set)
     for written, path, aim in pointing:
-        tally.judge(RESOLVE, written.key, path, "missing" if found[aim] is None else None, written.place)
+        life = found[aim]
+        tally.judge(RESOLVE, written.key, path, "missing" if life is None else None, written.place)
+        patient = aim if aim.startswith("Patient/") else life.patient if life else None
+        if patient and not (written.type == "Patient" or path.startswith("link")):
+            patients[written].add(patient)
+    for written, several in patients.items():
+        tally.judge(CONTEXT, written.key, "references", "several patients" if len(several) > 1 else None, written.place)

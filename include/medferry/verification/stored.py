@@ -129,7 +129,14 @@ class Stored:
     def _by_resource(self) -> list[str]:
         """The checks, but for the values, that judge each resource as it was read."""
         checks = self.scope.checks(self.entity)
-        names = [identity.OWN, content.VERSIONS, content.CONTENT, references.FORM, references.RESOLVE]
+        names = [
+            identity.OWN,
+            content.VERSIONS,
+            content.CONTENT,
+            references.FORM,
+            references.RESOLVE,
+            references.CONTEXT,
+        ]
         names += [meaning.CHRONOLOGY, meaning.CODES, meaning.PROVENANCE]
         return [*names, meaning.LIFETIME] if checks and checks.lifetime else names
 
