@@ -95,6 +95,8 @@ class Writer:
     result: Written = field(default_factory=Written)
     unanswered: dict[Name, str] = field(default_factory=dict)
     """What was sent and lost its answer: its action."""
+    in_doubt: bool = False
+    """A batch without an answer may be at work still."""
     refused: set[Name] = field(default_factory=set)
     """Conditional updates that were refused: several match, another was first, or they are invalid."""
 
@@ -129,9 +131,10 @@ class Writer:
     def _round(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> bool:
         """Look up, send, read back once. True when the quota cut it short."""
         self.stay_alive()
-        plain = [target for target in targets if not self.conditional or target.name in self.refused]
-        steps = self._steps(plain, known) if plain else []
-        steps += [_Step(target, "conditional") for target in targets if self.conditional and target not in plain]
+        conditional = [target for target in targets if self.conditional and target.name not in self.refused]
+        others = [target for target in targets if not self.conditional or target.name in self.refused]
+        steps = [_Step(target, "conditional") for target in conditional]
+        steps += self._steps(others, known) if others else []
         throttled = False
         written: list[tuple[_Step, EntryOutcome]] = []
         try:
@@ -171,12 +174,11 @@ class Writer:
     def _settled(self, targets: Sequence[Target]) -> dict[Name, list[tuple[str, str]]]:
         """What a look-up finds, when nothing that was sent before can add to it any more."""
         found = self._look_up(targets)
-        while not self.unanswered.keys().isdisjoint(target.name for target in targets):
+        while self.in_doubt:
             self.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
             self.stay_alive()
             before, found = found, self._look_up(targets)
-            if found == before:
-                break
+            self.in_doubt = found != before
         return found
 
     def _look_up(self, targets: Sequence[Target]) -> dict[Name, list[tuple[str, str]]]:
@@ -235,6 +237,7 @@ class Writer:
             self._note(steps, [EntryOutcome(0, "no answer")] * len(steps))
             if not (self.send.repeatable or isinstance(error, NotReached)):
                 self.unanswered |= {step.target.name: step.action for step in steps}
+                self.in_doubt = True
             raise
         self._note(steps, outcomes)
         for step, outcome in zip(steps, outcomes, strict=True):
