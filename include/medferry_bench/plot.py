@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from medferry_bench.table import ways_of
 
-_WIDTH, _LEFT, _BAR, _GAP = 860, 300, 24, 12
+_WIDTH, _LEFT, _BAR, _GAP = 930, 370, 24, 12
 _OURS = {"load", "end_to_end", "rerun"}
 
 
