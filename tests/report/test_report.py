@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from medferry.manifest.checks import (
     finish_verification,
     record_part,
 )
-from medferry.manifest.exceptions import exceptions_of
+from medferry.manifest.exceptions import ExceptionRow, exceptions_of
+from medferry.migration import load_migration
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.throughput import Second, seconds, svg
 from medferry.report.write import render_html, write_report
@@ -291,3 +293,25 @@ def test_the_evidence_tells_how_it_was_verified_and_every_check_is_there(done: E
 def reconciled(done: Environment) -> Reconciliation:
     with done.manifest.begin() as connection:
         return reconcile(connection, done.migration, "r")
+
+
+def test_a_sample_is_told_with_what_it_did_not_see(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        content = reconcile(connection, done.migration, "r")
+    sampled = replace(content, outcome=replace(content.outcome, sample_share=0.25))
+    page = render_html(sampled)
+    assert "PROVEN BY A SAMPLE OF 25.000%" in page
+    assert "compared on a sample of the rows" in page
+    hidden = ExceptionRow(1, "r", "value", "patient", "values", "critical", 1, 0, 1, "x", None, "open", *[""] * 5)
+    page = render_html(replace(sampled, outcome=replace(sampled.outcome, exceptions=[hidden])))
+    assert "NOT PROVEN" in page
+    assert "1 exceptions are open that this sample did not see" in page
+
+
+def test_the_json_keeps_the_sql_and_the_paths_of_the_checks(done: Environment) -> None:
+    clinics = load_migration("clinics")
+    with done.manifest.begin() as connection:
+        declared = reconcile(connection, clinics, "r").as_json()["declared_checks"]
+    assert declared.keys() == clinics.entities.keys()
+    [birth] = [one for one in declared["patient"]["resources"]["main"]["checks"] if one["name"] == "birth_date"]
+    assert birth == {"name": "birth_date", "path": "birthDate", "compare": "date", "sql": "p.birth_date"}
