@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def component(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Pr
     )
     assert leader.stdout
     worker = psutil.Process(int(leader.stdout.readline()))
+    while not worker.environ():
+        time.sleep(0.01)  # a program that has just begun shows none yet
     yield leader, worker
     sessions.end(sessions.family_of({leader.pid}))
     leader.wait()

@@ -52,7 +52,7 @@ def test_a_resource_carries_its_name_source_and_tag_and_nothing_empty(context: C
 
 def test_a_reference_is_conditional_and_escaped(context: Context) -> None:
     assert context.reference("clinic", " a|b&c ") == {
-        "reference": "Organization?identifier=https://x.example/clinic|a%7Cb%26c",
+        "reference": "Organization?identifier=https://x.example/clinic|a%5C%7Cb%26c",
         "type": "Organization",
     }
     assert context.reference("clinic", None) is None

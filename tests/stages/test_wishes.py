@@ -26,6 +26,11 @@ from tests.stages.test_pipeline import dispositions, migrate
 from tests.tiny_platform import EXPECTED, RESOURCES
 
 
+MOST = 4 + 1 + 2 * 2
+"""Batches, when a wish comes with the fourth: one lane has three threads, each with a chunk in flight, and a chunk
+takes a second batch where its resources refer to each other. Without a wish there would be some twenty."""
+
+
 class AtWork:
     """A run in a thread of its own, to which something happens just before its batch number `at` is sent."""
 
@@ -86,7 +91,7 @@ def test_pause_holds_the_load_after_the_chunk_in_flight_and_resume_ends_it_right
     sent, before, expiry = work.batches, successful(tiny), min(held(tiny))
     time.sleep(1)
     assert work.thread.is_alive()
-    assert sent == work.batches <= 5  # a row whose resources refer to each other takes a second batch
+    assert sent == work.batches <= MOST
     assert 0 < before == successful(tiny) < 39
     assert min(held(tiny)) > expiry
     assert "is paused" in caplog.text
@@ -107,7 +112,7 @@ def test_abort_stops_gives_the_leases_back_and_a_new_run_doubles_nothing(
         wishes.abort(tiny, "first")
     work.end()
     assert isinstance(work.error, RunAborted)
-    assert work.batches <= 5
+    assert work.batches <= MOST
     assert (status(tiny), held(tiny)) == ("aborted", [])
     done = successful(tiny)
     assert 0 < done < 39
