@@ -25,7 +25,6 @@ from tests.stages.identifiers import identifiers_in_medplum
 from tests.stages.test_pipeline import dispositions, migrate
 from tests.tiny_platform import EXPECTED, RESOURCES
 
-
 MOST = 4 + 1 + 2 * 2
 """Batches, when a wish comes with the fourth: one lane has three threads, each with a chunk in flight, and a chunk
 takes a second batch where its resources refer to each other. Without a wish there would be some twenty."""
