@@ -52,8 +52,8 @@ def check(connection: sa.Connection, migration: str, run_id: str, scopes: Iterab
     """
     wanted = set(scopes)
     mine = sa.and_(lease.c.migration == migration, lease.c.run_id == run_id)
-    renew = connection.scalar(sa.select(sa.func.min(lease.c.expires_at)).where(mine)) or ""
-    aged = renew < _expiry(TTL - _RENEW_AFTER)
+    first_to_expire = connection.scalar(sa.select(sa.func.min(lease.c.expires_at)).where(mine)) or ""
+    aged = first_to_expire < _expiry(TTL - _RENEW_AFTER)
     if aged and connection.dialect.name == "postgresql":
         connection.execute(sa.text("LOCK TABLE lease IN ROW EXCLUSIVE MODE"))  # before any row, as `acquire` does it
     # FOR SHARE keeps another run from taking over before this transaction ends; SQLite has one writer anyway. Who is

@@ -151,9 +151,7 @@ def _load_held(crew: Crew, slice_id: str, others_loaded: Callable[[], None], pro
         transform_held(crew.environment, run, crew.options, slice_id)
         with manifest.begin() as connection:
             mine = runs.get_slice(connection, run.id, slice_id)
-    with manifest.begin() as connection:
-        waiting = bool(pending_keys(connection, run.id, slice_id))
-    if fence > 1 and waiting:
+    if fence > 1:
         _wait_for_the_dead(crew, mine)
     loader = _loader(crew, mine, fence)
     counts: Counter[str] = Counter()
@@ -173,15 +171,21 @@ def _load_held(crew: Crew, slice_id: str, others_loaded: Callable[[], None], pro
 
 def _wait_for_the_dead(crew: Crew, mine: SliceRow) -> None:
     """Return when Medplum shows no sign of a batch of an earlier worker that is at work still."""
-    migration = crew.environment.migration
-    forms = [
-        (resource_type, [("identifier", f"{migration.naming.system(mine.entity, slot)}|")])
-        for slot, resource_type in migration.specs[mine.entity].produces.items()
-    ]
+    with crew.environment.manifest.begin() as connection:
+        if not pending_keys(connection, crew.run.id, mine.id):
+            return  # whoever was here before has recorded all
+    forms = [(kind, [("identifier", f"{system}|")]) for kind, system in _systems(crew, mine)]
     before: list[int] = []
     while before != (now := [crew.client.count(resource_type, form) for resource_type, form in forms]):
         before = now
         time.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
+
+
+def _systems(crew: Crew, mine: SliceRow) -> list[tuple[str, str]]:
+    """(resource type, identifier system) of all that the slice's rows become."""
+    migration = crew.environment.migration
+    slots = migration.specs[mine.entity].produces
+    return [(kind, migration.naming.system(mine.entity, slot)) for slot, kind in slots.items()]
 
 
 def _loader(crew: Crew, mine: SliceRow, fence: int) -> ChunkLoader:
@@ -205,11 +209,9 @@ def _nothing_there(crew: Crew, mine: SliceRow, fence: int) -> bool:
 
     Only for the first worker of a slice that no run has loaded: a dead one may have a batch on its way still.
     """
-    migration = crew.environment.migration
     if fence > 1 or not mine.eligible:
         return False
-    for slot, resource_type in migration.specs[mine.entity].produces.items():
-        system = migration.naming.system(mine.entity, slot)
+    for resource_type, system in _systems(crew, mine):
         with crew.environment.manifest.begin() as connection:
             if knows_system(connection, crew.run.migration, system):
                 return False
