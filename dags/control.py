@@ -19,7 +19,7 @@ paused run keeps its task slots: leave one for this DAG, or use the command line
 **When it is red**, the run is not known, is over, or is being aborted already; the log tells which.
 """
 
-from medferry.migration import Migration
+from medferry.definition.migration import Migration
 from medferry_airflow.dag import broken_dag, control_dag
 from medferry_airflow.definition import current_or_error
 

@@ -21,7 +21,7 @@ anything was corrected: the rows would end as they did.
 failed tasks together with those downstream. When only `conclude` failed, read the reconciliation report.
 """
 
-from medferry.migration import Migration
+from medferry.definition.migration import Migration
 from medferry_airflow.dag import broken_dag, replay_dag
 from medferry_airflow.definition import current_or_error
 

@@ -23,7 +23,7 @@ set it while nobody writes in the legacy system or in Medplum, for their changes
 answer: clear `verify` with the tasks downstream when it does.
 """
 
-from medferry.migration import Migration
+from medferry.definition.migration import Migration
 from medferry_airflow.dag import broken_dag, verify_dag, verify_schedule
 from medferry_airflow.definition import current_or_error
 

@@ -24,7 +24,7 @@ failed tasks together with those downstream. The run goes on where it stopped; n
 `conclude` failed, the run is finished but not proven: read the reconciliation report first.
 """
 
-from medferry.migration import Migration
+from medferry.definition.migration import Migration
 from medferry_airflow.dag import broken_dag, migration_dag
 from medferry_airflow.definition import current_or_error, waves_of
 

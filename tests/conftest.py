@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
-from medferry.migration import load_migration
-from medferry.settings import Settings
-from medferry.stages.environment import Environment
+from medferry.definition.migration import load_migration
+from medferry.runtime.environment import Environment
+from medferry.runtime.settings import Settings
 from tests import tiny_platform
 
 

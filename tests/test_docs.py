@@ -10,8 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from medferry import errors
-from medferry.cli import app
-from medferry.migration import load_migration
+from medferry.cli.main import app
+from medferry.definition.migration import load_migration
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from medferry.settings import Settings
+from medferry.runtime.settings import Settings
 
 MIGRATION = Path(__file__).parent / "tiny"
 

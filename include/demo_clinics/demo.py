@@ -23,14 +23,14 @@ from rich.console import Console
 from demo_clinics import database
 from demo_clinics.generate import DEFAULT_PATIENTS, fill
 from embedded_medplum.server import EmbeddedMedplum
+from medferry.definition.migration import load_migration
 from medferry.errors import MedferryError
 from medferry.manifest import runs
-from medferry.migration import load_migration
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.table import reconciliation_table
 from medferry.report.write import write_report
-from medferry.settings import Settings
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
+from medferry.runtime.settings import Settings
 from medferry_airflow.local import USER, LocalAirflow
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "demo"

@@ -1,5 +1,5 @@
 """``python -m medferry``: the command line."""
 
-from medferry.cli import app
+from medferry.cli.main import app
 
 app(prog_name="medferry")

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from medferry.errors import SettingsError
 from medferry.plan.model import Plan
-from medferry.settings import Settings, settings_from_environment
+from medferry.runtime.settings import Settings, settings_from_environment
 
 MEDPLUM = "medplum_default"
 """The connection id of Medplum."""

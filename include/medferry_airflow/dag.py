@@ -16,9 +16,9 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 
+from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
-from medferry.migration import Migration
-from medferry.stages.wishes import WISHES
+from medferry.runtime.control import WISHES
 from medferry_airflow import tasks
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import replay_params, run_params, unit_param

@@ -6,8 +6,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+from medferry.definition.migration import MIGRATIONS_FOLDER, Migration, load_migration
 from medferry.errors import DefinitionError, MedferryError
-from medferry.migration import MIGRATIONS_FOLDER, Migration, load_migration
 from medferry.plan.load import load_plan
 from medferry.plan.model import Wave
 

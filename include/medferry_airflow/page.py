@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
+from medferry.definition.migration import Migration
 from medferry.errors import DefinitionError, MedferryError
-from medferry.migration import Migration
 from medferry_airflow.connections import MEDPLUM
 from medferry_airflow.tasks import POOL
 

@@ -8,9 +8,9 @@ from typing import Any
 from airflow.sdk import Param
 from pydantic import ValidationError
 
+from medferry.definition.migration import Migration
 from medferry.errors import SettingsError
-from medferry.migration import Migration
-from medferry.stages.options import RunOptions
+from medferry.runtime.options import RunOptions
 
 ADVANCED = "Advanced"
 _PLAIN = ("dry_run", "sample")

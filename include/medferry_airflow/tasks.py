@@ -21,17 +21,17 @@ from medferry.manifest.database import now
 from medferry.manifest.dead_letters import Choice
 from medferry.manifest.tables import lease
 from medferry.report.write import write_report
-from medferry.stages.environment import Environment
+from medferry.runtime.control import WISHES
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice
-from medferry.stages.finish import finish_run
 from medferry.stages.load import load_slice
-from medferry.stages.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
-from medferry.stages.wishes import WISHES
 from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
+from medferry.workflows.finish import finish_run
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded

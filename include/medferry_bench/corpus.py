@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from demo_clinics import database
 from demo_clinics.generate import fill
+from medferry.definition.migration import Migration, load_migration
 from medferry.manifest import runs
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.tables import run as run_table
-from medferry.migration import Migration, load_migration
-from medferry.stages.options import RunOptions
+from medferry.runtime.options import RunOptions
 from medferry_bench.job import Job, run_job
 from medferry_bench.migration import NAME, environment
 

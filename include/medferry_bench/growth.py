@@ -12,10 +12,10 @@ from typing import Any
 from medferry.manifest import runs
 from medferry.manifest.database import now
 from medferry.manifest.runs import RunRow, SliceRow
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.runtime.staging import Staging
 from medferry.source.slices import SliceSpec
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
-from medferry.stages.staging import Staging
 
 _KEYS_APART = 1_000_000_000
 """Added to a copy's number: the demo's keys are far smaller."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medferry.migration import Migration, load_migration
-from medferry.settings import Settings
-from medferry.stages.environment import Environment
+from medferry.definition.migration import Migration, load_migration
+from medferry.runtime.environment import Environment
+from medferry.runtime.settings import Settings
 
 NAME = "clinics"
 

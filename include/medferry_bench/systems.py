@@ -11,9 +11,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from embedded_medplum.server import EmbeddedMedplum
+from medferry.definition.migration import Migration
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
-from medferry.migration import Migration
 from medferry_bench.migration import based, systems_of
 
 QUOTA = 1_000_000_000

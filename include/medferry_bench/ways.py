@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medferry.stages.options import RunOptions
+from medferry.runtime.options import RunOptions
 from medferry_bench import medplum_cli
 from medferry_bench.corpus import RUN, Corpus
 from medferry_bench.job import Job, Result, run_job

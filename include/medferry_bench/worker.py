@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from medferry.governance.verdict import require_equal
 from medferry.manifest import runs
 from medferry.manifest.checks import parts_of
 from medferry.manifest.runs import SliceRow
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.runtime.staging import dump_row
 from medferry.stages.extract import extract_slice
-from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_run, load_slices
 from medferry.stages.prepare import prepare_run, scope_of
-from medferry.stages.staging import dump_row
 from medferry.stages.transform import map_row, transform_slice
 from medferry.verification.run import verify_run
-from medferry.verification.verdict import require_equal
+from medferry.workflows.migrate import execute_run, load_slices
 from medferry_bench.growth import stage_rows
 from medferry_bench.job import Job, Result, peak_bytes, read_job
 from medferry_bench.migration import environment

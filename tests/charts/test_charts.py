@@ -17,18 +17,18 @@ from medferry.charts.links import Links, hanging_on, patient_entity
 from medferry.charts.sample import Wanted, draw
 from medferry.charts.shown import flat, shown
 from medferry.charts.write import INDEX, write_charts
-from medferry.cli import app
+from medferry.cli.main import app
 from medferry.errors import MedferryError, VerificationFailed
 from medferry.manifest.charts import charts_of
 from medferry.manifest.runs import get_run
-from medferry.stages.decide import NotDecidable, review
-from medferry.stages.environment import Environment
-from medferry.stages.finish import finish_run
+from medferry.runtime.environment import Environment
 from medferry.verification.run import scope_of_run, verify_run
 from medferry.verification.scope import Sampling
-from tests.stages.test_pipeline import migrate
+from medferry.workflows.decide import NotDecidable, review
+from medferry.workflows.finish import finish_run
 from tests.tiny_platform import variables
 from tests.verification.conftest import RUN, migrated
+from tests.workflows.test_migrate import migrate
 
 PATIENT_OF = {
     "allergy": "allergies",

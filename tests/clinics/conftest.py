@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from demo_clinics.schema import METADATA
-from medferry.migration import Migration, load_migration
+from medferry.definition.migration import Migration, load_migration
 from medferry.source.database import connect_engine
 
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from medferry.definition.migration import Migration
 from medferry.mapping.apply import MappedRow, apply_mapping
-from medferry.migration import Migration
 
 FOLDER = Path(__file__).parent / "golden"
 CASES = sorted(f"{path.parent.name}/{path.stem}" for path in FOLDER.glob("*/*.json"))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from medferry.definition.migration import Migration
 from medferry.fhir.validate import problems
 from medferry.mapping.apply import MappedRow
-from medferry.migration import Migration
 from tests.clinics.golden import apply, load
 
 GOLDEN = {

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from demo_clinics.schema import METADATA
-from medferry.migration import Migration
+from medferry.definition.migration import Migration
 from medferry.source.database import stream
 from medferry.source.slices import row_by_key
 

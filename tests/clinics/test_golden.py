@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from medferry.definition.migration import Migration
 from medferry.fhir.validate import problems
-from medferry.migration import Migration
 from tests.clinics.golden import CASES, apply, load
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from medferry.migration import Migration
+from medferry.definition.migration import Migration
 from medferry.source.slices import rows_of
 from tests.clinics.golden import CASES, apply, load
 

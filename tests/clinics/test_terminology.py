@@ -9,8 +9,8 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from demo_clinics.codes import TABLES
+from medferry.definition.migration import Migration
 from medferry.mapping.terminology import CodeRow
-from medferry.migration import Migration
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 PATTERNS = {

@@ -20,7 +20,7 @@ from demo_clinics import catalogue, database
 from demo_clinics.compare import differences
 from demo_clinics.generate import fill
 from demo_clinics.truth import read_expectations
-from medferry.migration import Migration
+from medferry.definition.migration import Migration
 from medferry.source.database import connect_engine
 from tests.clinics.whole import Outcome, migrate
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.definition.migration import Migration
 from medferry.fhir.references import parse_conditional, references
 from medferry.fhir.validate import problems
 from medferry.mapping.apply import MappedRow, apply_mapping
-from medferry.migration import Migration
 from medferry.source.database import snapshot, stream
 from medferry.source.slices import count_by_unit, rows_of
 

@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk import Connection
 
 from embedded_medplum.server import EmbeddedMedplum
+from medferry.definition.migration import load_migration
 from medferry.errors import SettingsError
-from medferry.migration import load_migration
 from medferry_airflow.connections import base_url, settings_from_connections, source_url
 from medferry_airflow.hook import MedplumHook
 from tests.tiny_platform import MIGRATION

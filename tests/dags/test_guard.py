@@ -19,7 +19,7 @@ from medferry.errors import (
     VerificationFailed,
 )
 from medferry.medplum.errors import MedplumUnavailable, Throttled, Unauthorised
-from medferry.stages.wishes import RunAborted
+from medferry.runtime.control import RunAborted
 from medferry_airflow.guard import UnexpectedError, guarded
 from medferry_airflow.retries import QUOTA_WINDOW, RETRY_BY_TYPE
 

@@ -10,7 +10,7 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import ParamValidationError
 
 from medferry.errors import SettingsError
-from medferry.stages.options import LoadMode, RunOptions
+from medferry.runtime.options import LoadMode, RunOptions
 from medferry_airflow.params import run_options
 
 

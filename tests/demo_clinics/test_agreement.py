@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from demo_clinics.compare import differences
+from medferry.definition.migration import Migration, load_migration
 from medferry.fhir.validate import problems
 from medferry.mapping.apply import MappedRow, apply_mapping
-from medferry.migration import Migration, load_migration
 from medferry.source.database import connect_engine, json_value
 
 from .conftest import Legacy

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from medferry.stages.breaker import LEAST
+from medferry.apply.breaker import LEAST
 from tests.faults.checker import CANARY, read_ledger
 from tests.faults.simulator import World
 

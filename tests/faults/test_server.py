@@ -12,7 +12,7 @@ import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.medplum.client import MedplumClient
-from medferry.medplum.lanes import FAILED_TO_CLOSE
+from medferry.medplum.limiter import FAILED_TO_CLOSE
 from tests.faults.checker import count_all
 from tests.faults.conftest import LONG
 from tests.faults.simulator import BATCH, SEARCH, World

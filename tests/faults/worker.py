@@ -32,22 +32,22 @@ import sqlalchemy as sa
 from fsspec.implementations.local import LocalFileSystem
 from httpx._transports import default
 
+from medferry.apply import writer as write
+from medferry.definition.migration import load_migration
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.database import create_manifest
 from medferry.manifest.dead_letters import Choice
 from medferry.medplum import jobs
 from medferry.medplum.client import MedplumClient
-from medferry.migration import load_migration
-from medferry.settings import Settings
-from medferry.stages import write
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.runtime.settings import Settings
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
-from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_replay, execute_run
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
+from medferry.workflows.migrate import execute_replay, execute_run
 from tests.faults.checker import TYPES
 
 _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)

@@ -19,10 +19,10 @@ from fhir.resources.R4B import get_fhir_model_class
 from pydantic_core import CoreSchema, core_schema
 
 from demo_clinics.generate import fill
+from medferry.definition.migration import Migration, load_migration
 from medferry.fhir import certainly_valid as fast
 from medferry.fhir.validate import problems
 from medferry.mapping.apply import apply_mapping
-from medferry.migration import Migration, load_migration
 from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.slices import rows_of
 from tests.fhir.validate_breakages import changed, changes, places

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from demo_clinics import database as servers
 from medferry.errors import ManifestUnavailable, SettingsError
 from medferry.manifest.database import create_manifest, open_manifest
-from medferry.manifest.source_units import SourceUnit, record_units
+from medferry.manifest.source_records import SourceUnit, record_units
 from medferry.manifest.tables import metadata
 
 CANARY = "Zephyrine Quill"

@@ -10,7 +10,7 @@ from medferry.manifest.crosswalk import Attempt, record_attempts
 from medferry.manifest.dead_letters import Choice, DeadLetterGroup, dead_letter_groups, dead_letters
 from medferry.manifest.history import history
 from medferry.manifest.runs import RunRow, add_run
-from medferry.manifest.source_units import SourceUnit, record_units
+from medferry.manifest.source_records import SourceUnit, record_units
 
 ALL = Choice()
 SYSTEMS = {"patient": ["s/patient", "s/patient/extra"], "visit": ["s/visit"]}

@@ -13,7 +13,7 @@ from medferry.errors import LeaseHeld, LeaseLost
 from medferry.manifest import leases
 from medferry.manifest.accounting import accounts, reasons
 from medferry.manifest.crosswalk import Attempt, Proven, find_targets, record_attempts, record_proven
-from medferry.manifest.source_units import Decision, SourceUnit, decide, forget_slice, pending_keys, record_units
+from medferry.manifest.source_records import Decision, SourceUnit, decide, forget_slice, pending_keys, record_units
 from medferry.manifest.tables import metadata, outcome
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from medferry.definition.migration import load_migration
 from medferry.errors import VerificationFailed
+from medferry.governance.verdict import require_equal
 from medferry.manifest.charts import record_charts
 from medferry.manifest.checks import (
     CheckResult,
@@ -21,17 +23,15 @@ from medferry.manifest.checks import (
     record_part,
 )
 from medferry.manifest.exceptions import ExceptionRow, exceptions_of
-from medferry.migration import load_migration
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.throughput import Second, seconds, svg
 from medferry.report.write import render_html, write_report
-from medferry.stages.decide import decide, review
-from medferry.stages.environment import Environment
-from medferry.stages.finish import finish_run
+from medferry.runtime.environment import Environment
 from medferry.verification.run import verify_run
-from medferry.verification.verdict import require_equal
-from tests.stages.test_pipeline import migrate
+from medferry.workflows.decide import decide, review
+from medferry.workflows.finish import finish_run
 from tests.tiny_platform import EXPECTED
+from tests.workflows.test_migrate import migrate
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from demo_clinics import database as servers
 from medferry.errors import SettingsError, SourceError, SourceUnavailable
+from medferry.runtime.staging import dump_row, load_row
 from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import KEYS_AT_ONCE, stream_keys, units_of_keys
 from medferry.source.profile import profile
 from medferry.source.slices import count_by_unit, cut, row_by_key, rows_of
-from medferry.stages.staging import dump_row, load_row
 
 
 def entity(sql: str, **variants: str) -> SourceEntity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
 
 TYPES = ("Organization", "Practitioner", "PractitionerRole", "Patient", "Observation")
 

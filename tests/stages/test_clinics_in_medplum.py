@@ -15,14 +15,14 @@ from demo_clinics.compare import differences
 from demo_clinics.generate import fill
 from demo_clinics.truth import Truth, read_expectations
 from embedded_medplum.server import EmbeddedMedplum
+from medferry.definition.migration import load_migration
 from medferry.fhir.references import references
 from medferry.manifest.tables import source_unit
-from medferry.migration import load_migration
-from medferry.settings import Settings
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_run
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.runtime.settings import Settings
 from medferry.stages.prepare import scope_of
+from medferry.workflows.migrate import execute_run
 
 pytestmark = pytest.mark.slow
 

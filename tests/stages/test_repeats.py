@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from medferry.errors import SourceUnavailable, VerificationFailed
 from medferry.manifest.tables import outcome, slice_, source_unit
 from medferry.medplum.client import MedplumClient
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
-from medferry.stages.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
-from tests.stages.test_pipeline import dispositions, migrate
 from tests.tiny_platform import EXPECTED, RESOURCES
+from tests.workflows.test_migrate import dispositions, migrate
 
 UNCHANGED = {"created": 0, "updated": 0, "unchanged": RESOURCES}
 

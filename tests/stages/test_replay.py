@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from medferry.definition.migration import load_migration
 from medferry.errors import LeaseHeld, VerificationFailed
 from medferry.manifest import leases, runs
 from medferry.manifest.checks import checks_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.tables import source_unit
-from medferry.migration import load_migration
 from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_replay
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import ScopeError, prepare_run, scope_of
 from medferry.stages.replay import prepare_replay
 from medferry.verification.run import verify_run
+from medferry.workflows.migrate import execute_replay
 from tests.stages.identifiers import identifiers_in_medplum
-from tests.stages.test_pipeline import dispositions, migrate
 from tests.tiny_platform import MIGRATION, RESOURCES
+from tests.workflows.test_migrate import dispositions, migrate
 
 ALL = Choice()
 DEAD = {("patient", key) for key in "4567"} | {("weight", str(key)) for key in range(2, 40, 4)}

@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.definition.migration import MIGRATIONS_FOLDER, Migration, load_migration
 from medferry.mapping.apply import MappedRow
-from medferry.migration import MIGRATIONS_FOLDER, Migration, load_migration
 from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.slices import count_by_unit, rows_of
 from medferry.stages.transform import map_row

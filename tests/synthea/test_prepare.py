@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from medferry.definition.migration import MIGRATIONS_FOLDER
 from medferry.errors import DefinitionError, SourceError
-from medferry.migration import MIGRATIONS_FOLDER
 from medferry.plan.load import load_plan
 from medferry.source.database import connect_engine
 from migrations.synthea.prepare import headers, prepare, read_layout, write_units

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.manifest.accounting import accounts
-from medferry.settings import Settings
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_run
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.runtime.settings import Settings
 from medferry.stages.prepare import scope_of
+from medferry.workflows.migrate import execute_run
 from tests.synthea.sample import Sample
 from tests.synthea.test_entities import SKIPPED
 

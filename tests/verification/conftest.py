@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from demo_clinics import database
 from demo_clinics.generate import fill
 from embedded_medplum.server import EmbeddedMedplum
-from medferry.migration import load_migration
-from medferry.settings import Settings
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
-from medferry.stages.pipeline import execute_run
+from medferry.definition.migration import load_migration
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.runtime.settings import Settings
 from medferry.stages.prepare import scope_of
+from medferry.workflows.migrate import execute_run
 from tests.stages.test_clinics_in_medplum import lenient
 
 RUN = "r"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from medferry.definition.checks import ApprovedTable, Check
 from medferry.plan.model import Source
 from medferry.verification.comparators import Case, Unreadable, compare
-from medferry.verification.declared import ApprovedTable, Check
 
 TABLES = {
     "sex": ApprovedTable({"f": ("urn:sex", "female"), "x": None}),

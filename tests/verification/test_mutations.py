@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from medferry.manifest.checks import Difference
 from medferry.manifest.tables import source_unit, target
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
 from tests.verification.mutations import EDITS, Edit, Resource
 from tests.verification.world import World, open_world
 

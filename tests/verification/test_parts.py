@@ -10,20 +10,20 @@ from unittest.mock import Mock
 
 import pytest
 
+from medferry.definition.checks import load_checks
+from medferry.definition.migration import load_migration
 from medferry.errors import DefinitionError
 from medferry.fhir.canonical import content_hash
+from medferry.fhir.fhirpath import BadPath, compiled
 from medferry.manifest.checks import Difference
-from medferry.migration import load_migration
 from medferry.verification import identity, references
 from medferry.verification.content import binary_id, digest
-from medferry.verification.declared import load_checks
-from medferry.verification.fhirpath import BadPath, compiled
 from medferry.verification.meaning import examine_lifetimes, is_after
 from medferry.verification.pages import Page, Written
+from medferry.verification.recorder import Tally
 from medferry.verification.references import Life, fault, held_references
 from medferry.verification.scope import Sampling
 from medferry.verification.structure import Structure, model_fault
-from medferry.verification.tally import Tally
 
 ID = "2b1f3a52-1111-4222-8333-444455556666"
 

@@ -7,18 +7,18 @@ import sqlalchemy as sa
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.errors import VerificationFailed
+from medferry.governance.verdict import require_equal
 from medferry.manifest.checks import CheckResult, checks_of, differences_of, parts_of
 from medferry.manifest.tables import period_account
 from medferry.medplum.client import MedplumClient
-from medferry.stages.environment import Environment
-from medferry.stages.finish import finish_run
+from medferry.runtime.environment import Environment
+from medferry.verification.recorder import Tally
 from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
 from medferry.verification.stored import Stored
-from medferry.verification.tally import Tally
-from medferry.verification.verdict import require_equal
-from tests.stages.test_pipeline import migrate
+from medferry.workflows.finish import finish_run
 from tests.verification.conftest import RUN
+from tests.workflows.test_migrate import migrate
 
 FHIR = "^/fhir/R4"
 

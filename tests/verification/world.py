@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from medferry.fhir.canonical import content_hash
 from medferry.manifest.checks import Difference
 from medferry.manifest.tables import source_unit, target
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
 from medferry.verification.run import examine, parts, scope_of_run
 from medferry.verification.scope import Sampling
 from tests.verification.conftest import RUN

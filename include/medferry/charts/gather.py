@@ -9,16 +9,16 @@ from typing import Any
 
 from medferry.charts.links import Links
 from medferry.charts.shown import flat, shown
+from medferry.definition.checks import Check
+from medferry.fhir.fhirpath import PathFailed, compiled
 from medferry.manifest.checks import EQUAL, Difference
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.comparators import MISSING
-from medferry.verification.declared import Check
-from medferry.verification.fhirpath import PathFailed, compiled
 from medferry.verification.ledger import reasons
 from medferry.verification.legacy import condition
 from medferry.verification.pages import Written, written_of
+from medferry.verification.recorder import Tally
 from medferry.verification.references import held_references
-from medferry.verification.tally import Tally
 from medferry.verification.values import Values, name_of
 
 SECTIONS = (

@@ -14,7 +14,7 @@ from medferry.charts.sample import Wanted, draw
 from medferry.errors import MedferryError
 from medferry.manifest.charts import record_charts
 from medferry.manifest.database import now
-from medferry.stages.environment import Environment
+from medferry.runtime.environment import Environment
 from medferry.verification.run import scope_of_run
 from medferry.verification.scope import Sampling
 

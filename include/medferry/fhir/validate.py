@@ -15,7 +15,7 @@ from fhir.resources.R4B import get_fhir_model_class
 from fhir.resources.R4B.resource import Resource
 from pydantic import ValidationError
 
-from medferry.fhir.certainly_valid import certainly_valid
+from medferry.fhir.fast_validate import certainly_valid
 
 _ELEMENT_LIST = re.compile(r"\['[A-Za-z]+'(, '[A-Za-z]+')*\]")
 

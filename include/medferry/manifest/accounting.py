@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from medferry.manifest.source_units import DISPOSITIONS, PENDING
+from medferry.manifest.source_records import DISPOSITIONS, PENDING
 from medferry.manifest.tables import finding, outcome, slice_, source_unit
 
 

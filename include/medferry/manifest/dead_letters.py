@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from medferry.manifest.accounting import AccountRow, accounts
 from medferry.manifest.runs import RunRow, get_run
-from medferry.manifest.source_units import PENDING
+from medferry.manifest.source_records import PENDING
 from medferry.manifest.tables import DEAD, attempt, run, source_unit
 
 _PAGE = 1_000

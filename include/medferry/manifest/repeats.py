@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.manifest.runs import RunRow, SliceRow, get_slice
-from medferry.manifest.source_units import PENDING, forget_slice
+from medferry.manifest.source_records import PENDING, forget_slice
 from medferry.manifest.tables import finding, outcome, run, slice_, source_unit, target
 
 LOADED_REASONS = (

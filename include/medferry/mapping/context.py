@@ -16,6 +16,7 @@ from medferry.mapping.declare import MAIN, MappingSpec, Resource
 from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
 from medferry.mapping.terminology import CodeTable, is_fhir_code
+from medferry.plan.model import DEFAULT_NULL_TOKENS, DEFAULT_SENTINEL_DATES
 
 
 class MappingFault(Exception):
@@ -30,8 +31,8 @@ class MappingSettings:
     zone: ZoneInfo
     tables: Mapping[str, CodeTable]
     specs: Mapping[str, MappingSpec]
-    null_tokens: frozenset[str] = values.DEFAULT_NULL_TOKENS
-    sentinel_dates: frozenset[str] = values.DEFAULT_SENTINEL_DATES
+    null_tokens: frozenset[str] = DEFAULT_NULL_TOKENS
+    sentinel_dates: frozenset[str] = DEFAULT_SENTINEL_DATES
 
 
 @dataclass(slots=True)

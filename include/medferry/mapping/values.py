@@ -9,9 +9,6 @@ from zoneinfo import ZoneInfo
 
 from medferry.mapping.outcomes import Quarantine
 
-DEFAULT_NULL_TOKENS = frozenset({"", "N/A", "n/a", "NULL", "-", "--"})
-DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"})
-
 _UNDECODABLE = re.compile("[\ud800-\udfff\ufffd]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")

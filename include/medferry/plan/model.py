@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
-from medferry.mapping.values import DEFAULT_NULL_TOKENS, DEFAULT_SENTINEL_DATES
+DEFAULT_NULL_TOKENS = frozenset({"", "N/A", "n/a", "NULL", "-", "--"})
+DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"})
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 UnitId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

@@ -8,8 +8,8 @@ from itertools import groupby
 from rich.markup import escape
 from rich.table import Table
 
+from medferry.governance.register import family_of
 from medferry.manifest.checks import EQUAL, CheckResult
-from medferry.verification.exceptions import family_of
 
 
 def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:

@@ -8,16 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.definition.checks import load_checks
+from medferry.definition.migration import Migration
 from medferry.errors import DefinitionError
+from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
 from medferry.manifest.checks import CheckResult, Done, PartRow, parts_of, verification_of
 from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
-from medferry.migration import Migration
 from medferry.report.throughput import Second, seconds
-from medferry.verification.declared import load_checks
-from medferry.verification.verdict import Verdict, verdict_of
 
 
 @dataclass(frozen=True, slots=True)

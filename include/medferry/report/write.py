@@ -8,11 +8,11 @@ from pathlib import Path
 import jinja2
 import orjson
 
+from medferry.governance.register import family_of, kind_of
 from medferry.manifest.checks import EQUAL, CheckResult
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.throughput import svg
-from medferry.stages.environment import Environment
-from medferry.verification.exceptions import family_of, kind_of
+from medferry.runtime.environment import Environment
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),

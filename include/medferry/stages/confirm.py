@@ -7,8 +7,8 @@ from collections import defaultdict
 from medferry.manifest import leases, repeats, runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.stages.environment import Environment, scopes_of
-from medferry.stages.wishes import heed
+from medferry.runtime.control import heed
+from medferry.runtime.environment import Environment, scopes_of
 
 
 def confirmed(environment: Environment, client: MedplumClient, run: RunRow, mine: SliceRow) -> int | None:

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from medferry.manifest import repeats, runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.workers import only_worker
+from medferry.runtime.control import heed
+from medferry.runtime.environment import Environment, own_run
+from medferry.runtime.options import RunOptions
 from medferry.source.database import RowDigest, digest_rows, snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import stream_keys
 from medferry.source.slices import rows_of
-from medferry.stages.environment import Environment, own_run
-from medferry.stages.options import RunOptions
-from medferry.stages.wishes import heed
 
 
 def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:

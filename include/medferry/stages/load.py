@@ -16,25 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
+from medferry.apply.breaker import Breaker
+from medferry.apply.chunk import ChunkLoader
+from medferry.apply.targets import LoadUnit, draft
+from medferry.apply.transport import Jobs, sender
+from medferry.apply.writer import SETTLE_SECONDS
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.source_units import Decision, decide, pending_keys
+from medferry.manifest.source_records import Decision, decide, pending_keys
 from medferry.manifest.workers import only_worker
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
-from medferry.medplum.lanes import Lanes
-from medferry.stages.breaker import Breaker
-from medferry.stages.chunk import ChunkLoader
-from medferry.stages.collector import rare_collections
+from medferry.medplum.limiter import Lanes
+from medferry.runtime.environment import Environment, own_run
+from medferry.runtime.gc_tuning import rare_collections
+from medferry.runtime.options import RunOptions
 from medferry.stages.confirm import confirmed
-from medferry.stages.environment import Environment, own_run
 from medferry.stages.extract import extract_held
-from medferry.stages.options import RunOptions
-from medferry.stages.send import Jobs, sender
-from medferry.stages.targets import LoadUnit, draft
 from medferry.stages.transform import transform_held
-from medferry.stages.write import SETTLE_SECONDS
 
 CHUNK_TARGETS = 400
 """Targets a chunk, unless a batch holds more: enough for one look-up, few enough that all lanes have work."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
 from medferry.manifest.database import create_manifest, now
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.migration import Migration
+from medferry.runtime.environment import Environment, scopes_of
+from medferry.runtime.options import RunOptions
 from medferry.source.database import snapshot
 from medferry.source.slices import SliceSpec, count_by_unit, cut
-from medferry.stages.environment import Environment, scopes_of
-from medferry.stages.options import RunOptions
 
 
 class ScopeError(MedferryError):

@@ -15,12 +15,12 @@ from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.source_units import GONE, SourceUnit, units_of
+from medferry.manifest.source_records import GONE, SourceUnit, units_of
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
 from medferry.source.database import snapshot
 from medferry.source.keys import units_of_keys
 from medferry.source.slices import SliceSpec
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
 from medferry.stages.prepare import Scope, ScopeError, begin, continued
 
 KIND = "replay"

@@ -6,21 +6,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 
+from medferry.apply.breaker import Breaker
 from medferry.fhir.bundle import Bounds, batch, conditional_update, identity
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.source_units import SourceUnit, forget_slice, record_units
+from medferry.manifest.source_records import SourceUnit, forget_slice, record_units
 from medferry.manifest.workers import only_worker
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
+from medferry.runtime.control import heed
+from medferry.runtime.environment import Environment, own_run
+from medferry.runtime.options import RunOptions
 from medferry.source.entity import SourceEntity
-from medferry.stages.breaker import Breaker
-from medferry.stages.environment import Environment, own_run
-from medferry.stages.options import RunOptions
 from medferry.stages.replay import gone_units
-from medferry.stages.wishes import heed
 
 _ROWS_AT_ONCE = 1_000
 

@@ -9,17 +9,17 @@ from itertools import islice
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
-from medferry.manifest import source_units
+from medferry.manifest import source_records as source_units
 from medferry.manifest.accounting import AccountRow, accounts, extracted_rows
 from medferry.manifest.checks import record_periods
 from medferry.manifest.dead_letters import accounts_now
-from medferry.manifest.source_units import DISPOSITIONS, PENDING
+from medferry.manifest.source_records import DISPOSITIONS, PENDING
 from medferry.manifest.tables import source_unit, target
 from medferry.plan.model import Acceptance
 from medferry.verification import ledger
 from medferry.verification.legacy import KEYS_AT_ONCE, Legacy, Row
+from medferry.verification.recorder import Tally
 from medferry.verification.scope import Scope
-from medferry.verification.tally import Tally
 
 ACCOUNTING, COUNT, KEYS = "accounting", "source count", "source keys"
 GONE = "loaded before, now gone from the source"

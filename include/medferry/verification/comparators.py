@@ -16,9 +16,9 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from medferry.definition.checks import ApprovedTable, Check
+from medferry.fhir.fhirpath import compiled
 from medferry.plan.model import Source
-from medferry.verification.declared import ApprovedTable, Check
-from medferry.verification.fhirpath import compiled
 from medferry.verification.units import in_base_unit
 
 MISSING, UNEXPECTED, DIFFERENT, SEVERAL = "missing", "unexpected", "different", "several"

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from medferry.verification.pages import Written
-from medferry.verification.tally import Tally
+from medferry.verification.recorder import Tally
 
 CONTENT, VERSIONS = "content: as written", "versions: changed since the load"
 

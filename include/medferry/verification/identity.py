@@ -7,15 +7,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.definition.checks import EntityChecks
 from medferry.manifest.crosswalk import find_targets
 from medferry.manifest.tables import source_unit, target
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.verification.declared import EntityChecks
 from medferry.verification.ledger import dispositions
 from medferry.verification.legacy import condition
 from medferry.verification.pages import Page, Written
+from medferry.verification.recorder import Tally
 from medferry.verification.scope import Scope
-from medferry.verification.tally import Tally
 
 MISSING, UNEXPECTED = "identifiers: missing in Medplum", "identifiers: unexpected in Medplum"
 TWICE, OWN = "identifiers: more than once", "identifiers: as in the manifest"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from medferry.manifest import source_units
+from medferry.manifest import source_records as source_units
 from medferry.manifest.bulk import among
 from medferry.manifest.tables import source_unit
 from medferry.verification.scope import Scope

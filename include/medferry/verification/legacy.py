@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.definition.checks import Check, EntityChecks
 from medferry.errors import SourceError
 from medferry.source.database import json_value, snapshot, stream
 from medferry.source.entity import SourceEntity
-from medferry.verification.declared import Check, EntityChecks
 
 KEYS_AT_ONCE = 1_000
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from medferry.definition.checks import ApprovedTable, EntityChecks
 from medferry.errors import MedferryError
-from medferry.verification.declared import ApprovedTable, EntityChecks
-from medferry.verification.fhirpath import compiled
+from medferry.fhir.fhirpath import compiled
 from medferry.verification.pages import Written
+from medferry.verification.recorder import Tally
 from medferry.verification.references import Existing, Life
-from medferry.verification.tally import Tally
 
 CHRONOLOGY, LIFETIME = "meaning: chronology", "meaning: within the lifetime"
 CODES, PROVENANCE = "meaning: approved codes", "meaning: source and tag"

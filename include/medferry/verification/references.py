@@ -11,7 +11,7 @@ from typing import Any
 from medferry.errors import MedferryError
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.pages import Written
-from medferry.verification.tally import Tally
+from medferry.verification.recorder import Tally
 
 FORM, RESOLVE, CONTEXT = "references: literal", "references resolve", "references: of one patient"
 

@@ -11,21 +11,21 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+from medferry.definition.checks import load_checks
+from medferry.governance.register import register
 from medferry.manifest import checks
 from medferry.manifest.checks import CheckResult, Difference, PartRow, VerificationRow
 from medferry.manifest.database import now
 from medferry.manifest.runs import get_run
 from medferry.medplum.client import MedplumClient
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
 from medferry.verification.accounting import examine_acceptance, examine_source
-from medferry.verification.declared import load_checks
-from medferry.verification.exceptions import register
+from medferry.verification.recorder import Tally
 from medferry.verification.references import Existing
 from medferry.verification.scope import Sampling, Scope
 from medferry.verification.server import examine_answers
 from medferry.verification.stored import Stored, Told
-from medferry.verification.tally import Tally
 
 Progress = Callable[[str], None]
 """Called with the name of each entity whose check begins."""

@@ -11,11 +11,11 @@ from typing import Annotated
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
+from medferry.definition.checks import Declared, EntityChecks
 from medferry.manifest.runs import RunRow, slices_of
 from medferry.manifest.tables import outcome, target
-from medferry.stages.environment import Environment
-from medferry.stages.options import RunOptions
-from medferry.verification.declared import Declared, EntityChecks
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
 
 _CONFIDENT = 3.0
 """Rule of three: no difference in n random rows means, with 95 % confidence, at most 3/n of all rows differ."""

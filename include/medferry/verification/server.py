@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medferry.verification.tally import Tally
+from medferry.verification.recorder import Tally
 
 ANSWERS = "Medplum's answers"
 

@@ -12,10 +12,10 @@ from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
 from medferry.verification.legacy import Legacy
 from medferry.verification.pages import Page, Written, pages
+from medferry.verification.recorder import Tally
 from medferry.verification.references import Existing
 from medferry.verification.scope import Scope
 from medferry.verification.structure import Structure
-from medferry.verification.tally import Tally
 from medferry.verification.values import NONE_DECLARED, Values, name_of
 
 Told = Callable[[str, int], None]

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from medferry.errors import MedferryError
 from medferry.medplum.client import MedplumClient
 from medferry.verification.pages import Written
+from medferry.verification.recorder import Tally
 from medferry.verification.scope import Sampling, error_bound
-from medferry.verification.tally import Tally
 
 SERVER, MODELS = "structure: $validate", "structure: FHIR R4 models"
 

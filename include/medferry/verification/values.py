@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from medferry.definition.checks import Check, EntityChecks
 from medferry.errors import MedferryError
 from medferry.manifest.crosswalk import find_targets
 from medferry.medplum.client import MedplumClient
 from medferry.verification.comparators import Case, Unreadable, compare
 from medferry.verification.content import binary_id
-from medferry.verification.declared import Check, EntityChecks
 from medferry.verification.legacy import condition
 from medferry.verification.pages import Written
+from medferry.verification.recorder import Tally
 from medferry.verification.scope import Scope
-from medferry.verification.tally import Tally
 
 Item = tuple[Written, dict[str, Any]]
 """A resource as the crosswalk knows it, and as Medplum has it."""

@@ -20,7 +20,7 @@ import typer
 
 from medferry.errors import MedferryError, SourceError
 from medferry.plan.load import load_plan
-from medferry.settings import settings_from_environment
+from medferry.runtime.settings import settings_from_environment
 from medferry.source.csv_import import import_folder
 from medferry.source.database import connect_engine
 

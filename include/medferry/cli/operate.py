@@ -1,0 +1,214 @@
+"""The operator's commands of the command line: dead letters, their history, their replay; wishes for a run at work."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from medferry.cli.terminal import (
+    Bars,
+    BatchSizeOption,
+    DryRunOption,
+    MigrationOption,
+    ModeOption,
+    MostLanesOption,
+    OverwriteOption,
+    ReportFolderOption,
+    ReservePointsOption,
+    RunArgument,
+    SliceRowsOption,
+    TakeOverOption,
+    console,
+    environment_of,
+    newest_run,
+    show_report,
+    told,
+)
+from medferry.errors import MedferryError
+from medferry.manifest.dead_letters import Choice, DeadLetter, DeadLetterGroup, dead_letter_groups, dead_letters
+from medferry.manifest.history import Chapter, history
+from medferry.manifest.runs import get_run
+from medferry.runtime import control as wishes
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import LoadMode, RunOptions
+from medferry.stages.replay import anything_to_replay
+from medferry.workflows.migrate import execute_replay
+
+operate_app = typer.Typer()
+
+EntityOption = Annotated[list[str] | None, typer.Option("--entity", help="Only this entity; repeatable.")]
+ReasonOption = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; repeatable.")]
+DispositionOption = Annotated[
+    list[str] | None, typer.Option("--disposition", help="rejected or quarantined; both by default.")
+]
+
+
+def _choice(entity: list[str] | None, reason: list[str] | None, disposition: list[str] | None) -> Choice:
+    return Choice(tuple(entity or ()), tuple(reason or ()), tuple(disposition or ()))
+
+
+@operate_app.command("dead-letters")
+@told
+def list_dead_letters(
+    run_id: RunArgument = None,
+    migration: MigrationOption = "clinics",
+    entity: EntityOption = None,
+    reason: ReasonOption = None,
+    disposition: DispositionOption = None,
+    limit: Annotated[int, typer.Option(min=0, help="Lines at most; 0 for all.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """List what a run rejected or quarantined, why, and what is true of it now. Shows no patient data."""
+    environment = environment_of(migration)
+    name, run_id = environment.migration.name, run_id or newest_run(environment)
+    choice = _choice(entity, reason, disposition)
+    with environment.manifest.begin() as connection:
+        get_run(connection, run_id)
+        groups = dead_letter_groups(connection, name, run_id, choice)
+    letters = dead_letters(environment.manifest, name, environment.migration.systems, run_id, choice)
+    some = islice(letters, limit or None)
+    if as_json:
+        _write_json(run_id, groups, some)
+    elif not groups:
+        console.print(f"No dead letters of that kind in {run_id}.", soft_wrap=True)
+    else:
+        _show_groups(run_id, groups)
+        _show_letters(list(some), sum(group.count for group in groups))
+
+
+def _write_json(run_id: str, groups: list[DeadLetterGroup], letters: islice[DeadLetter]) -> None:
+    """``{"run", "groups": […], "dead_letters": […]}``, a line a dead letter, written as they are read."""
+    told_groups = orjson.dumps([asdict(group) for group in groups]).decode()
+    sys.stdout.write(f'{{"run": {orjson.dumps(run_id).decode()}, "groups": {told_groups}, "dead_letters": [')
+    for number, letter in enumerate(letters):
+        sys.stdout.write(("," if number else "") + "\n" + orjson.dumps(asdict(letter)).decode())
+    sys.stdout.write("\n]}\n")
+
+
+def _show_groups(run_id: str, groups: list[DeadLetterGroup]) -> None:
+    table = Table(title=f"dead letters of {run_id}", title_justify="left")
+    for name in ("entity", "disposition", "reason", "source units", "settled since"):
+        table.add_column(name, justify="right" if name.startswith("s") else "left")
+    for group in groups:
+        table.add_row(group.entity, group.disposition, group.reason, f"{group.count:,}", f"{group.settled:,}")
+    console.print(table)
+
+
+def _show_letters(letters: list[DeadLetter], of: int) -> None:
+    table = Table()
+    for name in ("entity", "key", "unit", "disposition", "reason", "field", "place", "mapping", "attempts", "now"):
+        table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
+    for one in letters:
+        cells = (one.entity, one.key, one.unit, one.disposition, one.reason, one.field, one.place, one.mapping_version)
+        table.add_row(*(escape(cell) for cell in (*cells, str(one.attempts), one.now)))
+    console.print(table)
+    if len(letters) < of:
+        console.print(f"{len(letters):,} of {of:,}: --limit 0 shows all.")
+
+
+@operate_app.command("history")
+@told
+def show_history(entity: str, key: str, migration: MigrationOption = "clinics") -> None:
+    """Tell what every run made of one source unit, and every attempt at its targets, oldest first."""
+    environment = environment_of(migration)
+    found = _history(environment, entity, key)
+    table = Table(title=f"{entity} {escape(key)}", title_justify="left")
+    for name in ("run", "time", "what", "status", "reason", "mapping"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        for sent in one.attempts:
+            slot = sent.system.removeprefix(f"{environment.migration.naming.base}/")
+            table.add_row("", sent.at, f"{sent.action} {slot}", str(sent.status or "no answer"), escape(sent.reason))
+        why = " ".join(part for part in (one.reason, one.field, one.place) if part)
+        table.add_row(one.run_id, one.started_at, f"[bold]{one.disposition}[/]", "", escape(why), one.mapping_version)
+        table.add_section()
+    console.print(table)
+
+
+def _history(environment: Environment, entity: str, key: str) -> list[Chapter]:
+    migration = environment.migration
+    with environment.manifest.begin() as connection:
+        found = history(connection, migration.name, migration.systems.get(entity, []), entity, key)
+    if not found:
+        raise MedferryError(
+            f"No run of {migration.name} has met a source unit {entity} {key}.", "Check the entity and the key."
+        )
+    return found
+
+
+@operate_app.command()
+@told
+def replay(
+    run_id: Annotated[
+        str | None, typer.Argument(help="Run whose dead letters to replay; the newest by default.")
+    ] = None,
+    migration: MigrationOption = "clinics",
+    entity: EntityOption = None,
+    reason: ReasonOption = None,
+    disposition: DispositionOption = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this replay instead of starting one.")] = None,
+    dry_run: DryRunOption = False,
+    batch_size: BatchSizeOption = 200,
+    lanes: MostLanesOption = 4,
+    load_mode: ModeOption = LoadMode.LOOKUP,
+    slice_rows: SliceRowsOption = 5_000,
+    reserve_points: ReservePointsOption = 0,
+    overwrite: OverwriteOption = False,
+    take_over: TakeOverOption = False,
+    report_folder: ReportFolderOption = Path("build/reports"),
+) -> None:
+    """Run the dead letters of a run again, as a run of their own; exactly those that no later run has settled."""
+    environment = environment_of(migration)
+    options = RunOptions(
+        dry_run=dry_run,
+        batch_size=batch_size,
+        lanes=lanes,
+        load_mode=load_mode,
+        slice_rows=slice_rows,
+        reserve_points=reserve_points,
+        overwrite=overwrite,
+        take_over=take_over,
+    )
+    new = resume or f"replay.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    choice = _choice(entity, reason, disposition)
+    if not anything_to_replay(environment, new, run_id, choice):
+        console.print("Nothing to replay: no dead letter of that kind is left.")
+        return
+    try:
+        with Bars() as tell:
+            execute_replay(environment, new, run_id, choice, options, tell)
+    finally:
+        show_report(environment, new, report_folder)
+
+
+@operate_app.command()
+@told
+def pause(run_id: str, migration: MigrationOption = "clinics") -> None:
+    """Pause a run at work: each worker finishes its chunk, then waits; leases are kept."""
+    wishes.pause(environment_of(migration), run_id)
+    console.print(f"{run_id} pauses after the chunks in flight.", soft_wrap=True)
+
+
+@operate_app.command()
+@told
+def resume(run_id: str, migration: MigrationOption = "clinics") -> None:
+    """Let a paused run go on."""
+    wishes.resume(environment_of(migration), run_id)
+    console.print(f"{run_id} goes on within seconds.", soft_wrap=True)
+
+
+@operate_app.command()
+@told
+def abort(run_id: str, migration: MigrationOption = "clinics") -> None:
+    """End a run at work: each worker finishes its chunk, then stops; a new run goes on from there."""
+    wishes.abort(environment_of(migration), run_id)
+    console.print(f"{run_id} ends after the chunks in flight.", soft_wrap=True)

@@ -1,0 +1,113 @@
+"""What all commands of the command line share: the console, how errors are told, the environment, the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import SQLAlchemyError
+
+from medferry.definition.migration import load_migration
+from medferry.errors import MedferryError
+from medferry.manifest import runs
+from medferry.report.reconciliation import reconcile
+from medferry.report.table import reconciliation_table
+from medferry.report.write import write_report
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import LoadMode
+from medferry.runtime.settings import settings_from_environment
+
+console = Console(width=None if sys.stdout.isatty() else 132)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MigrationOption = Annotated[
+    str,
+    typer.Option("--migration", "-m", envvar="MEDFERRY_MIGRATION", help="Name under include/migrations, or a folder."),
+]
+DryRunOption = Annotated[bool, typer.Option(help="Extract and transform only; write nothing to Medplum.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, max=1000, help="Entries a FHIR batch.")]
+MostLanesOption = Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once, at most.")]
+ModeOption = Annotated[LoadMode, typer.Option(help="How targets are written.")]
+SliceRowsOption = Annotated[int, typer.Option(min=1, help="Rows a slice at most.")]
+ReservePointsOption = Annotated[int, typer.Option(min=0, help="Quota points left for live users.")]
+StopAtShareOption = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Stop a slice when so large a share fails for one reason; 1: never.")
+]
+OverwriteOption = Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")]
+TakeOverOption = Annotated[bool, typer.Option(help="Take the scope from a dead run.")]
+ReportFolderOption = Annotated[Path, typer.Option(help="Where the reports go.")]
+RunArgument = Annotated[str | None, typer.Argument(help="Run id; the newest run by default.")]
+
+
+def told(command: Callable[P, R]) -> Callable[P, R]:
+    """Show a Medferry error as two lines and exit 1, instead of a traceback."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except MedferryError as error:
+            Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
+            raise typer.Exit(1) from None
+        except SQLAlchemyError as error:
+            name = type(error).__name__  # its text quotes the statement
+            Console(stderr=True).print(f"[bold red]{name}[/]: a database failed. Check it, then go on with --resume.")
+            raise typer.Exit(1) from None
+
+    return wrapper
+
+
+def environment_of(migration: str) -> Environment:
+    """The environment of a migration, its systems as the MEDFERRY_* variables say."""
+    return Environment(load_migration(migration), settings_from_environment())
+
+
+def newest_run(environment: Environment) -> str:
+    """The id of the migration's newest run. Raises MedferryError when there is none."""
+    with environment.manifest.begin() as connection:
+        found = runs.list_runs(connection, environment.migration.name)
+    if not found:
+        raise MedferryError("There is no run yet.", "Start one with `medferry run` or in Airflow.")
+    return found[0].id
+
+
+def show_report(environment: Environment, run_id: str, folder: Path) -> None:
+    """Print a run's reconciliation and write its files; nothing when the run was refused before it began."""
+    with environment.manifest.begin() as connection:
+        if runs.find_run(connection, run_id) is None:
+            return
+        content = reconcile(connection, environment.migration, run_id)
+    console.print(reconciliation_table(content))
+    paths = write_report(environment, run_id, folder / run_id)
+    console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)
+    if content.total("rejected") + content.total("quarantined"):
+        console.print(f"to decide: medferry dead-letters {run_id}", soft_wrap=True)
+
+
+class Bars:
+    """One progress bar a stage."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, TextColumn("[dim]{task.fields[entity]}"), console=console)
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Callable[[str, str, int, int], None]:
+        self._progress.start()
+        return self.tell
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def tell(self, stage: str, entity: str, done: int, total: int) -> None:
+        if stage not in self._bars:
+            self._bars[stage] = self._progress.add_task(stage, total=total, entity="")
+        self._progress.update(self._bars[stage], advance=done, entity=entity)

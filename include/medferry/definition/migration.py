@@ -1,0 +1,158 @@
+"""A migration as its engineer wrote it: plan, entities, mappings, code tables, checked against each other."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from zoneinfo import ZoneInfo
+
+from medferry.errors import DefinitionError
+from medferry.mapping.context import MappingSettings
+from medferry.mapping.declare import MappingSpec
+from medferry.mapping.identity import Naming
+from medferry.mapping.levels import ReferenceCycle, load_levels
+from medferry.mapping.terminology import CodeTable, load_code_table
+from medferry.plan.load import load_plan
+from medferry.plan.model import Plan
+from medferry.source.entity import SourceEntity, load_entities
+
+MIGRATIONS_FOLDER = Path(__file__).resolve().parents[2] / "migrations"
+"""Where ``<name>/plan.yaml`` is looked for when a migration is given by name."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """Everything a run needs to know; immutable, and the same for every task of a run."""
+
+    folder: Path
+    plan: Plan
+    entities: Mapping[str, SourceEntity]
+    specs: Mapping[str, MappingSpec]
+    tables: Mapping[str, CodeTable]
+    fingerprint: str
+    """SHA-256 over every file of the definition as it was read, kept with each run as evidence of what was run."""
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @cached_property
+    def naming(self) -> Naming:
+        return Naming(self.plan.base, self.plan.name)
+
+    @cached_property
+    def settings(self) -> MappingSettings:
+        source = self.plan.source
+        return MappingSettings(
+            self.naming, ZoneInfo(source.time_zone), self.tables, self.specs, source.null_tokens, source.sentinel_dates
+        )
+
+    @cached_property
+    def levels(self) -> list[list[str]]:
+        """Entities grouped so that each refers only to lower levels (or itself)."""
+        return load_levels(self.specs)
+
+    @cached_property
+    def systems(self) -> dict[str, list[str]]:
+        """The identifier systems of each entity's targets, one a slot."""
+        return {name: [self.naming.system(name, slot) for slot in spec.produces] for name, spec in self.specs.items()}
+
+    def level_of(self, entity: str) -> int:
+        return next(number for number, names in enumerate(self.levels) if entity in names)
+
+
+def load_migration(name_or_folder: str | Path) -> Migration:
+    """Read and cross-check a migration, by name under ``include/migrations`` or by folder.
+
+    Raises DefinitionError (file, line, remedy) for the first fault. Touches no database.
+    """
+    given = Path(name_or_folder)
+    folder = given if given.is_dir() else MIGRATIONS_FOLDER / str(name_or_folder)
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.parent.name for p in MIGRATIONS_FOLDER.glob("*/plan.yaml"))) or "none"
+        raise DefinitionError(folder, None, "there is no such migration.", f"Known migrations: {known}.")
+    plan = load_plan(folder / "plan.yaml")
+    entities = load_entities(folder / "entities")
+    tables = {path.stem: load_code_table(path) for path in sorted((folder / "terminology").glob("*.csv"))}
+    package = _mappings_package(plan.name, folder / "mappings")
+    specs = {name: _load_spec(package, folder / "mappings" / f"{name}.py", name) for name in entities}
+    _check_strays(folder / "mappings", set(entities))
+    _check_references(folder, specs)
+    return Migration(folder, plan, entities, specs, tables, _fingerprint(folder))
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in {".yaml", ".sql", ".py", ".csv"}):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _mappings_package(migration: str, folder: Path) -> str:
+    """Make the mappings folder importable as a package of its own, so that mappings can share ``from ._x import y``.
+
+    Modules of an earlier load under the same name are forgotten: the files may have changed or moved.
+    """
+    name = f"medferry_migrations.{migration}"
+    for stale in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
+        del sys.modules[stale]
+    importlib.invalidate_caches()
+    for part, path in (("medferry_migrations", []), (name, [str(folder)])):
+        package = ModuleType(part)
+        package.__path__ = path
+        sys.modules.setdefault(part, package)
+    return name
+
+
+def _load_spec(package: str, path: Path, entity: str) -> MappingSpec:
+    if not path.is_file():
+        raise DefinitionError(
+            path, None, f"the entity {entity} has no mapping.", "Write this file, or remove the entity."
+        )
+    try:
+        module = importlib.import_module(f"{package}.{entity}")
+    except SyntaxError as error:
+        raise DefinitionError(path, error.lineno, "this is not valid Python.", f"{error.msg}.") from error
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        raise DefinitionError(
+            path, line, f"importing it raises {type(error).__name__}: {error}.", "Correct it."
+        ) from error
+    found = [value for value in vars(module).values() if isinstance(value, MappingSpec)]
+    if len(found) != 1 or found[0].entity != entity:
+        raise DefinitionError(
+            path,
+            1,
+            f"it must declare one mapping of {entity}.",
+            f"Decorate one function with @mapping(entity={entity!r}, …).",
+        )
+    return found[0]
+
+
+def _check_strays(folder: Path, entities: set[str]) -> None:
+    for path in sorted(folder.glob("*.py")):
+        if path.stem not in entities and not path.stem.startswith("_"):
+            raise DefinitionError(path, 1, "it maps no entity.", f"Write entities/{path.stem}.sql, or remove the file.")
+
+
+def _check_references(folder: Path, specs: Mapping[str, MappingSpec]) -> None:
+    for name, spec in specs.items():
+        path = folder / "mappings" / f"{name}.py"
+        unknown = sorted(set(spec.references) - set(specs))
+        if unknown:
+            raise DefinitionError(path, 1, f"it refers to the unknown entity {unknown[0]}.", "Correct `references`.")
+        if not spec.produces:
+            raise DefinitionError(path, 1, "it produces nothing.", "Name a slot and its resource type in `produces`.")
+    try:
+        load_levels(specs)
+    except ReferenceCycle as cycle:
+        raise DefinitionError(
+            folder / "mappings", None, f"these refer to each other in a ring: {cycle}.", "Leave one reference out."
+        ) from cycle

@@ -1,0 +1,1 @@
+"""What the evidence comes to, and what people decide about it: verdict and register of exceptions."""

@@ -1,0 +1,97 @@
+"""What a run's verification comes to, with the decisions of people about what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from medferry.errors import VerificationFailed
+from medferry.governance.register import NEVER, family_of
+from medferry.manifest.charts import DIFFERS, charts_of
+from medferry.manifest.checks import EQUAL, CheckResult, checks_of, verification_of
+from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_of
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of a run. `differing_charts` counts charts whose newest review says that they differ.
+
+    `sample_share` is the share of the rows whose values the newest verification has compared.
+    """
+
+    results: Sequence[CheckResult]
+    exceptions: Sequence[ExceptionRow]
+    differing_charts: int
+    sample_share: float = 1.0
+
+    @property
+    def accepted(self) -> list[ExceptionRow]:
+        """Exceptions that hold now, and that an approver has accepted as they are."""
+        return [e for e in self.exceptions if e.decision == ACCEPTED and e.approver and e.family not in NEVER]
+
+    @property
+    def unresolved(self) -> list[CheckResult]:
+        """Results that are not equal, and that no accepted exception covers."""
+        covered = {(one.family, one.entity) for one in self.accepted}
+        return [r for r in self.results if r.status != EQUAL and (family_of(r.name), r.entity) not in covered]
+
+    @property
+    def still_open(self) -> list[ExceptionRow]:
+        """What an earlier verification found, the newest, a sample, did not see, and nobody has accepted."""
+        seen = {(family_of(one.name), one.entity) for one in self.results if one.status != EQUAL}
+        return [one for one in self.exceptions if one.decision == OPEN and (one.family, one.entity) not in seen]
+
+    @property
+    def passed(self) -> bool:
+        """The run may be relied on: verified, nothing unresolved or open, no chart that a reviewer found to differ."""
+        return bool(self.results) and not (self.unresolved or self.still_open or self.differing_charts)
+
+    def text(self, dry_run: bool = False) -> str:
+        """proven; proven by a sample of 10%; …, with N accepted exceptions; not proven; not verified; dry run."""
+        if not self.results:
+            return "not verified"
+        if not self.passed:
+            return "not proven"
+        if dry_run:
+            return "dry run"
+        proven = "proven" if self.sample_share == 1 else f"proven by a sample of {self.sample_share:.3%}"
+        number = len(self.accepted)
+        return f"{proven}, with {number} accepted exception{'s' if number > 1 else ''}" if number else proven
+
+    def require(self, run_id: str) -> None:
+        """Raises VerificationFailed unless the run has passed."""
+        if not self.results:
+            raise VerificationFailed(f"Run {run_id} was not verified.", "Run its verification, then finish it.")
+        if self.unresolved:
+            names = ", ".join(sorted({f"{one.name} of {one.entity} ({one.status})" for one in self.unresolved})[:8])
+            raise VerificationFailed(
+                f"{len(self.unresolved)} of {len(self.results)} checks are not equal: {names}.",
+                f"Open the reconciliation report, and decide: `medferry exceptions {run_id}`. Nothing was changed by "
+                "the verification.",
+            )
+        if self.still_open:
+            names = ", ".join(sorted(f"{one.family} of {one.entity}" for one in self.still_open)[:8])
+            raise VerificationFailed(
+                f"The sample did not see what a verification before it has found: {names}.",
+                f"Verify the whole run again, or decide: `medferry exceptions {run_id}`.",
+            )
+        if self.differing_charts:
+            raise VerificationFailed(
+                f"{self.differing_charts} charts differ, by their reviewers.",
+                f"Remove the cause, draw them again with `medferry charts {run_id}`, and record the new review.",
+            )
+
+
+def verdict_of(connection: sa.Connection, run_id: str) -> Verdict:
+    """The verdict of a run as the manifest has it now."""
+    differing = sum(one.outcome == DIFFERS for one in charts_of(connection, run_id))
+    done = verification_of(connection, run_id)
+    share = done.sample_share if done else 1.0
+    return Verdict(checks_of(connection, run_id), exceptions_of(connection, run_id), differing, share)
+
+
+def require_equal(results: Sequence[CheckResult]) -> None:
+    """Raises VerificationFailed unless there are results and every one is "equal", whatever people have accepted."""
+    Verdict(results, (), 0).require("")

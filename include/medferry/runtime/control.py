@@ -1,0 +1,119 @@
+"""An operator's wishes for a run at work: pause, resume, abort. A flag in the manifest that all workers heed.
+
+A worker looks at the flag between two pieces of work, so that what it has begun is finished and recorded first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from medferry.errors import MedferryError
+from medferry.manifest import leases, runs
+from medferry.manifest.runs import RunRow
+from medferry.runtime.environment import Environment, scopes_of
+
+log = logging.getLogger(__name__)
+
+PAUSE, ABORT, NONE = "pause", "abort", ""
+
+LOOK_SECONDS = 1.0
+"""A process looks at a run's flag at most this often while nothing is wished."""
+
+POLL_SECONDS = 3.0
+"""How often a paused process looks whether it may go on; it renews the leases each time."""
+
+
+class RunAborted(MedferryError):
+    """An operator ended the run. Trying the same step again does not help."""
+
+
+class NotAtWork(MedferryError):
+    """The run is over, or being aborted: the wish comes too late."""
+
+
+@dataclass
+class _Watch:
+    """What this process knows of one run's flag. The lock lets one lane look, or wait, for all of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    looked_at: float = float("-inf")
+
+
+_watches: dict[tuple[str, str], _Watch] = defaultdict(_Watch)
+
+
+def heed(environment: Environment, run: RunRow) -> None:
+    """To be called between two pieces of work: returns at once, or waits while the run is paused.
+
+    Raises RunAborted; LeaseLost when another run took over during the pause.
+    """
+    watch = _watches[environment.settings.manifest_url, run.id]
+    with watch.lock:
+        if time.monotonic() - watch.looked_at < LOOK_SECONDS:
+            return
+        paused = False
+        while wish := _wish(environment, run.id):
+            if wish == ABORT:
+                raise RunAborted(
+                    f"Run {run.id} was aborted by its operator. What was loaded is recorded and stays.",
+                    "Start a new run when it may go on: it writes nothing twice.",
+                )
+            if not paused:
+                log.warning("Run %s is paused; its leases are kept. `medferry resume` lets it go on.", run.id)
+                paused = True
+            _keep_leases(environment, run)
+            time.sleep(POLL_SECONDS)
+        if paused:
+            log.warning("Run %s goes on.", run.id)
+        watch.looked_at = time.monotonic()
+
+
+def _wish(environment: Environment, run_id: str) -> str:
+    with environment.manifest.begin() as connection:
+        return runs.get_run(connection, run_id).wish
+
+
+def _keep_leases(environment: Environment, run: RunRow) -> None:
+    if not run.options.get("dry_run"):
+        with environment.manifest.begin() as connection:
+            leases.check(connection, run.migration, run.id, scopes_of(run))
+
+
+def pause(environment: Environment, run_id: str) -> None:
+    """Let every worker of a run finish its chunk, then wait. Raises UnknownRun, NotAtWork."""
+    _set(environment, run_id, PAUSE)
+
+
+def resume(environment: Environment, run_id: str) -> None:
+    """Let a paused run go on. Raises UnknownRun, NotAtWork."""
+    _set(environment, run_id, NONE)
+
+
+def abort(environment: Environment, run_id: str) -> None:
+    """Let every worker of a run, paused or not, finish its chunk, then fail; a run whose workers are dead ends here.
+
+    Raises UnknownRun, NotAtWork.
+    """
+    _set(environment, run_id, ABORT)
+    with environment.manifest.begin() as connection:
+        if not leases.alive(connection, run_id):
+            runs.finish_run(connection, run_id, "aborted")
+            leases.release(connection, run_id)
+
+
+WISHES = {"pause": pause, "resume": resume, "abort": abort}
+"""The operator's word for each wish."""
+
+
+def _set(environment: Environment, run_id: str, wish: str) -> None:
+    with environment.manifest.begin() as connection:
+        found = runs.get_run(connection, run_id)
+        if found.finished_at is not None:
+            raise NotAtWork(f"Run {run_id} is over ({found.status}).", "Nothing; to load again, start a new run.")
+        if found.wish == ABORT and wish != ABORT:
+            raise NotAtWork(f"Run {run_id} is being aborted.", "Wait until it is over, then start a new run.")
+        runs.set_wish(connection, run_id, wish)

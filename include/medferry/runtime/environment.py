@@ -1,0 +1,62 @@
+"""What every stage works with: the migration, the manifest, the legacy database, Medplum, the staging area."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sqlalchemy as sa
+
+from medferry.definition.migration import Migration
+from medferry.manifest import leases
+from medferry.manifest.database import open_manifest
+from medferry.manifest.runs import RunRow, get_run
+from medferry.medplum.budget import Budget
+from medferry.medplum.client import MedplumClient
+from medferry.runtime.options import RunOptions
+from medferry.runtime.settings import Settings
+from medferry.runtime.staging import Staging
+from medferry.source.database import connect_engine
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Opens each system when it is first needed."""
+
+    migration: Migration
+    settings: Settings
+
+    @cached_property
+    def manifest(self) -> sa.Engine:
+        """Raises SettingsError when there is none: only `prepare_run` makes one."""
+        return open_manifest(self.settings.manifest_url)
+
+    @cached_property
+    def source(self) -> sa.Engine:
+        """Raises SettingsError when no source is configured."""
+        self.settings.require("source_url")
+        return connect_engine(self.settings.source_url)
+
+    def medplum(self, options: RunOptions | None = None) -> MedplumClient:
+        """A client to be used as a context manager. Raises SettingsError when Medplum is not configured."""
+        self.settings.require("medplum_base_url", "medplum_client_id", "medplum_client_secret")
+        budget = Budget(reserve=options.reserve_points if options else 0)
+        s = self.settings
+        return MedplumClient(s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget)
+
+    def staging(self, run_id: str) -> Staging:
+        return Staging(self.settings.staging_url, run_id)
+
+
+def scopes_of(run: RunRow) -> list[str]:
+    """The lease scopes of a run: every pair of its units and entities."""
+    return [f"{unit}/{entity}" for unit in run.units for entity in run.entities]
+
+
+def own_run(environment: Environment, run_id: str) -> tuple[RunRow, RunOptions]:
+    """The run, its leases renewed (a cleared task takes them again). Raises UnknownRun, LeaseHeld."""
+    with environment.manifest.begin() as connection:
+        run = get_run(connection, run_id)
+        if not run.options.get("dry_run"):
+            leases.acquire(connection, run.migration, run.id, scopes_of(run))
+    return run, RunOptions.model_validate(run.options)

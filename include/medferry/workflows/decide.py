@@ -1,0 +1,97 @@
+"""What people decide about a run's verification and its charts; the run's status follows from it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import sqlalchemy as sa
+
+from medferry.errors import MedferryError
+from medferry.governance.register import NEVER
+from medferry.manifest import runs
+from medferry.manifest.charts import DIFFERS, record_review
+from medferry.manifest.checks import checks_of
+from medferry.manifest.exceptions import (
+    ACCEPTED,
+    FIXED,
+    OPEN,
+    Decision,
+    ExceptionRow,
+    get_exception,
+    record_decision,
+)
+from medferry.runtime.environment import Environment
+from medferry.workflows.finish import settle
+
+
+class NotDecidable(MedferryError):
+    """The decision is not possible as it was given."""
+
+
+def decide(
+    environment: Environment,
+    exception_id: int,
+    decision: str | None = None,
+    approver: str = "",
+    owner: str | None = None,
+    action: str | None = None,
+    due: str | None = None,
+) -> ExceptionRow:
+    """Record a decision and return the exception with it; what is not given stays as it was.
+
+    A run that has finished becomes succeeded when it passes by this, and failed when it passes no more.
+    Raises UnknownException, NotDecidable.
+    """
+    with environment.manifest.begin() as connection:
+        row = get_exception(connection, exception_id)
+        wanted = Decision(
+            decision or row.decision,
+            approver.strip() or (row.approver if decision is None else ""),
+            row.owner if owner is None else owner.strip(),
+            row.action if action is None else action.strip(),
+            row.due if due is None else due.strip(),
+        )
+        _check(connection, row, wanted)
+        record_decision(connection, row, wanted)
+        settle(connection, row.run_id)
+        return get_exception(connection, exception_id)
+
+
+def review(environment: Environment, run_id: str, key: str, reviewer: str, outcome: str, finding: str) -> None:
+    """Record the review of a chart. Raises UnknownRun, UnknownChart, NotDecidable."""
+    if not reviewer.strip() or (outcome == DIFFERS and not finding.strip()):
+        raise NotDecidable(
+            "A review needs a reviewer, and one that differs a finding.", "Give them, without patient data."
+        )
+    with environment.manifest.begin() as connection:
+        runs.get_run(connection, run_id)
+        record_review(connection, run_id, key, reviewer.strip(), outcome, finding.strip()[:1000])
+        settle(connection, run_id)
+
+
+def _check(connection: sa.Connection, row: ExceptionRow, wanted: Decision) -> None:
+    problem = remedy = ""
+    if row.decision == FIXED:
+        problem, remedy = f"Exception {row.id} is fixed: the newest verification did not find it.", "Nothing to do."
+    elif wanted.decision not in (OPEN, ACCEPTED):
+        problem, remedy = (
+            f"{wanted.decision!r} is no decision.",
+            "Give open or accepted.",
+        )
+    elif not checks_of(connection, row.run_id):
+        problem, remedy = f"Run {row.run_id} is being verified.", "Decide when its verification has finished."
+    elif wanted.due and not _is_day(wanted.due):
+        problem, remedy = "The due date is no day.", "Give it as YYYY-MM-DD."
+    elif wanted.decision == ACCEPTED and row.family in NEVER:
+        problem, remedy = f"Exception {row.id} cannot be accepted.", f"It is {NEVER[row.family]}."
+    elif wanted.decision == ACCEPTED and not (wanted.approver and wanted.action):
+        problem, remedy = "To accept needs an approver and the action agreed upon.", "Give --approver and --action."
+    if problem:
+        raise NotDecidable(problem, remedy)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

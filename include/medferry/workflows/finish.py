@@ -1,0 +1,42 @@
+"""Finish a run: give back its leases, set its status, and fail unless it is proven."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from medferry.governance.verdict import verdict_of
+from medferry.manifest import leases, runs
+from medferry.manifest.runs import RunRow
+from medferry.runtime.control import ABORT
+from medferry.runtime.environment import Environment
+
+
+def finish_run(environment: Environment, run_id: str, failed: bool = False) -> None:
+    """End the run. `failed` tells that an earlier step did not succeed.
+
+    Raises VerificationFailed when it was never verified, or a check is neither "equal" nor an accepted exception.
+    """
+    with environment.manifest.begin() as connection:
+        run = runs.find_run(connection, run_id)
+        if run is None:
+            return  # refused before anything was written: nothing to give back
+        verdict = verdict_of(connection, run_id)
+        runs.finish_run(connection, run_id, _status(run, verdict.passed and not failed))
+        leases.release(connection, run_id)
+    if not failed:
+        verdict.require(run_id)
+
+
+def settle(connection: sa.Connection, run_id: str) -> None:
+    """Bring the status of a run that has ended to its verdict, which a verification or a decision may have changed."""
+    run, verdict = runs.get_run(connection, run_id), verdict_of(connection, run_id)
+    status = "succeeded" if verdict.passed else "failed"
+    if verdict.results and run.status in ("succeeded", "failed") and run.status != status:
+        runs.finish_run(connection, run_id, status)
+
+
+def _status(run: RunRow, proven: bool) -> str:
+    """A run that was proven before its worker looked at the wish to abort it has succeeded."""
+    if proven:
+        return "succeeded"
+    return "aborted" if run.wish == ABORT else "failed"

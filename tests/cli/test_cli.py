@@ -1,0 +1,162 @@
+"""The command line as a mapping author and an operator use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner, Result
+
+from medferry.cli.main import app
+from medferry.manifest import runs
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.stages.prepare import prepare_run, scope_of
+from tests.tiny_platform import MIGRATION, RESOURCES, variables
+
+
+@pytest.fixture
+def medferry(tiny: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Call the command line with the tiny platform's settings in the environment."""
+    for name, value in {**variables(tiny.settings), "MEDFERRY_MIGRATION": str(MIGRATION)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output
+        return result
+
+    return call
+
+
+def test_plan_check_shows_levels_and_counts_the_source(medferry) -> None:
+    shown = medferry("plan", "check").output
+    assert "Tiny test platform" in shown
+    assert "wave pilot" in shown
+    assert "40" in shown
+
+
+def test_a_broken_definition_is_two_lines_and_exit_1(medferry, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    result = medferry("plan", "check", "-m", str(tmp_path / "broken"), code=1)
+    assert "DefinitionError" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_profile_hides_values_unless_asked(medferry) -> None:
+    assert "Ada" not in medferry("source", "profile", "patient").output
+    assert "Ada" in medferry("source", "profile", "patient", "--values").output
+
+
+def test_try_shows_the_row_its_resource_and_its_problem(medferry) -> None:
+    shown = medferry("try", "patient", "--key", "8").output
+    assert "Hal" in shown
+    assert '"resourceType": "Patient"' in shown
+    assert "sentinel-date" in shown
+    assert "impossible-date born" in medferry("try", "patient", "--key", "4", code=2).output
+    assert "no row with the key 77" in medferry("try", "patient", "--key", "77", code=1).stderr
+    assert "There is no entity bed" in medferry("try", "bed", "--key", "1", code=1).stderr
+
+
+def test_run_verify_report_and_runs(medferry, tmp_path: Path) -> None:
+    shown = medferry("run").output
+    assert "proven" in shown
+    [report] = (tmp_path / "build/reports").glob("*/reconciliation.json")
+    assert sum(row["created"] for row in json.loads(report.read_text())["rows"]) == RESOURCES
+    shown = medferry("verify").output
+    assert "equal" in shown
+    assert "content: as written" in shown
+    assert "equal" in medferry("verify", "--sample-share", "0.5", "--seed", "3", "--anew").output
+    assert "succeeded" in medferry("runs").output
+    assert "reconciliation.html" in medferry("report", "--folder", str(tmp_path / "again")).output
+    assert f"{RESOURCES}" in medferry("run").output
+
+
+def test_dead_letters_and_the_history_of_one(medferry) -> None:
+    assert "to decide: medferry dead-letters" in medferry("run").output
+    shown = medferry("dead-letters", "--limit", "3").output
+    assert "unresolved-reference" in shown
+    assert "3 of 14" in shown
+    one = json.loads(medferry("dead-letters", "--reason", "server-rejected", "--json").stdout)
+    assert one["groups"] == [
+        {"entity": "patient", "disposition": "rejected", "reason": "server-rejected", "count": 1, "settled": 0}
+    ]
+    [letter] = one["dead_letters"]
+    assert (letter["key"], letter["attempts"], letter["now"]) == ("6", 1, "rejected")
+    assert len(json.loads(medferry("dead-letters", "--json", "--limit", "0").stdout)["dead_letters"]) == 14
+    assert "No dead letters" in medferry("dead-letters", "--entity", "clinic").output
+    assert "no run nowhere" in medferry("dead-letters", "nowhere", code=1).stderr
+    told = medferry("history", "patient", "6").output
+    assert "create patient" in told and "400" in told and "server-rejected" in told
+    assert "has met a source unit patient 77" in medferry("history", "patient", "77", code=1).stderr
+
+
+def test_replay_after_a_correction(medferry, tiny: Environment) -> None:
+    medferry("run")
+    first = json.loads(medferry("dead-letters", "--json").stdout)["run"]
+    with tiny.source.begin() as connection:
+        connection.exec_driver_sql("UPDATE patient SET born = '1985-02-28' WHERE id = 4")
+    assert "pending" in medferry("replay", first, "--dry-run").output
+    assert "proven" in medferry("replay", first, "--reason", "impossible-date").output
+    assert "Nothing to replay" in medferry("replay", first, "--reason", "impossible-date").output
+    assert "Nothing to replay" in medferry("replay", "--entity", "weight").output
+    assert "successful" in medferry("dead-letters", first, "--reason", "impossible-date").output
+    assert medferry("runs").output.count(" replay ") == 2
+    assert "proven" in medferry("replay", first, "--entity", "weight").output
+    told = medferry("history", "weight", "2").output
+    assert told.index("quarantined") < told.index("successful")
+    assert "no run nowhere" in medferry("replay", "nowhere", code=1).stderr
+
+
+def test_wishes_for_a_run_at_work_and_for_one_that_is_over(medferry, tiny: Environment) -> None:
+    prepare_run(tiny, "r", "run", scope_of(tiny.migration, None, None), RunOptions())
+    assert "pauses" in medferry("pause", "r").output
+    assert "paused" in medferry("runs").output
+    assert "goes on" in medferry("resume", "r").output
+    assert "ends" in medferry("abort", "r").output
+    assert "RunAborted" in medferry("run", "--resume", "r", code=1).stderr
+    assert "aborted" in medferry("runs").output
+    assert "is over (aborted)" in medferry("pause", "r", code=1).stderr
+
+
+def test_a_wave_and_a_dry_run(medferry) -> None:
+    assert "pending" in medferry("run", "--wave", "pilot", "--dry-run", "--sample", "1").output
+    assert "has no wave nowhere" in medferry("run", "--wave", "nowhere", code=1).stderr
+    assert "knows no east" in medferry("run", "--unit", "east", code=1).stderr
+    assert "for a dry run" in medferry("run", "--sample", "1", code=1).stderr
+
+
+@pytest.mark.parametrize("command", [["runs"], ["report"], ["verify"], ["run", "--resume", "r"]], ids=" ".join)
+def test_a_mistyped_manifest_is_told_and_not_made(
+    command: list[str], medferry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MEDFERRY_MANIFEST_URL", f"sqlite:///{tmp_path}/typo.db")
+    told = medferry(*command, code=1).stderr.replace("\n", " ")
+    assert "There is no manifest" in told and "Correct MEDFERRY_MANIFEST_URL" in told
+    assert not (tmp_path / "typo.db").exists()
+
+
+def test_only_a_run_that_is_known_can_go_on(medferry, tiny: Environment) -> None:
+    medferry("run", "--dry-run")
+    with tiny.manifest.begin() as connection:
+        [known] = runs.list_runs(connection, "tiny")
+    medferry("run", "--dry-run", "--resume", known.id)
+    with tiny.manifest.begin() as connection:
+        assert [run.id for run in runs.list_runs(connection, "tiny")] == [known.id]
+    assert "The manifest has no run typo" in medferry("run", "--resume", "typo", code=1).stderr
+
+
+def test_a_full_manifest_is_told_with_its_remedy(medferry, tiny: Environment, tmp_path: Path) -> None:
+    medferry("run", "--dry-run")
+    sa.event.listen(tiny.manifest, "begin", lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1"))
+    told = medferry("run", code=1).stderr.replace("\n", " ")
+    assert "ManifestUnavailable" in told and "SQLITE_FULL" in told and "has space" in told
+    assert "Traceback" not in told
+
+
+def test_a_missing_setting_is_named(medferry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDFERRY_SOURCE_URL")
+    assert "MEDFERRY_SOURCE_URL is not set" in medferry("run", code=1).stderr

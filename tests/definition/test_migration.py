@@ -1,0 +1,100 @@
+"""A broken definition stops before any write and names file, line and remedy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medferry.definition.migration import load_migration
+from medferry.errors import DefinitionError
+from tests.tiny_platform import MIGRATION
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MIGRATION, tmp_path / "tiny"))
+
+
+def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return change
+
+
+def add(name: str, text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(text) and None
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+BROKEN = {
+    "no plan": (remove("plan.yaml"), "plan.yaml: there is no plan"),
+    "yaml": (replace("plan.yaml", "units:", "units: ["), r"plan.yaml:\d+: this is not valid YAML"),
+    "unknown key": (replace("plan.yaml", "strategy:", "stratgy:"), "plan.yaml:.*strategy"),
+    "strategy": (replace("plan.yaml", "phased", "slowly"), "plan.yaml:3: strategy"),
+    "zone": (replace("plan.yaml", "America/New_York", "America/Gotham"), "plan.yaml:7: source.time_zone.*IANA"),
+    "wave": (replace("plan.yaml", "units: [north]", "units: [east]"), "plan.yaml:.*unknown unit east"),
+    "two waves": (replace("plan.yaml", "units: [north]", "units: [south]"), "unit south is in two waves"),
+    "no key": (replace("entities/patient.sql", "-- key: id\n", ""), "patient.sql:1: the key is missing"),
+    "setting": (replace("entities/patient.sql", "-- unit:", "-- units:"), "patient.sql:2: unknown setting 'units'"),
+    "two statements": (replace("entities/patient.sql", "FROM patient", "FROM patient; DROP TABLE x"), "semicolon"),
+    "not a select": (add("entities/patient.sql", "-- key: id\n-- unit: unit\nDELETE FROM patient"), "no SELECT"),
+    "dialect": (add("entities/patient.oracle.sql", "SELECT 1"), "patient.oracle.sql: this file belongs to no entity"),
+    "no mapping": (remove("mappings/patient.py"), "patient.py: the entity patient has no mapping"),
+    "stray mapping": (add("mappings/bed.py", ""), "bed.py:1: it maps no entity"),
+    "syntax": (
+        replace("mappings/patient.py", "raise ctx", "raise raise ctx"),
+        "patient.py:9: this is not valid Python",
+    ),
+    "import": (
+        replace("mappings/patient.py", "import Iterator", "import Wrong"),
+        "patient.py:1: importing it raises ImportError",
+    ),
+    "other entity": (replace("mappings/patient.py", 'entity="patient"', 'entity="person"'), "one mapping of patient"),
+    "reference": (
+        replace("mappings/patient.py", 'references=("clinic",)', 'references=("ward",)'),
+        "unknown entity ward",
+    ),
+    "ring": (replace("mappings/clinic.py", 'references=("clinic",)', 'references=("weight",)'), "in a ring"),
+    "code header": (replace("terminology/sex.csv", "local_code,", "code,"), "sex.csv:1: the header is wrong"),
+    "code cells": (replace("terminology/sex.csv", "Male,approved", "Male"), "sex.csv:3: 5 cells instead of 6"),
+    "code status": (replace("terminology/sex.csv", "draft", "maybe"), "sex.csv:4: unknown status 'maybe'"),
+    "code twice": (replace("terminology/sex.csv", "M,Male", "f,Male"), "sex.csv:3: the local code 'f' stands twice"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_definition_names_the_place_and_the_remedy(folder: Path, name: str) -> None:
+    breaking, told = BROKEN[name]
+    breaking(folder)
+    with pytest.raises(DefinitionError, match=told) as error:
+        load_migration(folder)
+    assert error.value.remedy
+
+
+def test_an_unknown_migration_lists_the_known_ones() -> None:
+    with pytest.raises(DefinitionError, match="there is no such migration"):
+        load_migration("atlantis")
+
+
+def test_levels_and_fingerprint(folder: Path) -> None:
+    before = load_migration(folder)
+    assert before.levels == [["clinic"], ["patient", "staff"], ["weight"]]
+    (folder / "terminology/sex.csv").write_text((folder / "terminology/sex.csv").read_text() + "D,Diverse,,,,draft\n")
+    assert load_migration(folder).fingerprint != before.fingerprint
+
+
+def test_mappings_share_modules_of_their_own_folder(folder: Path) -> None:
+    (folder / "mappings/_shared.py").write_text("VERSION = '9'\n")
+    replace("mappings/patient.py", 'version="1"', "version=VERSION")(folder)
+    replace("mappings/patient.py", "from medferry", "from ._shared import VERSION\nfrom medferry")(folder)
+    assert load_migration(folder).specs["patient"].version == "9"
+    assert load_migration(MIGRATION).specs["patient"].version == "1"

@@ -1,0 +1,113 @@
+"""Lanes grow while that pays, shrink under strain, close when the server keeps failing, and open again."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from medferry.medplum.limiter import FAILED_TO_CLOSE, End, Lanes, end_of
+
+
+@dataclass
+class Server:
+    """Takes `seconds` for a batch with up to `best` lanes, and longer for each lane beyond."""
+
+    best: int
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def lanes(self, most: int) -> Lanes:
+        return Lanes(most, lambda: self.now, self.slept.append)
+
+    def work(self, lanes: Lanes, batches: int, end: End = End.WELL) -> None:
+        for _ in range(batches):
+            with lanes.flight():
+                self.now += 1.0 / min(lanes.allowed, self.best) * (1.0 + 0.2 * max(0, lanes.allowed - self.best))
+                lanes.landed(100, end)
+
+
+def test_lanes_grow_to_where_more_brings_nothing() -> None:
+    server = Server(best=4)
+    lanes = server.lanes(16)
+    server.work(lanes, 400)
+    assert lanes.allowed in (3, 4, 5, 6)
+    assert server.slept == []
+
+
+def test_lanes_never_leave_their_bounds() -> None:
+    server = Server(best=16)
+    lanes = server.lanes(3)
+    server.work(lanes, 100)
+    assert lanes.allowed == 3
+    server.work(lanes, 10, End.STRAINED)
+    assert lanes.allowed == 1
+
+
+def test_strain_halves_the_lanes_and_they_recover() -> None:
+    server = Server(best=8)
+    lanes = server.lanes(8)
+    server.work(lanes, 200)
+    assert lanes.allowed == 8
+    server.work(lanes, 1, End.STRAINED)
+    assert lanes.allowed == 4
+    server.work(lanes, 200)
+    assert lanes.allowed == 8
+
+
+def test_a_server_that_keeps_failing_is_left_alone_ever_longer() -> None:
+    server = Server(best=4)
+    lanes = server.lanes(4)
+    server.work(lanes, FAILED_TO_CLOSE, End.FAILING)
+    assert server.slept == []
+    server.work(lanes, 2_000, End.FAILING)
+    assert server.slept[0] <= 0.5
+    assert 15 <= server.slept[-1] <= 30
+    pauses = len(server.slept)
+    server.work(lanes, 20)
+    assert len(server.slept) == pauses + 1  # the batch that tried it; then the lanes are open
+
+
+def test_throttling_and_conflicts_do_not_close_the_lanes() -> None:
+    server = Server(best=4)
+    server.work(server.lanes(4), 100, End.STRAINED)
+    assert server.slept == []
+
+
+def test_no_more_are_in_flight_than_allowed() -> None:
+    lanes = Lanes(1)
+    entered = threading.Event()
+
+    def second() -> None:
+        with lanes.flight():
+            entered.set()
+
+    other = threading.Thread(target=second)
+    with lanes.flight():
+        other.start()
+        assert not entered.wait(0.2)
+    other.join(10)
+    assert entered.is_set()
+
+
+def test_an_error_in_flight_gives_the_lane_back() -> None:
+    lanes = Lanes(1)
+    with pytest.raises(KeyError), lanes.flight():
+        raise KeyError
+    with lanes.flight():
+        assert lanes.allowed == 1
+
+
+@pytest.mark.parametrize(
+    ("statuses", "end"),
+    [
+        ((200, 201, 400), End.WELL),
+        ((201, 409), End.STRAINED),
+        ((201, 429), End.STRAINED),
+        ((429, 503), End.FAILING),
+        ((0,), End.FAILING),
+    ],
+)
+def test_the_worst_status_counts(statuses: tuple[int, ...], end: End) -> None:
+    assert end_of(statuses) is end

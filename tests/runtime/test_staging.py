@@ -1,0 +1,48 @@
+"""Staged files that are missing or damaged are told as such, never read as fewer rows."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medferry.errors import StagingError
+from medferry.fhir.bundle import batch
+from medferry.runtime.staging import Staging
+
+ROWS = [{"key": number, "text": "é" * 50} for number in range(500)]
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Staging:
+    made = Staging(str(tmp_path), "r")
+    assert made.write_rows("s", ROWS) == len(ROWS)
+    made.write_bundle("s", 0, batch([b'{"resource":{},"request":{"url":"Patient?identifier=a|b"}}']))
+    return made
+
+
+def test_what_was_staged_is_read_again(staging: Staging) -> None:
+    assert list(staging.read_rows("s")) == ROWS
+    assert [staged.name for staged in staging.read_bundle("s", 0)] == [("a", "b")]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-12]),
+    "empty": lambda path: path.write_bytes(b""),
+    "no gzip": lambda path: path.write_bytes(b"x" * 100),
+    "a flipped bit": lambda path: path.write_bytes(path.read_bytes()[:30] + b"~~~~" + path.read_bytes()[34:]),
+    "other content": lambda path: path.write_bytes(gzip.compress(b"{}{")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told(staging: Staging, tmp_path: Path, damage: str) -> None:
+    for path in tmp_path.rglob("*.gz"):
+        DAMAGES[damage](path)
+    with pytest.raises(StagingError, match="cannot be read"):
+        list(staging.read_rows("s"))
+    with pytest.raises(StagingError, match="cannot be read"):
+        staging.read_bundle("s", 0)
