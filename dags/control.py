@@ -1,7 +1,7 @@
 """
 ## Pause, resume or abort a run at work
 
-Sets a flag in the manifest, which the workers of the run heed within seconds, each after the chunk it has begun. On
+Sets a flag in the manifest, which the workers of the run obey within seconds, each after the chunk it has begun. On
 **pause** they wait and keep the run's leases; on **resume** they go on; on **abort** they fail with `RunAborted`, which
 is not tried again, the run ends as aborted and its leases are given back. A later run goes on from there.
 
@@ -13,7 +13,7 @@ paused run keeps its task slots: leave one for this DAG, or use the command line
 **Example conf**:
 
 ```json
-{"run": "big_bang.manual__2026-11-22T20:00:00+00:00", "wish": "pause"}
+{"run": "big_bang.manual__2026-11-22T20:00:00+00:00", "action": "pause"}
 ```
 
 **When it is red**, the run is not known, is over, or is being aborted already; the log tells which.

@@ -43,7 +43,7 @@ EXPECTED = {
     ("south", "weight"): {"quarantined": 10},
     ("shared", "weight"): {"successful": 10},
 }
-"""Source units per (unit, entity) and disposition, as a person reads them off the rows above."""
+"""Source records per (unit, entity) and disposition, as a person reads them off the rows above."""
 
 RESOURCES = 4 + 2 * 2 + 3 + 30
 """FHIR resources that a whole load creates."""

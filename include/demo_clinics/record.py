@@ -16,7 +16,7 @@ CASCADE = "cascade"
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A source unit. `row` is stored as it is; `clean` and `references` (column → value, record) are what it means.
+    """A source record. `row` is stored as it is; `clean` and `references` (column → value, record) are what it means.
 
     Dirt changes `row`, and `clean` where the resource must then hold something else or nothing. `children` are records
     the resource lists (the results of a report).

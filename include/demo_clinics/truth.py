@@ -24,7 +24,7 @@ class Truth:
     rows: every row that is not successful (entity, key, unit, disposition, reason, kind).
     findings: of successful rows (entity, key, unit, reason, field, kind).
     dirt: (entity, kind) → rows dealt; resources: FHIR type → number expected.
-    outside: table → keys of rows that belong to no source unit.
+    outside: table → keys of rows that belong to no source record.
     """
 
     counts: Counter[tuple[str, str, str, str | None]] = field(default_factory=Counter)

@@ -18,7 +18,7 @@ from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
-from medferry.runtime.control import WISHES
+from medferry.runtime.control import CONTROLS
 from medferry_airflow import tasks
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import replay_params, run_params, unit_param
@@ -114,7 +114,7 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
         description="Share of the rows whose values are compared; 1 compares all.",
     )
     seed = Param(0, type="integer", minimum=0, title="Seed", description="Of the sample; the same seed, the same rows.")
-    anew = Param(False, type="boolean", title="Anew", description="Begin again, also when one that died could go on.")
+    force = Param(False, type="boolean", title="Force", description="Begin again, also when one that died could go on.")
     validate_all = Param(
         False,
         type="boolean",
@@ -122,7 +122,7 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
         description="Send every resource to $validate (20 points each), not a sample.",
     )
     text = page(text, migration, migration.plan.unit_ids)
-    params = {"run": run, "sample_share": share, "seed": seed, "validate_all": validate_all, "anew": anew}
+    params = {"run": run, "sample_share": share, "seed": seed, "validate_all": validate_all, "force": force}
     with _dag("verify", "Verify a run again", text, ["verification"], params, schedule) as dag:
         chosen: Any = tasks.choose_run()
         tasks.verify(chosen) >> tasks.report(chosen) >> tasks.conclude_verification(chosen)
@@ -132,9 +132,9 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
 def control_dag(text: str, migration: Migration) -> DAG:
     """A DAG that tells the workers of a run to pause, to go on or to end. It writes to the manifest only."""
     run = Param(type="string", minLength=1, title="Run", description="Id of the run at work: `medferry runs` lists it.")
-    wish = Param("pause", type="string", enum=sorted(WISHES), title="Wish", description="What the run is to do.")
+    action = Param("pause", type="string", enum=sorted(CONTROLS), title="Action", description="What the run is to do.")
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("control", "Pause, resume or abort a run", text, ["control"], {"run": run, "wish": wish}) as dag:
+    with _dag("control", "Pause, resume or abort a run", text, ["control"], {"run": run, "action": action}) as dag:
         tasks.control()
     return dag
 

@@ -21,7 +21,7 @@ from medferry.manifest.database import now
 from medferry.manifest.dead_letters import Choice
 from medferry.manifest.tables import lease
 from medferry.report.write import write_report
-from medferry.runtime.control import WISHES
+from medferry.runtime.control import CONTROLS
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice
@@ -143,7 +143,7 @@ def transform(run: str, slice_id: str) -> dict[str, int]:
 @task(map_index_template=SLICE_LABEL, pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
 @guarded
 def load(run: str, slice_id: str) -> dict[str, int]:
-    """Bring one staged slice into Medplum and read it back; returns the source units by disposition."""
+    """Bring one staged slice into Medplum and read it back; returns the source records by disposition."""
     return load_slice(environment(), run, slice_id)
 
 
@@ -153,7 +153,7 @@ def verify(run: str, params: dict[str, Any] | None = None) -> dict[str, int]:
     """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
     asked = params or {}
     choice = Sampling.model_validate({name: asked[name] for name in Sampling.model_fields if name in asked})
-    results = verify_run(environment(), run, _log_entity, choice, bool(asked.get("anew")))
+    results = verify_run(environment(), run, _log_entity, choice, bool(asked.get("force")))
     return dict(Counter(result.status for result in results))
 
 
@@ -213,9 +213,9 @@ def conclude_verification(run: str) -> None:
 @task
 @guarded
 def control(params: dict[str, Any] | None = None) -> None:
-    """Set the wish for a run at work; its workers heed it within seconds, after the chunk in flight."""
+    """Pause, resume or abort a run at work; its workers obey within seconds, after the chunk in flight."""
     chosen = params or {}
-    WISHES[chosen["wish"]](environment(), chosen["run"])
+    CONTROLS[chosen["action"]](environment(), chosen["run"])
 
 
 def incomplete(states: dict[str, str | None]) -> list[str]:

@@ -27,14 +27,14 @@ console = Console(stderr=True)
 
 def main(
     patients: Annotated[
-        int, typer.Option(min=1, help="Made-up patients; about 25 source units and 36 resources each.")
+        int, typer.Option(min=1, help="Made-up patients; about 25 source records and 36 resources each.")
     ] = 1_000,
     rounds: Annotated[int, typer.Option(min=1, help="Times that every way is measured; medians are reported.")] = 3,
     only: Annotated[
         list[str] | None, typer.Option(help=f"Only this of {', '.join((*WAYS, *ALONE))}; repeatable.")
     ] = None,
     large: Annotated[
-        int, typer.Option(min=1, help="Most source units of the growth; 1000000 for the full one.")
+        int, typer.Option(min=1, help="Most source records of the growth; 1000000 for the full one.")
     ] = 100_000,
     batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Entries a batch.")] = 200,
     folder: Annotated[Path, typer.Option(help="Where the results go.")] = FOLDER,

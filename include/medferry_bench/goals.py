@@ -38,7 +38,7 @@ def goals(figures: dict[str, Any]) -> Iterator[Goal]:
             yield Goal(f"{one} ÷ {other}", rate[one] / rate[other], wanted)
     again, first = (figures[name].get("source_units_per_second", 0.0) for name in ("rerun", "end_to_end"))
     if again and first:
-        yield Goal("rerun ÷ end_to_end, in source units", again / first, 20.0)
+        yield Goal("rerun ÷ end_to_end, in source records", again / first, 20.0)
     if rate["transform"]:
         yield Goal("transform, resources per second and core", rate["transform"], TRANSFORM_RESOURCES)
     if peak := figures["memory"].get("peak_megabytes"):

@@ -1,4 +1,4 @@
-"""Staged source units in any number, made lazily from a small run's rows: copies under new keys.
+"""Staged source records in any number, made lazily from a small run's rows: copies under new keys.
 
 Each entity is one single slice, however large: the hardest case for the memory of a task.
 """
@@ -22,7 +22,7 @@ _KEYS_APART = 1_000_000_000
 
 
 def stage_rows(environment: Environment, model_run: str, run_id: str, number: int) -> int:
-    """Write the run `run_id`, extracted, with `number` source units in the proportions of `model_run`.
+    """Write the run `run_id`, extracted, with `number` source records in the proportions of `model_run`.
 
     Returns how many there are: rounding may cost a few.
     """

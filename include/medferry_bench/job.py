@@ -21,7 +21,7 @@ class Job:
     """What a child process shall do. `kind` names a function of `medferry_bench.worker`.
 
     `settings` are those of `medferry.settings.Settings`, `base` is the identifier base, `folder` holds prepared
-    requests, `number` is a size in source units.
+    requests, `number` is a size in source records.
     """
 
     kind: str

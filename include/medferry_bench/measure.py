@@ -107,7 +107,7 @@ def _alone(
         tell("each stage in a process of its own")
         measured.stages = ways.stages(measured.best_lanes("load"))
         for size in sizes:
-            tell(f"transform of {size:,} source units")
+            tell(f"transform of {size:,} source records")
             measured.growth.append(_grow(corpus, size))
 
 

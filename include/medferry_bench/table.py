@@ -28,7 +28,7 @@ def markdown(figures: dict[str, Any]) -> str:
     """One table of the ways, one of the stages, one of the goals."""
     settings = figures["ceiling"]["settings"]
     parts = [
-        f"{settings['resources']:,} resources of {settings['source_units']:,} source units; {settings['server']}; "
+        f"{settings['resources']:,} resources of {settings['source_units']:,} source records; {settings['server']}; "
         f"batches of {settings['batch_size']}; {settings['cpus']} CPUs for client and server together.",
         _ways(figures),
         _alone(figures),
@@ -41,7 +41,7 @@ def markdown(figures: dict[str, Any]) -> str:
 def _ways(figures: dict[str, Any]) -> str:
     top = figures["ceiling"].get("resources_per_second")
     lines = [
-        "| Way | Lanes | Resources/s | Share of (a) | Source units/s | Client's CPU s |",
+        "| Way | Lanes | Resources/s | Share of (a) | Source records/s | Client's CPU s |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for _, title, one in ways_of(figures):
@@ -72,7 +72,7 @@ def _alone(figures: dict[str, Any]) -> str:
         first, again = figures["end_to_end"], figures["rerun"]
         told.append(
             f"From SQL to verified: {first['verified_resources_per_second']:,.0f} resources/s; a rerun to verified: "
-            f"{again['verified_source_units_per_second']:,.0f} source units/s."
+            f"{again['verified_source_units_per_second']:,.0f} source records/s."
         )
     if "not_measured" not in figures["verify"]:
         one = figures["verify"]
@@ -83,7 +83,7 @@ def _alone(figures: dict[str, Any]) -> str:
 
 def _growth(memory: dict[str, Any]) -> str:
     rows = memory.get("transform_growth", [])
-    lines = ["| Transform of source units | Source units/s | Peak memory, MB |", "|--:|--:|--:|"]
+    lines = ["| Transform of source records | Source records/s | Peak memory, MB |", "|--:|--:|--:|"]
     lines += [
         f"| {one['source_units']:,} | {one['source_units_per_second']:,.0f} | {one['peak_megabytes']} |" for one in rows
     ]

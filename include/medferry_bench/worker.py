@@ -134,7 +134,7 @@ def post(job: Job) -> Result:
 
 
 def grow(job: Job) -> Result:
-    """Stage `job.number` source units made from the rows of the run `job.folder`."""
+    """Stage `job.number` source records made from the rows of the run `job.folder`."""
     return {"source_units": stage_rows(environment(job.settings), job.folder, job.run_id, job.number)}
 
 

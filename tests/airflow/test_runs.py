@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from medferry.manifest.runs import UnknownRun, find_run, set_wish
+from medferry.manifest.runs import UnknownRun, find_run, set_control
 from medferry.medplum.client import MedplumClient
 from medferry_airflow.local import LocalAirflow
 from tests.airflow.conftest import Platform
@@ -180,7 +180,7 @@ def test_an_aborted_run_fails_without_retries_and_is_over(airflow: LocalAirflow,
     run_id = airflow.trigger("wave_rest")
     mine = f"wave_rest.{run_id}"
     airflow.api.until(lambda: wish(platform, mine, "pause"), 90, "the run was not prepared")
-    control = airflow.trigger("control", {"run": mine, "wish": "abort"})
+    control = airflow.trigger("control", {"run": mine, "action": "abort"})
     assert airflow.wait("control", control, 60) == "success"
     assert airflow.wait("wave_rest", run_id, 120) == "failed"
     assert (platform.run(mine).status, platform.leases()) == ("aborted", 0)
@@ -194,7 +194,7 @@ def wish(platform: Platform, run_id: str, word: str) -> bool:
     """Set a run's wish in the manifest; False while there is no such run."""
     with platform.manifest.begin() as connection:
         found = find_run(connection, run_id)
-        set_wish(connection, run_id, word)
+        set_control(connection, run_id, word)
     return found is not None
 
 

@@ -13,7 +13,7 @@ def test_it_trips_when_one_reason_takes_more_than_the_share() -> None:
     breaker.count("server-rejected", LEAST)
     breaker.check()
     breaker.count("server-rejected")
-    with pytest.raises(BreakerOpen, match=f"{LEAST + 1} of the first {2 * LEAST + 1} source units of patient"):
+    with pytest.raises(BreakerOpen, match=f"{LEAST + 1} of the first {2 * LEAST + 1} source records of patient"):
         breaker.check()
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from medferry.apply.targets import Draft, draft, resolved
+from medferry.apply.targets import StagedResource, resolved, staged_resource
 from medferry.fhir.bundle import Staged, identity
 from medferry.fhir.canonical import canonical, content_hash
-from medferry.manifest.crosswalk import Known
+from medferry.manifest.crosswalk import CrosswalkEntry
 from medferry.mapping.identity import conditional_reference
 
 SYSTEM = "https://x.example/patient"
 ODD = 'a|b, c&d="é\\'
 KNOWN = {
-    (SYSTEM, "7"): Known("id-7", "v", "h", "Patient"),
-    (SYSTEM, ODD): Known("id-odd", "v", "h", "Patient"),
+    (SYSTEM, "7"): CrosswalkEntry("id-7", "v", "h", "Patient"),
+    (SYSTEM, ODD): CrosswalkEntry("id-odd", "v", "h", "Patient"),
 }
 
 
@@ -29,8 +29,8 @@ def observation(text: str, *keys: str) -> dict[str, object]:
     }
 
 
-def drafted(resource: dict[str, object]) -> Draft:
-    return draft(Staged(str(resource["resourceType"]), identity(resource), canonical(resource)))
+def drafted(resource: dict[str, object]) -> StagedResource:
+    return staged_resource(Staged(str(resource["resourceType"]), identity(resource), canonical(resource)))
 
 
 @pytest.mark.parametrize(

@@ -131,5 +131,5 @@ def test_goals_are_judged_on_what_was_measured_only() -> None:
     assert judged == {
         "load ÷ ceiling": False,
         "end_to_end ÷ ceiling": True,
-        "rerun ÷ end_to_end, in source units": True,
+        "rerun ÷ end_to_end, in source records": True,
     }

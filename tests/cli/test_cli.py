@@ -89,9 +89,9 @@ def test_dead_letters_and_the_history_of_one(medferry) -> None:
     assert len(json.loads(medferry("dead-letters", "--json", "--limit", "0").stdout)["dead_letters"]) == 14
     assert "No dead letters" in medferry("dead-letters", "--entity", "clinic").output
     assert "no run nowhere" in medferry("dead-letters", "nowhere", code=1).stderr
-    told = medferry("history", "patient", "6").output
-    assert "create patient" in told and "400" in told and "server-rejected" in told
-    assert "has met a source unit patient 77" in medferry("history", "patient", "77", code=1).stderr
+    report_errors = medferry("history", "patient", "6").output
+    assert "create patient" in report_errors and "400" in report_errors and "server-rejected" in report_errors
+    assert "has met a source record patient 77" in medferry("history", "patient", "77", code=1).stderr
 
 
 def test_replay_after_a_correction(medferry, tiny: Environment) -> None:
@@ -106,8 +106,8 @@ def test_replay_after_a_correction(medferry, tiny: Environment) -> None:
     assert "successful" in medferry("dead-letters", first, "--reason", "impossible-date").output
     assert medferry("runs").output.count(" replay ") == 2
     assert "proven" in medferry("replay", first, "--entity", "weight").output
-    told = medferry("history", "weight", "2").output
-    assert told.index("quarantined") < told.index("successful")
+    report_errors = medferry("history", "weight", "2").output
+    assert report_errors.index("quarantined") < report_errors.index("successful")
     assert "no run nowhere" in medferry("replay", "nowhere", code=1).stderr
 
 
@@ -134,8 +134,8 @@ def test_a_mistyped_manifest_is_told_and_not_made(
     command: list[str], medferry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MEDFERRY_MANIFEST_URL", f"sqlite:///{tmp_path}/typo.db")
-    told = medferry(*command, code=1).stderr.replace("\n", " ")
-    assert "There is no manifest" in told and "Correct MEDFERRY_MANIFEST_URL" in told
+    report_errors = medferry(*command, code=1).stderr.replace("\n", " ")
+    assert "There is no manifest" in report_errors and "Correct MEDFERRY_MANIFEST_URL" in report_errors
     assert not (tmp_path / "typo.db").exists()
 
 
@@ -152,9 +152,9 @@ def test_only_a_run_that_is_known_can_go_on(medferry, tiny: Environment) -> None
 def test_a_full_manifest_is_told_with_its_remedy(medferry, tiny: Environment, tmp_path: Path) -> None:
     medferry("run", "--dry-run")
     sa.event.listen(tiny.manifest, "begin", lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1"))
-    told = medferry("run", code=1).stderr.replace("\n", " ")
-    assert "ManifestUnavailable" in told and "SQLITE_FULL" in told and "has space" in told
-    assert "Traceback" not in told
+    report_errors = medferry("run", code=1).stderr.replace("\n", " ")
+    assert "ManifestUnavailable" in report_errors and "SQLITE_FULL" in report_errors and "has space" in report_errors
+    assert "Traceback" not in report_errors
 
 
 def test_a_missing_setting_is_named(medferry, monkeypatch: pytest.MonkeyPatch) -> None:

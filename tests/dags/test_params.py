@@ -93,10 +93,10 @@ def test_a_replay_takes_no_sample_and_no_units(dags: dict[str, DAG]) -> None:
     assert not {"sample", "units"} & schemas(dags["replay"]).keys()
 
 
-@pytest.mark.parametrize("wrong", [{}, {"run": ""}, {"run": "r", "wish": "stop"}])
+@pytest.mark.parametrize("wrong", [{}, {"run": ""}, {"run": "r", "action": "stop"}])
 def test_a_wish_needs_a_run_and_a_known_word(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
     assert _refused(_params(dags["control"]), wrong)
-    assert not _refused(_params(dags["control"]), {"run": "r", "wish": "abort"})
+    assert not _refused(_params(dags["control"]), {"run": "r", "action": "abort"})
 
 
 def test_every_load_mode_is_offered_by_what_it_means(dags: dict[str, DAG]) -> None:

@@ -20,7 +20,7 @@ SEED = 7
 
 
 @dataclass
-class Legacy:
+class LegacyReader:
     """A filled database, its truth, and the rows as stored, read by key."""
 
     url: str
@@ -66,10 +66,10 @@ def _tolerant(raw: bytes) -> str:
 
 
 @pytest.fixture(scope="session")
-def legacy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Legacy]:
+def legacy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegacyReader]:
     folder = tmp_path_factory.mktemp("legacy")
     url = f"sqlite:///{folder / 'legacy.db'}"
     engine = sa.create_engine(url)
     truth = fill(engine, SEED, PATIENTS, pace=PACE, truth_path=folder / "truth.json")
     engine.dispose()
-    yield Legacy(url, truth, folder / "truth.json", read_tables(url))
+    yield LegacyReader(url, truth, folder / "truth.json", read_tables(url))

@@ -18,7 +18,7 @@ from medferry.fhir.validate import problems
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.source.database import connect_engine, json_value
 
-from .conftest import Legacy
+from .conftest import LegacyReader
 from .test_truth import _references
 
 Key = tuple[str, str]
@@ -26,7 +26,7 @@ _INDEX_BYTES = 2_700
 
 
 @pytest.fixture(scope="module")
-def mapped(legacy: Legacy) -> dict[Key, MappedRow]:
+def mapped(legacy: LegacyReader) -> dict[Key, MappedRow]:
     migration = load_migration("clinics")
     engine = connect_engine(legacy.url)
     with engine.connect() as connection:
@@ -70,13 +70,13 @@ def _unresolved(mapped: dict[Key, MappedRow], told: dict[Key, tuple[str, str]]) 
     return {key for key, row in left.items() if set(_references(list(row.resources))) - there}
 
 
-def test_dispositions_agree(legacy: Legacy, mapped: dict[Key, MappedRow]) -> None:
+def test_dispositions_agree(legacy: LegacyReader, mapped: dict[Key, MappedRow]) -> None:
     truth = {key: (row["disposition"], row["reason"]) for key, row in legacy.failed.items()}
     assert _outcomes(mapped) == truth
     assert len(mapped) == legacy.truth.eligible()
 
 
-def test_findings_agree(legacy: Legacy, mapped: dict[Key, MappedRow]) -> None:
+def test_findings_agree(legacy: LegacyReader, mapped: dict[Key, MappedRow]) -> None:
     told = Counter((str(f["entity"]), str(f["key"]), f["reason"], f["field"]) for f in legacy.truth.findings)
     found = Counter(
         (*key, finding.reason, finding.field)
@@ -88,7 +88,7 @@ def test_findings_agree(legacy: Legacy, mapped: dict[Key, MappedRow]) -> None:
     assert found == told
 
 
-def test_resources_agree(legacy: Legacy, mapped: dict[Key, MappedRow]) -> None:
+def test_resources_agree(legacy: LegacyReader, mapped: dict[Key, MappedRow]) -> None:
     made = {
         tuple(resource["identifier"][0].values()): resource
         for key, row in mapped.items()

@@ -10,13 +10,13 @@ import pytest
 
 from demo_clinics.compare import differences
 
-from .conftest import Legacy
+from .conftest import LegacyReader
 
 Change = Callable[[dict[str, Any]], object]
 
 
 @pytest.fixture
-def line(legacy: Legacy) -> dict[str, Any]:
+def line(legacy: LegacyReader) -> dict[str, Any]:
     """A patient with a birth date, two given names and an address."""
     patients = (line for line in legacy.expected if line["entity"] == "patient")
     return copy.deepcopy(

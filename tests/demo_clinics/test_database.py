@@ -19,13 +19,13 @@ import sqlalchemy as sa
 from demo_clinics import database
 from demo_clinics.generate import fill
 
-from .conftest import PACE, PATIENTS, SEED, Legacy, read_tables
+from .conftest import PACE, PATIENTS, SEED, LegacyReader, read_tables
 
 Start = Callable[[], AbstractContextManager[database.Server]]
 
 
 @pytest.mark.parametrize("start", [database.embedded, database.postgresql, database.mariadb], ids=lambda f: f.__name__)
-def test_engines_hold_the_same_rows_and_servers_leave_nothing(start: Start, legacy: Legacy) -> None:
+def test_engines_hold_the_same_rows_and_servers_leave_nothing(start: Start, legacy: LegacyReader) -> None:
     server_context = start()
     try:
         server = server_context.__enter__()

@@ -7,10 +7,10 @@ from datetime import date
 
 from demo_clinics.clinical import AVOID, ILLNESSES
 
-from .conftest import Legacy
+from .conftest import LegacyReader
 
 
-def test_prescriptions_have_a_problem_and_avoid_allergies(legacy: Legacy) -> None:
+def test_prescriptions_have_a_problem_and_avoid_allergies(legacy: LegacyReader) -> None:
     treats = defaultdict(set)
     for illness in ILLNESSES:
         for drug in illness.drugs:
@@ -31,7 +31,7 @@ def test_prescriptions_have_a_problem_and_avoid_allergies(legacy: Legacy) -> Non
     assert checked > 100
 
 
-def test_vitals_are_in_range(legacy: Legacy) -> None:
+def test_vitals_are_in_range(legacy: LegacyReader) -> None:
     ranges = {"29463-7": {"[lb_av]": (6, 480), "kg": (3, 220)}, "8302-2": {"[in_i]": (18, 84), "cm": (46, 213)},
               "8310-5": {"[degF]": (96, 104), "Cel": (36, 40)}, "8867-4": {"/min": (45, 170)},
               "2708-6": {"%": (86, 100)}}  # fmt: skip
@@ -46,14 +46,14 @@ def test_vitals_are_in_range(legacy: Legacy) -> None:
     assert len(seen) == 8
 
 
-def test_blood_pressure_is_in_order(legacy: Legacy) -> None:
+def test_blood_pressure_is_in_order(legacy: LegacyReader) -> None:
     for row in legacy.rows("vitals"):
         if row["systolic"] is not None:
             assert 75 <= row["systolic"] <= 200
             assert 40 <= row["diastolic"] < row["systolic"]
 
 
-def test_nothing_happens_before_birth_or_after_death(legacy: Legacy) -> None:
+def test_nothing_happens_before_birth_or_after_death(legacy: LegacyReader) -> None:
     for patient in legacy.rows("patient"):
         key = str(patient["patient_id"])
         if ("patient", key) in legacy.failed or patient["birth_date"] < "1901" or patient["birth_date"] > "2027":

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from demo_clinics.schema import ENTITIES
 
-from .conftest import Legacy
+from .conftest import LegacyReader
 
 Row = dict[str, Any]
 _SENTINELS = ("1900-01-01", "0001-01-01", "0000-00-00")
@@ -102,7 +102,7 @@ def _number(text: str) -> float:
 
 
 @pytest.mark.parametrize(("entity", "kind"), LOOKS)
-def test_as_many_rows_look_dirty_as_the_truth_tells(legacy: Legacy, entity: str, kind: str) -> None:
+def test_as_many_rows_look_dirty_as_the_truth_tells(legacy: LegacyReader, entity: str, kind: str) -> None:
     dirty = [row for row in legacy.rows(entity) if LOOKS[entity, kind](row)]
     assert len(dirty) == legacy.truth.dirt[entity, kind] > 0
     told = legacy.keys_of(entity, kind)
@@ -111,12 +111,12 @@ def test_as_many_rows_look_dirty_as_the_truth_tells(legacy: Legacy, entity: str,
 
 
 @pytest.mark.parametrize("entity", [entity for entity in ENTITIES if entity not in ("organization", "clinic")])
-def test_deleted_rows_are_the_soft_deleted_ones(legacy: Legacy, entity: str) -> None:
+def test_deleted_rows_are_the_soft_deleted_ones(legacy: LegacyReader, entity: str) -> None:
     deleted = {str(row[ENTITIES[entity][1]]) for row in legacy.rows(entity) if row["deleted_at"]}
     assert deleted == {r["key"] for r in legacy.truth.rows if r["entity"] == entity and r["reason"] == "soft-deleted"}
 
 
-def test_only_dirty_rows_have_times_of_a_clock_change(legacy: Legacy) -> None:
+def test_only_dirty_rows_have_times_of_a_clock_change(legacy: LegacyReader) -> None:
     zones = {row["clinic_id"]: ZoneInfo(row["time_zone"]) for row in legacy.rows("clinic")}
     columns = {"appointment": "starts_at", "encounter": "started_at", "vitals": "taken_at", "note": "written_at"}
     for entity, (table, key) in ENTITIES.items():
@@ -140,7 +140,7 @@ def _clock_change(local: datetime, zone: ZoneInfo) -> str | None:
     return "ambiguous-local-time" if there_and_back == local else "nonexistent-local-time"
 
 
-def test_duplicates_repeat_an_earlier_row_and_nothing_else_does(legacy: Legacy) -> None:
+def test_duplicates_repeat_an_earlier_row_and_nothing_else_does(legacy: LegacyReader) -> None:
     same = {
         "immunization": ("patient_id", "vaccine_code", "given_on", "lot_no"),
         "allergy": ("patient_id", "substance_code", "recorded_at", "reaction_text"),
@@ -158,7 +158,7 @@ def test_duplicates_repeat_an_earlier_row_and_nothing_else_does(legacy: Legacy) 
         assert later == legacy.keys_of(entity, "duplicate") != set()
 
 
-def test_sqlite_holds_bytes_that_are_not_utf8(legacy: Legacy) -> None:
+def test_sqlite_holds_bytes_that_are_not_utf8(legacy: LegacyReader) -> None:
     engine = sa.create_engine(legacy.url)
     for entity, column in (("patient", "family_name"), ("note", "body")):
         table, key = ENTITIES[entity]
@@ -171,13 +171,13 @@ def test_sqlite_holds_bytes_that_are_not_utf8(legacy: Legacy) -> None:
     engine.dispose()
 
 
-def test_numbers_that_identify_keep_leading_zeros(legacy: Legacy) -> None:
+def test_numbers_that_identify_keep_leading_zeros(legacy: LegacyReader) -> None:
     for entity, column in (("patient", "mrn"), ("staff", "staff_no"), ("lab_order", "accession_no")):
         assert all(row[column].startswith("0") for row in legacy.rows(entity)), column
     assert any(row["postal_code"] and row["postal_code"].startswith("0") for row in legacy.tables["patient_addresses"])
 
 
-def test_a_row_was_not_changed_before_what_it_tells_happened(legacy: Legacy) -> None:
+def test_a_row_was_not_changed_before_what_it_tells_happened(legacy: LegacyReader) -> None:
     zones = {row["clinic_id"]: ZoneInfo(row["time_zone"]) for row in legacy.rows("clinic")}
     for entity, column in (
         ("encounter", "started_at"),

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from demo_clinics.catalogue import KINDS
 from demo_clinics.schema import ENTITIES
 
-from .conftest import Legacy
+from .conftest import LegacyReader
 
 _REFERENCES = {
     # entity: column → entity it needs (columns that become references)
@@ -37,7 +37,7 @@ _REFERENCES = {
 }  # fmt: skip
 
 
-def test_every_stored_row_is_accounted_for_once(legacy: Legacy) -> None:
+def test_every_stored_row_is_accounted_for_once(legacy: LegacyReader) -> None:
     for entity in ENTITIES:
         assert legacy.truth.eligible(entity) == len(legacy.rows(entity)), entity
     keys = [(row["entity"], row["key"]) for row in legacy.truth.rows]
@@ -47,7 +47,7 @@ def test_every_stored_row_is_accounted_for_once(legacy: Legacy) -> None:
     assert listed == counted
 
 
-def test_units_follow_the_stored_rows(legacy: Legacy) -> None:
+def test_units_follow_the_stored_rows(legacy: LegacyReader) -> None:
     registered: dict[int, set[str]] = {}
     for row in legacy.tables["clinic_registrations"]:
         if row["deleted_at"] is None:
@@ -72,7 +72,7 @@ def test_units_follow_the_stored_rows(legacy: Legacy) -> None:
     assert told["patient", "shared"] > 3
 
 
-def test_a_row_is_unresolved_exactly_when_a_row_it_needs_is_not_successful(legacy: Legacy) -> None:
+def test_a_row_is_unresolved_exactly_when_a_row_it_needs_is_not_successful(legacy: LegacyReader) -> None:
     """Works the cascade out again from the stored keys."""
     for entity, columns in _REFERENCES.items():
         for key, row in legacy.by_key[entity].items():
@@ -82,7 +82,7 @@ def test_a_row_is_unresolved_exactly_when_a_row_it_needs_is_not_successful(legac
             assert (told is not None) == _lacks(legacy, entity, key, row, columns), (entity, key)
 
 
-def _lacks(legacy: Legacy, entity: str, key: str, row: dict[str, Any], columns: dict[str, str]) -> bool:
+def _lacks(legacy: LegacyReader, entity: str, key: str, row: dict[str, Any], columns: dict[str, str]) -> bool:
     needed = [(other, str(row[column])) for column, other in columns.items() if row[column] is not None]
     if entity == "lab_order":
         results = legacy.rows("lab_result")
@@ -92,7 +92,7 @@ def _lacks(legacy: Legacy, entity: str, key: str, row: dict[str, Any], columns: 
     return any(pair in legacy.failed or pair[1] not in legacy.by_key[pair[0]] for pair in needed)
 
 
-def test_every_kind_is_dealt_about_as_often_as_its_neighbours(legacy: Legacy) -> None:
+def test_every_kind_is_dealt_about_as_often_as_its_neighbours(legacy: LegacyReader) -> None:
     for entity in {kind.entity for kind in KINDS}:
         names = [k.name for k in KINDS if k.entity == entity]
         amounts = {
@@ -104,7 +104,7 @@ def test_every_kind_is_dealt_about_as_often_as_its_neighbours(legacy: Legacy) ->
     assert legacy.truth.dirt["note", "oversized-text"] == 5
 
 
-def test_dispositions_and_findings_are_those_of_the_catalogue(legacy: Legacy) -> None:
+def test_dispositions_and_findings_are_those_of_the_catalogue(legacy: LegacyReader) -> None:
     kinds = {(k.entity, k.name): k for k in KINDS}
     for row in legacy.truth.rows:
         if row["kind"] == "cascade":
@@ -117,7 +117,7 @@ def test_dispositions_and_findings_are_those_of_the_catalogue(legacy: Legacy) ->
         assert (kind.disposition, kind.reason, kind.field) == ("successful", found["reason"], found["field"])
 
 
-def test_the_file_says_the_same_as_the_object(legacy: Legacy) -> None:
+def test_the_file_says_the_same_as_the_object(legacy: LegacyReader) -> None:
     stored = json.loads(legacy.truth_path.read_text(encoding="utf-8"))
     assert stored["rows"] == legacy.truth.rows
     assert sum(stored["resources"].values()) == len(legacy.expected)
@@ -129,7 +129,7 @@ def _leaves(tree: dict[str, Any]) -> list[int]:
     return [n for value in tree.values() for n in (_leaves(value) if isinstance(value, dict) else [value])]
 
 
-def test_expected_resources_are_one_set_per_successful_row_and_valid_fhir(legacy: Legacy) -> None:
+def test_expected_resources_are_one_set_per_successful_row_and_valid_fhir(legacy: LegacyReader) -> None:
     successful = legacy.truth.eligible() - len(legacy.truth.rows)
     assert len({(line["entity"], line["key"]) for line in legacy.expected}) == successful
     identifiers = [tuple(line["resource"]["identifier"][0].values()) for line in legacy.expected]
@@ -144,14 +144,14 @@ def test_expected_resources_are_one_set_per_successful_row_and_valid_fhir(legacy
     [("prescription", {"dispenseRequest": {"numberOfRepeatsAllowed": -1}}), ("coverage", {"order": 0})],
 )
 def test_rows_to_be_rejected_by_validation_are_invalid_fhir(
-    legacy: Legacy, entity: str, change: dict[str, Any]
+    legacy: LegacyReader, entity: str, change: dict[str, Any]
 ) -> None:
     resource = next(line["resource"] for line in legacy.expected if line["entity"] == entity)
     with pytest.raises(ValidationError):
         get_fhir_model_class(resource["resourceType"]).model_validate(resource | change)
 
 
-def test_references_of_expected_resources_point_at_expected_resources(legacy: Legacy) -> None:
+def test_references_of_expected_resources_point_at_expected_resources(legacy: LegacyReader) -> None:
     there = {
         f"{line['resource']['resourceType']}?identifier={i['system']}|{i['value']}"
         for line in legacy.expected
@@ -169,7 +169,7 @@ def _references(item: Any) -> list[str]:
     return [r for value in item for r in _references(value)] if isinstance(item, list) else []
 
 
-def test_orphans_of_folded_tables_are_listed_outside(legacy: Legacy) -> None:
+def test_orphans_of_folded_tables_are_listed_outside(legacy: LegacyReader) -> None:
     patients = {row["patient_id"] for row in legacy.rows("patient")}
     keys = {"patient_addresses": "address_id", "patient_phones": "phone_id", "patient_identifiers": "identifier_id"}
     for table, key in keys.items():

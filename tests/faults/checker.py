@@ -1,7 +1,7 @@
 """Says what is wrong after a load, by reading Medplum, the manifest and the logs itself. Independent of the loader.
 
 Everything is compared with ``expected``: 0 missing, 0 extra, 0 duplicate identifiers, 0 wrong fields, 0 dangling
-references, one version each, every source unit in exactly one disposition, and no patient data in what was logged.
+references, one version each, every source record in exactly one disposition, and no patient data in what was logged.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Ledger:
 def problems(scene: Scene, run_id: str, replayed: str = "") -> list[str]:
     """Everything that is not as it must be after run `run_id` has finished; empty when all is well.
 
-    Of a replay of the run `replayed`, both together must have a line for every source unit: the replay's own lines are
+    Of a replay of the run `replayed`, both together have a line for every source record: the replay's own lines are
     those that are true now, and they must be exactly for the dead letters of the other.
     """
     want = expected(scene.source, scene.base, scene.migration)

@@ -109,7 +109,7 @@ def test_a_mapping_bug_on_every_row_is_told_and_a_new_run_after_the_fix_is_right
 
 def test_a_mapping_bug_on_every_row_trips_the_breaker(world: World) -> None:
     right = break_mapping(world)
-    assert world.do().error.startswith(f"BreakerOpen: {LEAST} of the first {LEAST} source units of weight failed")
+    assert world.do().error.startswith(f"BreakerOpen: {LEAST} of the first {LEAST} source records of weight failed")
     assert ends(world, "r") == {("quarantined", "mapping-error"): LEAST}
     (world.migration / "mappings" / "weight.py").write_text(right, encoding="utf-8")
     assert world.do(run_id="fixed").status == 0

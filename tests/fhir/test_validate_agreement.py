@@ -51,7 +51,7 @@ def valid(resource: Any, resource_type: str) -> bool:
 
 
 @dataclass
-class Tally:
+class CheckRecorder:
     """What came of many resources."""
 
     accepted_wrongly: set[str] = field(default_factory=set)
@@ -151,10 +151,10 @@ def _chosen(resources: Iterable[Resource], resource_type: str) -> list[tuple[Res
     return list(chosen.values())
 
 
-def _broken_everywhere(resources: Iterable[Resource], resource_type: str, every: int) -> Tally:
+def _broken_everywhere(resources: Iterable[Resource], resource_type: str, every: int) -> CheckRecorder:
     """Every change at every place; the models are asked about what passes, and of the rest about one in `every`
     and each kind's first."""
-    tally, dice, kinds = Tally(), random.Random(resource_type), set[str]()
+    tally, dice, kinds = CheckRecorder(), random.Random(resource_type), set[str]()
     for resource, paths in _chosen(resources, resource_type):
         before = json.dumps(resource)
         for path, value in places(resource):
@@ -167,7 +167,7 @@ def _broken_everywhere(resources: Iterable[Resource], resource_type: str, every:
     return tally
 
 
-def _assert_agreement(tally: Tally) -> None:
+def _assert_agreement(tally: CheckRecorder) -> None:
     assert tally.accepted_wrongly == set()
     assert tally.told_differently == set()
     assert len(tally.refused) >= 40
@@ -184,7 +184,7 @@ def test_nothing_broken_passes_of_synthea(synthea: tuple[list[Resource], list[Re
 
 
 def test_nothing_broken_twice_passes(clinics: list[Resource]) -> None:
-    tally, dice = Tally(), random.Random(3)
+    tally, dice = CheckRecorder(), random.Random(3)
     for resource in dice.choices(clinics, k=600):
         kinds, broken = [], resource
         for _ in range(2):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from demo_clinics import database as servers
 from medferry.errors import ManifestUnavailable, SettingsError
 from medferry.manifest.database import create_manifest, open_manifest
-from medferry.manifest.source_records import SourceUnit, record_units
+from medferry.manifest.source_records import SourceRecord, write_records
 from medferry.manifest.tables import metadata
 
 CANARY = "Zephyrine Quill"
@@ -79,8 +79,8 @@ def test_a_full_manifest_is_unavailable_and_quotes_no_value(tmp_path: Path) -> N
     engine = open_manifest(url)
     with pytest.raises(ManifestUnavailable, match="SQLITE_FULL") as caught, engine.begin() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
-        units = [SourceUnit("patient", f"{CANARY} {n}", "north", "s", "pending", "1") for n in range(20_000)]
-        record_units(connection, "r", units, [])
+        units = [SourceRecord("patient", f"{CANARY} {n}", "north", "s", "pending", "1") for n in range(20_000)]
+        write_records(connection, "r", units, [])
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 

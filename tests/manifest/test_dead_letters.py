@@ -10,7 +10,7 @@ from medferry.manifest.crosswalk import Attempt, record_attempts
 from medferry.manifest.dead_letters import Choice, DeadLetterGroup, dead_letter_groups, dead_letters
 from medferry.manifest.history import history
 from medferry.manifest.runs import RunRow, add_run
-from medferry.manifest.source_records import SourceUnit, record_units
+from medferry.manifest.source_records import SourceRecord, write_records
 
 ALL = Choice()
 SYSTEMS = {"patient": ["s/patient", "s/patient/extra"], "visit": ["s/visit"]}
@@ -22,8 +22,8 @@ def begin_run(connection: sa.Connection, run_id: str, second: int, migration: st
     add_run(connection, RunRow(run_id, migration, "run", "failed", ["u"], ["patient"], options, "f", at, None), [])
 
 
-def line(entity: str, key: str, disposition: str, reason: str = "", version: str = "1") -> SourceUnit:
-    return SourceUnit(entity, key, "u", f"{entity}-0", disposition, version, reason, "column", "a place")
+def line(entity: str, key: str, disposition: str, reason: str = "", version: str = "1") -> SourceRecord:
+    return SourceRecord(entity, key, "u", f"{entity}-0", disposition, version, reason, "column", "a place")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def first(manifest: sa.Engine) -> sa.Engine:
             line("visit", "2", "quarantined", "unresolved-reference"),
             line("visit", "3", "pending"),
         ]
-        record_units(connection, "first", units, [])
+        write_records(connection, "first", units, [])
         sent = [Attempt("s/patient", "2", "create", 503), Attempt("s/patient/extra", "2", "create", 400)]
         others = [Attempt("s/visit", "2", "create", 201), Attempt("s/patient", "22", "create", 201)]
         record_attempts(connection, "first", "patient-0", sent + others)
@@ -83,13 +83,13 @@ def test_what_is_true_now_comes_from_the_newest_real_run_that_decided(first: sa.
     with first.begin() as connection:
         begin_run(connection, "second", 2)
         again = [line("patient", "2", "successful"), line("patient", "3", "skipped"), line("visit", "1", "rejected")]
-        record_units(connection, "second", again, [])
+        write_records(connection, "second", again, [])
         begin_run(connection, "killed", 3)
-        record_units(connection, "killed", [line("patient", "2", "pending")], [])
+        write_records(connection, "killed", [line("patient", "2", "pending")], [])
         begin_run(connection, "dry", 4, dry_run=True)
-        record_units(connection, "dry", [line("visit", "2", "skipped")], [])
+        write_records(connection, "dry", [line("visit", "2", "skipped")], [])
         begin_run(connection, "foreign", 5, migration="another")
-        record_units(connection, "foreign", [line("visit", "1", "successful")], [])
+        write_records(connection, "foreign", [line("visit", "1", "successful")], [])
     assert letters(first) == {
         ("patient", "2"): ("successful", "second"),
         ("patient", "3"): ("skipped", "second"),
@@ -107,7 +107,7 @@ def test_what_is_true_now_comes_from_the_newest_real_run_that_decided(first: sa.
 
 def test_pages_leave_out_and_repeat_nothing(first: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     with first.begin() as connection:
-        record_units(connection, "first", [line("visit", str(n), "rejected", "x") for n in range(100, 200)], [])
+        write_records(connection, "first", [line("visit", str(n), "rejected", "x") for n in range(100, 200)], [])
     whole = letters(first)
     monkeypatch.setattr(module, "_PAGE", 7)
     assert letters(first) == whole
@@ -127,10 +127,10 @@ def test_the_list_is_served_by_an_index_that_holds_dead_letters_only(first: sa.E
 def test_the_history_of_a_unit_goes_over_all_runs(first: sa.Engine) -> None:
     with first.begin() as connection:
         begin_run(connection, "second", 2)
-        record_units(connection, "second", [line("patient", "2", "successful", version="2")], [])
+        write_records(connection, "second", [line("patient", "2", "successful", version="2")], [])
         record_attempts(connection, "second", "patient-0", [Attempt("s/patient", "2", "create", 201)])
         begin_run(connection, "foreign", 3, migration="another")
-        record_units(connection, "foreign", [line("patient", "2", "successful")], [])
+        write_records(connection, "foreign", [line("patient", "2", "successful")], [])
         found = history(connection, "m", SYSTEMS["patient"], "patient", "2")
         assert history(connection, "m", SYSTEMS["patient"], "patient", "99") == []
     told = [(one.run_id, one.disposition, one.reason, one.mapping_version) for one in found]

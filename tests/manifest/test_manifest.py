@@ -12,8 +12,15 @@ from alembic.migration import MigrationContext
 from medferry.errors import LeaseHeld, LeaseLost
 from medferry.manifest import leases
 from medferry.manifest.accounting import accounts, reasons
-from medferry.manifest.crosswalk import Attempt, Proven, find_targets, record_attempts, record_proven
-from medferry.manifest.source_records import Decision, SourceUnit, decide, forget_slice, pending_keys, record_units
+from medferry.manifest.crosswalk import Attempt, ConfirmedWrite, find_targets, record_attempts, record_confirmed
+from medferry.manifest.source_records import (
+    DispositionChange,
+    SourceRecord,
+    forget_slice,
+    pending_keys,
+    set_dispositions,
+    write_records,
+)
 from medferry.manifest.tables import metadata, outcome
 
 
@@ -44,24 +51,29 @@ def test_leases_refuse_renew_run_out_and_are_given_back(manifest: sa.Engine, mon
         leases.acquire(connection, "m", "d", ["north/patient"])
 
 
-def unit(key: str, disposition: str = "pending", reason: str = "") -> SourceUnit:
-    return SourceUnit("patient", key, "north", "patient-0", disposition, "1", reason)
+def unit(key: str, disposition: str = "pending", reason: str = "") -> SourceRecord:
+    return SourceRecord("patient", key, "north", "patient-0", disposition, "1", reason)
 
 
-def proven(value: str, action: str) -> Proven:
-    return Proven("s", value, "patient", "Patient", f"id-{value}", "v1", "hash", action)
+def proven(value: str, action: str) -> ConfirmedWrite:
+    return ConfirmedWrite("s", value, "patient", "Patient", f"id-{value}", "v1", "hash", action)
 
 
 def test_the_accounting_counts_units_and_resources(manifest: sa.Engine) -> None:
     with manifest.begin() as connection:
         units = [unit("1"), unit("2"), unit("3", "skipped", "soft-deleted"), unit("4")]
-        record_units(connection, "r", units, [("patient", "1", "sentinel-date", "born")] * 2)
-        record_units(connection, "r", units, [])
+        write_records(connection, "r", units, [("patient", "1", "sentinel-date", "born")] * 2)
+        write_records(connection, "r", units, [])
         assert pending_keys(connection, "r", "patient-0") == {"1", "2", "4"}
         assert not accounts(connection, "r")[0].balanced
-        decide(connection, "r", "patient", [Decision("1", "successful"), Decision("2", "rejected", "server-rejected")])
-        decide(connection, "r", "patient", [Decision("4", "successful")])
-        record_proven(connection, "m", "r", "s", [proven("1", "created"), proven("4", "updated")])
+        set_dispositions(
+            connection,
+            "r",
+            "patient",
+            [DispositionChange("1", "successful"), DispositionChange("2", "rejected", "server-rejected")],
+        )
+        set_dispositions(connection, "r", "patient", [DispositionChange("4", "successful")])
+        record_confirmed(connection, "m", "r", "s", [proven("1", "created"), proven("4", "updated")])
         [row] = accounts(connection, "r")
         assert (row.eligible, row.successful, row.rejected, row.skipped, row.quarantined) == (4, 2, 1, 1, 0)
         assert (row.created, row.updated, row.unchanged, row.balanced) == (1, 1, 0, True)
@@ -75,14 +87,14 @@ def test_the_accounting_counts_units_and_resources(manifest: sa.Engine) -> None:
 
 def test_a_redone_slice_does_not_unmake_what_the_run_created(manifest: sa.Engine) -> None:
     with manifest.begin() as connection:
-        record_proven(connection, "m", "r", "s", [proven("1", "created")])
-        record_proven(connection, "m", "r", "s", [proven("1", "unchanged")])
+        record_confirmed(connection, "m", "r", "s", [proven("1", "created")])
+        record_confirmed(connection, "m", "r", "s", [proven("1", "unchanged")])
         assert connection.scalars(sa.select(outcome.c.action)).all() == ["created"]
 
 
 def test_the_crosswalk_finds_many_names_of_several_systems(manifest: sa.Engine) -> None:
     with manifest.begin() as connection:
-        record_proven(connection, "m", "r", "s", [proven(str(n), "created") for n in range(1_000)])
+        record_confirmed(connection, "m", "r", "s", [proven(str(n), "created") for n in range(1_000)])
         record_attempts(connection, "r", "patient-0", [Attempt("s", "1", "create", 201)])
         names = [("s", str(n)) for n in range(0, 2_000, 2)] + [("t", "1")]
         found = find_targets(connection, "m", names)

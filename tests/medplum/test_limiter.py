@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from medferry.medplum.limiter import FAILED_TO_CLOSE, End, Lanes, end_of
+from medferry.medplum.limiter import FAILED_TO_CLOSE, BatchHealth, ConcurrencyLimiter, health_of
 
 
 @dataclass
@@ -18,14 +18,14 @@ class Server:
     now: float = 0.0
     slept: list[float] = field(default_factory=list)
 
-    def lanes(self, most: int) -> Lanes:
-        return Lanes(most, lambda: self.now, self.slept.append)
+    def lanes(self, most: int) -> ConcurrencyLimiter:
+        return ConcurrencyLimiter(most, lambda: self.now, self.slept.append)
 
-    def work(self, lanes: Lanes, batches: int, end: End = End.WELL) -> None:
+    def work(self, lanes: ConcurrencyLimiter, batches: int, end: BatchHealth = BatchHealth.WELL) -> None:
         for _ in range(batches):
-            with lanes.flight():
+            with lanes.slot():
                 self.now += 1.0 / min(lanes.allowed, self.best) * (1.0 + 0.2 * max(0, lanes.allowed - self.best))
-                lanes.landed(100, end)
+                lanes.finished(100, end)
 
 
 def test_lanes_grow_to_where_more_brings_nothing() -> None:
@@ -41,7 +41,7 @@ def test_lanes_never_leave_their_bounds() -> None:
     lanes = server.lanes(3)
     server.work(lanes, 100)
     assert lanes.allowed == 3
-    server.work(lanes, 10, End.STRAINED)
+    server.work(lanes, 10, BatchHealth.STRAINED)
     assert lanes.allowed == 1
 
 
@@ -50,7 +50,7 @@ def test_strain_halves_the_lanes_and_they_recover() -> None:
     lanes = server.lanes(8)
     server.work(lanes, 200)
     assert lanes.allowed == 8
-    server.work(lanes, 1, End.STRAINED)
+    server.work(lanes, 1, BatchHealth.STRAINED)
     assert lanes.allowed == 4
     server.work(lanes, 200)
     assert lanes.allowed == 8
@@ -59,9 +59,9 @@ def test_strain_halves_the_lanes_and_they_recover() -> None:
 def test_a_server_that_keeps_failing_is_left_alone_ever_longer() -> None:
     server = Server(best=4)
     lanes = server.lanes(4)
-    server.work(lanes, FAILED_TO_CLOSE, End.FAILING)
+    server.work(lanes, FAILED_TO_CLOSE, BatchHealth.FAILING)
     assert server.slept == []
-    server.work(lanes, 2_000, End.FAILING)
+    server.work(lanes, 2_000, BatchHealth.FAILING)
     assert server.slept[0] <= 0.5
     assert 15 <= server.slept[-1] <= 30
     pauses = len(server.slept)
@@ -71,20 +71,20 @@ def test_a_server_that_keeps_failing_is_left_alone_ever_longer() -> None:
 
 def test_throttling_and_conflicts_do_not_close_the_lanes() -> None:
     server = Server(best=4)
-    server.work(server.lanes(4), 100, End.STRAINED)
+    server.work(server.lanes(4), 100, BatchHealth.STRAINED)
     assert server.slept == []
 
 
 def test_no_more_are_in_flight_than_allowed() -> None:
-    lanes = Lanes(1)
+    lanes = ConcurrencyLimiter(1)
     entered = threading.Event()
 
     def second() -> None:
-        with lanes.flight():
+        with lanes.slot():
             entered.set()
 
     other = threading.Thread(target=second)
-    with lanes.flight():
+    with lanes.slot():
         other.start()
         assert not entered.wait(0.2)
     other.join(10)
@@ -92,22 +92,22 @@ def test_no_more_are_in_flight_than_allowed() -> None:
 
 
 def test_an_error_in_flight_gives_the_lane_back() -> None:
-    lanes = Lanes(1)
-    with pytest.raises(KeyError), lanes.flight():
+    lanes = ConcurrencyLimiter(1)
+    with pytest.raises(KeyError), lanes.slot():
         raise KeyError
-    with lanes.flight():
+    with lanes.slot():
         assert lanes.allowed == 1
 
 
 @pytest.mark.parametrize(
     ("statuses", "end"),
     [
-        ((200, 201, 400), End.WELL),
-        ((201, 409), End.STRAINED),
-        ((201, 429), End.STRAINED),
-        ((429, 503), End.FAILING),
-        ((0,), End.FAILING),
+        ((200, 201, 400), BatchHealth.WELL),
+        ((201, 409), BatchHealth.STRAINED),
+        ((201, 429), BatchHealth.STRAINED),
+        ((429, 503), BatchHealth.FAILING),
+        ((0,), BatchHealth.FAILING),
     ],
 )
-def test_the_worst_status_counts(statuses: tuple[int, ...], end: End) -> None:
-    assert end_of(statuses) is end
+def test_the_worst_status_counts(statuses: tuple[int, ...], end: BatchHealth) -> None:
+    assert health_of(statuses) is end

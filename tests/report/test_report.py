@@ -197,7 +197,7 @@ def test_what_could_not_be_checked_is_never_green(done: Environment) -> None:
 def record(done: Environment, results: list[CheckResult], finished: bool = True) -> None:
     """Replace the run's verification by one with these results."""
     with done.manifest.begin() as connection:
-        begin_verification(connection, VerificationRow("r", 1.0, 0, done.migration.fingerprint), anew=True)
+        begin_verification(connection, VerificationRow("r", 1.0, 0, done.migration.fingerprint), force=True)
         record_part(connection, "r", PartRow("run", "2026-01-01", "2026-01-01", 0, 0), results)
         if finished:
             finish_verification(connection, "r")

@@ -1,4 +1,4 @@
-"""Pause, resume and abort, wished by another thread while the load is at work."""
+"""Pause, resume and abort, asked for by another thread while the load is at work."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from medferry.errors import LeaseLost, MedferryError
 from medferry.manifest import leases, runs
 from medferry.manifest.tables import lease
 from medferry.medplum.client import MedplumClient
-from medferry.runtime import control as wishes
-from medferry.runtime.control import NotAtWork, RunAborted, heed
+from medferry.runtime import control
+from medferry.runtime.control import NotAtWork, RunAborted, checkpoint
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
@@ -26,29 +26,29 @@ from tests.tiny_platform import EXPECTED, RESOURCES
 from tests.workflows.test_migrate import dispositions, migrate
 
 MOST = 4 + 1 + 2 * 2
-"""Batches, when a wish comes with the fourth: one lane has three threads, each with a chunk in flight, and a chunk
-takes a second batch where its resources refer to each other. Without a wish there would be some twenty."""
+"""Batches, when it comes with the fourth: one lane has three threads, each with a chunk in flight, and a chunk
+takes a second batch where its resources refer to each other. Without it there would be some twenty."""
 
 
 class AtWork:
     """A run in a thread of its own, to which something happens just before its batch number `at` is sent."""
 
-    def __init__(self, tiny: Environment, monkeypatch: pytest.MonkeyPatch, at: int, wish: Callable[[], None]) -> None:
+    def __init__(self, tiny: Environment, monkeypatch: pytest.MonkeyPatch, at: int, act: Callable[[], None]) -> None:
         self.batches, self.error = 0, None
-        self.wished = threading.Event()
+        self.asked = threading.Event()
         original = MedplumClient.batch
 
         def batch(client: MedplumClient, *arguments: Any, **named: Any) -> Any:
             self.batches += 1
             if self.batches == at:
-                wish()
-                self.wished.set()
+                act()
+                self.asked.set()
             return original(client, *arguments, **named)
 
         monkeypatch.setattr(MedplumClient, "batch", batch)
         self.thread = threading.Thread(target=self._run, args=(tiny,))
         self.thread.start()
-        assert self.wished.wait(60)
+        assert self.asked.wait(60)
 
     def _run(self, tiny: Environment) -> None:
         try:
@@ -63,8 +63,8 @@ class AtWork:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wishes, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(wishes, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(control, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(control, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(leases, "_RENEW_AFTER", timedelta(0))
 
 
@@ -85,7 +85,7 @@ def successful(tiny: Environment) -> int:
 def test_pause_holds_the_load_after_the_chunk_in_flight_and_resume_ends_it_right(
     tiny: Environment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    work = AtWork(tiny, monkeypatch, 4, lambda: wishes.pause(tiny, "first"))
+    work = AtWork(tiny, monkeypatch, 4, lambda: control.pause(tiny, "first"))
     time.sleep(1)
     sent, before, expiry = work.batches, successful(tiny), min(held(tiny))
     time.sleep(1)
@@ -94,7 +94,7 @@ def test_pause_holds_the_load_after_the_chunk_in_flight_and_resume_ends_it_right
     assert 0 < before == successful(tiny) < 39
     assert min(held(tiny)) > expiry
     assert "is paused" in caplog.text
-    wishes.resume(tiny, "first")
+    control.resume(tiny, "first")
     work.end()
     assert work.error is None
     assert (dispositions(tiny, "first"), status(tiny), held(tiny)) == (EXPECTED, "succeeded", [])
@@ -105,10 +105,10 @@ def test_pause_holds_the_load_after_the_chunk_in_flight_and_resume_ends_it_right
 def test_abort_stops_gives_the_leases_back_and_a_new_run_doubles_nothing(
     tiny: Environment, monkeypatch: pytest.MonkeyPatch, paused: bool
 ) -> None:
-    wish = wishes.pause if paused else wishes.abort
-    work = AtWork(tiny, monkeypatch, 4, lambda: wish(tiny, "first"))
+    act = control.pause if paused else control.abort
+    work = AtWork(tiny, monkeypatch, 4, lambda: act(tiny, "first"))
     if paused:
-        wishes.abort(tiny, "first")
+        control.abort(tiny, "first")
     work.end()
     assert isinstance(work.error, RunAborted)
     assert work.batches <= MOST
@@ -124,7 +124,7 @@ def test_abort_stops_gives_the_leases_back_and_a_new_run_doubles_nothing(
 
 
 def test_an_aborted_run_that_is_resumed_goes_on(tiny: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    AtWork(tiny, monkeypatch, 4, lambda: wishes.abort(tiny, "first")).end()
+    AtWork(tiny, monkeypatch, 4, lambda: control.abort(tiny, "first")).end()
     assert migrate(tiny, "first", slice_rows=3, lanes=1)["created"] == RESOURCES
     assert (dispositions(tiny, "first"), status(tiny)) == (EXPECTED, "succeeded")
 
@@ -137,47 +137,47 @@ def begin(tiny: Environment, **options: object) -> runs.RunRow:
 
 def test_the_flag_is_looked_at_once_a_second_at_most(tiny: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begin(tiny)
-    monkeypatch.setattr(wishes, "LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(control, "LOOK_SECONDS", 0.3)
     looks: list[str] = []
-    monkeypatch.setattr(wishes, "_wish", lambda _, run_id: looks.append(run_id) or "")
+    monkeypatch.setattr(control, "_flag", lambda _, run_id: looks.append(run_id) or "")
     for _ in range(100):
-        heed(tiny, run)
+        checkpoint(tiny, run)
     assert looks == ["first"]
     time.sleep(0.35)
-    heed(tiny, run)
+    checkpoint(tiny, run)
     assert looks == ["first", "first"]
 
 
 def test_a_paused_worker_whose_scope_was_taken_over_stops(tiny: Environment) -> None:
     run = begin(tiny)
-    wishes.pause(tiny, "first")
+    control.pause(tiny, "first")
     with tiny.manifest.begin() as connection:
         leases.acquire(connection, "tiny", "other", ["north/patient"], take_over=True)
     with pytest.raises(LeaseLost, match="no longer owns 1"):
-        heed(tiny, run)
+        checkpoint(tiny, run)
 
 
 def test_abort_ends_a_run_whose_workers_are_dead(tiny: Environment) -> None:
     run = begin(tiny)
-    wishes.abort(tiny, "first")
+    control.abort(tiny, "first")
     assert status(tiny) == "running"  # its leases are alive, and so may be its workers
     with pytest.raises(RunAborted, match="new run"):
-        heed(tiny, run)
+        checkpoint(tiny, run)
     with tiny.manifest.begin() as connection:
         connection.execute(sa.update(lease).values(expires_at="2020-01-01T00:00:00.000Z"))
-    wishes.abort(tiny, "first")
+    control.abort(tiny, "first")
     assert (status(tiny), held(tiny)) == ("aborted", [])
 
 
 def test_a_wish_that_comes_too_late_is_told(tiny: Environment) -> None:
     begin(tiny)
-    wishes.abort(tiny, "first")
+    control.abort(tiny, "first")
     with pytest.raises(NotAtWork, match="is being aborted"):
-        wishes.resume(tiny, "first")
+        control.resume(tiny, "first")
     with tiny.manifest.begin() as connection:
         runs.finish_run(connection, "first", "aborted")
-    for wish in wishes.WISHES.values():
+    for act in control.CONTROLS.values():
         with pytest.raises(NotAtWork, match=r"is over \(aborted\)"):
-            wish(tiny, "first")
+            act(tiny, "first")
     with pytest.raises(runs.UnknownRun):
-        wishes.pause(tiny, "nowhere")
+        control.pause(tiny, "nowhere")

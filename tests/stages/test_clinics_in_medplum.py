@@ -17,7 +17,7 @@ from demo_clinics.truth import Truth, read_expectations
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.fhir.references import references
-from medferry.manifest.tables import source_unit
+from medferry.manifest.tables import source_record
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.settings import Settings
@@ -93,7 +93,7 @@ def names_of(resources: dict[tuple[str, str, str], dict[str, Any]]) -> dict[str,
 
 def test_every_row_ends_as_the_generator_knows(migrated: Migrated) -> None:
     with migrated.environment.manifest.begin() as connection:
-        units = connection.execute(sa.select(source_unit)).mappings().all()
+        units = connection.execute(sa.select(source_record)).mappings().all()
     told = {
         (u["entity"], u["key"]): (u["unit"], u["disposition"], u["reason"])
         for u in units

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from medferry.errors import SourceUnavailable, VerificationFailed
-from medferry.manifest.tables import outcome, slice_, source_unit
+from medferry.manifest.tables import outcome, slice_, source_record
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
@@ -68,9 +68,9 @@ def test_unchanged_rows_are_neither_staged_nor_sent_and_account_for_the_same(
     assert migrate(tiny, "third") == UNCHANGED
     assert repeated(tiny, "third") == once
     with tiny.manifest.begin() as connection:
-        columns = (source_unit.c.entity, source_unit.c.key, source_unit.c.disposition, source_unit.c.reason)
+        columns = (source_record.c.entity, source_record.c.key, source_record.c.disposition, source_record.c.reason)
         ledgers = [
-            sorted(map(tuple, connection.execute(sa.select(*columns).where(source_unit.c.run_id == run))))
+            sorted(map(tuple, connection.execute(sa.select(*columns).where(source_record.c.run_id == run))))
             for run in ("first", "third")
         ]
     assert ledgers[0] == ledgers[1]
@@ -96,8 +96,8 @@ def test_a_resource_that_was_changed_or_deleted_in_medplum_is_found_as_ever(tiny
     assert dispositions(tiny, "second") != EXPECTED
     assert "clinic" not in repeated(tiny, "second")
     with tiny.manifest.begin() as connection:
-        mine = sa.and_(source_unit.c.run_id == "second", source_unit.c.entity == "clinic")
-        reasons = set(connection.scalars(sa.select(source_unit.c.reason).where(mine)))
+        mine = sa.and_(source_record.c.run_id == "second", source_record.c.entity == "clinic")
+        reasons = set(connection.scalars(sa.select(source_record.c.reason).where(mine)))
     assert reasons == {"", "target-changed"}
 
 
@@ -120,8 +120,8 @@ def test_a_slice_with_unresolved_references_is_tried_again(tiny: Environment) ->
     """What it refers to may have arrived meanwhile."""
     migrate(tiny, "first")
     with tiny.manifest.begin() as connection:
-        mine = sa.and_(source_unit.c.run_id == "first", source_unit.c.reason == "unresolved-reference")
-        waiting = set(connection.scalars(sa.select(source_unit.c.entity).where(mine)))
+        mine = sa.and_(source_record.c.run_id == "first", source_record.c.reason == "unresolved-reference")
+        waiting = set(connection.scalars(sa.select(source_record.c.entity).where(mine)))
     assert waiting
     migrate(tiny, "second")
     assert not waiting & repeated(tiny, "second")
@@ -169,7 +169,7 @@ def test_a_source_that_fails_when_a_slice_is_staged_after_all_dead_letters_nothi
     slice_id = staged(tiny, "second")
     with monkeypatch.context() as patched:
         lost = SourceUnavailable("The legacy database did not answer.", "")
-        patched.setattr("medferry.stages.load.extract_held", Mock(side_effect=lost))
+        patched.setattr("medferry.stages.load.extract_locked", Mock(side_effect=lost))
         with pytest.raises(SourceUnavailable):
             load_slice(tiny, "second", slice_id)
     assert load_slice(tiny, "second", slice_id) == {"successful": 3, "quarantined": 1}

@@ -14,7 +14,7 @@ from medferry.errors import LeaseHeld, VerificationFailed
 from medferry.manifest import leases, runs
 from medferry.manifest.checks import checks_of
 from medferry.manifest.dead_letters import Choice, dead_letters
-from medferry.manifest.tables import source_unit
+from medferry.manifest.tables import source_record
 from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html
 from medferry.runtime.environment import Environment
@@ -61,9 +61,9 @@ def replay(tiny: Environment, run_id: str = "again", of: str | None = "first", c
 
 
 def ends(tiny: Environment, run_id: str) -> dict[tuple[str, str], str]:
-    columns = (source_unit.c.entity, source_unit.c.key, source_unit.c.disposition, source_unit.c.reason)
+    columns = (source_record.c.entity, source_record.c.key, source_record.c.disposition, source_record.c.reason)
     with tiny.manifest.begin() as connection:
-        rows = connection.execute(sa.select(*columns).where(source_unit.c.run_id == run_id)).all()
+        rows = connection.execute(sa.select(*columns).where(source_record.c.run_id == run_id)).all()
     return {(entity, key): f"{disposition} {reason}".strip() for entity, key, disposition, reason in rows}
 
 
@@ -197,7 +197,7 @@ def test_the_verification_sees_a_key_that_the_ledger_lost_or_takes_for_gone(load
 
 
 def differences(tiny: Environment, entity: str) -> dict[str, list[str]]:
-    results = verify_run(tiny, "again", anew=True)
+    results = verify_run(tiny, "again", force=True)
     return {one.name: one.examples for one in results if one.status == "different" and one.entity == entity}
 
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from medferry.manifest.checks import Difference
-from medferry.manifest.tables import source_unit, target
+from medferry.manifest.tables import source_record, target
 from medferry.runtime.environment import Environment
 from tests.verification.mutations import EDITS, Edit, Resource
 from tests.verification.world import World, open_world
@@ -152,7 +152,7 @@ def test_an_extra_resource_that_the_manifest_knows(world: World) -> None:
 
 
 def unit_of(entity: str, key: str) -> sa.ColumnElement[bool]:
-    return sa.and_(source_unit.c.entity == entity, source_unit.c.key == key)
+    return sa.and_(source_record.c.entity == entity, source_record.c.key == key)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_tampered_ledger_line(
     world: World, name: str, values: dict[str, Any] | None, checks: tuple[str, ...]
 ) -> None:
     key, _ = world.find("prescription", "main", lambda _: True)
-    planted = world.manifest_row(source_unit, unit_of("prescription", key), values)
+    planted = world.manifest_row(source_record, unit_of("prescription", key), values)
     found = hunt(world, f"ledger: {name}", "prescription", key, planted, checks)
     if name == "another key":
         assert any(one.key == "99999999" for one in found)
@@ -179,11 +179,11 @@ def test_a_tampered_ledger_line(
 
 @pytest.mark.parametrize("disposition", ["skipped", "quarantined"])
 def test_a_line_called_successful(world: World, disposition: str) -> None:
-    columns = (source_unit.c.entity, source_unit.c.key)
+    columns = (source_record.c.entity, source_record.c.key)
     with world.environment.manifest.begin() as connection:
-        lines = connection.execute(sa.select(*columns).where(source_unit.c.disposition == disposition))
+        lines = connection.execute(sa.select(*columns).where(source_record.c.disposition == disposition))
         entity, key = lines.first() or ("", "")
-    planted = world.manifest_row(source_unit, unit_of(entity, key), {"disposition": "successful"})
+    planted = world.manifest_row(source_record, unit_of(entity, key), {"disposition": "successful"})
     hunt(world, f"ledger: {disposition} called successful", entity, key, planted, ("manifest: resources of",))
 
 

@@ -19,8 +19,8 @@ from medferry.manifest.checks import Difference
 from medferry.verification import identity, references
 from medferry.verification.content import binary_id, digest
 from medferry.verification.meaning import examine_lifetimes, is_after
-from medferry.verification.pages import Page, Written
-from medferry.verification.recorder import Tally
+from medferry.verification.pages import Page, WrittenResource
+from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import Life, fault, held_references
 from medferry.verification.scope import Sampling
 from medferry.verification.structure import Structure, model_fault
@@ -124,41 +124,41 @@ def test_what_is_no_fhirpath_is_refused_and_not_guessed(path: str) -> None:
         ("name: taken", "name: staff", "stands twice"),
     ],
 )
-def test_a_fault_in_the_checks_is_told_with_its_file(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_a_fault_in_the_checks_is_told_with_its_file(tmp_path: Path, old: str, new: str, report_progress: str) -> None:
     folder = tmp_path / "clinics"
     shutil.copytree(load_migration("clinics").folder, folder)
     path = folder / "checks" / "vitals.yaml"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(DefinitionError, match=told) as caught:
+    with pytest.raises(DefinitionError, match=report_progress) as caught:
         load_checks(load_migration(folder))
     assert caught.value.path == path
 
 
-def written(key: str, kind: str = "Observation", run_id: str = "r") -> Written:
-    return Written(key, "main", kind, "https://x.example/e", f"id-{key}", "v", "h", run_id)
+def written(key: str, kind: str = "Observation", run_id: str = "r") -> WrittenResource:
+    return WrittenResource(key, "main", kind, "https://x.example/e", f"id-{key}", "v", "h", run_id)
 
 
-def differences(judge: Callable[[Tally], object]) -> list[tuple[str, str]]:
+def differences(judge: Callable[[CheckRecorder], object]) -> list[tuple[str, str]]:
     found: list[Difference] = []
-    tally = Tally("e", found.extend)
-    judge(tally)
-    tally.flush()
+    recorder = CheckRecorder("e", found.extend)
+    judge(recorder)
+    recorder.flush()
     return [(one.key, one.kind) for one in found]
 
 
 @pytest.mark.parametrize("run_id", ["r", "earlier"])
 def test_a_row_that_failed_has_nothing_written_by_this_run(run_id: str) -> None:
     page = Page("e", {"1": "rejected"}, {"weight": {"1": written("1", run_id=run_id)}, "height": {}})
-    found = differences(lambda tally: identity.examine_page(page, None, None, "r", tally))
+    found = differences(lambda recorder: identity.examine_page(page, None, None, "r", recorder))
     assert found == ([("1", "partly written")] if run_id == "r" else [])
 
 
 def test_some_types_have_one_identifier_and_no_list() -> None:
     one = {"resourceType": "Composition", "identifier": {"system": "https://x.example/e", "value": "1"}}
-    assert differences(lambda tally: identity.examine(written("1"), one, tally)) == []
-    assert differences(lambda tally: identity.examine(written("2"), one, tally)) == [("2", "missing")]
+    assert differences(lambda recorder: identity.examine(written("1"), one, recorder)) == []
+    assert differences(lambda recorder: identity.examine(written("2"), one, recorder)) == [("2", "missing")]
 
 
 def test_an_appointment_is_within_its_patients_life() -> None:
@@ -166,24 +166,24 @@ def test_an_appointment_is_within_its_patients_life() -> None:
     resource = {"resourceType": "Appointment", "participant": actors, "start": "1800-01-01T00:00:00Z"}
     existing = Mock(learn=lambda references: {one: Life("1950-01-01") for one in references})
     checks = Mock(lifetime=["start"], days_after_death=0)
-    found = differences(lambda tally: examine_lifetimes([(written("1"), resource)], checks, existing, tally))
+    found = differences(lambda recorder: examine_lifetimes([(written("1"), resource)], checks, existing, recorder))
     assert found == [("1", "before birth")]
 
 
 def test_the_validated_sample_is_from_everywhere() -> None:
-    client, tally = Mock(validate=Mock(return_value=None)), Tally("e", lambda _: None)
+    client, recorder = Mock(validate=Mock(return_value=None)), CheckRecorder("e", lambda _: None)
     structure = Structure(client, Sampling(seed=4), 50_000)
     resource = {"resourceType": "Basic", "code": {"text": "x"}}
     per_page = []
     for page in range(50):
         before = structure.done
-        structure.examine([(written(str(page * 1_000 + number)), resource) for number in range(1_000)], tally)
+        structure.examine([(written(str(page * 1_000 + number)), resource) for number in range(1_000)], recorder)
         per_page.append(structure.done - before)
     assert 200 < structure.done < 400
     assert sum(number > 0 for number in per_page) > 45
     assert structure.seen == 50_000
     every = Structure(client, Sampling(validate_all=True), 50_000)
-    every.examine([(written(str(number)), resource) for number in range(500)], tally)
+    every.examine([(written(str(number)), resource) for number in range(500)], recorder)
     assert every.done == 500
 
 
@@ -200,5 +200,5 @@ def test_a_resource_is_about_one_patient(more: dict[str, Any], kind: str | None)
     lives = {"Encounter/of-1": Life(patient="Patient/1"), "Encounter/of-2": Life(patient="Patient/2")}
     existing = Mock(learn=lambda asked: {one: lives.get(one, Life()) for one in asked})
     resource = {"resourceType": "Observation", "subject": {"reference": "Patient/1"}, **more}
-    found = differences(lambda tally: references.examine([(written("1"), resource)], existing, tally))
+    found = differences(lambda recorder: references.examine([(written("1"), resource)], existing, recorder))
     assert found == ([("1", kind)] if kind else [])

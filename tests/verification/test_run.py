@@ -12,10 +12,10 @@ from medferry.manifest.checks import CheckResult, checks_of, differences_of, par
 from medferry.manifest.tables import period_account
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
-from medferry.verification.recorder import Tally
+from medferry.verification.recorder import CheckRecorder
 from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
-from medferry.verification.stored import Stored
+from medferry.verification.stored import StoredResourceCheck
 from medferry.workflows.finish import finish_run
 from tests.verification.conftest import RUN
 from tests.workflows.test_migrate import migrate
@@ -117,16 +117,16 @@ def test_an_outcome_that_explains_nothing_is_found(done: Environment, change: st
 
 def test_it_goes_on_behind_the_parts_that_are_done(done: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, begun = verify_run(done, RUN), list[str]()
-    examine = Stored.examine
+    examine = StoredResourceCheck.examine
 
-    def dies(self: Stored) -> int:
+    def dies(self: StoredResourceCheck) -> int:
         if self.entity == "patient":
-            self.tally.different("content: as written", "1", "", "half told")
-            self.tally.flush()
+            self.recorder.different("content: as written", "1", "", "half told")
+            self.recorder.flush()
             raise KeyboardInterrupt
         return examine(self)
 
-    monkeypatch.setattr(Stored, "examine", dies)
+    monkeypatch.setattr(StoredResourceCheck, "examine", dies)
     with pytest.raises(KeyboardInterrupt):
         verify_run(done, RUN)
     with done.manifest.begin() as connection:
@@ -146,15 +146,15 @@ def test_it_goes_on_behind_the_parts_that_are_done(done: Environment, monkeypatc
 
 
 def test_another_choice_or_anew_begins_from_the_start(done: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(self: Stored) -> int:
+    def dies(self: StoredResourceCheck) -> int:
         raise KeyboardInterrupt
 
-    for choice, anew in ((Sampling(seed=1), False), (Sampling(), True)):
+    for choice, force in ((Sampling(seed=1), False), (Sampling(), True)):
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(Stored, "examine", dies)
-            verify_run(done, RUN, anew=True)
+            patched.setattr(StoredResourceCheck, "examine", dies)
+            verify_run(done, RUN, force=True)
         begun: list[str] = []
-        verify_run(done, RUN, begun.append, choice, anew)
+        verify_run(done, RUN, begun.append, choice, force)
         assert len(begun) == 2 * len(done.migration.entities) + 1
 
 
@@ -184,10 +184,10 @@ def test_each_difference_is_kept_though_a_result_shows_only_some(done: Environme
     with done.manifest.begin() as connection:
         connection.exec_driver_sql("UPDATE target SET content_hash = '' WHERE entity = 'weight'")
     results = {(one.name, one.entity): one for one in verify_run(done, RUN)}
-    told = results["content: as written", "weight"]
-    assert (told.different, len(told.examples)) == (30, 20)
+    report_progress = results["content: as written", "weight"]
+    assert (report_progress.different, len(report_progress.examples)) == (30, 20)
     with done.manifest.begin() as connection:
-        kept = [one for one in differences_of(connection, RUN) if one.name == told.name]
+        kept = [one for one in differences_of(connection, RUN) if one.name == report_progress.name]
     assert len({one.key for one in kept}) == 30
     assert all(one.place.startswith("Observation/") for one in kept)
 
@@ -204,19 +204,19 @@ def test_a_walk_that_shows_less_than_the_server_counts_proves_nothing(
 
 
 def test_different_outweighs_could_not_check() -> None:
-    tally = Tally("patient", lambda _: None)
-    tally.equal("a")
-    tally.unchecked("a", 2, "no answer")
-    assert [(one.status, one.compared, one.unchecked) for one in tally.results()] == [("could_not_check", 1, 2)]
-    tally.different("a", "1", "f", "missing")
-    assert [(one.status, one.compared, one.different) for one in tally.results()] == [("different", 2, 1)]
+    recorder = CheckRecorder("patient", lambda _: None)
+    recorder.equal("a")
+    recorder.unchecked("a", 2, "no answer")
+    assert [(one.status, one.compared, one.unchecked) for one in recorder.results()] == [("could_not_check", 1, 2)]
+    recorder.different("a", "1", "f", "missing")
+    assert [(one.status, one.compared, one.different) for one in recorder.results()] == [("different", 2, 1)]
 
 
 def test_rows_that_could_not_be_checked_are_told_and_no_two_sets_of_them_look_alike() -> None:
     results = []
     for keys in (("1", "2"), ("1", "3")):
-        tally = Tally("patient", lambda _: None)
-        tally.unchecked("a", 2, "no answer", *keys)
-        results += tally.results()
+        recorder = CheckRecorder("patient", lambda _: None)
+        recorder.unchecked("a", 2, "no answer", *keys)
+        results += recorder.results()
     assert results[0].examples == ["1 could not check", "2 could not check"]
     assert len({one.note for one in results}) == 2

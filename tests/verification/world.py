@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from medferry.fhir.canonical import content_hash
 from medferry.manifest.checks import Difference
-from medferry.manifest.tables import source_unit, target
+from medferry.manifest.tables import source_record, target
 from medferry.runtime.environment import Environment
 from medferry.verification.run import examine, parts, scope_of_run
 from medferry.verification.scope import Sampling
@@ -182,7 +182,7 @@ def open_world(environment: Environment) -> World:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/fhir+json"}
     world = World(environment, httpx.Client(base_url=f"{s.medplum_base_url}fhir/R4/", headers=headers, timeout=60))
     joined = target.join(
-        source_unit, sa.and_(source_unit.c.entity == target.c.entity, source_unit.c.key == target.c.value)
+        source_record, sa.and_(source_record.c.entity == target.c.entity, source_record.c.key == target.c.value)
     )
     columns = (target.c.entity, target.c.system, target.c.value, target.c.resource_type, target.c.medplum_id)
     with environment.manifest.begin() as connection:

@@ -9,7 +9,7 @@ from threading import Lock
 from medferry.errors import MedferryError
 
 LEAST = 20
-"""Source units that must have failed for the same reason: a few bad rows in a small slice are no system."""
+"""Source records that must have failed for the same reason: a few bad rows in a small slice are no system."""
 
 SYSTEMATIC = frozenset(
     {"mapping-error", "invalid-resource", "server-rejected", "too-large", "stored-differently", "unresolved-reference"}
@@ -18,12 +18,12 @@ SYSTEMATIC = frozenset(
 
 
 class BreakerOpen(MedferryError):
-    """Too many source units of a slice failed for one reason; the rest of them was left alone."""
+    """Too many source records of a slice failed for one reason; the rest of them was left alone."""
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Counts what became of the source units of one slice. `share` of them may fail for one reason; 1 never stops."""
+    """Counts what became of the source records of one slice. `share` of them may fail for one reason; 1 never stops."""
 
     entity: str
     share: float
@@ -48,6 +48,6 @@ class Breaker:
         """Raises BreakerOpen when it trips. To be called when what was counted is recorded."""
         if cause := self.cause:
             raise BreakerOpen(
-                f"{self.failed[cause]} of the first {self.total} source units of {self.entity} failed: {cause}.",
+                f"{self.failed[cause]} of the first {self.total} source records of {self.entity} failed: {cause}.",
                 "See `medferry dead-letters`; mend the cause, then run again (or set stop_at_share to 1).",
             )

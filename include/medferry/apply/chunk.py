@@ -1,4 +1,4 @@
-"""Load one chunk of source units: look up, write, read back, record; then each has its disposition."""
+"""Load one chunk of source records: look up, write, read back, record; then each has its disposition."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.apply.breaker import Breaker
-from medferry.apply.targets import LoadUnit, Target, resolved
+from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
 from medferry.apply.transport import Send
-from medferry.apply.writer import Failed, Writer, Written
+from medferry.apply.writer import Failed, Writer, WriteResult
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
-from medferry.manifest.crosswalk import Known, Name, Proven, find_targets, record_attempts, record_proven
+from medferry.manifest.crosswalk import (
+    ConfirmedWrite,
+    CrosswalkEntry,
+    Name,
+    find_targets,
+    record_attempts,
+    record_confirmed,
+)
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.source_records import Decision, decide
+from medferry.manifest.source_records import DispositionChange, set_dispositions
 from medferry.medplum.client import MedplumClient
-from medferry.medplum.limiter import Lanes
-from medferry.runtime.control import heed
+from medferry.medplum.limiter import ConcurrencyLimiter
+from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, scopes_of
 from medferry.runtime.options import LoadMode, RunOptions
 
@@ -39,18 +46,18 @@ class ChunkLoader:
     run: RunRow
     options: RunOptions
     client: MedplumClient
-    lanes: Lanes
+    limiter: ConcurrencyLimiter
     slice: SliceRow
     fence: int
     send: Send
     nothing_there: bool
     breaker: Breaker
 
-    def load(self, units: Sequence[LoadUnit]) -> Counter[str]:
+    def load(self, units: Sequence[LoadRecord]) -> Counter[str]:
         """Load one chunk; returns dispositions, and "deferred" for units that wait for rows of their own entity."""
-        heed(self.environment, self.run)
+        checkpoint(self.environment, self.run)
         known = self._known(units)
-        settled: dict[Name, Proven | Failed] = {}
+        settled: dict[Name, ConfirmedWrite | Failed] = {}
         counts: Counter[str] = Counter()
         left = list(units)
         while ready := _ready(left, known, settled):
@@ -61,7 +68,7 @@ class ChunkLoader:
             except MedferryError as error:
                 failure, written = error, writer.result
             settled |= written.settled
-            known |= {name: _as_known(end) for name, end in written.settled.items() if isinstance(end, Proven)}
+            known |= {name: _as_known(end) for name, end in written.settled.items() if isinstance(end, ConfirmedWrite)}
             decisions = [decision for unit in left if (decision := _decision(unit, settled))]
             self._record(written, decisions)
             counts.update(decision.disposition for decision in decisions)
@@ -71,9 +78,9 @@ class ChunkLoader:
             left = [unit for unit in left if unit.key not in decided]
         return counts + self._unresolved(left, known)
 
-    def _known(self, units: Sequence[LoadUnit]) -> dict[Name, Known]:
+    def _known(self, units: Sequence[LoadRecord]) -> dict[Name, CrosswalkEntry]:
         """The crosswalk's view of the units' own names and of all that they refer to."""
-        names = {name for unit in units for one in unit.drafts for name in (one.name, *one.wanted)}
+        names = {name for unit in units for one in unit.resources for name in (one.name, *one.wanted)}
         with self.environment.manifest.begin() as connection:
             return find_targets(connection, self.run.migration, names)
 
@@ -81,7 +88,7 @@ class ChunkLoader:
         return Writer(
             self.client,
             self.send,
-            self.lanes,
+            self.limiter,
             self.slice.entity,
             self.options.batch_size,
             self.options.load_mode is LoadMode.CONDITIONAL,
@@ -107,61 +114,63 @@ class ChunkLoader:
         runs.check_fence(connection, self.run.id, self.slice.id, self.fence)
         leases.check(connection, self.run.migration, self.run.id, scopes_of(self.run))
 
-    def _unresolved(self, units: Sequence[LoadUnit], known: dict[Name, Known]) -> Counter[str]:
+    def _unresolved(self, units: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry]) -> Counter[str]:
         """Quarantine units whose references lead nowhere; those that wait for rows of their own entity are deferred."""
         own = self.environment.migration.naming.system(self.slice.entity)
-        decisions: list[Decision] = []
+        decisions: list[DispositionChange] = []
         for unit in units:
-            missing = sorted({name for one in unit.drafts for name in one.wanted if name not in known})
+            missing = sorted({name for one in unit.resources for name in one.wanted if name not in known})
             if not any(system == own or system.startswith(f"{own}/") for system, _ in missing):
                 decisions.append(_unresolved_decision(unit.key, missing))
         if decisions:
-            self._record(Written(), decisions)
+            self._record(WriteResult(), decisions)
         return Counter(quarantined=len(decisions), deferred=len(units) - len(decisions))
 
-    def _record(self, written: Written, decisions: Sequence[Decision]) -> None:
+    def _record(self, written: WriteResult, decisions: Sequence[DispositionChange]) -> None:
         """What was sent, proven and decided, in one transaction that only the slice's present worker may commit."""
         run, slice_id = self.run, self.slice.id
-        proven = [end for end in written.settled.values() if isinstance(end, Proven)]
+        proven = [end for end in written.settled.values() if isinstance(end, ConfirmedWrite)]
         with self.environment.manifest.begin() as connection:
             self._check_hold(connection)
             record_attempts(connection, run.id, slice_id, written.attempts)
-            record_proven(connection, run.migration, run.id, slice_id, proven)
-            decide(connection, run.id, self.slice.entity, decisions)
+            record_confirmed(connection, run.migration, run.id, slice_id, proven)
+            set_dispositions(connection, run.id, self.slice.entity, decisions)
         for reason, number in Counter(decision.reason for decision in decisions).items():
             self.breaker.count(reason, number)
         self.breaker.check()
 
 
-def _ready(units: Sequence[LoadUnit], known: dict[Name, Known], settled: dict[Name, Proven | Failed]) -> list[Target]:
+def _ready(
+    units: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry], settled: dict[Name, ConfirmedWrite | Failed]
+) -> list[ResolvedResource]:
     """Targets of units that have not failed, not yet settled, whose references can all be made literal."""
-    ready: list[Target] = []
+    ready: list[ResolvedResource] = []
     for unit in units:
-        within = {one.name for one in unit.drafts}
-        if any(name not in known and name not in within for one in unit.drafts for name in one.wanted):
+        within = {one.name for one in unit.resources}
+        if any(name not in known and name not in within for one in unit.resources for name in one.wanted):
             continue  # nothing of a unit is written while any of its references is open
         ready += [
             resolved(one, known)
-            for one in unit.drafts
+            for one in unit.resources
             if one.name not in settled and all(name in known for name in one.wanted)
         ]
     return ready
 
 
-def _decision(unit: LoadUnit, settled: dict[Name, Proven | Failed]) -> Decision | None:
+def _decision(unit: LoadRecord, settled: dict[Name, ConfirmedWrite | Failed]) -> DispositionChange | None:
     """The disposition of a unit that is settled, or of which one resource failed."""
-    ends = [settled.get(one.name) for one in unit.drafts]
+    ends = [settled.get(one.name) for one in unit.resources]
     if failed := [end for end in ends if isinstance(end, Failed)]:
         worst = min(failed, key=lambda end: end.disposition != "rejected")
-        return Decision(unit.key, worst.disposition, worst.reason, place=worst.place)
-    return Decision(unit.key, "successful") if all(ends) else None
+        return DispositionChange(unit.key, worst.disposition, worst.reason, place=worst.place)
+    return DispositionChange(unit.key, "successful") if all(ends) else None
 
 
-def _as_known(end: Proven | Failed) -> Known:
-    assert isinstance(end, Proven)
-    return Known(end.medplum_id, end.version_id, end.content_hash, end.resource_type)
+def _as_known(end: ConfirmedWrite | Failed) -> CrosswalkEntry:
+    assert isinstance(end, ConfirmedWrite)
+    return CrosswalkEntry(end.medplum_id, end.version_id, end.content_hash, end.resource_type)
 
 
-def _unresolved_decision(key: str, missing: Sequence[Name]) -> Decision:
+def _unresolved_decision(key: str, missing: Sequence[Name]) -> DispositionChange:
     system, value = missing[0]
-    return Decision(key, "quarantined", "unresolved-reference", place=f"{system.rsplit('/', 1)[-1]} {value}")
+    return DispositionChange(key, "quarantined", "unresolved-reference", place=f"{system.rsplit('/', 1)[-1]} {value}")

@@ -1,4 +1,4 @@
-"""Targets of a load: staged entries as source units, their references made literal from the crosswalk.
+"""Targets of a load: staged entries as source records, their references made literal from the crosswalk.
 
 A resource is kept as its canonical JSON. References are found and replaced in that text: inside a string every quote is
 escaped, so a bare `"reference":"` can only be the member of that name.
@@ -14,13 +14,13 @@ from functools import lru_cache
 
 from medferry.fhir.bundle import Staged
 from medferry.fhir.references import parse_conditional
-from medferry.manifest.crosswalk import Known, Name
+from medferry.manifest.crosswalk import CrosswalkEntry, Name
 
 _REFERENCE = re.compile(rb'"reference":"([A-Za-z]+\?identifier=[^"\\]*\|[^"\\]*)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class StagedResource:
     """A staged resource: its canonical JSON with conditional references, and the names that these point at."""
 
     name: Name
@@ -30,7 +30,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ResolvedResource:
     """A resource ready to be written: its references are literal. `hash` is over what its writer owns."""
 
     name: Name
@@ -40,19 +40,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadUnit:
-    """One source unit with the resources it became, as staged."""
+class LoadRecord:
+    """One source record with the resources it became, as staged."""
 
     key: str
-    drafts: tuple[Draft, ...]
+    resources: tuple[StagedResource, ...]
 
 
-def draft(staged: Staged) -> Draft:
+def staged_resource(staged: Staged) -> StagedResource:
     wanted = frozenset(_name(found) for found in _REFERENCE.findall(staged.body))
-    return Draft(staged.name, staged.type, staged.body, wanted)
+    return StagedResource(staged.name, staged.type, staged.body, wanted)
 
 
-def resolved(ready: Draft, known: Mapping[Name, Known]) -> Target:
+def resolved(ready: StagedResource, known: Mapping[Name, CrosswalkEntry]) -> ResolvedResource:
     """The resource with literal references. Raises KeyError when one is not in `known`."""
 
     def literal(match: re.Match[bytes]) -> bytes:
@@ -60,7 +60,7 @@ def resolved(ready: Draft, known: Mapping[Name, Known]) -> Target:
         return f'"reference":"{found.resource_type}/{found.medplum_id}"'.encode()
 
     body = _REFERENCE.sub(literal, ready.body) if ready.wanted else ready.body
-    return Target(ready.name, ready.type, body, hashlib.sha256(body).hexdigest())
+    return ResolvedResource(ready.name, ready.type, body, hashlib.sha256(body).hexdigest())
 
 
 @lru_cache(maxsize=65_536)

@@ -16,17 +16,17 @@ from typing import Any, TypeVar
 
 import orjson
 
-from medferry.apply.targets import Target
+from medferry.apply.targets import ResolvedResource
 from medferry.apply.transport import Send
 from medferry.errors import TransientError
 from medferry.fhir.bundle import by_name
 from medferry.fhir.canonical import has_content
-from medferry.manifest.crosswalk import Attempt, Known, Name, Proven
+from medferry.manifest.crosswalk import Attempt, ConfirmedWrite, CrosswalkEntry, Name
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.medplum.errors import JobStuck, MedplumUnavailable, NotReached, RequestTooLarge, Throttled, Unauthorised
-from medferry.medplum.limiter import End, Lanes, end_of
+from medferry.medplum.limiter import BatchHealth, ConcurrencyLimiter, health_of
 
 _ROUNDS = 20
 """Rounds without an answer, with conflicts or with failed read-backs before a slice gives up (and is retried later)."""
@@ -60,17 +60,17 @@ class Failed:
 class _Step:
     """What to do with a target in this round: create, update (of `id` at `version`), conditional."""
 
-    target: Target
+    target: ResolvedResource
     action: str
     id: str = ""
     version: str = ""
 
 
 @dataclass(slots=True)
-class Written:
+class WriteResult:
     """How each target ended, and everything that was sent on the way."""
 
-    settled: dict[Name, Proven | Failed] = field(default_factory=dict)
+    settled: dict[Name, ConfirmedWrite | Failed] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
 
 
@@ -84,7 +84,7 @@ class Writer:
 
     client: MedplumClient
     send: Send
-    lanes: Lanes
+    limiter: ConcurrencyLimiter
     entity: str
     batch_size: int
     conditional: bool = False
@@ -92,7 +92,7 @@ class Writer:
     nothing_there: bool = False
     stay_alive: Callable[[], None] = lambda: None
     sleep: Callable[[float], None] = time.sleep
-    result: Written = field(default_factory=Written)
+    result: WriteResult = field(default_factory=WriteResult)
     unanswered: dict[Name, str] = field(default_factory=dict)
     """What was sent and lost its answer: its action."""
     in_doubt: bool = False
@@ -100,7 +100,7 @@ class Writer:
     refused: set[Name] = field(default_factory=set)
     """Conditional updates that were refused: several match, another was first, or they are invalid."""
 
-    def write(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> Written:
+    def write(self, targets: Sequence[ResolvedResource], known: Mapping[Name, CrosswalkEntry]) -> WriteResult:
         """Settle every target. `known` is the crosswalk's view of them.
 
         Raises Unauthorised (the run must pause), JobStuck, NotSettled (with `result` holding what is settled).
@@ -128,7 +128,7 @@ class Writer:
 
     # -- one round ---------------------------------------------------------------------------------
 
-    def _round(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> bool:
+    def _round(self, targets: Sequence[ResolvedResource], known: Mapping[Name, CrosswalkEntry]) -> bool:
         """Look up, send, read back once. True when the quota cut it short."""
         self.stay_alive()
         conditional = [target for target in targets if self.conditional and target.name not in self.refused]
@@ -147,12 +147,12 @@ class Writer:
             self._read_back(written, known)
         return throttled
 
-    def _steps(self, targets: Sequence[Target], known: Mapping[Name, Known]) -> list[_Step]:
+    def _steps(self, targets: Sequence[ResolvedResource], known: Mapping[Name, CrosswalkEntry]) -> list[_Step]:
         """Compare the server, the crosswalk and what is to be written; settle what needs no write."""
         found = {} if self.nothing_there else self._settled(targets)
         self.nothing_there = False  # from now on, what this round sends may be there
         steps: list[_Step] = []
-        changed: list[tuple[Target, str, str]] = []
+        changed: list[tuple[ResolvedResource, str, str]] = []
         for target in targets:
             there, ours = found.get(target.name, []), known.get(target.name)
             if len(there) > 1:
@@ -171,7 +171,7 @@ class Writer:
                 changed.append((target, *there[0]))
         return steps + self._inspect(changed)
 
-    def _settled(self, targets: Sequence[Target]) -> dict[Name, list[tuple[str, str]]]:
+    def _settled(self, targets: Sequence[ResolvedResource]) -> dict[Name, list[tuple[str, str]]]:
         """What a look-up finds, when nothing that was sent before can add to it any more."""
         found = self._look_up(targets)
         while self.in_doubt:
@@ -181,7 +181,7 @@ class Writer:
             self.in_doubt = found != before
         return found
 
-    def _look_up(self, targets: Sequence[Target]) -> dict[Name, list[tuple[str, str]]]:
+    def _look_up(self, targets: Sequence[ResolvedResource]) -> dict[Name, list[tuple[str, str]]]:
         """Identifier → (id, version) of every resource that carries it."""
         found: dict[Name, list[tuple[str, str]]] = defaultdict(list)
         for (resource_type, system), values in _by_type_and_system(targets).items():
@@ -194,13 +194,13 @@ class Writer:
                             found[system, identifier["value"]].append(place)
         return found
 
-    def _inspect(self, changed: Sequence[tuple[Target, str, str]]) -> list[_Step]:
+    def _inspect(self, changed: Sequence[tuple[ResolvedResource, str, str]]) -> list[_Step]:
         """Resources that are there but not as the crosswalk knows them: a lost answer of ours, or somebody's change.
 
         Equal content is adopted without a write; different content is a person's decision unless `overwrite`.
         """
         steps: list[_Step] = []
-        by_type: dict[str, list[tuple[Target, str, str]]] = defaultdict(list)
+        by_type: dict[str, list[tuple[ResolvedResource, str, str]]] = defaultdict(list)
         for item in changed:
             by_type[item[0].type].append(item)
         for resource_type, items in by_type.items():
@@ -259,20 +259,20 @@ class Writer:
         doubtful = self.conditional or self.send.repeatable or bool(self.unanswered)
         cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if doubtful else points.WRITE)
         entries = [_entry(step, doubtful) for step in steps]
-        end = End.FAILING
-        with self.lanes.flight():
+        end = BatchHealth.FAILING
+        with self.limiter.slot():
             try:
                 outcomes = self.send.post(entries, cost)
-                end = end_of(outcome.status for outcome in outcomes)
+                end = health_of(outcome.status for outcome in outcomes)
                 return outcomes
             except Throttled:
-                end = End.STRAINED
+                end = BatchHealth.STRAINED
                 raise
             except RequestTooLarge:
-                end = End.WELL
+                end = BatchHealth.WELL
                 raise
             finally:
-                self.lanes.landed(len(steps), end)
+                self.limiter.finished(len(steps), end)
 
     def _note(self, steps: Sequence[_Step], outcomes: Sequence[EntryOutcome]) -> None:
         for step, outcome in zip(steps, outcomes, strict=True):
@@ -280,7 +280,7 @@ class Writer:
 
     # -- proof -------------------------------------------------------------------------------------
 
-    def _read_back(self, written: Sequence[tuple[_Step, EntryOutcome]], known: Mapping[Name, Known]) -> None:
+    def _read_back(self, written: Sequence[tuple[_Step, EntryOutcome]], known: Mapping[Name, CrosswalkEntry]) -> None:
         """Prove what the server says it wrote: the same id, version and content come back from a search."""
         by_type: dict[str, list[tuple[_Step, EntryOutcome]]] = defaultdict(list)
         for step, outcome in written:
@@ -299,13 +299,13 @@ class Writer:
                     else:
                         self._fail(step.target, "stored-differently", f"{resource_type}/{outcome.id}")
 
-    def _prove(self, target: Target, medplum_id: str, version: str, action: str) -> None:
+    def _prove(self, target: ResolvedResource, medplum_id: str, version: str, action: str) -> None:
         system, value = target.name
-        self.result.settled[target.name] = Proven(
+        self.result.settled[target.name] = ConfirmedWrite(
             system, value, self.entity, target.type, medplum_id, version, target.hash, action
         )
 
-    def _fail(self, target: Target, reason: str, place: str = "", disposition: str = "quarantined") -> None:
+    def _fail(self, target: ResolvedResource, reason: str, place: str = "", disposition: str = "quarantined") -> None:
         self.result.settled[target.name] = Failed(disposition, reason, place)
 
 
@@ -326,7 +326,7 @@ def _entry(step: _Step, repeatable: bool) -> dict[str, Any]:
     }
 
 
-def _action(step: _Step, version: str, known: Mapping[Name, Known]) -> str:
+def _action(step: _Step, version: str, known: Mapping[Name, CrosswalkEntry]) -> str:
     """created, updated or unchanged, as the accounting counts it."""
     if step.action == "create":
         return "created"
@@ -337,7 +337,7 @@ def _action(step: _Step, version: str, known: Mapping[Name, Known]) -> str:
     return "unchanged" if version == previous else "updated"
 
 
-def _by_type_and_system(targets: Sequence[Target]) -> dict[tuple[str, str], list[str]]:
+def _by_type_and_system(targets: Sequence[ResolvedResource]) -> dict[tuple[str, str], list[str]]:
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for target in targets:
         system, value = target.name

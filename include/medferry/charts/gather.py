@@ -16,8 +16,8 @@ from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.comparators import MISSING
 from medferry.verification.ledger import reasons
 from medferry.verification.legacy import condition
-from medferry.verification.pages import Written, written_of
-from medferry.verification.recorder import Tally
+from medferry.verification.pages import WrittenResource, written_of
+from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import held_references
 from medferry.verification.values import Values, name_of
 
@@ -148,7 +148,7 @@ def _add(
     links: Links,
     client: MedplumClient,
     item: Item,
-    known: Written,
+    known: WrittenResource,
     body: dict[str, Any],
     values: dict[str, dict[str, Any]],
     patient_place: str | None,
@@ -163,9 +163,9 @@ def _add(
     if checks and item.key in values:
         judge = Values(links.scope, client, item.entity, checks)
         found: list[Difference] = []
-        tally = Tally(item.entity, found.extend)
-        judge.examine(known.slot, [(known, body)], values, tally)
-        results = {one.name: one.status for one in tally.results()}
+        recorder = CheckRecorder(item.entity, found.extend)
+        judge.examine(known.slot, [(known, body)], values, recorder)
+        results = {one.name: one.status for one in recorder.results()}
         for check in checks.checks(known.slot):
             if status := results.get(name_of(check, known.slot)):
                 item.lines.append(_line(links, check, known.slot, values[item.key], body, status))
@@ -186,7 +186,7 @@ def _start(body: dict[str, Any]) -> str:
     return str(period.get("start", "")) if isinstance(period, dict) else ""
 
 
-def _bodies(client: MedplumClient, written: list[Written]) -> dict[str, dict[str, Any]]:
+def _bodies(client: MedplumClient, written: list[WrittenResource]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for start in range(0, len(written), PAGE):
         some = written[start : start + PAGE]

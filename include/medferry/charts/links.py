@@ -9,7 +9,7 @@ from functools import cached_property
 
 from medferry.errors import MedferryError
 from medferry.mapping.declare import MappingSpec
-from medferry.verification.legacy import Legacy
+from medferry.verification.legacy import LegacyReader
 from medferry.verification.scope import Scope
 
 Reference = tuple[str, str]
@@ -55,9 +55,9 @@ class Links:
         found = hanging_on(self.scope.environment.migration.specs, self.patient)
         return [name for name in found if name in self.scope.run.entities]
 
-    def legacy(self, entity: str) -> Legacy:
+    def legacy(self, entity: str) -> LegacyReader:
         migration = self.scope.environment.migration
-        return Legacy(self.scope.environment.source, migration.entities[entity], self.scope.checks(entity))
+        return LegacyReader(self.scope.environment.source, migration.entities[entity], self.scope.checks(entity))
 
     def references(self, entity: str) -> list[Reference]:
         """The entity's own way to the patient: straight, if its checks declare that, else by what hangs on one."""

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from medferry.charts.links import Links
 from medferry.errors import MedferryError
-from medferry.manifest.tables import DEAD, difference, finding, source_unit
+from medferry.manifest.tables import DEAD, difference, finding, source_record
 from medferry.medplum.client import MedplumClient
 from medferry.verification.ledger import dispositions
 from medferry.verification.scope import Scope
@@ -57,8 +57,8 @@ def _random(links: Links, wanted: Wanted) -> list[str]:
 
 
 def _successful(scope: Scope, entity: str) -> Iterator[str]:
-    mine = (source_unit.c.run_id == scope.run.id, source_unit.c.entity == entity)
-    statement = sa.select(source_unit.c.key).where(*mine, source_unit.c.disposition == "successful")
+    mine = (source_record.c.run_id == scope.run.id, source_record.c.entity == entity)
+    statement = sa.select(source_record.c.key).where(*mine, source_record.c.disposition == "successful")
     with scope.environment.manifest.begin() as connection:
         yield from connection.execution_options(stream_results=True).scalars(statement)
 
@@ -100,10 +100,10 @@ def _troubled(links: Links, number: int) -> list[str]:
     for entity in (links.patient, *links.entities):
         remarks = Counter[str]()
         with links.scope.environment.manifest.begin() as connection:
-            for table in (finding, difference, source_unit):
+            for table in (finding, difference, source_record):
                 mine = [table.c.run_id == run_id, table.c.entity == entity]
-                if table is source_unit:
-                    mine.append(source_unit.c.disposition.in_(DEAD))
+                if table is source_record:
+                    mine.append(source_record.c.disposition.in_(DEAD))
                 remarks.update(connection.scalars(sa.select(table.c.key).where(*mine)))
         for key, patient in links.patients_of(entity, list(remarks)).items():
             counts[patient] += remarks[key]

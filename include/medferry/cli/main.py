@@ -32,8 +32,8 @@ from medferry.cli.terminal import (
     console,
     environment_of,
     newest_run,
+    report_errors,
     show_report,
-    told,
 )
 from medferry.definition.checks import load_checks
 from medferry.definition.migration import Migration
@@ -73,7 +73,7 @@ app.add_typer(charts_app, name="charts")
 
 
 @plan_app.command("check")
-@told
+@report_errors
 def plan_check(migration: MigrationOption = "clinics") -> None:
     """Check plan, entities, mappings, checks and code tables; with a source configured, its units and keys too."""
     environment = environment_of(migration)
@@ -108,7 +108,7 @@ def _source_counts(environment: Environment) -> dict[str, str]:
 
 
 @source_app.command("profile")
-@told
+@report_errors
 def source_profile(
     entity: str,
     migration: MigrationOption = "clinics",
@@ -144,7 +144,7 @@ def source_profile(
 
 
 @app.command("try")
-@told
+@report_errors
 def try_row(
     entity: str,
     key: Annotated[str, typer.Option("--key", "-k", help="The row's source key.")],
@@ -207,7 +207,7 @@ def _find_row(environment: Environment, entity: SourceEntity, key: str) -> dict[
 
 
 @app.command()
-@told
+@report_errors
 def run(
     migration: MigrationOption = "clinics",
     wave: Annotated[str | None, typer.Option(help="Only the units of this wave.")] = None,
@@ -259,7 +259,7 @@ def run(
 
 
 @app.command()
-@told
+@report_errors
 def verify(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
@@ -272,7 +272,9 @@ def verify(
     validate_all: Annotated[
         bool, typer.Option("--validate-all", help="Send every resource to $validate (20 points each), not a sample.")
     ] = False,
-    anew: Annotated[bool, typer.Option("--anew", help="Begin again, also when one that died could go on.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "--anew", help="Begin again, also when one that died could go on.")
+    ] = False,
     report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
     """Compare a run with the legacy database and Medplum again; writes to neither. The run gets its status by it."""
@@ -287,7 +289,7 @@ def verify(
             status.update(f"verifying {entity}: {compared[entity]:,} resources")
 
         results = verify_run(
-            environment, run_id, lambda entity: status.update(f"verifying {entity}"), choice, anew, tell
+            environment, run_id, lambda entity: status.update(f"verifying {entity}"), choice, force, tell
         )
     console.print(checks_table(results, run_id))
     with environment.manifest.begin() as connection:
@@ -299,7 +301,7 @@ def verify(
 
 
 @app.command()
-@told
+@report_errors
 def report(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
@@ -311,7 +313,7 @@ def report(
 
 
 @app.command("runs")
-@told
+@report_errors
 def list_runs(migration: MigrationOption = "clinics") -> None:
     """List the runs of a migration, newest first."""
     environment = environment_of(migration)

@@ -1,4 +1,4 @@
-"""The operator's commands of the command line: dead letters, their history, their replay; wishes for a run at work."""
+"""The operator's commands of the command line: dead letters, their history, their replay; run control."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from medferry.cli.terminal import (
     console,
     environment_of,
     newest_run,
+    report_errors,
     show_report,
-    told,
 )
 from medferry.errors import MedferryError
 from medferry.manifest.dead_letters import Choice, DeadLetter, DeadLetterGroup, dead_letter_groups, dead_letters
-from medferry.manifest.history import Chapter, history
+from medferry.manifest.history import HistoryEntry, history
 from medferry.manifest.runs import get_run
-from medferry.runtime import control as wishes
+from medferry.runtime import control
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode, RunOptions
 from medferry.stages.replay import anything_to_replay
@@ -57,7 +57,7 @@ def _choice(entity: list[str] | None, reason: list[str] | None, disposition: lis
 
 
 @operate_app.command("dead-letters")
-@told
+@report_errors
 def list_dead_letters(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
@@ -96,7 +96,7 @@ def _write_json(run_id: str, groups: list[DeadLetterGroup], letters: islice[Dead
 
 def _show_groups(run_id: str, groups: list[DeadLetterGroup]) -> None:
     table = Table(title=f"dead letters of {run_id}", title_justify="left")
-    for name in ("entity", "disposition", "reason", "source units", "settled since"):
+    for name in ("entity", "disposition", "reason", "source records", "settled since"):
         table.add_column(name, justify="right" if name.startswith("s") else "left")
     for group in groups:
         table.add_row(group.entity, group.disposition, group.reason, f"{group.count:,}", f"{group.settled:,}")
@@ -116,9 +116,9 @@ def _show_letters(letters: list[DeadLetter], of: int) -> None:
 
 
 @operate_app.command("history")
-@told
+@report_errors
 def show_history(entity: str, key: str, migration: MigrationOption = "clinics") -> None:
-    """Tell what every run made of one source unit, and every attempt at its targets, oldest first."""
+    """Tell what every run made of one source record, and every attempt at its targets, oldest first."""
     environment = environment_of(migration)
     found = _history(environment, entity, key)
     table = Table(title=f"{entity} {escape(key)}", title_justify="left")
@@ -134,19 +134,19 @@ def show_history(entity: str, key: str, migration: MigrationOption = "clinics") 
     console.print(table)
 
 
-def _history(environment: Environment, entity: str, key: str) -> list[Chapter]:
+def _history(environment: Environment, entity: str, key: str) -> list[HistoryEntry]:
     migration = environment.migration
     with environment.manifest.begin() as connection:
         found = history(connection, migration.name, migration.systems.get(entity, []), entity, key)
     if not found:
         raise MedferryError(
-            f"No run of {migration.name} has met a source unit {entity} {key}.", "Check the entity and the key."
+            f"No run of {migration.name} has met a source record {entity} {key}.", "Check the entity and the key."
         )
     return found
 
 
 @operate_app.command()
-@told
+@report_errors
 def replay(
     run_id: Annotated[
         str | None, typer.Argument(help="Run whose dead letters to replay; the newest by default.")
@@ -191,24 +191,24 @@ def replay(
 
 
 @operate_app.command()
-@told
+@report_errors
 def pause(run_id: str, migration: MigrationOption = "clinics") -> None:
     """Pause a run at work: each worker finishes its chunk, then waits; leases are kept."""
-    wishes.pause(environment_of(migration), run_id)
+    control.pause(environment_of(migration), run_id)
     console.print(f"{run_id} pauses after the chunks in flight.", soft_wrap=True)
 
 
 @operate_app.command()
-@told
+@report_errors
 def resume(run_id: str, migration: MigrationOption = "clinics") -> None:
     """Let a paused run go on."""
-    wishes.resume(environment_of(migration), run_id)
+    control.resume(environment_of(migration), run_id)
     console.print(f"{run_id} goes on within seconds.", soft_wrap=True)
 
 
 @operate_app.command()
-@told
+@report_errors
 def abort(run_id: str, migration: MigrationOption = "clinics") -> None:
     """End a run at work: each worker finishes its chunk, then stops; a new run goes on from there."""
-    wishes.abort(environment_of(migration), run_id)
+    control.abort(environment_of(migration), run_id)
     console.print(f"{run_id} ends after the chunks in flight.", soft_wrap=True)

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from medferry.charts.sample import Wanted
 from medferry.charts.write import INDEX, write_charts
-from medferry.cli.terminal import MigrationOption, RunArgument, console, environment_of, newest_run, told
+from medferry.cli.terminal import MigrationOption, RunArgument, console, environment_of, newest_run, report_errors
 from medferry.governance.verdict import verdict_of
 from medferry.manifest.charts import AGREES, DIFFERS, charts_of
 from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_of
@@ -51,7 +51,7 @@ exceptions_app = typer.Typer(
 
 
 @exceptions_app.command("list")
-@told
+@report_errors
 def list_exceptions(run_id: RunArgument = None, migration: MigrationOption = "clinics") -> None:
     """List the exceptions of a run: open ones first. Exits 1 while one is open."""
     environment = environment_of(migration)
@@ -78,7 +78,7 @@ def _cells(one: ExceptionRow) -> tuple[str, ...]:
 
 
 @exceptions_app.command("decide")
-@told
+@report_errors
 def decide_exception(
     exception_id: Annotated[int, typer.Argument(metavar="ID", help="As `medferry exceptions` lists it.")],
     migration: MigrationOption = "clinics",
@@ -107,7 +107,7 @@ charts_app = typer.Typer(
 
 
 @charts_app.command("draw")
-@told
+@report_errors
 def draw_charts(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
@@ -135,7 +135,7 @@ def draw_charts(
 
 
 @charts_app.command("record")
-@told
+@report_errors
 def record_chart(
     run_id: str,
     key: Annotated[str, typer.Argument(help="The patient's source key.")],

@@ -47,7 +47,7 @@ ReportFolderOption = Annotated[Path, typer.Option(help="Where the reports go.")]
 RunArgument = Annotated[str | None, typer.Argument(help="Run id; the newest run by default.")]
 
 
-def told(command: Callable[P, R]) -> Callable[P, R]:
+def report_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Show a Medferry error as two lines and exit 1, instead of a traceback."""
 
     @wraps(command)

@@ -33,7 +33,7 @@ _KINDS = (
 """(beginning of the family, category, severity)."""
 
 NEVER = {
-    "accounting": "a source unit without an explained outcome: finish the run, then verify it",
+    "accounting": "a source record without an explained outcome: finish the run, then verify it",
     "Medplum's answers": "a server that often failed gives no evidence: verify again when it is well",
 }
 """Families that nobody can accept, and why."""

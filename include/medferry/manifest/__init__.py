@@ -1,1 +1,1 @@
-"""The manifest: the ledger of runs, slices, source units, targets, attempts and findings."""
+"""The manifest: the ledger of runs, slices, source records, targets, attempts and findings."""

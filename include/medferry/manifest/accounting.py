@@ -1,4 +1,4 @@
-"""The accounting: what became of every eligible source unit of a run, per unit and entity."""
+"""The accounting: what became of every eligible source record of a run, per unit and entity."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest.source_records import DISPOSITIONS, PENDING
-from medferry.manifest.tables import finding, outcome, slice_, source_unit
+from medferry.manifest.tables import finding, outcome, slice_, source_record
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
     """One line of the reconciliation.
 
-    Dispositions count source units; created, updated and unchanged count resources.
+    Dispositions count source records; created, updated and unchanged count resources.
     """
 
     unit: str
@@ -32,7 +32,7 @@ class AccountRow:
 
     @property
     def balanced(self) -> bool:
-        """True when every eligible source unit has exactly one disposition and none is pending."""
+        """True when every eligible source record has exactly one disposition and none is pending."""
         accounted = self.successful + self.rejected + self.skipped + self.quarantined
         return self.pending == 0 and self.eligible == accounted
 
@@ -57,8 +57,8 @@ def accounts(connection: sa.Connection, run_id: str) -> list[AccountRow]:
 
 
 def _count_dispositions(connection: sa.Connection, run_id: str) -> dict[tuple[str, str], dict[str, int]]:
-    columns = (source_unit.c.unit, source_unit.c.entity, source_unit.c.disposition)
-    statement = sa.select(*columns, sa.func.count()).where(source_unit.c.run_id == run_id).group_by(*columns)
+    columns = (source_record.c.unit, source_record.c.entity, source_record.c.disposition)
+    statement = sa.select(*columns, sa.func.count()).where(source_record.c.run_id == run_id).group_by(*columns)
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for unit, entity, disposition, number in connection.execute(statement):
         counts[unit, entity][disposition] = number
@@ -66,16 +66,16 @@ def _count_dispositions(connection: sa.Connection, run_id: str) -> dict[tuple[st
 
 
 def _count_actions(connection: sa.Connection, run_id: str) -> dict[tuple[str, str], dict[str, int]]:
-    columns = (source_unit.c.unit, source_unit.c.entity, outcome.c.action)
+    columns = (source_record.c.unit, source_record.c.entity, outcome.c.action)
     same = sa.and_(
-        outcome.c.run_id == source_unit.c.run_id,
-        outcome.c.entity == source_unit.c.entity,
-        outcome.c.value == source_unit.c.key,
+        outcome.c.run_id == source_record.c.run_id,
+        outcome.c.entity == source_record.c.entity,
+        outcome.c.value == source_record.c.key,
     )
     statement = (
         sa.select(*columns, sa.func.count())
-        .select_from(source_unit.join(outcome, same))
-        .where(source_unit.c.run_id == run_id)
+        .select_from(source_record.join(outcome, same))
+        .where(source_record.c.run_id == run_id)
         .group_by(*columns)
     )
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -96,7 +96,7 @@ def extracted_rows(connection: sa.Connection, run_id: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class ReasonRow:
-    """How many source units of an entity ended in a disposition for one reason; `keys` are some of them."""
+    """How many source records of an entity ended in a disposition for one reason; `keys` are some of them."""
 
     entity: str
     disposition: str
@@ -107,21 +107,21 @@ class ReasonRow:
 
 
 def reasons(connection: sa.Connection, run_id: str, examples: int = 5) -> list[ReasonRow]:
-    """Why source units were not successful, the largest groups first."""
-    columns = (source_unit.c.entity, source_unit.c.disposition, source_unit.c.reason, source_unit.c.field)
-    where = sa.and_(source_unit.c.run_id == run_id, source_unit.c.disposition.notin_(("successful", PENDING)))
+    """Why source records were not successful, the largest groups first."""
+    columns = (source_record.c.entity, source_record.c.disposition, source_record.c.reason, source_record.c.field)
+    where = sa.and_(source_record.c.run_id == run_id, source_record.c.disposition.notin_(("successful", PENDING)))
     grouped = sa.select(*columns, sa.func.count()).where(where).group_by(*columns)
     rows = []
     for entity, disposition, reason, column, number in connection.execute(grouped).all():
         same = (entity, disposition, reason, column)
-        keys = sa.select(source_unit.c.key).where(where, *(c == v for c, v in zip(columns, same, strict=True)))
-        some = list(connection.scalars(keys.order_by(source_unit.c.key).limit(examples)))
+        keys = sa.select(source_record.c.key).where(where, *(c == v for c, v in zip(columns, same, strict=True)))
+        some = list(connection.scalars(keys.order_by(source_record.c.key).limit(examples)))
         rows.append(ReasonRow(entity, disposition, reason, column, number, some))
     return sorted(rows, key=lambda row: (-row.count, row.entity, row.reason))
 
 
 def findings(connection: sa.Connection, run_id: str) -> list[tuple[str, str, str, int]]:
-    """Losses that stopped no source unit: (entity, reason, field, count), the largest first."""
+    """Losses that stopped no source record: (entity, reason, field, count), the largest first."""
     columns = (finding.c.entity, finding.c.reason, finding.c.field)
     statement = sa.select(*columns, sa.func.count()).where(finding.c.run_id == run_id).group_by(*columns)
     rows = [(entity, reason, column, int(n)) for entity, reason, column, n in connection.execute(statement)]
@@ -130,8 +130,8 @@ def findings(connection: sa.Connection, run_id: str) -> list[tuple[str, str, str
 
 def mapping_versions(connection: sa.Connection, run_id: str) -> dict[str, str]:
     """Entity → the versions of its mapping that this run's ledger names."""
-    columns = (source_unit.c.entity, source_unit.c.mapping_version)
-    statement = sa.select(*columns).where(source_unit.c.run_id == run_id).distinct().order_by(*columns)
+    columns = (source_record.c.entity, source_record.c.mapping_version)
+    statement = sa.select(*columns).where(source_record.c.run_id == run_id).distinct().order_by(*columns)
     found: dict[str, str] = {}
     for entity, version in connection.execute(statement):
         found[entity] = f"{found[entity]}, {version}" if entity in found else version

@@ -55,7 +55,7 @@ class VerificationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRow:
+class FinishedPart:
     """A finished part of a verification. Times are UTC; `points` are units of Medplum's quota."""
 
     part: str
@@ -65,12 +65,12 @@ class PartRow:
     points: int
 
 
-def begin_verification(connection: sa.Connection, asked: VerificationRow, anew: bool) -> set[str]:
+def begin_verification(connection: sa.Connection, asked: VerificationRow, force: bool) -> set[str]:
     """Start, or go on with an unfinished verification of the same; returns the parts it has finished."""
     names = [verification.c[name] for name in VerificationRow.__slots__]
     unfinished = sa.select(*names).where(verification.c.run_id == asked.run_id, verification.c.finished_at.is_(None))
     row = connection.execute(unfinished).one_or_none()
-    if not anew and row is not None and VerificationRow(**row._mapping) == asked:
+    if not force and row is not None and VerificationRow(**row._mapping) == asked:
         return set(connection.scalars(sa.select(verified_part.c.part).where(verified_part.c.run_id == asked.run_id)))
     for table in (verification, verified_part, check, difference, period_account):
         connection.execute(sa.delete(table).where(table.c.run_id == asked.run_id))
@@ -91,7 +91,7 @@ def record_differences(connection: sa.Connection, run_id: str, part: str, found:
         connection.execute(sa.insert(difference), rows)
 
 
-def record_part(connection: sa.Connection, run_id: str, part: PartRow, results: Sequence[CheckResult]) -> None:
+def record_part(connection: sa.Connection, run_id: str, part: FinishedPart, results: Sequence[CheckResult]) -> None:
     """Write the results of a part, forgotten before, and that it is finished."""
     rows = [{"run_id": run_id, "part": part.part, "checked_at": part.finished_at, **asdict(one)} for one in results]
     if rows:
@@ -137,11 +137,11 @@ def differences_of(connection: sa.Connection, run_id: str) -> list[Difference]:
     return [Difference(**row._mapping) for row in connection.execute(statement)]
 
 
-def parts_of(connection: sa.Connection, run_id: str) -> list[PartRow]:
+def parts_of(connection: sa.Connection, run_id: str) -> list[FinishedPart]:
     """The finished parts of the run's newest verification, with what they cost."""
-    columns = [verified_part.c[name] for name in PartRow.__slots__]
+    columns = [verified_part.c[name] for name in FinishedPart.__slots__]
     statement = sa.select(*columns).where(verified_part.c.run_id == run_id).order_by(verified_part.c.part)
-    return [PartRow(**row._mapping) for row in connection.execute(statement)]
+    return [FinishedPart(**row._mapping) for row in connection.execute(statement)]
 
 
 @dataclass(frozen=True, slots=True)

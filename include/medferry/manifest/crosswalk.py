@@ -17,7 +17,7 @@ Name = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CrosswalkEntry:
     """A target that a run has written or confirmed before."""
 
     medplum_id: str
@@ -27,7 +27,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class ConfirmedWrite:
     """A target whose write was confirmed by read-back. `action` is created, updated or unchanged."""
 
     system: str
@@ -40,7 +40,7 @@ class Proven:
     action: str
 
 
-_line = attrgetter(*Proven.__slots__)
+_line = attrgetter(*ConfirmedWrite.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,19 @@ class Attempt:
     reason: str = ""
 
 
-def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name]) -> dict[Name, Known]:
+def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name]) -> dict[Name, CrosswalkEntry]:
     """Which of `names` the crosswalk knows."""
     by_system: dict[str, list[str]] = {}
     for system, value in names:
         by_system.setdefault(system, []).append(value)
-    found: dict[Name, Known] = {}
+    found: dict[Name, CrosswalkEntry] = {}
     columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash, target.c.resource_type)
     for system, values in by_system.items():
         statement = sa.select(*columns).where(
             target.c.migration == migration, target.c.system == system, among(connection, target.c.value, values)
         )
         for value, *rest in connection.execute(statement):
-            found[system, value] = Known(*rest)
+            found[system, value] = CrosswalkEntry(*rest)
     return found
 
 
@@ -76,8 +76,8 @@ def knows_system(connection: sa.Connection, migration: str, system: str) -> bool
     return connection.execute(sa.select(target.c.value).where(mine).limit(1)).first() is not None
 
 
-def record_proven(
-    connection: sa.Connection, migration: str, run_id: str, slice_id: str, proven: Sequence[Proven]
+def record_confirmed(
+    connection: sa.Connection, migration: str, run_id: str, slice_id: str, proven: Sequence[ConfirmedWrite]
 ) -> None:
     """Write confirmed targets to the crosswalk and to the run's outcomes.
 
@@ -86,7 +86,7 @@ def record_proven(
     upsert(
         connection,
         target,
-        ("migration", "run_id", *Proven.__slots__[:-1]),
+        ("migration", "run_id", *ConfirmedWrite.__slots__[:-1]),
         [(migration, run_id, *_line(p)[:-1]) for p in proven],
     )
     columns = ("run_id", "slice_id", "system", "value", "entity", "action")

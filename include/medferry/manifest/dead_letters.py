@@ -1,4 +1,4 @@
-"""Dead letters: the source units of a run that were rejected or quarantined, and what later runs made of them.
+"""Dead letters: the source records of a run that were rejected or quarantined, and what later runs made of them.
 
 A run's ledger is never rewritten. What is true of a unit now is the line of the newest real run that decided it.
 """
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from medferry.manifest.accounting import AccountRow, accounts
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.source_records import PENDING
-from medferry.manifest.tables import DEAD, attempt, run, source_unit
+from medferry.manifest.tables import DEAD, attempt, run, source_record
 
 _PAGE = 1_000
 
@@ -34,7 +34,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One rejected or quarantined source unit of a run.
+    """One rejected or quarantined source record of a run.
 
     `attempts` counts the entries that the run sent for it; `now` is its disposition today, decided by `now_run`.
     """
@@ -63,39 +63,39 @@ class DeadLetterGroup:
     settled: int
 
 
-_now = source_unit.alias("now")
-_is_dead = source_unit.c.disposition.in_(sa.bindparam("dead", DEAD, expanding=True, literal_execute=True))
+_now = source_record.alias("now")
+_is_dead = source_record.c.disposition.in_(sa.bindparam("dead", DEAD, expanding=True, literal_execute=True))
 """Literal in the statement: only so can the partial index on dead letters serve it."""
 
 
 def _newest_line(migration: str) -> sa.ScalarSelect[Any]:
-    """The newest run that decided a source unit; a dry run decides nothing."""
-    later, its_run = source_unit.alias("later"), run.alias("its_run")
+    """The newest run that decided a source record; a dry run decides nothing."""
+    later, its_run = source_record.alias("later"), run.alias("its_run")
     return (
         sa.select(later.c.run_id)
         .join(its_run, its_run.c.id == later.c.run_id)
         .where(
-            later.c.entity == source_unit.c.entity,
-            later.c.key == source_unit.c.key,
+            later.c.entity == source_record.c.entity,
+            later.c.key == source_record.c.key,
             later.c.disposition != PENDING,
             its_run.c.migration == migration,
             its_run.c.options["dry_run"].as_boolean().is_not(True),
         )
         .order_by(its_run.c.started_at.desc(), its_run.c.id.desc())
         .limit(1)
-        .correlate(source_unit)
+        .correlate(source_record)
         .scalar_subquery()
     )
 
 
 def _with_now(migration: str) -> sa.FromClause:
-    """Source units, each beside the line that is true of it now (none when only dry runs saw it)."""
+    """Source records, each beside the line that is true of it now (none when only dry runs saw it)."""
     same = sa.and_(
         _now.c.run_id == _newest_line(migration),
-        _now.c.entity == source_unit.c.entity,
-        _now.c.key == source_unit.c.key,
+        _now.c.entity == source_record.c.entity,
+        _now.c.key == source_record.c.key,
     )
-    return source_unit.outerjoin(_now, same)
+    return source_record.outerjoin(_now, same)
 
 
 _SETTLED = sa.and_(_now.c.disposition.is_not(None), _now.c.disposition.not_in(DEAD))
@@ -103,19 +103,19 @@ _SETTLED = sa.and_(_now.c.disposition.is_not(None), _now.c.disposition.not_in(DE
 
 def _chosen(run_id: str, choice: Choice) -> list[sa.ColumnElement[bool]]:
     wanted = (
-        (source_unit.c.entity, choice.entities),
-        (source_unit.c.reason, choice.reasons),
-        (source_unit.c.disposition, choice.dispositions),
+        (source_record.c.entity, choice.entities),
+        (source_record.c.reason, choice.reasons),
+        (source_record.c.disposition, choice.dispositions),
     )
     terms = [column.in_(list(values)) for column, values in wanted if values]
-    return [source_unit.c.run_id == run_id, _is_dead, *terms, *([sa.not_(_SETTLED)] if choice.still else [])]
+    return [source_record.c.run_id == run_id, _is_dead, *terms, *([sa.not_(_SETTLED)] if choice.still else [])]
 
 
 def dead_letter_groups(
     connection: sa.Connection, migration: str, run_id: str, choice: Choice = Choice()
 ) -> list[DeadLetterGroup]:
     """The run's dead letters counted by entity, disposition and reason, the largest groups first."""
-    columns = (source_unit.c.entity, source_unit.c.disposition, source_unit.c.reason)
+    columns = (source_record.c.entity, source_record.c.disposition, source_record.c.reason)
     settled = sa.func.sum(sa.case((_SETTLED, 1), else_=0))
     statement = (
         sa.select(*columns, sa.func.count(), settled)
@@ -135,7 +135,7 @@ def accounts_now(connection: sa.Connection, replay: RunRow) -> AccountRow:
     first = replay
     while first.replays:
         first = get_run(connection, first.replays)
-    now = sa.func.coalesce(_now.c.disposition, source_unit.c.disposition)
+    now = sa.func.coalesce(_now.c.disposition, source_record.c.disposition)
     lines = sa.select(now, sa.func.count()).select_from(_with_now(first.migration))
     counts: dict[str, int] = dict(connection.execute(lines.where(*_chosen(first.id, Choice())).group_by(now)).all())
     eligible = sum(row.eligible for row in accounts(connection, first.id))
@@ -167,18 +167,18 @@ def _page_statement(
     """The next dead letters of one entity after a key, in the order of ``DeadLetter``."""
     sent = (
         sa.select(sa.func.count())
-        .where(attempt.c.run_id == run_id, attempt.c.system.in_(list(systems)), attempt.c.value == source_unit.c.key)
-        .correlate(source_unit)
+        .where(attempt.c.run_id == run_id, attempt.c.system.in_(list(systems)), attempt.c.value == source_record.c.key)
+        .correlate(source_record)
         .scalar_subquery()
     )
     own = (name for name in DeadLetter.__slots__ if name not in ("attempts", "now", "now_run"))
-    now = sa.func.coalesce(_now.c.disposition, source_unit.c.disposition)
-    columns = (*(source_unit.c[name] for name in own), sent, now, sa.func.coalesce(_now.c.run_id, run_id))
+    now = sa.func.coalesce(_now.c.disposition, source_record.c.disposition)
+    columns = (*(source_record.c[name] for name in own), sent, now, sa.func.coalesce(_now.c.run_id, run_id))
     statement = (
         sa.select(*columns)
         .select_from(_with_now(migration))
-        .where(*_chosen(run_id, choice), source_unit.c.entity == entity)
-        .order_by(source_unit.c.key)
+        .where(*_chosen(run_id, choice), source_record.c.entity == entity)
+        .order_by(source_record.c.key)
         .limit(_PAGE)
     )
-    return statement if after is None else statement.where(source_unit.c.key > after)
+    return statement if after is None else statement.where(source_record.c.key > after)

@@ -1,4 +1,4 @@
-"""The history of one source unit over all runs of a migration: what was decided, and what was sent for it."""
+"""The history of one source record over all runs of a migration: what was decided, and what was sent for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from medferry.manifest.tables import attempt, run, source_unit
+from medferry.manifest.tables import attempt, run, source_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class SentEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
-    """What one run made of a source unit, and every attempt at its targets, oldest first."""
+class HistoryEntry:
+    """What one run made of a source record, and every attempt at its targets, oldest first."""
 
     run_id: str
     kind: str
@@ -36,17 +36,19 @@ class Chapter:
     attempts: list[SentEntry]
 
 
-def history(connection: sa.Connection, migration: str, systems: Sequence[str], entity: str, key: str) -> list[Chapter]:
-    """Every run's line of a source unit, oldest first. `systems` are the identifier systems of the entity's targets."""
-    decided = (source_unit.c[name] for name in ("disposition", "reason", "field", "place", "mapping_version"))
+def history(
+    connection: sa.Connection, migration: str, systems: Sequence[str], entity: str, key: str
+) -> list[HistoryEntry]:
+    """Every run's line of a record, oldest first. `systems` are the identifier systems of the entity's targets."""
+    decided = (source_record.c[name] for name in ("disposition", "reason", "field", "place", "mapping_version"))
     lines = (
         sa.select(run.c.id.label("run_id"), run.c.kind, run.c.started_at, *decided)
-        .join(source_unit, source_unit.c.run_id == run.c.id)
-        .where(run.c.migration == migration, source_unit.c.entity == entity, source_unit.c.key == key)
+        .join(source_record, source_record.c.run_id == run.c.id)
+        .where(run.c.migration == migration, source_record.c.entity == entity, source_record.c.key == key)
         .order_by(run.c.started_at, run.c.id)
     )
     found = connection.execute(lines).all()
-    return [Chapter(**row._mapping, attempts=_sent(connection, row.run_id, systems, key)) for row in found]
+    return [HistoryEntry(**row._mapping, attempts=_sent(connection, row.run_id, systems, key)) for row in found]
 
 
 def _sent(connection: sa.Connection, run_id: str, systems: Sequence[str], key: str) -> list[SentEntry]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from medferry.manifest.runs import RunRow, SliceRow, get_slice
 from medferry.manifest.source_records import PENDING, forget_slice
-from medferry.manifest.tables import finding, outcome, run, slice_, source_unit, target
+from medferry.manifest.tables import finding, outcome, run, slice_, source_record, target
 
 LOADED_REASONS = (
     "ambiguous-target",
@@ -73,22 +73,22 @@ def _same(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
 
 
 def _has_open_ends(connection: sa.Connection, earlier: SliceRow) -> bool:
-    mine = sa.and_(source_unit.c.run_id == earlier.run_id, source_unit.c.slice_id == earlier.id)
-    statement = sa.select(source_unit.c.key).where(mine, source_unit.c.reason.in_(LOADED_REASONS)).limit(1)
+    mine = sa.and_(source_record.c.run_id == earlier.run_id, source_record.c.slice_id == earlier.id)
+    statement = sa.select(source_record.c.key).where(mine, source_record.c.reason.in_(LOADED_REASONS)).limit(1)
     return connection.execute(statement).first() is not None
 
 
 def copy_ledger(connection: sa.Connection, now: RunRow, mine: SliceRow, earlier: SliceRow) -> None:
     """The earlier slice's ledger lines as this run's; what was successful waits for the load to confirm it."""
-    of_slice = sa.and_(source_unit.c.run_id == earlier.run_id, source_unit.c.slice_id == earlier.id)
-    waits = sa.case((source_unit.c.disposition == "successful", PENDING), else_=source_unit.c.disposition)
+    of_slice = sa.and_(source_record.c.run_id == earlier.run_id, source_record.c.slice_id == earlier.id)
+    waits = sa.case((source_record.c.disposition == "successful", PENDING), else_=source_record.c.disposition)
     given: dict[str, sa.ColumnElement[str]] = {
         "run_id": sa.literal(now.id),
         "slice_id": sa.literal(mine.id),
         "disposition": waits,
     }
-    _copy(connection, source_unit, given, of_slice)
-    keys = sa.select(source_unit.c.key).where(of_slice)
+    _copy(connection, source_record, given, of_slice)
+    keys = sa.select(source_record.c.key).where(of_slice)
     of_findings = sa.and_(
         finding.c.run_id == earlier.run_id, finding.c.entity == earlier.entity, finding.c.key.in_(keys)
     )
@@ -113,7 +113,7 @@ def places_of(connection: sa.Connection, migration: str, earlier: SliceRow) -> l
 
 
 def confirm(connection: sa.Connection, now: RunRow, mine: SliceRow, earlier: SliceRow) -> int:
-    """Take over the earlier slice's outcomes as "unchanged"; returns the number of source units that are successful."""
+    """Take over the earlier slice's outcomes as "unchanged"; returns the number of successful records."""
     given: dict[str, sa.ColumnElement[str]] = {
         "run_id": sa.literal(now.id),
         "slice_id": sa.literal(mine.id),
@@ -121,9 +121,9 @@ def confirm(connection: sa.Connection, now: RunRow, mine: SliceRow, earlier: Sli
     }
     _copy(connection, outcome, given, sa.and_(outcome.c.run_id == earlier.run_id, outcome.c.slice_id == earlier.id))
     waiting = sa.and_(
-        source_unit.c.run_id == now.id, source_unit.c.slice_id == mine.id, source_unit.c.disposition == PENDING
+        source_record.c.run_id == now.id, source_record.c.slice_id == mine.id, source_record.c.disposition == PENDING
     )
-    return connection.execute(sa.update(source_unit).where(waiting).values(disposition="successful")).rowcount
+    return connection.execute(sa.update(source_record).where(waiting).values(disposition="successful")).rowcount
 
 
 def has_moved(connection: sa.Connection, now: RunRow, earlier: SliceRow, entities: Iterable[str]) -> bool:

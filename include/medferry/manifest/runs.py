@@ -101,7 +101,7 @@ def finish_run(connection: sa.Connection, run_id: str, status: str) -> None:
     connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=now()))
 
 
-def set_wish(connection: sa.Connection, run_id: str, wish: str) -> None:
+def set_control(connection: sa.Connection, run_id: str, wish: str) -> None:
     connection.execute(sa.update(run).where(run.c.id == run_id).values(wish=wish))
 
 

@@ -13,7 +13,7 @@ metadata = sa.MetaData()
 Time = sa.String(24)
 
 DEAD = ("rejected", "quarantined")
-"""Dispositions of source units that a person must decide about: the dead letters."""
+"""Dispositions of source records that a person must decide about: the dead letters."""
 
 _DEAD = sa.text("disposition IN ('rejected', 'quarantined')")
 
@@ -53,7 +53,7 @@ slice_ = sa.Table(
     sa.Column("repeats", sa.String(270), nullable=False, server_default="", comment="<run>/<slice> with the same rows"),
 )
 
-source_unit = sa.Table(
+source_record = sa.Table(
     "source_unit",
     metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),

@@ -24,7 +24,7 @@ _LOSS = 0.9
 """A smaller share of the throughput before is no noise: the lane is given up."""
 
 
-class End(Enum):
+class BatchHealth(Enum):
     """How a batch ended, for the server: `STRAINED` is a conflict or a refusal for want of quota."""
 
     WELL = "well"
@@ -32,15 +32,15 @@ class End(Enum):
     FAILING = "failing"
 
 
-def end_of(statuses: Iterable[int]) -> End:
+def health_of(statuses: Iterable[int]) -> BatchHealth:
     """The worst that the statuses of a batch's entries tell."""
     seen = set(statuses)
     if any(status >= 500 or status in (0, 408) for status in seen):
-        return End.FAILING
-    return End.STRAINED if seen & {409, 425, 429} else End.WELL
+        return BatchHealth.FAILING
+    return BatchHealth.STRAINED if seen & {409, 425, 429} else BatchHealth.WELL
 
 
-class Lanes:
+class ConcurrencyLimiter:
     """Shared by all threads of a task. `most` is the operator's bound; `allowed` moves between 1 and it."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Lanes:
         self._before = 0.0
 
     @contextmanager
-    def flight(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Wait for a free lane and hold it; waits longer while the lanes are closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._in_flight < self.allowed)
@@ -81,11 +81,11 @@ class Lanes:
                     self._busy += self._clock() - self._since
                 self._changed.notify_all()
 
-    def landed(self, entries: int, end: End) -> None:
+    def finished(self, entries: int, end: BatchHealth) -> None:
         """Tell how a batch ended."""
         with self._changed:
-            self._failed = self._failed + 1 if end is End.FAILING else 0
-            if end is not End.WELL:
+            self._failed = self._failed + 1 if end is BatchHealth.FAILING else 0
+            if end is not BatchHealth.WELL:
                 self._allow(self.allowed // 2)
                 self._before = 0.0
                 return

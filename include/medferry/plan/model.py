@@ -62,7 +62,7 @@ class Wave(_Part):
 
 
 class Acceptance(_Part):
-    """Shares of the eligible source units above which a run fails its verification."""
+    """Shares of the eligible source records above which a run fails its verification."""
 
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_quarantined_share: Annotated[float, Field(ge=0, le=1)] = 0.0

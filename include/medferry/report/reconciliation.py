@@ -14,7 +14,7 @@ from medferry.errors import DefinitionError
 from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
-from medferry.manifest.checks import CheckResult, Done, PartRow, parts_of, verification_of
+from medferry.manifest.checks import CheckResult, Done, FinishedPart, parts_of, verification_of
 from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
 from medferry.report.throughput import Second, seconds
@@ -33,7 +33,7 @@ class Reconciliation:
     findings: list[tuple[str, str, str, int]]
     unit_titles: dict[str, str]
     verification: Done | None
-    parts: list[PartRow]
+    parts: list[FinishedPart]
     sent: list[Second]
     versions: dict[str, str]
     """Entity → version of the mapping that made it."""

@@ -1,4 +1,4 @@
-"""An operator's wishes for a run at work: pause, resume, abort. A flag in the manifest that all workers heed.
+"""Run control: pause, resume or abort a run at work, by a flag in the manifest that all its workers obey.
 
 A worker looks at the flag between two pieces of work, so that what it has begun is finished and recorded first.
 """
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 PAUSE, ABORT, NONE = "pause", "abort", ""
 
 LOOK_SECONDS = 1.0
-"""A process looks at a run's flag at most this often while nothing is wished."""
+"""A process looks at a run's flag at most this often while it is not set."""
 
 POLL_SECONDS = 3.0
 """How often a paused process looks whether it may go on; it renews the leases each time."""
@@ -32,7 +32,7 @@ class RunAborted(MedferryError):
 
 
 class NotAtWork(MedferryError):
-    """The run is over, or being aborted: the wish comes too late."""
+    """The run is over, or being aborted: it is too late to control it."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class _Watch:
 _watches: dict[tuple[str, str], _Watch] = defaultdict(_Watch)
 
 
-def heed(environment: Environment, run: RunRow) -> None:
+def checkpoint(environment: Environment, run: RunRow) -> None:
     """To be called between two pieces of work: returns at once, or waits while the run is paused.
 
     Raises RunAborted; LeaseLost when another run took over during the pause.
@@ -56,8 +56,8 @@ def heed(environment: Environment, run: RunRow) -> None:
         if time.monotonic() - watch.looked_at < LOOK_SECONDS:
             return
         paused = False
-        while wish := _wish(environment, run.id):
-            if wish == ABORT:
+        while flag := _flag(environment, run.id):
+            if flag == ABORT:
                 raise RunAborted(
                     f"Run {run.id} was aborted by its operator. What was loaded is recorded and stays.",
                     "Start a new run when it may go on: it writes nothing twice.",
@@ -72,7 +72,7 @@ def heed(environment: Environment, run: RunRow) -> None:
         watch.looked_at = time.monotonic()
 
 
-def _wish(environment: Environment, run_id: str) -> str:
+def _flag(environment: Environment, run_id: str) -> str:
     with environment.manifest.begin() as connection:
         return runs.get_run(connection, run_id).wish
 
@@ -105,15 +105,15 @@ def abort(environment: Environment, run_id: str) -> None:
             leases.release(connection, run_id)
 
 
-WISHES = {"pause": pause, "resume": resume, "abort": abort}
-"""The operator's word for each wish."""
+CONTROLS = {"pause": pause, "resume": resume, "abort": abort}
+"""The operator's word for each."""
 
 
-def _set(environment: Environment, run_id: str, wish: str) -> None:
+def _set(environment: Environment, run_id: str, flag: str) -> None:
     with environment.manifest.begin() as connection:
         found = runs.get_run(connection, run_id)
         if found.finished_at is not None:
             raise NotAtWork(f"Run {run_id} is over ({found.status}).", "Nothing; to load again, start a new run.")
-        if found.wish == ABORT and wish != ABORT:
+        if found.wish == ABORT and flag != ABORT:
             raise NotAtWork(f"Run {run_id} is being aborted.", "Wait until it is over, then start a new run.")
-        runs.set_wish(connection, run_id, wish)
+        runs.set_control(connection, run_id, flag)

@@ -7,18 +7,18 @@ from collections import defaultdict
 from medferry.manifest import leases, repeats, runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.runtime.control import heed
+from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, scopes_of
 
 
 def confirmed(environment: Environment, client: MedplumClient, run: RunRow, mine: SliceRow) -> int | None:
-    """Settle a repeated slice as unchanged; returns the number of successful source units.
+    """Settle a repeated slice as unchanged; returns the number of successful source records.
 
     None when anything differs, or what it refers to has another id now: then the slice waits to be extracted anew. To
     be called by the slice's only worker, which has taken it, when all that it refers to is loaded; raises LeaseLost
     when it no longer is.
     """
-    heed(environment, run)
+    checkpoint(environment, run)
     with environment.manifest.begin() as connection:
         earlier = repeats.repeated(connection, mine)
         referred = environment.migration.specs[mine.entity].references

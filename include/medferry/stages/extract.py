@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from medferry.manifest import repeats, runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.workers import only_worker
-from medferry.runtime.control import heed
+from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions
 from medferry.source.database import RowDigest, digest_rows, snapshot, stream
@@ -28,19 +28,21 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
     Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted.
     """
     run, options = own_run(environment, run_id)
-    heed(environment, run)
+    checkpoint(environment, run)
     with only_worker(environment.manifest, run_id, slice_id):
-        return extract_held(environment, run, options, slice_id)
+        return extract_locked(environment, run, options, slice_id)
 
 
-def extract_held(environment: Environment, run: RunRow, options: RunOptions, slice_id: str, anew: bool = False) -> int:
-    """The same, by the slice's only worker; `anew` stages the rows also when a proven run had the same."""
+def extract_locked(
+    environment: Environment, run: RunRow, options: RunOptions, slice_id: str, force: bool = False
+) -> int:
+    """The same, by the slice's only worker; `force` stages the rows also when a proven run had the same."""
     run_id = run.id
     with environment.manifest.begin() as connection:
         mine = runs.get_slice(connection, run_id, slice_id)
         if runs.reached(mine, "extracted"):
             return mine.eligible
-        repeatable = mine.keys is None and not options.dry_run and options.sample is None and not anew
+        repeatable = mine.keys is None and not options.dry_run and options.sample is None and not force
         earlier = repeats.find_earlier(connection, run, mine) if repeatable else None
     entity, digest = environment.migration.entities[mine.entity], RowDigest()
     with snapshot(environment.source) as source:

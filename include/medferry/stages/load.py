@@ -1,6 +1,6 @@
-"""Load: bring staged Bundles into Medplum, slices side by side; each source unit gets its disposition.
+"""Load: bring staged Bundles into Medplum, slices side by side; each source record gets its disposition.
 
-Work goes in chunks of whole source units; a chunk is looked up, written, read back and recorded before it counts.
+Work goes in chunks of whole source records; a chunk is looked up, written, read back and recorded before it counts.
 Chunks of all slices share the run's lanes, so that the server need not wait for us. A killed task leaves at most the
 chunks in flight to be looked at again.
 """
@@ -18,23 +18,23 @@ from itertools import groupby
 
 from medferry.apply.breaker import Breaker
 from medferry.apply.chunk import ChunkLoader
-from medferry.apply.targets import LoadUnit, draft
+from medferry.apply.targets import LoadRecord, staged_resource
 from medferry.apply.transport import Jobs, sender
 from medferry.apply.writer import SETTLE_SECONDS
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.source_records import Decision, decide, pending_keys
+from medferry.manifest.source_records import DispositionChange, pending_keys, set_dispositions
 from medferry.manifest.workers import only_worker
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
-from medferry.medplum.limiter import Lanes
+from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.options import RunOptions
 from medferry.stages.confirm import confirmed
-from medferry.stages.extract import extract_held
-from medferry.stages.transform import transform_held
+from medferry.stages.extract import extract_locked
+from medferry.stages.transform import transform_locked
 
 CHUNK_TARGETS = 400
 """Targets a chunk, unless a batch holds more: enough for one look-up, few enough that all lanes have work."""
@@ -42,18 +42,18 @@ CHUNK_TARGETS = 400
 _SLICES_AT_ONCE = 4
 
 Progress = Callable[[str, int], None]
-"""Called with the entity and the number of its source units that have just been settled; from several threads."""
+"""Called with the entity and the number of its source records that have just been settled; from several threads."""
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class LoadSession:
     """What all slices that one process loads have in common: one client, its lanes, the threads that use them."""
 
     environment: Environment
     run: RunRow
     options: RunOptions
     client: MedplumClient
-    lanes: Lanes
+    limiter: ConcurrencyLimiter
     threads: ThreadPoolExecutor
 
     def load(
@@ -65,7 +65,7 @@ class Crew:
         """Load slices, given in load order; each when `ready(id)` returns, its first write when all that it refers
         to is loaded.
 
-        Returns source units by disposition. Safe to repeat at any point. Raises what `load_slice` raises, when the
+        Returns source records by disposition. Safe to repeat at any point. Raises what `load_slice` raises, when the
         slices in work have come to an end.
         """
         counts: Counter[str] = Counter()
@@ -80,7 +80,7 @@ class Crew:
 
             ready(slice_id)
             with only_worker(self.environment.manifest, self.run.id, slice_id):
-                return _load_held(self, slice_id, others_loaded, progress)
+                return _load_locked(self, slice_id, others_loaded, progress)
 
         with ThreadPoolExecutor(_SLICES_AT_ONCE) as side_by_side:
             for slice_id in slice_ids:
@@ -106,7 +106,7 @@ class Crew:
 
 
 @contextmanager
-def crew_of(environment: Environment, run: RunRow, options: RunOptions) -> Iterator[Crew]:
+def load_session(environment: Environment, run: RunRow, options: RunOptions) -> Iterator[LoadSession]:
     """The crew that loads slices of a run in this process."""
     # More threads than lanes: some look up, read back and record while others have their batch in flight.
     with (
@@ -114,13 +114,13 @@ def crew_of(environment: Environment, run: RunRow, options: RunOptions) -> Itera
         environment.medplum(options) as client,
         ThreadPoolExecutor(options.lanes + 2) as threads,
     ):
-        yield Crew(environment, run, options, client, Lanes(options.lanes), threads)
+        yield LoadSession(environment, run, options, client, ConcurrencyLimiter(options.lanes), threads)
 
 
 def load_slice(
     environment: Environment, run_id: str, slice_id: str, progress: Progress = lambda *_: None
 ) -> dict[str, int]:
-    """Load one transformed slice; returns the number of source units by disposition. Safe to repeat at any point.
+    """Load one transformed slice; returns the number of source records by disposition. Safe to repeat at any point.
 
     Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, JobStuck, BreakerOpen, RunAborted, Unauthorised, StagingError;
     what was settled before is recorded.
@@ -128,13 +128,15 @@ def load_slice(
     run, options = own_run(environment, run_id)
     if options.dry_run:
         return {}
-    with crew_of(environment, run, options) as crew:
-        return crew.load([slice_id], progress)
+    with load_session(environment, run, options) as session:
+        return session.load([slice_id], progress)
 
 
-def _load_held(crew: Crew, slice_id: str, others_loaded: Callable[[], None], progress: Progress) -> Counter[str]:
+def _load_locked(
+    session: LoadSession, slice_id: str, others_loaded: Callable[[], None], progress: Progress
+) -> Counter[str]:
     """Load a slice that no other living worker has; nothing of it is written before `others_loaded` returns."""
-    manifest, run = crew.environment.manifest, crew.run
+    manifest, run = session.environment.manifest, session.run
     with manifest.begin() as connection:
         fence = runs.take_slice(connection, run.id, slice_id)
         mine = runs.get_slice(connection, run.id, slice_id)
@@ -142,81 +144,83 @@ def _load_held(crew: Crew, slice_id: str, others_loaded: Callable[[], None], pro
         if runs.reached(mine, "loaded"):
             return Counter()
         others_loaded()
-        number = confirmed(crew.environment, crew.client, run, mine)
+        number = confirmed(session.environment, session.client, run, mine)
         if number is not None:
             progress(mine.entity, number)
             return Counter(successful=number)
     if mine.repeats or not runs.reached(mine, "transformed"):  # not confirmed, now or before this worker's life
-        extract_held(crew.environment, run, crew.options, slice_id, anew=True)
-        transform_held(crew.environment, run, crew.options, slice_id)
+        extract_locked(session.environment, run, session.options, slice_id, force=True)
+        transform_locked(session.environment, run, session.options, slice_id)
         with manifest.begin() as connection:
             mine = runs.get_slice(connection, run.id, slice_id)
     if fence > 1:
-        _wait_for_the_dead(crew, mine)
-    loader = _loader(crew, mine, fence)
+        _wait_for_the_dead(session, mine)
+    loader = _loader(session, mine, fence)
     counts: Counter[str] = Counter()
     while True:
         before = counts.total()
-        deferred = _one_pass(crew, loader, counts, others_loaded, progress)
+        deferred = _one_pass(session, loader, counts, others_loaded, progress)
         if not deferred or counts.total() == before:
             break
     with manifest.begin() as connection:
         runs.check_fence(connection, run.id, slice_id, fence)
         left = sorted(pending_keys(connection, run.id, slice_id))
-        decide(connection, run.id, mine.entity, [Decision(k, "quarantined", "unresolved-reference") for k in left])
+        set_dispositions(
+            connection, run.id, mine.entity, [DispositionChange(k, "quarantined", "unresolved-reference") for k in left]
+        )
         runs.set_stage(connection, run.id, slice_id, "loaded")
     counts["quarantined"] += len(left)
     return counts
 
 
-def _wait_for_the_dead(crew: Crew, mine: SliceRow) -> None:
+def _wait_for_the_dead(session: LoadSession, mine: SliceRow) -> None:
     """Return when Medplum shows no sign of a batch of an earlier worker that is at work still."""
-    with crew.environment.manifest.begin() as connection:
-        if not pending_keys(connection, crew.run.id, mine.id):
+    with session.environment.manifest.begin() as connection:
+        if not pending_keys(connection, session.run.id, mine.id):
             return  # whoever was here before has recorded all
-    forms = [(kind, [("identifier", f"{system}|")]) for kind, system in _systems(crew, mine)]
+    forms = [(kind, [("identifier", f"{system}|")]) for kind, system in _systems(session, mine)]
     before: list[int] = []
-    while before != (now := [crew.client.count(resource_type, form) for resource_type, form in forms]):
+    while before != (now := [session.client.count(resource_type, form) for resource_type, form in forms]):
         before = now
         time.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
 
 
-def _systems(crew: Crew, mine: SliceRow) -> list[tuple[str, str]]:
+def _systems(session: LoadSession, mine: SliceRow) -> list[tuple[str, str]]:
     """(resource type, identifier system) of all that the slice's rows become."""
-    migration = crew.environment.migration
+    migration = session.environment.migration
     slots = migration.specs[mine.entity].produces
     return [(kind, migration.naming.system(mine.entity, slot)) for slot, kind in slots.items()]
 
 
-def _loader(crew: Crew, mine: SliceRow, fence: int) -> ChunkLoader:
+def _loader(session: LoadSession, mine: SliceRow, fence: int) -> ChunkLoader:
     return ChunkLoader(
-        crew.environment,
-        crew.run,
-        crew.options,
-        crew.client,
-        crew.lanes,
+        session.environment,
+        session.run,
+        session.options,
+        session.client,
+        session.limiter,
         mine,
         fence,
-        sender(Jobs(crew.environment.manifest, crew.client, crew.run, mine, fence), crew.options.load_mode),
-        _nothing_there(crew, mine, fence),
+        sender(Jobs(session.environment.manifest, session.client, session.run, mine, fence), session.options.load_mode),
+        _nothing_there(session, mine, fence),
         # The rows of a replay have all failed before: no breaker judges them.
-        Breaker(mine.entity, crew.options.stop_at_share if mine.keys is None else 1.0),
+        Breaker(mine.entity, session.options.stop_at_share if mine.keys is None else 1.0),
     )
 
 
-def _nothing_there(crew: Crew, mine: SliceRow, fence: int) -> bool:
+def _nothing_there(session: LoadSession, mine: SliceRow, fence: int) -> bool:
     """Whether nothing under the slice's identifier systems was ever written: then there is nothing to look up.
 
     Only for the first worker of a slice that no run has loaded: a dead one may have a batch on its way still.
     """
     if fence > 1 or not mine.eligible:
         return False
-    for resource_type, system in _systems(crew, mine):
-        with crew.environment.manifest.begin() as connection:
-            if knows_system(connection, crew.run.migration, system):
+    for resource_type, system in _systems(session, mine):
+        with session.environment.manifest.begin() as connection:
+            if knows_system(connection, session.run.migration, system):
                 return False
         try:
-            if crew.client.any_of_system(resource_type, system):
+            if session.client.any_of_system(resource_type, system):
                 return False
         except MedplumUnavailable:
             return False  # not known: each chunk looks for itself
@@ -224,23 +228,27 @@ def _nothing_there(crew: Crew, mine: SliceRow, fence: int) -> bool:
 
 
 def _one_pass(
-    crew: Crew, loader: ChunkLoader, counts: Counter[str], others_loaded: Callable[[], None], progress: Progress
+    session: LoadSession,
+    loader: ChunkLoader,
+    counts: Counter[str],
+    others_loaded: Callable[[], None],
+    progress: Progress,
 ) -> int:
     """Go once through all pending units with the crew's threads; returns how many were deferred."""
-    with crew.environment.manifest.begin() as connection:
-        pending = pending_keys(connection, crew.run.id, loader.slice.id)
+    with session.environment.manifest.begin() as connection:
+        pending = pending_keys(connection, session.run.id, loader.slice.id)
     loader.breaker.total = loader.slice.eligible - len(pending)  # earlier workers and passes have decided these
     deferred = 0
-    size = max(CHUNK_TARGETS, crew.options.batch_size)
+    size = max(CHUNK_TARGETS, session.options.batch_size)
     chunks = _first_ahead(_chunks(_units(loader, pending), size), others_loaded)
-    for result in _in_threads(crew, loader, chunks):
+    for result in _in_threads(session, loader, chunks):
         deferred += result.pop("deferred", 0)
         counts.update(result)
         progress(loader.slice.entity, result.total())
     return deferred
 
 
-def _first_ahead(chunks: Iterator[list[LoadUnit]], may_begin: Callable[[], None]) -> Iterator[list[LoadUnit]]:
+def _first_ahead(chunks: Iterator[list[LoadRecord]], may_begin: Callable[[], None]) -> Iterator[list[LoadRecord]]:
     """The same chunks; the first is read before it may be used, so that it can be sent at once."""
     first = next(chunks, None)
     may_begin()
@@ -249,13 +257,15 @@ def _first_ahead(chunks: Iterator[list[LoadUnit]], may_begin: Callable[[], None]
     yield from chunks
 
 
-def _in_threads(crew: Crew, loader: ChunkLoader, chunks: Iterator[list[LoadUnit]]) -> Iterator[Counter[str]]:
+def _in_threads(
+    session: LoadSession, loader: ChunkLoader, chunks: Iterator[list[LoadRecord]]
+) -> Iterator[Counter[str]]:
     """Let the crew's threads work on chunks, a bounded number at once; after a failure no more are started."""
     flying: set[Future[Counter[str]]] = set()
     try:
         for chunk in chunks:
-            flying.add(crew.threads.submit(loader.load, chunk))
-            if len(flying) > crew.options.lanes + 1:
+            flying.add(session.threads.submit(loader.load, chunk))
+            if len(flying) > session.options.lanes + 1:
                 done, flying = wait(flying, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         while flying:
@@ -267,24 +277,24 @@ def _in_threads(crew: Crew, loader: ChunkLoader, chunks: Iterator[list[LoadUnit]
         wait(flying)  # the slice stays ours until its last chunk has come to rest
 
 
-def _units(loader: ChunkLoader, pending: set[str]) -> Iterator[LoadUnit]:
-    """The slice's pending source units in staged order."""
+def _units(loader: ChunkLoader, pending: set[str]) -> Iterator[LoadRecord]:
+    """The slice's pending source records in staged order."""
     staging = loader.environment.staging(loader.run.id)
     for number in range(loader.slice.bundles):
         for key, some in groupby(staging.read_bundle(loader.slice.id, number), key=lambda staged: staged.name[1]):
             if key in pending:
-                yield LoadUnit(key, tuple(draft(staged) for staged in some))
+                yield LoadRecord(key, tuple(staged_resource(staged) for staged in some))
 
 
-def _chunks(units: Iterator[LoadUnit], most: int) -> Iterator[list[LoadUnit]]:
+def _chunks(units: Iterator[LoadRecord], most: int) -> Iterator[list[LoadRecord]]:
     """Units in groups of at most `most` resources (or of one unit that has more)."""
-    chunk: list[LoadUnit] = []
+    chunk: list[LoadRecord] = []
     size = 0
     for unit in units:
-        if chunk and size + len(unit.drafts) > most:
+        if chunk and size + len(unit.resources) > most:
             yield chunk
             chunk, size = [], 0
         chunk.append(unit)
-        size += len(unit.drafts)
+        size += len(unit.resources)
     if chunk:
         yield chunk

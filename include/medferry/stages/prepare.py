@@ -21,14 +21,14 @@ class ScopeError(MedferryError):
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class RunScope:
     """What a run covers, in the plan's order. Shared units are always in it."""
 
     units: list[str]
     entities: list[str]
 
 
-def scope_of(migration: Migration, units: Sequence[str] | None, entities: Sequence[str] | None) -> Scope:
+def scope_of(migration: Migration, units: Sequence[str] | None, entities: Sequence[str] | None) -> RunScope:
     """Complete a choice of units and entities (None or empty: all). Raises ScopeError naming the unknown ones."""
     plan = migration.plan
     unknown = sorted({*(units or [])} - {*plan.unit_ids}) + sorted({*(entities or [])} - {*migration.entities})
@@ -38,13 +38,15 @@ def scope_of(migration: Migration, units: Sequence[str] | None, entities: Sequen
         )
     wanted = {*units, *plan.shared_units} if units else {*plan.unit_ids}
     in_order = [name for level in migration.levels for name in level]
-    return Scope(
+    return RunScope(
         [unit for unit in plan.unit_ids if unit in wanted],
         [name for name in in_order if not entities or name in entities],
     )
 
 
-def prepare_run(environment: Environment, run_id: str, kind: str, scope: Scope, options: RunOptions) -> list[SliceRow]:
+def prepare_run(
+    environment: Environment, run_id: str, kind: str, scope: RunScope, options: RunOptions
+) -> list[SliceRow]:
     """Write the run and its slices to the manifest; the same `run_id` again returns what is there already.
 
     The only stage that makes the manifest where there is none. Raises LeaseHeld when another run works on any of the
@@ -58,7 +60,7 @@ def prepare_run(environment: Environment, run_id: str, kind: str, scope: Scope, 
     return begin(environment, run_id, kind, scope, options, slices)
 
 
-def continued(environment: Environment, run_id: str, scope: Scope | None = None) -> list[SliceRow] | None:
+def continued(environment: Environment, run_id: str, scope: RunScope | None = None) -> list[SliceRow] | None:
     """The slices of a run that was prepared before, which is open again; None when there is no such run.
 
     Raises ScopeError when its `scope` (None: any) or the migration's files are not those it was started with.
@@ -81,7 +83,7 @@ def begin(
     environment: Environment,
     run_id: str,
     kind: str,
-    scope: Scope,
+    scope: RunScope,
     options: RunOptions,
     slices: Iterable[tuple[int, SliceSpec]],
     replays: str = "",
@@ -108,7 +110,7 @@ def begin(
         return runs.slices_of(connection, run_id)
 
 
-def _cut_source(environment: Environment, scope: Scope, rows_per_slice: int) -> list[tuple[int, SliceSpec]]:
+def _cut_source(environment: Environment, scope: RunScope, rows_per_slice: int) -> list[tuple[int, SliceSpec]]:
     migration = environment.migration
     slices: list[tuple[int, SliceSpec]] = []
     with snapshot(environment.source) as connection:

@@ -15,13 +15,13 @@ from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.source_records import GONE, SourceUnit, units_of
+from medferry.manifest.source_records import GONE, SourceRecord, units_of
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.source.database import snapshot
 from medferry.source.keys import units_of_keys
 from medferry.source.slices import SliceSpec
-from medferry.stages.prepare import Scope, ScopeError, begin, continued
+from medferry.stages.prepare import RunScope, ScopeError, begin, continued
 
 KIND = "replay"
 
@@ -110,16 +110,16 @@ def _present_units(environment: Environment, letters: _Letters) -> _Letters:
     return now
 
 
-def _scope(environment: Environment, letters: _Letters, now: _Letters) -> Scope:
+def _scope(environment: Environment, letters: _Letters, now: _Letters) -> RunScope:
     """The units that the rows had or have, and their entities, in the plan's order."""
     units = {unit for one in (letters, now) for by_key in one.values() for unit in by_key.values()}
     in_order = [name for level in environment.migration.levels for name in level]
     plan = environment.migration.plan
-    return Scope([unit for unit in plan.unit_ids if unit in units], [name for name in in_order if name in letters])
+    return RunScope([unit for unit in plan.unit_ids if unit in units], [name for name in in_order if name in letters])
 
 
 def _slices(
-    environment: Environment, scope: Scope, letters: _Letters, now: _Letters, rows_per_slice: int
+    environment: Environment, scope: RunScope, letters: _Letters, now: _Letters, rows_per_slice: int
 ) -> Iterator[tuple[int, SliceSpec]]:
     migration = environment.migration
     for name in scope.entities:
@@ -133,9 +133,9 @@ def _slices(
             yield migration.level_of(name), spec
 
 
-def gone_units(
+def gone_records(
     connection: sa.Connection, run: RunRow, mine: SliceRow, version: str, keys: Sequence[str]
-) -> list[SourceUnit]:
+) -> list[SourceRecord]:
     """Ledger lines for replayed keys that the source no longer has: skipped, in the unit they had. None is lost."""
     had = units_of(connection, run.replays, mine.entity, keys)
-    return [SourceUnit(mine.entity, key, had[key], mine.id, "skipped", version, GONE) for key in keys]
+    return [SourceRecord(mine.entity, key, had[key], mine.id, "skipped", version, GONE) for key in keys]

@@ -11,23 +11,23 @@ from medferry.fhir.bundle import Bounds, batch, conditional_update, identity
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.source_records import SourceUnit, forget_slice, record_units
+from medferry.manifest.source_records import SourceRecord, forget_slice, write_records
 from medferry.manifest.workers import only_worker
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
-from medferry.runtime.control import heed
+from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions
 from medferry.source.entity import SourceEntity
-from medferry.stages.replay import gone_units
+from medferry.stages.replay import gone_records
 
 _ROWS_AT_ONCE = 1_000
 
 
 @dataclass(slots=True)
 class _Stacker:
-    """Collects entries into Bundles within bounds; the entries of one source unit stay together."""
+    """Collects entries into Bundles within bounds; the entries of one source record stay together."""
 
     bounds: Bounds
     entries: list[bytes] = field(default_factory=list)
@@ -53,12 +53,12 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
     RunAborted.
     """
     run, options = own_run(environment, run_id)
-    heed(environment, run)
+    checkpoint(environment, run)
     with only_worker(environment.manifest, run_id, slice_id):
-        return transform_held(environment, run, options, slice_id)
+        return transform_locked(environment, run, options, slice_id)
 
 
-def transform_held(environment: Environment, run: RunRow, options: RunOptions, slice_id: str) -> dict[str, int]:
+def transform_locked(environment: Environment, run: RunRow, options: RunOptions, slice_id: str) -> dict[str, int]:
     """The same, by the slice's only worker."""
     run_id = run.id
     with environment.manifest.begin() as connection:
@@ -75,7 +75,7 @@ def transform_held(environment: Environment, run: RunRow, options: RunOptions, s
     rows = staging.read_rows(slice_id)
     gone = set(mine.keys or ())
     while some := list(islice(rows, _ROWS_AT_ONCE)):
-        units: list[SourceUnit] = []
+        units: list[SourceRecord] = []
         findings: list[tuple[str, str, str, str]] = []
         for row in some:
             mapped, entries, weight = _staged(map_row(spec, entity, row, migration.settings), bounds)
@@ -91,14 +91,14 @@ def transform_held(environment: Environment, run: RunRow, options: RunOptions, s
                 bundles += 1
         with environment.manifest.begin() as connection:
             runs.check_stage(connection, mine)
-            record_units(connection, run_id, units, findings)
+            write_records(connection, run_id, units, findings)
         breaker.check()
     if last := stacker.take():
         staging.write_bundle(slice_id, bundles, batch(last))
         bundles += 1
     with environment.manifest.begin() as connection:
         runs.check_stage(connection, mine)
-        record_units(connection, run_id, gone_units(connection, run, mine, spec.version, sorted(gone)), [])
+        write_records(connection, run_id, gone_records(connection, run, mine, spec.version, sorted(gone)), [])
         runs.set_stage(connection, run_id, slice_id, "transformed", bundles)
     return dict(counts)
 
@@ -125,8 +125,8 @@ def _staged(mapped: MappedRow, bounds: Bounds) -> tuple[MappedRow, list[bytes], 
     return mapped, entries, weight
 
 
-def _ledger_line(mine: SliceRow, entity: SourceEntity, spec: MappingSpec, row: Row, mapped: MappedRow) -> SourceUnit:
-    return SourceUnit(
+def _ledger_line(mine: SliceRow, entity: SourceEntity, spec: MappingSpec, row: Row, mapped: MappedRow) -> SourceRecord:
+    return SourceRecord(
         entity=mine.entity,
         key=mapped.key,
         unit=str(row[entity.unit]),

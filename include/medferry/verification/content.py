@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from medferry.verification.pages import Written
-from medferry.verification.recorder import Tally
+from medferry.verification.pages import WrittenResource
+from medferry.verification.recorder import CheckRecorder
 
 CONTENT, VERSIONS = "content: as written", "versions: changed since the load"
 
@@ -22,17 +22,17 @@ _SERVERS_OWN = ("versionId", "lastUpdated", "author", "project", "compartment")
 _SIGNED = re.compile(r"https?://[^?#]*?/(?:storage|Binary)/([0-9a-fA-F-]{36})(?:[/?#].*)?")
 
 
-def examine(written: Written, resource: dict[str, Any], tally: Tally) -> None:
+def examine(written: WrittenResource, resource: dict[str, Any], recorder: CheckRecorder) -> None:
     version = resource.get("meta", {}).get("versionId")
     if version == written.version_id:
-        tally.equal(VERSIONS)
+        recorder.equal(VERSIONS)
     else:
-        tally.different(VERSIONS, written.key, f"meta.versionId {version}", "other version", written.place)
+        recorder.different(VERSIONS, written.key, f"meta.versionId {version}", "other version", written.place)
     found = digest(resource)
     if found == written.content_hash:
-        tally.equal(CONTENT)
+        recorder.equal(CONTENT)
     else:  # version and hash, so that who accepts this difference accepts no later one
-        tally.different(CONTENT, written.key, f"{written.slot} {found[:16]}", "other content", written.place)
+        recorder.different(CONTENT, written.key, f"{written.slot} {found[:16]}", "other content", written.place)
 
 
 def digest(resource: dict[str, Any]) -> str:

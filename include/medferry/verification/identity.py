@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from medferry.definition.checks import EntityChecks
 from medferry.manifest.crosswalk import find_targets
-from medferry.manifest.tables import source_unit, target
+from medferry.manifest.tables import source_record, target
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.ledger import dispositions
 from medferry.verification.legacy import condition
-from medferry.verification.pages import Page, Written
-from medferry.verification.recorder import Tally
+from medferry.verification.pages import Page, WrittenResource
+from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import Scope
 
 MISSING, UNEXPECTED = "identifiers: missing in Medplum", "identifiers: unexpected in Medplum"
@@ -24,7 +24,11 @@ STRAY = "manifest: resources without a row"
 
 
 def examine_page(
-    page: Page, rows: dict[str, dict[str, Any]] | None, checks: EntityChecks | None, run_id: str, tally: Tally
+    page: Page,
+    rows: dict[str, dict[str, Any]] | None,
+    checks: EntityChecks | None,
+    run_id: str,
+    recorder: CheckRecorder,
 ) -> None:
     """Every successful row has the resources in the manifest that the legacy database says it must have.
 
@@ -39,40 +43,40 @@ def examine_page(
             ours = {slot for slot, written in held.items() if written.run_id == run_id}
             whole = bool(wanted) and wanted <= ours and (known or len(page.written) == 1)
             kind = "written all the same" if whole else "partly written" if ours else None
-            tally.judge(MANIFEST, key, disposition, kind)
+            recorder.judge(MANIFEST, key, disposition, kind)
         elif not known or not (wanted or held):
-            tally.judge(MANIFEST, key, "", None if held else "no resource")
+            recorder.judge(MANIFEST, key, "", None if held else "no resource")
         else:
             for slot in wanted | held.keys():
                 kind = None if slot in wanted & held.keys() else "missing" if slot in wanted else "unexpected"
-                tally.judge(MANIFEST, key, slot, kind)
+                recorder.judge(MANIFEST, key, slot, kind)
 
 
 def _wanted(checks: EntityChecks, row: dict[str, Any]) -> set[str]:
     return {slot for slot, one in checks.resources.items() if row[condition(one.when)]}
 
 
-def examine_strays(scope: Scope, entity: str, tally: Tally) -> None:
+def examine_strays(scope: Scope, entity: str, recorder: CheckRecorder) -> None:
     """The crosswalk has nothing that no row of any run became."""
-    row = sa.exists().where(source_unit.c.entity == target.c.entity, source_unit.c.key == target.c.value)
+    row = sa.exists().where(source_record.c.entity == target.c.entity, source_record.c.key == target.c.value)
     mine = (target.c.migration == scope.run.migration, target.c.entity == entity)
     columns = (target.c.value, target.c.resource_type, target.c.medplum_id)
     with scope.environment.manifest.begin() as connection:
         found = connection.execute(sa.select(*columns).where(*mine, ~row)).all()
     for key, resource_type, medplum_id in found:
-        tally.different(STRAY, key, "", "no row", f"{resource_type}/{medplum_id}")
-    tally.expect(STRAY)
+        recorder.different(STRAY, key, "", "no row", f"{resource_type}/{medplum_id}")
+    recorder.expect(STRAY)
 
 
-def examine(written: Written, resource: dict[str, Any], tally: Tally) -> None:
+def examine(written: WrittenResource, resource: dict[str, Any], recorder: CheckRecorder) -> None:
     """The resource carries its source identifier, once, and no other of that system."""
     values = _values(resource, written.system)
     kind = None if values == [written.key] else "missing" if written.key not in values else "more than one"
-    tally.judge(OWN, written.key, f"identifier {written.slot}", kind, written.place)
+    recorder.judge(OWN, written.key, f"identifier {written.slot}", kind, written.place)
 
 
 def examine_system(
-    client: MedplumClient, scope: Scope, entity: str, slot: str, read: int, missing: int, tally: Tally
+    client: MedplumClient, scope: Scope, entity: str, slot: str, read: int, missing: int, recorder: CheckRecorder
 ) -> None:
     """Whatever Medplum has under a slot's identifier system is in the manifest.
 
@@ -84,17 +88,17 @@ def examine_system(
     known = scope.targets_of(system)
     there = client.count(resource_type, [("identifier", f"{system}|")])
     if known == read and there == read - missing:
-        tally.equal(UNEXPECTED, there)
-        tally.equal(TWICE, there)
+        recorder.equal(UNEXPECTED, there)
+        recorder.equal(TWICE, there)
         return
-    seen = _walk(client, scope, system, resource_type, tally)
+    seen = _walk(client, scope, system, resource_type, recorder)
     if seen < there:
-        tally.unchecked(UNEXPECTED, there - seen, "The server counts more resources than its walk shows.")
+        recorder.unchecked(UNEXPECTED, there - seen, "The server counts more resources than its walk shows.")
     if known > read:
-        _others(client, scope, entity, slot, tally)
+        _others(client, scope, entity, slot, recorder)
 
 
-def _walk(client: MedplumClient, scope: Scope, system: str, resource_type: str, tally: Tally) -> int:
+def _walk(client: MedplumClient, scope: Scope, system: str, resource_type: str, recorder: CheckRecorder) -> int:
     """Compare each resource under a system with the crosswalk; returns how many there are."""
     seen = 0
     form = [("identifier", f"{system}|"), ("_fields", "id,identifier")]
@@ -107,13 +111,13 @@ def _walk(client: MedplumClient, scope: Scope, system: str, resource_type: str, 
         for medplum_id, values in names.items():
             for value in values:
                 place, known = f"{resource_type}/{medplum_id}", ours.get((system, value))
-                tally.judge(UNEXPECTED, value, "identifier", "unexpected" if known is None else None, place)
+                recorder.judge(UNEXPECTED, value, "identifier", "unexpected" if known is None else None, place)
                 twice = known is not None and known.medplum_id != medplum_id
-                tally.judge(TWICE, value, "identifier", "another resource" if twice else None, place)
+                recorder.judge(TWICE, value, "identifier", "another resource" if twice else None, place)
     return seen
 
 
-def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, tally: Tally) -> None:
+def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, recorder: CheckRecorder) -> None:
     """Resources of rows that are not in this run (an earlier wave's): they must still be there."""
     system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
     after = ""
@@ -131,7 +135,7 @@ def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, tally: 
         for medplum_id, value in names.items():
             if value not in in_run:
                 kind = None if medplum_id in found else "missing"
-                tally.judge(MISSING, value, slot, kind, f"{resource_type}/{medplum_id}")
+                recorder.judge(MISSING, value, slot, kind, f"{resource_type}/{medplum_id}")
 
 
 def _values(resource: dict[str, Any], system: str) -> list[str]:

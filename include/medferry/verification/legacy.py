@@ -19,7 +19,7 @@ KEYS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LegacyRow:
     """A legacy row as the accounting needs it. `period` is a year, or empty."""
 
     key: str
@@ -28,7 +28,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Legacy:
+class LegacyReader:
     """One entity in the legacy database. Each method opens a snapshot of its own.
 
     All raise SourceUnavailable, SourceError.
@@ -46,13 +46,13 @@ class Legacy:
         with snapshot(self.engine) as connection:
             return {str(unit): int(number) for unit, number in connection.execute(statement)}
 
-    def all_rows(self) -> Iterator[Row]:
+    def all_rows(self) -> Iterator[LegacyRow]:
         """Every row, in no order."""
         statement = sa.text(f"SELECT source_key, unit_id, period FROM ({self._listing}) AS listed")
         with snapshot(self.engine) as connection:
             yield from map(_row, stream(connection, statement, {}))
 
-    def rows_by_key(self, keys: Sequence[str]) -> Iterator[Row]:
+    def rows_by_key(self, keys: Sequence[str]) -> Iterator[LegacyRow]:
         """Those of `keys` that there are."""
         statement = f"SELECT source_key, unit_id, period FROM ({self._listing}) AS listed WHERE source_key IN :keys"
         yield from map(_row, self._by_key(statement, keys))
@@ -107,7 +107,7 @@ class Legacy:
         statement = _escaped(f"SELECT * FROM ({inner}) AS entity_rows WHERE entity_rows.{self.entity.key} IN ")
         return {str(row[self.entity.key]): row for row in self._by_key(f"{statement}:keys", keys)}
 
-    def referring(self, sql: str, other: Legacy, keys: Sequence[str]) -> dict[str, str]:
+    def referring(self, sql: str, other: LegacyReader, keys: Sequence[str]) -> dict[str, str]:
         """Own key → key of `other`, for the rows in which the checks' SQL expression is one of the other's `keys`."""
         assert self.checks is not None
         columns = f"SELECT {self.checks.key} AS source_key, {sql} AS other_key FROM {self.checks.tables}"
@@ -170,9 +170,9 @@ def columns_of(check: Check) -> list[str]:
     return [sql for sql in (*found, check.where and condition(check.where)) if sql]
 
 
-def _row(row: dict[str, Any]) -> Row:
+def _row(row: dict[str, Any]) -> LegacyRow:
     year = str(row["period"] or "")[:4]
-    return Row(str(row["source_key"]), str(row["unit_id"]), year if year.isdecimal() else "")
+    return LegacyRow(str(row["source_key"]), str(row["unit_id"]), year if year.isdecimal() else "")
 
 
 def _escaped(sql: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 from medferry.definition.checks import ApprovedTable, EntityChecks
 from medferry.errors import MedferryError
 from medferry.fhir.fhirpath import compiled
-from medferry.verification.pages import Written
-from medferry.verification.recorder import Tally
-from medferry.verification.references import Existing, Life
+from medferry.verification.pages import WrittenResource
+from medferry.verification.recorder import CheckRecorder
+from medferry.verification.references import Life, ReferenceResolver
 
 CHRONOLOGY, LIFETIME = "meaning: chronology", "meaning: within the lifetime"
 CODES, PROVENANCE = "meaning: approved codes", "meaning: source and tag"
@@ -21,12 +21,12 @@ _PAIRS = (("start", "end"), ("onsetDateTime", "abatementDateTime"), ("birthDate"
 
 
 def examine(
-    written: Written,
+    written: WrittenResource,
     resource: dict[str, Any],
     migration: str,
     base: str,
     tables: Mapping[str, ApprovedTable],
-    tally: Tally,
+    recorder: CheckRecorder,
 ) -> None:
     """Judge one resource by itself."""
     objects = list(_objects(resource))
@@ -35,22 +35,25 @@ def examine(
         for first, last in _PAIRS:
             if isinstance(one.get(first), str) and isinstance(one.get(last), str):
                 kind = "reversed" if is_after(one[first], one[last]) else None
-                tally.judge(CHRONOLOGY, written.key, f"{place}{last}", kind, written.place)
+                recorder.judge(CHRONOLOGY, written.key, f"{place}{last}", kind, written.place)
         if isinstance(one.get("coding"), list):
             for table, kind in _concept(one["coding"], present, base, tables):
-                tally.judge(CODES, written.key, f"{place}coding {table}", kind, written.place)
-    tally.judge(PROVENANCE, written.key, "meta", _provenance(resource, written, migration), written.place)
+                recorder.judge(CODES, written.key, f"{place}coding {table}", kind, written.place)
+    recorder.judge(PROVENANCE, written.key, "meta", _provenance(resource, written, migration), written.place)
 
 
 def examine_lifetimes(
-    items: list[tuple[Written, dict[str, Any]]], checks: EntityChecks, existing: Existing, tally: Tally
+    items: list[tuple[WrittenResource, dict[str, Any]]],
+    checks: EntityChecks,
+    existing: ReferenceResolver,
+    recorder: CheckRecorder,
 ) -> None:
     """No declared date before the patient's birth, none later after the death than the checks allow."""
     subjects = {written: _patient(resource) for written, resource in items}
     try:
         lives = existing.learn(reference for reference in subjects.values() if reference)
     except MedferryError as error:
-        tally.unchecked(LIFETIME, len(items), error.problem, *(written.key for written, _ in items))
+        recorder.unchecked(LIFETIME, len(items), error.problem, *(written.key for written, _ in items))
         return
     for written, resource in items:
         reference = subjects[written]
@@ -62,10 +65,10 @@ def examine_lifetimes(
                 moments = [str(moment) for moment in compiled(path)(resource, {})]
                 kinds = [_outside(moment, life, checks.days_after_death) for moment in moments]
             except ValueError as error:  # PathFailed, or a day of death that is none
-                tally.unchecked(LIFETIME, 1, type(error).__name__, written.key)
+                recorder.unchecked(LIFETIME, 1, type(error).__name__, written.key)
                 continue
             for kind in kinds:
-                tally.judge(LIFETIME, written.key, path, kind, written.place)
+                recorder.judge(LIFETIME, written.key, path, kind, written.place)
 
 
 def _outside(moment: str, life: Life, days: int) -> str | None:
@@ -125,7 +128,7 @@ def _concept(
                 yield name, None if expected <= present else "missing"
 
 
-def _provenance(resource: dict[str, Any], written: Written, migration: str) -> str | None:
+def _provenance(resource: dict[str, Any], written: WrittenResource, migration: str) -> str | None:
     meta = resource.get("meta", {})
     if meta.get("source") != written.system:
         return "source"

@@ -1,4 +1,4 @@
-"""The run's ledger in pages: source units in key order, with the resources that the crosswalk says they became."""
+"""The run's ledger in pages: source records in key order, with the resources that the crosswalk says they became."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among
-from medferry.manifest.tables import source_unit, target
+from medferry.manifest.tables import source_record, target
 from medferry.verification.scope import Scope
 
 _LARGE = frozenset({"Binary", "DocumentReference", "Media"})
@@ -16,7 +16,7 @@ _LARGE = frozenset({"Binary", "DocumentReference", "Media"})
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenResource:
     """A resource as the crosswalk knows it. `key` is the source key, which is its identifier's value too."""
 
     key: str
@@ -36,11 +36,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Source units (key → disposition) and what the crosswalk has of them, by slot."""
+    """Source records (key → disposition) and what the crosswalk has of them, by slot."""
 
     entity: str
     units: dict[str, str]
-    written: dict[str, dict[str, Written]]
+    written: dict[str, dict[str, WrittenResource]]
     """Slot → key → resource."""
 
     @property
@@ -49,7 +49,7 @@ class Page:
 
 
 def pages(scope: Scope, entity: str) -> Iterator[Page]:
-    """All source units of the run's entity; at most 1,000 at once, 50 where their resources may be large."""
+    """All source records of the run's entity; at most 1,000 at once, 50 where their resources may be large."""
     types = set(scope.environment.migration.specs[entity].produces.values())
     size = 50 if types & _LARGE else 1_000
     after: str | None = None
@@ -59,18 +59,18 @@ def pages(scope: Scope, entity: str) -> Iterator[Page]:
 
 
 def _units(scope: Scope, entity: str, after: str | None, size: int) -> dict[str, str]:
-    mine = [source_unit.c.run_id == scope.run.id, source_unit.c.entity == entity]
+    mine = [source_record.c.run_id == scope.run.id, source_record.c.entity == entity]
     if after is not None:
-        mine.append(source_unit.c.key > after)
-    statement = sa.select(source_unit.c.key, source_unit.c.disposition).where(*mine)
+        mine.append(source_record.c.key > after)
+    statement = sa.select(source_record.c.key, source_record.c.disposition).where(*mine)
     with scope.environment.manifest.begin() as connection:
-        found = connection.execute(statement.order_by(source_unit.c.key).limit(size))
+        found = connection.execute(statement.order_by(source_record.c.key).limit(size))
         return {row.key: row.disposition for row in found}
 
 
-def written_of(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, dict[str, Written]]:
+def written_of(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, dict[str, WrittenResource]]:
     """Slot → key → the resource that the crosswalk has of it, for an entity's `keys`."""
-    found: dict[str, dict[str, Written]] = {}
+    found: dict[str, dict[str, WrittenResource]] = {}
     columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash, target.c.run_id)
     with scope.environment.manifest.begin() as connection:
         for slot, system in scope.systems(entity).items():
@@ -82,5 +82,5 @@ def written_of(scope: Scope, entity: str, keys: Sequence[str]) -> dict[str, dict
                 among(connection, target.c.value, keys),
             )
             for key, *rest in connection.execute(statement):
-                found[slot][key] = Written(key, slot, resource_type, system, *rest)
+                found[slot][key] = WrittenResource(key, slot, resource_type, system, *rest)
     return found

@@ -27,7 +27,7 @@ class _Count:
 
 
 @dataclass(slots=True)
-class Tally:
+class CheckRecorder:
     """The checks of one entity. Memory does not grow with the number of differences."""
 
     entity: str

@@ -10,8 +10,8 @@ from typing import Any
 
 from medferry.errors import MedferryError
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.verification.pages import Written
-from medferry.verification.recorder import Tally
+from medferry.verification.pages import WrittenResource
+from medferry.verification.recorder import CheckRecorder
 
 FORM, RESOLVE, CONTEXT = "references: literal", "references resolve", "references: of one patient"
 
@@ -30,7 +30,7 @@ class Life:
 
 
 @dataclass
-class Existing:
+class ReferenceResolver:
     """Which resources exist in Medplum, asked for 1,000 at once and remembered (at most 200,000)."""
 
     client: MedplumClient
@@ -93,27 +93,31 @@ def fault(reference: dict[str, Any]) -> str | None:
     return "other type" if reference.get("type", text.split("/")[0]) != text.split("/")[0] else None
 
 
-def examine(items: list[tuple[Written, dict[str, Any]]], existing: Existing, tally: Tally) -> None:
+def examine(
+    items: list[tuple[WrittenResource, dict[str, Any]]], existing: ReferenceResolver, recorder: CheckRecorder
+) -> None:
     """Judge all references of a page's resources."""
-    pointing: list[tuple[Written, str, str]] = []
+    pointing: list[tuple[WrittenResource, str, str]] = []
     for written, resource in items:
         for path, reference in held_references(resource):
             kind = fault(reference)
-            tally.judge(FORM, written.key, path, kind, written.place)
+            recorder.judge(FORM, written.key, path, kind, written.place)
             if _LITERAL.fullmatch(reference["reference"]):
                 pointing.append((written, path, reference["reference"]))
     try:
         found = existing.learn(reference for _, _, reference in pointing)
     except MedferryError as error:
         for name in (RESOLVE, CONTEXT):
-            tally.unchecked(name, len(pointing), error.problem, *(written.key for written, _, _ in pointing))
+            recorder.unchecked(name, len(pointing), error.problem, *(written.key for written, _, _ in pointing))
         return
-    patients: dict[Written, set[str]] = defaultdict(set)
+    patients: dict[WrittenResource, set[str]] = defaultdict(set)
     for written, path, aim in pointing:
         life = found[aim]
-        tally.judge(RESOLVE, written.key, path, "missing" if life is None else None, written.place)
+        recorder.judge(RESOLVE, written.key, path, "missing" if life is None else None, written.place)
         patient = aim if aim.startswith("Patient/") else life.patient if life else None
         if patient and not (written.type == "Patient" or path.startswith("link")):
             patients[written].add(patient)
     for written, several in patients.items():
-        tally.judge(CONTEXT, written.key, "references", "several patients" if len(several) > 1 else None, written.place)
+        recorder.judge(
+            CONTEXT, written.key, "references", "several patients" if len(several) > 1 else None, written.place
+        )

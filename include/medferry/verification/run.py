@@ -14,18 +14,18 @@ from functools import partial
 from medferry.definition.checks import load_checks
 from medferry.governance.register import register
 from medferry.manifest import checks
-from medferry.manifest.checks import CheckResult, Difference, PartRow, VerificationRow
+from medferry.manifest.checks import CheckResult, Difference, FinishedPart, VerificationRow
 from medferry.manifest.database import now
 from medferry.manifest.runs import get_run
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.verification.accounting import examine_acceptance, examine_source
-from medferry.verification.recorder import Tally
-from medferry.verification.references import Existing
+from medferry.verification.recorder import CheckRecorder
+from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import Sampling, Scope
 from medferry.verification.server import examine_answers
-from medferry.verification.stored import Stored, Told
+from medferry.verification.stored import ResourceProgress, StoredResourceCheck
 
 Progress = Callable[[str], None]
 """Called with the name of each entity whose check begins."""
@@ -36,20 +36,20 @@ def verify_run(
     run_id: str,
     progress: Progress = lambda _: None,
     choice: Sampling | None = None,
-    anew: bool = False,
-    told: Told = lambda *_: None,
+    force: bool = False,
+    report_progress: ResourceProgress = lambda *_: None,
 ) -> list[CheckResult]:
     """Run all checks of a run, record them and return them. Raises UnknownRun, DefinitionError.
 
-    A verification of the same choice that died goes on behind its finished parts, unless `anew`. A dry run wrote
+    A verification of the same choice that died goes on behind its finished parts, unless `force`. A dry run wrote
     nothing: only its accounting against the source is checked.
     """
     scope = scope_of_run(environment, run_id, choice or Sampling())
     asked = VerificationRow(run_id, scope.choice.sample_share, scope.choice.seed, environment.migration.fingerprint)
     with environment.manifest.begin() as connection:
-        done = checks.begin_verification(connection, asked, anew)
+        done = checks.begin_verification(connection, asked, force)
     with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
-        for part in parts(scope, client, told):
+        for part in parts(scope, client, report_progress):
             if part.name not in done:
                 progress(part.entity)
                 _do(environment, run_id, part, client)
@@ -61,12 +61,12 @@ def verify_run(
 
 
 @dataclass(frozen=True)
-class Part:
+class VerificationPart:
     """A piece of the verification; `examine` fills the tally and returns how many resources it looked for."""
 
     name: str
     entity: str
-    examine: Callable[[Tally], int]
+    examine: Callable[[CheckRecorder], int]
 
 
 def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> Scope:
@@ -78,27 +78,30 @@ def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> Sco
 
 
 def parts(
-    scope: Scope, client: MedplumClient | None, told: Told = lambda *_: None, entities: Sequence[str] | None = None
-) -> list[Part]:
+    scope: Scope,
+    client: MedplumClient | None,
+    report_progress: ResourceProgress = lambda *_: None,
+    entities: Sequence[str] | None = None,
+) -> list[VerificationPart]:
     """The parts of a verification in order; of some `entities` only, or all. Without a client: the sources alone."""
     names = scope.run.entities if entities is None else [name for name in scope.run.entities if name in entities]
-    found = [Part(f"source/{name}", name, partial(_source, scope, name)) for name in names]
+    found = [VerificationPart(f"source/{name}", name, partial(_source, scope, name)) for name in names]
     if client is None:
         return found
-    stored = partial(_stored, scope, client, Existing(client), told)
-    found += [Part(f"stored/{name}", name, partial(stored, name)) for name in names]
-    return [*found, Part("run", "all", partial(_whole, scope))]
+    stored = partial(_stored, scope, client, ReferenceResolver(client), report_progress)
+    found += [VerificationPart(f"stored/{name}", name, partial(stored, name)) for name in names]
+    return [*found, VerificationPart("run", "all", partial(_whole, scope))]
 
 
-def examine(part: Part) -> tuple[list[CheckResult], list[Difference]]:
+def examine(part: VerificationPart) -> tuple[list[CheckResult], list[Difference]]:
     """Do one part and return what it found, with nothing recorded."""
     found: list[Difference] = []
-    tally = Tally(part.entity, found.extend)
-    part.examine(tally)
-    return tally.results(), found
+    recorder = CheckRecorder(part.entity, found.extend)
+    part.examine(recorder)
+    return recorder.results(), found
 
 
-def _do(environment: Environment, run_id: str, part: Part, client: MedplumClient | None) -> None:
+def _do(environment: Environment, run_id: str, part: VerificationPart, client: MedplumClient | None) -> None:
     def keep(found: list[Difference]) -> None:
         with environment.manifest.begin() as connection:
             checks.record_differences(connection, run_id, part.name, found)
@@ -106,26 +109,33 @@ def _do(environment: Environment, run_id: str, part: Part, client: MedplumClient
     with environment.manifest.begin() as connection:
         checks.forget_part(connection, run_id, part.name)
     started, spent = now(), client.budget.spent if client else 0
-    tally = Tally(part.entity, keep)
-    resources = part.examine(tally)
-    results = tally.results()
+    recorder = CheckRecorder(part.entity, keep)
+    resources = part.examine(recorder)
+    results = recorder.results()
     points = client.budget.spent - spent if client else 0
     with environment.manifest.begin() as connection:
-        checks.record_part(connection, run_id, PartRow(part.name, started, now(), resources, points), results)
+        checks.record_part(connection, run_id, FinishedPart(part.name, started, now(), resources, points), results)
 
 
-def _source(scope: Scope, entity: str, tally: Tally) -> int:
-    examine_source(scope, entity, tally)
+def _source(scope: Scope, entity: str, recorder: CheckRecorder) -> int:
+    examine_source(scope, entity, recorder)
     return 0
 
 
-def _stored(scope: Scope, client: MedplumClient, existing: Existing, told: Told, entity: str, tally: Tally) -> int:
+def _stored(
+    scope: Scope,
+    client: MedplumClient,
+    existing: ReferenceResolver,
+    report_progress: ResourceProgress,
+    entity: str,
+    recorder: CheckRecorder,
+) -> int:
     sent, failed = client.sent, client.failed
-    resources = Stored(scope, client, entity, existing, tally, told).examine()
-    examine_answers(client.sent - sent, client.failed - failed, tally)
+    resources = StoredResourceCheck(scope, client, entity, existing, recorder, report_progress).examine()
+    examine_answers(client.sent - sent, client.failed - failed, recorder)
     return resources
 
 
-def _whole(scope: Scope, tally: Tally) -> int:
-    examine_acceptance(scope, scope.environment.migration.plan.acceptance, tally)
+def _whole(scope: Scope, recorder: CheckRecorder) -> int:
+    examine_acceptance(scope, scope.environment.migration.plan.acceptance, recorder)
     return 0

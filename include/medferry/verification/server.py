@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medferry.verification.recorder import Tally
+from medferry.verification.recorder import CheckRecorder
 
 ANSWERS = "Medplum's answers"
 
@@ -12,8 +12,8 @@ _FEW = 1
 """So many failures are never held against it."""
 
 
-def examine_answers(sent: int, failed: int, tally: Tally) -> None:
+def examine_answers(sent: int, failed: int, recorder: CheckRecorder) -> None:
     """Could not check, when more than 10 % of a part's requests failed, though each was answered in the end."""
     if failed > _FEW and failed > _ACCEPTED * sent:
-        tally.unchecked(ANSWERS, failed, f"{failed} of {sent} requests failed: verify again when Medplum is well.")
-    tally.equal(ANSWERS, sent - failed)
+        recorder.unchecked(ANSWERS, failed, f"{failed} of {sent} requests failed: verify again when Medplum is well.")
+    recorder.equal(ANSWERS, sent - failed)

@@ -10,33 +10,33 @@ from typing import Any
 from medferry.errors import MedferryError
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
-from medferry.verification.legacy import Legacy
-from medferry.verification.pages import Page, Written, pages
-from medferry.verification.recorder import Tally
-from medferry.verification.references import Existing
+from medferry.verification.legacy import LegacyReader
+from medferry.verification.pages import Page, WrittenResource, pages
+from medferry.verification.recorder import CheckRecorder
+from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import Scope
 from medferry.verification.structure import Structure
 from medferry.verification.values import NONE_DECLARED, Values, name_of
 
-Told = Callable[[str, int], None]
+ResourceProgress = Callable[[str, int], None]
 """Called with the entity and the number of resources that have just been compared."""
 
-Items = list[tuple[Written, dict[str, Any]]]
+Items = list[tuple[WrittenResource, dict[str, Any]]]
 
 _PATIENCE = 3
 """Pages in a row that Medplum does not answer before the rest of an entity counts as not checked, without asking."""
 
 
 @dataclass
-class Stored:
+class StoredResourceCheck:
     """The pass over one entity."""
 
     scope: Scope
     client: MedplumClient
     entity: str
-    existing: Existing
-    tally: Tally
-    told: Told
+    existing: ReferenceResolver
+    recorder: CheckRecorder
+    report_progress: ResourceProgress
     read: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
@@ -47,28 +47,28 @@ class Stored:
         legacy = None
         if checks:
             entity = self.scope.environment.migration.entities[self.entity]
-            legacy = Legacy(self.scope.environment.source, entity, checks)
+            legacy = LegacyReader(self.scope.environment.source, entity, checks)
         self.values = Values(self.scope, self.client, self.entity, checks) if checks else None
         self.structure = Structure(self.client, self.scope.choice, self.scope.resources_of(self.entity))
         for page in pages(self.scope, self.entity):
             self._page(page, legacy)
         for slot in self.scope.systems(self.entity):
             self._system(slot)
-        identity.examine_strays(self.scope, self.entity, self.tally)
+        identity.examine_strays(self.scope, self.entity, self.recorder)
         self._finish()
         return self.read.total()
 
-    def _page(self, page: Page, legacy: Legacy | None) -> None:
+    def _page(self, page: Page, legacy: LegacyReader | None) -> None:
         rows = self._rows(page, legacy)
-        identity.examine_page(page, rows, self.scope.checks(self.entity), self.scope.run.id, self.tally)
+        identity.examine_page(page, rows, self.scope.checks(self.entity), self.scope.run.id, self.recorder)
         for slot, written in page.written.items():
             for some in _chunks(list(written.values()), PAGE):
                 items = self._read(slot, some)
                 if items is not None:
                     self._judge(slot, items, page, rows)
-                self.told(self.entity, len(some))
+                self.report_progress(self.entity, len(some))
 
-    def _rows(self, page: Page, legacy: Legacy | None) -> dict[str, dict[str, Any]] | None:
+    def _rows(self, page: Page, legacy: LegacyReader | None) -> dict[str, dict[str, Any]] | None:
         """The legacy values of the page's successful rows; None when there are no checks, or no answer."""
         if legacy is None:
             return None
@@ -77,14 +77,14 @@ class Stored:
         except MedferryError as error:
             for slot, written in page.written.items():
                 self._unchecked_values(slot, list(written), error.problem)
-            self.tally.unchecked(identity.MANIFEST, len(page.successful), error.problem, *page.successful)
+            self.recorder.unchecked(identity.MANIFEST, len(page.successful), error.problem, *page.successful)
             return None
         for key in page.successful:
             if key not in rows:
-                self.tally.different(NONE_DECLARED, key, "", "not in the source")
+                self.recorder.different(NONE_DECLARED, key, "", "not in the source")
         return rows
 
-    def _read(self, slot: str, some: Sequence[Written]) -> Items | None:
+    def _read(self, slot: str, some: Sequence[WrittenResource]) -> Items | None:
         """The resources of a slot that are there; None when Medplum does not answer."""
         self.read[slot] += len(some)
         try:
@@ -95,14 +95,14 @@ class Stored:
             self.unanswered += 1
             keys = [one.key for one in some]
             for name in (identity.MISSING, *self._by_resource):
-                self.tally.unchecked(name, len(some), error.problem, *keys)
+                self.recorder.unchecked(name, len(some), error.problem, *keys)
             self._unchecked_values(slot, keys, error.problem)
             return None
         self.unanswered = 0
         items: Items = []
         for one in some:
             body = bodies.get(one.medplum_id)
-            self.tally.judge(identity.MISSING, one.key, slot, None if body else "missing", one.place)
+            self.recorder.judge(identity.MISSING, one.key, slot, None if body else "missing", one.place)
             if body is None:
                 self.missing[slot] += 1
             else:
@@ -112,18 +112,18 @@ class Stored:
     def _judge(self, slot: str, items: Items, page: Page, rows: dict[str, dict[str, Any]] | None) -> None:
         migration = self.scope.environment.migration
         for written, resource in items:
-            identity.examine(written, resource, self.tally)
-            content.examine(written, resource, self.tally)
+            identity.examine(written, resource, self.recorder)
+            content.examine(written, resource, self.recorder)
             tables = self.scope.declared.tables
-            meaning.examine(written, resource, migration.name, migration.plan.base, tables, self.tally)
-        references.examine(items, self.existing, self.tally)
-        self.structure.examine(items, self.tally)
+            meaning.examine(written, resource, migration.name, migration.plan.base, tables, self.recorder)
+        references.examine(items, self.existing, self.recorder)
+        self.structure.examine(items, self.recorder)
         checks = self.scope.checks(self.entity)
         if checks and checks.lifetime:
-            meaning.examine_lifetimes(items, checks, self.existing, self.tally)
+            meaning.examine_lifetimes(items, checks, self.existing, self.recorder)
         if self.values and rows is not None:
             successful = [(w, r) for w, r in items if page.units[w.key] == "successful"]
-            self.values.examine(slot, successful, rows, self.tally)
+            self.values.examine(slot, successful, rows, self.recorder)
 
     @property
     def _by_resource(self) -> list[str]:
@@ -143,29 +143,29 @@ class Stored:
     def _unchecked_values(self, slot: str, keys: Sequence[str], why: str) -> None:
         checks = self.scope.checks(self.entity)
         for check in checks.checks(slot) if checks else ():
-            self.tally.unchecked(name_of(check, slot), len(keys), why, *keys)
+            self.recorder.unchecked(name_of(check, slot), len(keys), why, *keys)
 
     def _system(self, slot: str) -> None:
         try:
             identity.examine_system(
-                self.client, self.scope, self.entity, slot, self.read[slot], self.missing[slot], self.tally
+                self.client, self.scope, self.entity, slot, self.read[slot], self.missing[slot], self.recorder
             )
         except MedferryError as error:
-            self.tally.unchecked(identity.UNEXPECTED, self.read[slot], error.problem)
-            self.tally.unchecked(identity.TWICE, self.read[slot], error.problem)
+            self.recorder.unchecked(identity.UNEXPECTED, self.read[slot], error.problem)
+            self.recorder.unchecked(identity.TWICE, self.read[slot], error.problem)
 
     def _finish(self) -> None:
         """Have a result also for checks that found nothing to compare."""
         names = (identity.MISSING, identity.UNEXPECTED, identity.TWICE, identity.MANIFEST)
         for name in (*names, *self._by_resource):
-            self.tally.expect(name)
-        self.structure.finish(self.tally)
+            self.recorder.expect(name)
+        self.structure.finish(self.recorder)
         if self.values:
-            self.values.finish(self.tally)
+            self.values.finish(self.recorder)
         else:
-            self.tally.expect(NONE_DECLARED, "No checks are declared: the values are proven by their hashes alone.")
+            self.recorder.expect(NONE_DECLARED, "No checks are declared: the values are proven by their hashes alone.")
 
 
-def _chunks(items: Sequence[Written], size: int) -> Iterator[Sequence[Written]]:
+def _chunks(items: Sequence[WrittenResource], size: int) -> Iterator[Sequence[WrittenResource]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

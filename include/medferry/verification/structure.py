@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from medferry.errors import MedferryError
 from medferry.medplum.client import MedplumClient
-from medferry.verification.pages import Written
-from medferry.verification.recorder import Tally
+from medferry.verification.pages import WrittenResource
+from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import Sampling, error_bound
 
 SERVER, MODELS = "structure: $validate", "structure: FHIR R4 models"
@@ -37,25 +37,25 @@ class Structure:
     done: int = 0
     seen: int = 0
 
-    def examine(self, items: list[tuple[Written, dict[str, Any]]], tally: Tally) -> None:
+    def examine(self, items: list[tuple[WrittenResource, dict[str, Any]]], recorder: CheckRecorder) -> None:
         for written, resource in items:
             self.seen += 1
             if not (self.seen == 1 or self._takes(written)):
                 continue
             self.done += 1
-            tally.judge(MODELS, written.key, written.slot, model_fault(resource), written.place)
+            recorder.judge(MODELS, written.key, written.slot, model_fault(resource), written.place)
             try:
                 issue = self.client.validate(resource)
             except MedferryError as error:
-                tally.unchecked(SERVER, 1, error.problem, written.key)
+                recorder.unchecked(SERVER, 1, error.problem, written.key)
                 continue
-            tally.judge(SERVER, written.key, issue or written.slot, "invalid" if issue else None, written.place)
+            recorder.judge(SERVER, written.key, issue or written.slot, "invalid" if issue else None, written.place)
 
-    def finish(self, tally: Tally) -> None:
+    def finish(self, recorder: CheckRecorder) -> None:
         for name in (SERVER, MODELS):
-            tally.expect(name, error_bound(self.done, self.choice.seed) if self.done < self.seen else "")
+            recorder.expect(name, error_bound(self.done, self.choice.seed) if self.done < self.seen else "")
 
-    def _takes(self, written: Written) -> bool:
+    def _takes(self, written: WrittenResource) -> bool:
         share = 1.0 if self.choice.validate_all else min(_SHARE, _AT_MOST / max(self.expected, 1))
         digest = hashlib.sha256(f"{self.choice.seed}/{written.place}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < share * 2**64

@@ -14,11 +14,11 @@ from medferry.medplum.client import MedplumClient
 from medferry.verification.comparators import Case, Unreadable, compare
 from medferry.verification.content import binary_id
 from medferry.verification.legacy import condition
-from medferry.verification.pages import Written
-from medferry.verification.recorder import Tally
+from medferry.verification.pages import WrittenResource
+from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import Scope
 
-Item = tuple[Written, dict[str, Any]]
+Item = tuple[WrittenResource, dict[str, Any]]
 """A resource as the crosswalk knows it, and as Medplum has it."""
 
 NONE_DECLARED = "values: declared checks"
@@ -47,16 +47,20 @@ class Values:
     rows: Counter[str] = field(default_factory=Counter)
     first: dict[str, tuple[Item, dict[str, Any]]] = field(default_factory=dict)
 
-    def examine(self, slot: str, items: Iterable[Item], legacy: Mapping[str, dict[str, Any]], tally: Tally) -> None:
+    def examine(
+        self, slot: str, items: Iterable[Item], legacy: Mapping[str, dict[str, Any]], recorder: CheckRecorder
+    ) -> None:
         """Judge a page's resources of one slot; `legacy` are the rows' values by SQL expression."""
         known = [item for item in items if item[0].key in legacy]
         if known and slot not in self.first:
             self.first[slot] = known[0], legacy[known[0][0].key]
         chosen = [item for item in known if self.scope.choice.takes(self.entity, item[0].key)]
         self.rows[slot] += len(chosen)
-        self._compare(slot, chosen, legacy, tally)
+        self._compare(slot, chosen, legacy, recorder)
 
-    def _compare(self, slot: str, chosen: Sequence[Item], legacy: Mapping[str, dict[str, Any]], tally: Tally) -> None:
+    def _compare(
+        self, slot: str, chosen: Sequence[Item], legacy: Mapping[str, dict[str, Any]], recorder: CheckRecorder
+    ) -> None:
         places = self._places(slot, [legacy[written.key] for written, _ in chosen])
         for check in self.checks.checks(slot):
             name = name_of(check, slot)
@@ -73,32 +77,32 @@ class Values:
                     place_of=lambda entity, slot, key: places.get((entity, slot, key)),
                     bytes_of=self._bytes_of,
                 )
-                self._judge(case, name, written, tally)
+                self._judge(case, name, written, recorder)
 
-    def finish(self, tally: Tally) -> None:
+    def finish(self, recorder: CheckRecorder) -> None:
         """Have a result for every check, with the error bound of a sample."""
         for slot in self.checks.resources:
             if slot in self.first and not self.rows[slot]:
                 item, row = self.first[slot]
-                self._compare(slot, [item], {item[0].key: row}, tally)
+                self._compare(slot, [item], {item[0].key: row}, recorder)
             for check in self.checks.checks(slot):
-                tally.expect(name_of(check, slot), self.scope.choice.bound(self.rows[slot]))
+                recorder.expect(name_of(check, slot), self.scope.choice.bound(self.rows[slot]))
 
-    def _judge(self, case: Case, name: str, written: Written, tally: Tally) -> None:
+    def _judge(self, case: Case, name: str, written: WrittenResource, recorder: CheckRecorder) -> None:
         try:
             kind = compare(case)
         except NoBytes:
             kind = "no content"
         except Unreadable as error:
-            tally.unchecked(name, 1, f"The legacy value: {error}.", written.key)
+            recorder.unchecked(name, 1, f"The legacy value: {error}.", written.key)
             return
         except MedferryError as error:
-            tally.unchecked(name, 1, error.problem, written.key)
+            recorder.unchecked(name, 1, error.problem, written.key)
             return
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            tally.unchecked(name, 1, f"The comparison failed ({type(error).__name__}).", written.key)
+            recorder.unchecked(name, 1, f"The comparison failed ({type(error).__name__}).", written.key)
             return
-        tally.judge(name, written.key, case.check.path, kind, written.place)
+        recorder.judge(name, written.key, case.check.path, kind, written.place)
 
     def _places(self, slot: str, rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
         """(entity, slot, key) → "Type/id" of everything that the rows' reference checks expect."""

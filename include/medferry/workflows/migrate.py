@@ -13,8 +13,8 @@ from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice
-from medferry.stages.load import crew_of
-from medferry.stages.prepare import Scope, prepare_run
+from medferry.stages.load import load_session
+from medferry.stages.prepare import RunScope, prepare_run
 from medferry.stages.replay import prepare_replay
 from medferry.stages.transform import transform_slice
 from medferry.verification.run import verify_run
@@ -25,7 +25,7 @@ Progress = Callable[[str, str, int, int], None]
 
 
 def execute_run(
-    environment: Environment, run_id: str, kind: str, scope: Scope, options: RunOptions, progress: Progress
+    environment: Environment, run_id: str, kind: str, scope: RunScope, options: RunOptions, progress: Progress
 ) -> list[CheckResult]:
     """Prepare, extract, transform, load, verify, finish. Safe to call again with the same `run_id`.
 
@@ -92,5 +92,5 @@ def load_slices(
     ready: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Load slices side by side, each as soon as `ready(id)` returns and all that it refers to is loaded."""
-    with crew_of(environment, *own_run(environment, run_id)) as crew:
+    with load_session(environment, *own_run(environment, run_id)) as crew:
         crew.load([one.id for one in slices], lambda entity, rows: progress("load", entity, rows, total), ready)
