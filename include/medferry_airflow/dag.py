@@ -1,10 +1,10 @@
-"""Builds the DAGs. The order of a migration is in `_carry_out` and nowhere else.
+"""Builds the DAGs. The order of a migration is that of ``medferry.workflows.order``, drawn as tasks:
 
-    prepare → stage (extract → transform, for each slice) → load_level_0 → load_level_1 → … → verify → report → conclude
+    prepare → stage (extract → transform, for each slice) → load_level_0 → load_level_1 → … → verify → conclude
 
-Nothing is written to Medplum before everything is staged. `conclude` is the teardown of `prepare`: it runs when
-everything between them has ended, also when a step failed or an operator marked the run as failed, so that the leases
-are given back. It alone decides the colour of the DAG run, and is never green over a step that is not.
+`conclude` is the teardown of `prepare`: it runs when everything between them has ended, also when a step failed or an
+operator marked the run as failed, so that the leases are given back. It records the end, writes the report, and alone
+decides the colour of the DAG run: it is never green over a step that is not.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, task, task_group
@@ -19,6 +20,7 @@ from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.runtime.control import CONTROLS
+from medferry.workflows.order import migrate
 from medferry_airflow import tasks
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import replay_params, run_params, unit_param
@@ -43,7 +45,7 @@ def migration_dag(
         [kind.replace("_", " ")],
         {**choice, **run_params(migration)},
     ) as dag:
-        _carry_out(tasks.prepare(RUN, kind, units), migration)
+        migrate(RunInTasks(tasks.prepare(RUN, kind, units), migration))
     return dag
 
 
@@ -54,19 +56,33 @@ def replay_dag(text: str, migration: Migration) -> DAG:
         found: Any = tasks.find_dead_letters(RUN)
         prepared: Any = tasks.prepare_again(RUN)
         found >> prepared
-        _carry_out(prepared, migration)
+        migrate(RunInTasks(prepared, migration))
     return dag
 
 
-def _carry_out(prepared: Any, migration: Migration) -> None:
-    """Everything from the slices of a prepared run to its conclusion."""
-    last = _stage(prepared)
-    for number, entities in enumerate(migration.levels):
-        last = _load_level(number, entities, prepared, last)
-    verified = tasks.verify(RUN)
-    reported = tasks.report(RUN)
-    concluded = tasks.conclude(RUN).as_teardown(setups=prepared, on_failure_fail_dagrun=True)
-    last >> verified >> reported >> concluded
+@dataclass(frozen=True)
+class RunInTasks:
+    """The acts of a prepared run as tasks, drawn into the present DAG. `prepared` gives the ids of the slices."""
+
+    prepared: Any
+    migration: Migration
+
+    def stage(self) -> Any:
+        return _stage(self.prepared)
+
+    def load(self, staged: Any) -> Any:
+        last = staged
+        for number, entities in enumerate(self.migration.levels):
+            last = _load_level(number, entities, self.prepared, last)
+        return last
+
+    def verify(self, loaded: Any) -> Any:
+        verified = tasks.verify(RUN)
+        loaded >> verified
+        return verified
+
+    def conclude(self, verified: Any) -> None:
+        verified >> tasks.conclude(RUN).as_teardown(setups=self.prepared, on_failure_fail_dagrun=True)
 
 
 def _stage(slice_ids: Any) -> Any:
@@ -125,7 +141,7 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
     params = {"run": run, "sample_share": share, "seed": seed, "validate_all": validate_all, "force": force}
     with _dag("verify", "Verify a run again", text, ["verification"], params, schedule) as dag:
         chosen: Any = tasks.choose_run()
-        tasks.verify(chosen) >> tasks.report(chosen) >> tasks.conclude_verification(chosen)
+        tasks.verify(chosen) >> tasks.conclude_verification(chosen)
     return dag
 
 

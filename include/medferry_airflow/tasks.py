@@ -32,6 +32,7 @@ from medferry.stages.transform import transform_slice
 from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
 from medferry.workflows.finish import finish_run
+from medferry.workflows.order import READERS
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
@@ -41,9 +42,6 @@ log = logging.getLogger(__name__)
 
 POOL = "medplum"
 """The Airflow pool whose slots bound the tasks that talk to Medplum at once."""
-
-SOURCE_TASKS = 4
-"""Tasks of a run that read the legacy database at once: it may still serve its users."""
 
 SLICE_LABEL = "{{ task.op_kwargs['slice_id'] }}"
 
@@ -126,7 +124,7 @@ def slices_of_level(run: str, level: int) -> list[str]:
         return [one.id for one in runs.slices_of(connection, run) if one.level == level]
 
 
-@task(map_index_template=SLICE_LABEL, max_active_tis_per_dagrun=SOURCE_TASKS)
+@task(map_index_template=SLICE_LABEL, max_active_tis_per_dagrun=READERS)
 @guarded
 def extract(run: str, slice_id: str) -> int:
     """Stage the rows of one slice of the legacy database; returns their number."""
@@ -163,20 +161,15 @@ def _log_entity(name: str) -> None:
 
 @task
 @guarded
-def report(run: str) -> None:
-    """Write the reconciliation report of the verified run."""
-    _write_report(run)
-
-
-@task
-@guarded
 def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
-    """Set the run's status, give back its leases, and fail unless every step succeeded and every check is equal."""
+    """Record the run's end, give back its leases, write its report; fail unless every step and every check is good."""
     states = ti.get_task_states(ti.dag_id, run_ids=[dag_run.run_id])[dag_run.run_id]
     missing = incomplete(states)
-    finish_run(environment(), run, failed=bool(missing))
+    try:
+        finish_run(environment(), run, failed=bool(missing))
+    finally:
+        _write_report(run)
     if missing:
-        _write_report(run)  # as far as it came; `report` writes it anew when the cleared run has been verified
         raise RunIncomplete(
             f"Run {run} is not complete: {', '.join(missing[:5])} ({len(missing)} in all). What was loaded stays in "
             "Medplum and in the manifest; the leases are given back.",
@@ -206,8 +199,11 @@ def choose_run(params: dict[str, Any] | None = None) -> str:
 @task(task_id="conclude")
 @guarded
 def conclude_verification(run: str) -> None:
-    """Set the status of the verified run, and fail unless every check is equal."""
-    finish_run(environment(), run)
+    """Set the status of the verified run, write its report, and fail unless every check is equal."""
+    try:
+        finish_run(environment(), run)
+    finally:
+        _write_report(run)
 
 
 @task
@@ -219,9 +215,9 @@ def control(params: dict[str, Any] | None = None) -> None:
 
 
 def incomplete(states: dict[str, str | None]) -> list[str]:
-    """What failed or could not run among a DAG run's task states; prepare, verify and report must have succeeded."""
+    """What failed or could not run among a DAG run's task states; prepare and verify must have succeeded."""
     bad = {name for name, state in states.items() if state in ("failed", "upstream_failed")}
-    needed = {name for name in ("prepare", "verify", "report") if states.get(name) != "success"}
+    needed = {name for name in ("prepare", "verify") if states.get(name) != "success"}
     return [f"{name} ({states.get(name) or 'did not run'})" for name in sorted(bad | needed)]
 
 

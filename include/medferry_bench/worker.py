@@ -21,7 +21,7 @@ from medferry.stages.extract import extract_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import map_row, transform_slice
 from medferry.verification.run import verify_run
-from medferry.workflows.migrate import execute_run, load_slices
+from medferry.workflows.migrate import RunInOneProcess, execute_run
 from medferry_bench.growth import stage_rows
 from medferry_bench.job import Job, Result, peak_bytes, read_job
 from medferry_bench.migration import environment
@@ -92,7 +92,7 @@ def load(job: Job) -> Result:
     here = environment(job.settings, job.base)
     slices = _slices(here, job)  # opens the manifest, which brings its tables up to date
     started = time.perf_counter()
-    load_slices(here, job.run_id, slices, 0, lambda *_: None)
+    RunInOneProcess(here, job.run_id, slices, _options(job), lambda *_: None).load()
     return {"seconds": time.perf_counter() - started}
 
 

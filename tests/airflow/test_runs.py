@@ -76,7 +76,6 @@ def test_a_load_that_medplum_refuses_fails_at_once_and_the_run_is_red(airflow: L
     assert states["stage.transform"].keys() == {"success"}
     assert states["load_level_0.load"] == {"failed": 1}
     assert states["verify"] == {"upstream_failed": 1}
-    assert states["report"] == {"upstream_failed": 1}
     assert states["conclude"] == {"failed": 1}
     assert _try_number(airflow, "wave_pilot", red_run, "load_level_0.load/0") == 1
 
@@ -109,6 +108,7 @@ def test_when_the_cause_is_removed_the_cleared_run_goes_on_and_ends_green(
     assert platform.run(f"wave_pilot.{red_run}").status == "succeeded"
     report = platform.report(f"wave_pilot.{red_run}")
     assert report["verdict"] == "proven"
+    assert report["status"] == "succeeded" and report["finished_at"]
     rows = report["rows"]
     assert isinstance(rows, list)
     assert sum(row["successful"] for row in rows) == 4 + 2 + 2 + 1 + 20 + 10
@@ -156,7 +156,6 @@ def test_a_verification_finds_what_was_changed_in_medplum_since(
     assert by_task(airflow, "verify", run_id) == {
         "choose_run": {"success": 1},
         "verify": {"success": 1},
-        "report": {"success": 1},
         "conclude": {"failed": 1},
     }
     assert platform.report(f"wave_pilot.{red_run}")["verdict"] == "not proven"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from airflow.sdk import DAG, TriggerRule
 
+from medferry.workflows.order import migrate
 from medferry_airflow.tasks import incomplete
 
 
@@ -38,15 +41,14 @@ def test_a_level_is_loaded_after_all_levels_it_refers_to(migration_dags: list[DA
             assert not set(in_order[number:]) & upstream(dag, task_id)
 
 
-def test_verify_comes_after_every_load_and_conclude_after_verify_and_report(migration_dags: list[DAG]) -> None:
+def test_verify_comes_after_every_load_and_conclude_after_verify(migration_dags: list[DAG]) -> None:
     for dag in migration_dags:
         assert set(loads(dag)) <= upstream(dag, "verify")
-        assert "verify" in upstream(dag, "report")
-        assert {"verify", "report", *loads(dag)} <= upstream(dag, "conclude")
+        assert {"verify", *loads(dag)} <= upstream(dag, "conclude")
 
 
-def test_the_verification_dag_concludes_after_verify_and_report(dags: dict[str, DAG]) -> None:
-    assert upstream(dags["verify"], "conclude") == {"choose_run", "verify", "report"}
+def test_the_verification_dag_concludes_after_verify(dags: dict[str, DAG]) -> None:
+    assert upstream(dags["verify"], "conclude") == {"choose_run", "verify"}
     assert loads(dags["verify"]) == []
 
 
@@ -65,7 +67,6 @@ def test_no_other_task_runs_after_a_failure(migration_dags: list[DAG]) -> None:
     for dag in migration_dags:
         rules = {task.task_id: TriggerRule(task.trigger_rule).value for task in dag.tasks if not task.is_teardown}
         assert set(rules.values()) == {"all_success", "none_failed"}
-        assert rules["report"] == "all_success"
         passed_over = {task_id for task_id, rule in rules.items() if rule == "none_failed"}
         assert passed_over == {*loads(dag), "verify"}  # an empty level is skipped; what follows is not
 
@@ -79,12 +80,36 @@ def test_a_replay_looks_for_dead_letters_before_it_makes_a_run(dags: dict[str, D
 GREEN = {"prepare": "success", "stage.extract_0": "success", "load_level_1.load": "skipped", "verify": "success"}
 
 
-def test_a_run_is_complete_only_with_a_verification_and_a_report() -> None:
-    assert incomplete(GREEN | {"report": "success"}) == []
-    assert incomplete(GREEN) == ["report (did not run)"]
-    assert incomplete(GREEN | {"report": "success", "verify": "skipped"}) == ["verify (skipped)"]
+def test_a_run_is_complete_only_with_a_verification() -> None:
+    assert incomplete(GREEN) == []
+    assert incomplete(GREEN | {"verify": "skipped"}) == ["verify (skipped)"]
+    assert incomplete({"prepare": "success"}) == ["verify (did not run)"]
 
 
 def test_a_failed_task_anywhere_makes_a_run_incomplete() -> None:
-    states = GREEN | {"report": "success", "load_level_0.load_3": "failed", "load_level_2.load": "upstream_failed"}
+    states = GREEN | {"load_level_0.load_3": "failed", "load_level_2.load": "upstream_failed"}
     assert incomplete(states) == ["load_level_0.load_3 (failed)", "load_level_2.load (upstream_failed)"]
+
+
+def test_the_order_of_the_graph_is_that_of_the_command_line(migration_dags: list[DAG]) -> None:
+    """Both carry out ``medferry.workflows.order``: what one act needs is upstream of it in every DAG."""
+    acts: list[list[str]] = []
+
+    class Listed:
+        def stage(self) -> None:
+            acts.append(["stage.extract", "stage.transform"])
+
+        def load(self, _staged: None) -> None:
+            acts.append(loads(dag))
+
+        def verify(self, _loaded: None) -> None:
+            acts.append(["verify"])
+
+        def conclude(self, _verified: None) -> None:
+            acts.append(["conclude"])
+
+    for dag in migration_dags:
+        acts.clear()
+        migrate(Listed())
+        for before, after in pairwise(acts):
+            assert all(set(before) <= upstream(dag, task_id) for task_id in after)

@@ -47,7 +47,8 @@ from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
-from medferry.workflows.migrate import execute_replay, execute_run
+from medferry.workflows.migrate import execute_run
+from medferry.workflows.replay import execute_replay
 from tests.faults.checker import TYPES
 
 _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)

@@ -41,7 +41,7 @@ from medferry.runtime import control
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode, RunOptions
 from medferry.stages.replay import anything_to_replay
-from medferry.workflows.migrate import execute_replay
+from medferry.workflows.replay import execute_replay
 
 operate_app = typer.Typer()
 

@@ -68,6 +68,7 @@ class Reconciliation:
             "migration": self.run.migration,
             "kind": self.run.kind,
             "replays": self.run.replays,
+            "status": self.run.status,
             "verdict": self.verdict,
             "started_at": self.run.started_at,
             "finished_at": self.run.finished_at,
