@@ -6,15 +6,16 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import SQLAlchemyError
+from typer.core import TyperGroup
 
-from medferry.definition.migration import load_migration
+from medferry.definition.migration import Migration, load_migration
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.report.reconciliation import reconcile
@@ -23,6 +24,7 @@ from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode
 from medferry.runtime.settings import settings_from_environment
+from medferry.source.entity import SourceEntity
 
 console = Console(width=None if sys.stdout.isatty() else 132)
 P = ParamSpec("P")
@@ -44,7 +46,21 @@ StopAtShareOption = Annotated[
 OverwriteOption = Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")]
 TakeOverOption = Annotated[bool, typer.Option(help="Take the scope from a dead run.")]
 ReportFolderOption = Annotated[Path, typer.Option(help="Where the reports go.")]
+FREE_TEXT = "Free text: it is kept in the manifest and shown in the report, so it must hold no patient data."
+"""What the help of every such option ends with."""
 RunArgument = Annotated[str | None, typer.Argument(help="Run id; the newest run by default.")]
+
+
+def group_with_default(name: str) -> type[TyperGroup]:
+    """A group whose command `name` is meant when none is named, so that `medferry exceptions RUN` lists."""
+
+    class Group(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if not args or (args[0] not in self.commands and args[0] != "--help"):
+                args = [name, *args]
+            return super().parse_args(ctx, args)
+
+    return Group
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:
@@ -68,6 +84,13 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 def environment_of(migration: str) -> Environment:
     """The environment of a migration, its systems as the MEDFERRY_* variables say."""
     return Environment(load_migration(migration), settings_from_environment())
+
+
+def entity_of(migration: Migration, name: str) -> SourceEntity:
+    """An entity by its name. Raises MedferryError that lists the known ones."""
+    if name not in migration.entities:
+        raise MedferryError(f"There is no entity {name}.", f"Choose one of {', '.join(sorted(migration.entities))}.")
+    return migration.entities[name]
 
 
 def newest_run(environment: Environment) -> str:

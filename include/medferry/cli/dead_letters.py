@@ -1,4 +1,4 @@
-"""The operator's commands of the command line: dead letters, their history, their replay; run control."""
+"""Dead letters, the history of one record, their replay: `dead-letters`, `history`, `replay`."""
 
 from __future__ import annotations
 
@@ -37,13 +37,12 @@ from medferry.errors import MedferryError
 from medferry.manifest.dead_letters import Choice, DeadLetter, DeadLetterGroup, dead_letter_groups, dead_letters
 from medferry.manifest.history import HistoryEntry, history
 from medferry.manifest.runs import get_run
-from medferry.runtime import control
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode, RunOptions
 from medferry.stages.replay import anything_to_replay
 from medferry.workflows.replay import execute_replay
 
-operate_app = typer.Typer()
+dead_letters_app = typer.Typer()
 
 EntityOption = Annotated[list[str] | None, typer.Option("--entity", help="Only this entity; repeatable.")]
 ReasonOption = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; repeatable.")]
@@ -56,7 +55,7 @@ def _choice(entity: list[str] | None, reason: list[str] | None, disposition: lis
     return Choice(tuple(entity or ()), tuple(reason or ()), tuple(disposition or ()))
 
 
-@operate_app.command("dead-letters")
+@dead_letters_app.command("dead-letters")
 @report_errors
 def list_dead_letters(
     run_id: RunArgument = None,
@@ -115,7 +114,7 @@ def _show_letters(letters: list[DeadLetter], of: int) -> None:
         console.print(f"{len(letters):,} of {of:,}: --limit 0 shows all.")
 
 
-@operate_app.command("history")
+@dead_letters_app.command("history")
 @report_errors
 def show_history(entity: str, key: str, migration: MigrationOption = "clinics") -> None:
     """Tell what every run made of one source record, and every attempt at its targets, oldest first."""
@@ -145,7 +144,7 @@ def _history(environment: Environment, entity: str, key: str) -> list[HistoryEnt
     return found
 
 
-@operate_app.command()
+@dead_letters_app.command()
 @report_errors
 def replay(
     run_id: Annotated[
@@ -188,27 +187,3 @@ def replay(
             execute_replay(environment, new, run_id, choice, options, tell)
     finally:
         show_report(environment, new, report_folder)
-
-
-@operate_app.command()
-@report_errors
-def pause(run_id: str, migration: MigrationOption = "clinics") -> None:
-    """Pause a run at work: each worker finishes its chunk, then waits; leases are kept."""
-    control.pause(environment_of(migration), run_id)
-    console.print(f"{run_id} pauses after the chunks in flight.", soft_wrap=True)
-
-
-@operate_app.command()
-@report_errors
-def resume(run_id: str, migration: MigrationOption = "clinics") -> None:
-    """Let a paused run go on."""
-    control.resume(environment_of(migration), run_id)
-    console.print(f"{run_id} goes on within seconds.", soft_wrap=True)
-
-
-@operate_app.command()
-@report_errors
-def abort(run_id: str, migration: MigrationOption = "clinics") -> None:
-    """End a run at work: each worker finishes its chunk, then stops; a new run goes on from there."""
-    control.abort(environment_of(migration), run_id)
-    console.print(f"{run_id} ends after the chunks in flight.", soft_wrap=True)

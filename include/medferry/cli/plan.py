@@ -1,0 +1,54 @@
+"""Look at a plan: `plan check`."""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from medferry.cli.terminal import (
+    MigrationOption,
+    console,
+    environment_of,
+    report_errors,
+)
+from medferry.definition.checks import load_checks
+from medferry.runtime.environment import Environment
+from medferry.source.database import snapshot
+from medferry.source.slices import count_by_unit
+
+plan_app = typer.Typer(no_args_is_help=True, help="Look at a migration's plan.")
+
+
+@plan_app.command("check")
+@report_errors
+def plan_check(migration: MigrationOption = "clinics") -> None:
+    """Check plan, entities, mappings, checks and code tables; with a source configured, its units and keys too."""
+    environment = environment_of(migration)
+    loaded = environment.migration
+    load_checks(loaded)
+    table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
+    for name in ("level", "entity", "produces", "refers to", "mapping", "owner", "rows"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    counts = _source_counts(environment)
+    for level, entities in enumerate(loaded.levels):
+        for name in entities:
+            spec = loaded.specs[name]
+            produced, referred = ", ".join(spec.produces.values()), ", ".join(spec.references)
+            version = f"{spec.version} {spec.status}"
+            table.add_row(str(level), name, produced, referred, version, spec.owner, counts.get(name, ""))
+    console.print(table)
+    for wave in loaded.plan.waves:
+        console.print(f"wave [bold]{wave.id}[/] {wave.title}: {', '.join(loaded.plan.units_of_wave(wave.id))}")
+    if not counts:
+        console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
+
+
+def _source_counts(environment: Environment) -> dict[str, str]:
+    if not environment.settings.source_url:
+        return {}
+    counts = {}
+    with snapshot(environment.source) as connection:
+        for name, entity in environment.migration.entities.items():
+            by_unit = count_by_unit(connection, entity, environment.migration.plan.unit_ids)
+            counts[name] = f"{sum(by_unit.values()):,}"
+    return counts
