@@ -32,6 +32,10 @@ class SettingsError(MedferryError):
     """A connection or an environment variable is missing or wrong."""
 
 
+class OptionError(MedferryError):
+    """What was asked of a run has an unknown name or a wrong value. Raised before anything is done."""
+
+
 class SourceError(MedferryError):
     """The legacy database refused what was asked of it."""
 

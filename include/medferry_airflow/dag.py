@@ -15,15 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.sdk import DAG, Param, TaskGroup, task, task_group
+from airflow.sdk import DAG, TaskGroup, task, task_group
 
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
-from medferry.runtime.control import CONTROLS
 from medferry.workflows.order import migrate
 from medferry_airflow import tasks
 from medferry_airflow.page import broken_page, page
-from medferry_airflow.params import replay_params, run_params, unit_param
+from medferry_airflow.params import control_params, replay_params, run_params, unit_param, verify_params
 from medferry_airflow.retries import DEFAULT_ARGS
 
 TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "broken"})
@@ -118,28 +117,8 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
 
     It writes to the manifest and the report only. A schedule that Airflow does not understand raises its own error.
     """
-    run = Param(
-        None, type=["null", "string"], title="Run", description="Id of the run. Empty: the newest that is finished."
-    )
-    share = Param(
-        1.0,
-        type="number",
-        exclusiveMinimum=0,
-        maximum=1,
-        title="Sample share",
-        description="Share of the rows whose values are compared; 1 compares all.",
-    )
-    seed = Param(0, type="integer", minimum=0, title="Seed", description="Of the sample; the same seed, the same rows.")
-    force = Param(False, type="boolean", title="Force", description="Begin again, also when one that died could go on.")
-    validate_all = Param(
-        False,
-        type="boolean",
-        title="Validate all",
-        description="Send every resource to $validate (20 points each), not a sample.",
-    )
     text = page(text, migration, migration.plan.unit_ids)
-    params = {"run": run, "sample_share": share, "seed": seed, "validate_all": validate_all, "force": force}
-    with _dag("verify", "Verify a run again", text, ["verification"], params, schedule) as dag:
+    with _dag("verify", "Verify a run again", text, ["verification"], verify_params(), schedule) as dag:
         chosen: Any = tasks.choose_run()
         tasks.verify(chosen) >> tasks.conclude_verification(chosen)
     return dag
@@ -147,10 +126,8 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
 
 def control_dag(text: str, migration: Migration) -> DAG:
     """A DAG that tells the workers of a run to pause, to go on or to end. It writes to the manifest only."""
-    run = Param(type="string", minLength=1, title="Run", description="Id of the run at work: `medferry runs` lists it.")
-    action = Param("pause", type="string", enum=sorted(CONTROLS), title="Action", description="What the run is to do.")
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("control", "Pause, resume or abort a run", text, ["control"], {"run": run, "action": action}) as dag:
+    with _dag("control", "Pause, resume or abort a run", text, ["control"], control_params()) as dag:
         tasks.control()
     return dag
 

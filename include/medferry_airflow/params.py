@@ -1,16 +1,17 @@
-"""The trigger form: typed Params of a run, from the plan and from ``RunOptions``."""
+"""The trigger form: typed Params, made from the plan and from the models that declare the options."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow.sdk import Param
-from pydantic import ValidationError
+from pydantic import BaseModel
 
 from medferry.definition.migration import Migration
-from medferry.errors import SettingsError
-from medferry.runtime.options import RunOptions
+from medferry.runtime.control import CONTROLS
+from medferry.runtime.options import NOT_IN_REPLAY, Options, RunOptions, read_options, schema_of
+from medferry.verification.scope import VerifyOptions
 
 ADVANCED = "Advanced"
 _PLAIN = ("dry_run", "sample")
@@ -32,40 +33,56 @@ def unit_param(migration: Migration) -> dict[str, Param]:
 
 
 def run_params(migration: Migration) -> dict[str, Param]:
-    """The choice of entities, and every option of a run with its type, bounds, default and description."""
+    """The choice of entities, and every option of a run."""
     entities = {name: migration.entities[name].title for level in migration.levels for name in level}
-    schema = RunOptions.model_json_schema()
-    names = sorted(schema["properties"], key=lambda name: name not in _PLAIN)
-    options = {name: _option(name, schema["properties"][name], schema["$defs"]) for name in names}
-    plain = {name: options[name] for name in _PLAIN}
-    return {
-        **plain,
-        "entities": _choice(entities, "Source entities to migrate. Empty: all.", "Entities", ADVANCED),
-        **{name: param for name, param in options.items() if name not in plain},
-    }
+    options = option_params(RunOptions, _PLAIN)
+    plain = {name: options.pop(name) for name in _PLAIN}
+    choice = _choice(entities, "Source entities to migrate. Empty: all.", "Entities", ADVANCED)
+    return {**plain, "entities": choice, **options}
 
 
 def replay_params(migration: Migration) -> dict[str, Param]:
-    """The choice of dead letters, and the options of a run but for the sample: a replay is for exactly its rows."""
-    of = "Id of the run whose dead letters are run again. Empty: the newest."
+    """The choice of dead letters, and the options of a replay."""
+    description = "Id of the run whose dead letters are run again. Empty: the newest."
     reason = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}
-    told = "Only dead letters of these reasons, one a line (`impossible-date`, …). Empty: all."
-    usual = {name: param for name, param in run_params(migration).items() if name != "sample"}
+    reasons = "Only dead letters of these reasons, one a line (`impossible-date`, …). Empty: all."
+    options = {name: param for name, param in run_params(migration).items() if name not in NOT_IN_REPLAY}
     return {
-        "run": Param(None, type=["null", "string"], title="Run", description=of),
-        "reasons": Param(None, type=["null", "array"], items=reason, title="Reasons", description=told),
-        **usual,
+        "run": Param(None, type=["null", "string"], title="Run", description=description),
+        "reasons": Param(None, type=["null", "array"], items=reason, title="Reasons", description=reasons),
+        **options,
     }
 
 
-def run_options(params: Mapping[str, Any]) -> RunOptions:
-    """The options among a run's params. Raises SettingsError when they do not go together."""
-    try:
-        return RunOptions.model_validate({name: params[name] for name in RunOptions.model_fields if name in params})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise SettingsError(f"{where or 'The options'}: {first['msg']}.", "Trigger again with other params.") from None
+def verify_params() -> dict[str, Param]:
+    """The choice of a run, and every option of a verification."""
+    description = "Id of the run. Empty: the newest that is finished."
+    run = Param(None, type=["null", "string"], title="Run", description=description)
+    return {"run": run, **option_params(VerifyOptions, VerifyOptions.model_fields)}
+
+
+def control_params() -> dict[str, Param]:
+    """The run at work, and what it is to do."""
+    description = "Id of the run at work: `medferry runs` lists it."
+    return {
+        "run": Param(type="string", minLength=1, title="Run", description=description),
+        "action": Param(
+            "pause", type="string", enum=sorted(CONTROLS), title="Action", description="What the run is to do."
+        ),
+    }
+
+
+def options_among(params: Mapping[str, Any], model: type[Options]) -> Options:
+    """The options of `model` among a DAG run's params. Raises OptionError when they do not go together."""
+    return read_options(model, {name: params[name] for name in model.model_fields if name in params})
+
+
+def option_params(model: type[BaseModel], plain: Collection[str]) -> dict[str, Param]:
+    """A Param for each field of `model`, with its type, bounds, default and description.
+
+    Those not in `plain` stand in the section Advanced.
+    """
+    return {name: _option(model, name, None if name in plain else ADVANCED) for name in model.model_fields}
 
 
 def _choice(values: Mapping[str, str], description: str, title: str, section: str | None = None) -> Param:
@@ -83,29 +100,12 @@ def _choice(values: Mapping[str, str], description: str, title: str, section: st
     )
 
 
-def _option(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Param:
-    default = schema["default"]
-    described = {"title": name.replace("_", " ").capitalize(), "description": schema["description"]}
-    extra = {"values_display": _LOAD_MODES} if name == "load_mode" else {}
-    return Param(
-        default, **{**_type_of(schema, definitions), **described, **extra, **_in(None if name in _PLAIN else ADVANCED)}
-    )
-
-
-def _type_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON Schema keywords of a field in the flat form that the trigger form understands."""
-    if reference := schema.get("$ref"):
-        return _keywords(definitions[reference.rpartition("/")[2]])
-    if either := schema.get("anyOf"):
-        chosen = next(one for one in either if one["type"] != "null")
-        return {**_keywords(chosen), "type": ["null", chosen["type"]]}
-    return _keywords(schema)
-
-
-def _keywords(
-    schema: Mapping[str, Any], names: Iterable[str] = ("type", "enum", "minimum", "maximum")
-) -> dict[str, Any]:
-    return {name: schema[name] for name in names if name in schema}
+def _option(model: type[BaseModel], name: str, section: str | None) -> Param:
+    field = model.model_fields[name]
+    shown = {"values_display": _LOAD_MODES} if name == "load_mode" else {}
+    title = name.replace("_", " ").capitalize()
+    keywords = {**schema_of(model, name), **shown, **_in(section)}
+    return Param(field.default, title=title, description=field.description, **keywords)
 
 
 def _in(section: str | None) -> dict[str, Any]:

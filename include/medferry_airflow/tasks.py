@@ -30,13 +30,13 @@ from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
 from medferry.verification.run import verify_run
-from medferry.verification.scope import Sampling
+from medferry.verification.scope import VerifyOptions
 from medferry.workflows.finish import finish_run
 from medferry.workflows.order import READERS
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
-from medferry_airflow.params import run_options
+from medferry_airflow.params import options_among
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[st
     """Count what is eligible, cut it into slices, take the leases; returns the slice ids."""
     chosen = params or {}
     scope = scope_of(current_migration(), units or chosen.get("units"), chosen.get("entities"))
-    options = run_options(chosen)
+    options = options_among(chosen, RunOptions)
     if not options.dry_run:
         _check_medplum(scope.entities, options)
     try:
@@ -98,7 +98,7 @@ def find_dead_letters(run: str, params: dict[str, Any] | None = None) -> bool:
 def prepare_again(run: str, params: dict[str, Any] | None = None) -> list[str]:
     """Cut the dead letters' keys into slices and take the leases; returns the slice ids."""
     chosen = params or {}
-    options = run_options(chosen)
+    options = options_among(chosen, RunOptions)
     try:
         slices = prepare_replay(environment(), run, chosen.get("run"), _letters(chosen), options)
         _check_number(len(slices))
@@ -149,9 +149,8 @@ def load(run: str, slice_id: str) -> dict[str, int]:
 @guarded
 def verify(run: str, params: dict[str, Any] | None = None) -> dict[str, int]:
     """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
-    asked = params or {}
-    choice = Sampling.model_validate({name: asked[name] for name in Sampling.model_fields if name in asked})
-    results = verify_run(environment(), run, _log_entity, choice, bool(asked.get("force")))
+    options = options_among(params or {}, VerifyOptions)
+    results = verify_run(environment(), run, _log_entity, options, options.force)
     return dict(Counter(result.status for result in results))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from airflow.sdk import DAG
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import ParamValidationError
 
-from medferry.errors import SettingsError
+from medferry.errors import OptionError
 from medferry.runtime.options import LoadMode, RunOptions
-from medferry_airflow.params import run_options
+from medferry_airflow.params import options_among
 
 
 def schemas(dag: DAG) -> dict[str, dict[str, Any]]:
@@ -28,7 +29,7 @@ def test_every_option_of_a_run_is_a_described_param(migration_dags: list[DAG]) -
 
 
 def test_defaults_are_those_of_the_core(dags: dict[str, DAG]) -> None:
-    assert run_options(dags["big_bang"].params.dump()) == RunOptions()
+    assert options_among(dags["big_bang"].params.dump(), RunOptions) == RunOptions()
 
 
 def test_units_are_chosen_by_title_in_the_big_bang_and_fixed_in_a_wave(dags: dict[str, DAG]) -> None:
@@ -56,6 +57,8 @@ def test_rare_params_stand_in_their_own_section(dags: dict[str, DAG]) -> None:
         {"load_mode": "fast"},
         {"sample": 0},
         {"dry_run": "no"},
+        {"stop_at_share": 0},
+        {"slice_rows": 2_000_000},
     ],
 )
 def test_a_wrong_value_is_refused_when_the_run_is_triggered(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
@@ -63,7 +66,7 @@ def test_a_wrong_value_is_refused_when_the_run_is_triggered(dags: dict[str, DAG]
 
 
 def _params(dag: DAG) -> ParamsDict:
-    return ParamsDict({name: dag.params.get_param(name) for name in dag.params})
+    return copy.deepcopy(dag.params)  # an update changes the params themselves
 
 
 def _refused(params: ParamsDict, values: dict[str, Any]) -> bool:
@@ -79,7 +82,7 @@ def test_right_values_are_accepted(dags: dict[str, DAG]) -> None:
     params = _params(dags["big_bang"])
     given = {"units": ["harbor"], "load_mode": "conditional", "dry_run": True, "sample": 5}
     assert not _refused(params, given)
-    options = run_options(params.dump())
+    options = options_among(params.dump(), RunOptions)
     assert (options.load_mode, options.dry_run, options.sample) == (LoadMode.CONDITIONAL, True, 5)
 
 
@@ -91,6 +94,12 @@ def test_a_wrong_choice_of_dead_letters_is_refused(dags: dict[str, DAG], wrong: 
 
 def test_a_replay_takes_no_sample_and_no_units(dags: dict[str, DAG]) -> None:
     assert not {"sample", "units"} & schemas(dags["replay"]).keys()
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": 2**31}, {"sample_share": 0}, {"force": "yes"}])
+def test_a_wrong_sample_of_a_verification_is_refused(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
+    assert _refused(_params(dags["verify"]), wrong)
+    assert not _refused(_params(dags["verify"]), {"seed": 2**31 - 1, "sample_share": 0.5, "force": True})
 
 
 @pytest.mark.parametrize("wrong", [{}, {"run": ""}, {"run": "r", "action": "stop"}])
@@ -105,5 +114,5 @@ def test_every_load_mode_is_offered_by_what_it_means(dags: dict[str, DAG]) -> No
 
 
 def test_a_sample_that_would_be_loaded_is_refused_with_a_remedy() -> None:
-    with pytest.raises(SettingsError, match=r"a sample is for a dry run.*Trigger again"):
-        run_options({"sample": 5})
+    with pytest.raises(OptionError, match=r"a sample is for a dry run.*start again"):
+        options_among({"sample": 5}, RunOptions)

@@ -14,19 +14,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from medferry.cli.options import with_options
 from medferry.cli.terminal import (
     Bars,
-    BatchSizeOption,
-    DryRunOption,
     MigrationOption,
-    ModeOption,
-    MostLanesOption,
-    OverwriteOption,
     ReportFolderOption,
-    ReservePointsOption,
     RunArgument,
-    SliceRowsOption,
-    TakeOverOption,
     console,
     environment_of,
     newest_run,
@@ -38,7 +31,7 @@ from medferry.manifest.dead_letters import Choice, DeadLetter, DeadLetterGroup, 
 from medferry.manifest.history import HistoryEntry, history
 from medferry.manifest.runs import get_run
 from medferry.runtime.environment import Environment
-from medferry.runtime.options import LoadMode, RunOptions
+from medferry.runtime.options import NOT_IN_REPLAY, RunOptions
 from medferry.stages.replay import anything_to_replay
 from medferry.workflows.replay import execute_replay
 
@@ -146,6 +139,7 @@ def _history(environment: Environment, entity: str, key: str) -> list[HistoryEnt
 
 @dead_letters_app.command()
 @report_errors
+@with_options(RunOptions, without=NOT_IN_REPLAY)
 def replay(
     run_id: Annotated[
         str | None, typer.Argument(help="Run whose dead letters to replay; the newest by default.")
@@ -155,28 +149,12 @@ def replay(
     reason: ReasonOption = None,
     disposition: DispositionOption = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this replay instead of starting one.")] = None,
-    dry_run: DryRunOption = False,
-    batch_size: BatchSizeOption = 200,
-    lanes: MostLanesOption = 4,
-    load_mode: ModeOption = LoadMode.LOOKUP,
-    slice_rows: SliceRowsOption = 5_000,
-    reserve_points: ReservePointsOption = 0,
-    overwrite: OverwriteOption = False,
-    take_over: TakeOverOption = False,
+    *,
+    options: RunOptions,
     report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
     """Run the dead letters of a run again, as a run of their own; exactly those that no later run has settled."""
     environment = environment_of(migration)
-    options = RunOptions(
-        dry_run=dry_run,
-        batch_size=batch_size,
-        lanes=lanes,
-        load_mode=load_mode,
-        slice_rows=slice_rows,
-        reserve_points=reserve_points,
-        overwrite=overwrite,
-        take_over=take_over,
-    )
     new = resume or f"replay.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     choice = _choice(entity, reason, disposition)
     if not anything_to_replay(environment, new, run_id, choice):

@@ -22,7 +22,6 @@ from medferry.report.reconciliation import reconcile
 from medferry.report.table import reconciliation_table
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
-from medferry.runtime.options import LoadMode
 from medferry.runtime.settings import settings_from_environment
 from medferry.source.entity import SourceEntity
 
@@ -34,17 +33,6 @@ MigrationOption = Annotated[
     str,
     typer.Option("--migration", "-m", envvar="MEDFERRY_MIGRATION", help="Name under include/migrations, or a folder."),
 ]
-DryRunOption = Annotated[bool, typer.Option(help="Extract and transform only; write nothing to Medplum.")]
-BatchSizeOption = Annotated[int, typer.Option(min=1, max=1000, help="Entries a FHIR batch.")]
-MostLanesOption = Annotated[int, typer.Option(min=1, max=16, help="Batches in flight at once, at most.")]
-ModeOption = Annotated[LoadMode, typer.Option(help="How targets are written.")]
-SliceRowsOption = Annotated[int, typer.Option(min=1, help="Rows a slice at most.")]
-ReservePointsOption = Annotated[int, typer.Option(min=0, help="Quota points left for live users.")]
-StopAtShareOption = Annotated[
-    float, typer.Option(min=0.01, max=1, help="Stop a slice when so large a share fails for one reason; 1: never.")
-]
-OverwriteOption = Annotated[bool, typer.Option(help="Write over resources changed in Medplum since the load.")]
-TakeOverOption = Annotated[bool, typer.Option(help="Take the scope from a dead run.")]
 ReportFolderOption = Annotated[Path, typer.Option(help="Where the reports go.")]
 FREE_TEXT = "Free text: it is kept in the manifest and shown in the report, so it must hold no patient data."
 """What the help of every such option ends with."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from medferry.cli.options import with_options
 from medferry.cli.terminal import (
     MigrationOption,
     ReportFolderOption,
@@ -21,7 +21,7 @@ from medferry.governance.verdict import verdict_of
 from medferry.report.checks_table import checks_table
 from medferry.report.write import write_report
 from medferry.verification.run import verify_run
-from medferry.verification.scope import Sampling
+from medferry.verification.scope import VerifyOptions
 from medferry.workflows.finish import settle
 
 verify_app = typer.Typer()
@@ -29,27 +29,17 @@ verify_app = typer.Typer()
 
 @verify_app.command()
 @report_errors
+@with_options(VerifyOptions, flags={"force": ("--force", "--anew")})
 def verify(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
-    sample_share: Annotated[
-        float, typer.Option(min=0.000_001, max=1, help="Share of the rows whose values are compared.")
-    ] = 1.0,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Of the sample: the same seed takes the same rows.")
-    ] = 0,
-    validate_all: Annotated[
-        bool, typer.Option("--validate-all", help="Send every resource to $validate (20 points each), not a sample.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", "--anew", help="Begin again, also when one that died could go on.")
-    ] = False,
+    *,
+    options: VerifyOptions,
     report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
     """Compare a run with the legacy database and Medplum again; writes to neither. The run gets its status by it."""
     environment = environment_of(migration)
     run_id = run_id or newest_run(environment)
-    choice = Sampling(sample_share=sample_share, seed=seed, validate_all=validate_all)
     compared: Counter[str] = Counter()
     with console.status("verifying") as status:
 
@@ -58,7 +48,7 @@ def verify(
             status.update(f"verifying {entity}: {compared[entity]:,} resources")
 
         results = verify_run(
-            environment, run_id, lambda entity: status.update(f"verifying {entity}"), choice, force, tell
+            environment, run_id, lambda entity: status.update(f"verifying {entity}"), options, options.force, tell
         )
     console.print(checks_table(results, run_id))
     with environment.manifest.begin() as connection:

@@ -1,11 +1,21 @@
-"""What an operator may choose when starting a run. The same names in the trigger form and on the command line."""
+"""What an operator may choose when starting a run.
+
+The fields of an options model are the only declaration of their options: name, type, bounds, default and description.
+The command line (``cli/options.py``) and Airflow's trigger form (``medferry_airflow/params.py``) are made from them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medferry.errors import OptionError
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class LoadMode(StrEnum):
@@ -26,12 +36,12 @@ class RunOptions(BaseModel):
 
     dry_run: bool = Field(False, description="Extract and transform only; write nothing to Medplum.")
     batch_size: Annotated[int, Field(ge=1, le=1_000, description="Entries a FHIR batch.")] = 200
-    lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, at most, per task.")] = 4
+    lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, at most, in each process.")] = 4
     load_mode: LoadMode = Field(
         LoadMode.LOOKUP,
         description="lookup; conditional where others write the same keys; asynchronous to spare the quota.",
     )
-    sample: Annotated[int | None, Field(ge=1, description="Rows of each slice; needs dry_run.")] = None
+    sample: Annotated[int | None, Field(ge=1, description="Only so many rows of each slice; for a dry run.")] = None
     slice_rows: Annotated[int, Field(ge=1, le=1_000_000, description="Rows a slice at most.")] = 5_000
     stop_at_share: Annotated[
         float, Field(gt=0, le=1, description="Stop a slice when so large a share fails for one reason; 1: never.")
@@ -45,5 +55,42 @@ class RunOptions(BaseModel):
     @model_validator(mode="after")
     def _sample_writes_nothing(self) -> Self:
         if self.sample is not None and not self.dry_run:
-            raise ValueError("a sample is for a dry run: loading it would leave references without their targets")
+            raise ValueError("a sample is for a dry run, since loading it would leave references without their targets")
         return self
+
+
+NOT_IN_REPLAY = frozenset({"sample"})
+"""The fields of RunOptions that a replay does not have: it is for exactly its rows."""
+
+
+def read_options(model: type[Options], given: Mapping[str, Any]) -> Options:
+    """The options of `model` with the `given` values. Raises OptionError naming the first that is unknown or wrong."""
+    refuse_unknown(given, model.model_fields)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(str(step) for step in first["loc"]) or "options"
+    raise OptionError(f"{name}: {first['msg'].removeprefix('Value error, ')}.", "Correct it and start again.")
+
+
+def refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
+    """Raise OptionError naming a `given` name that is not `known`, and the known name nearest to it."""
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is None:
+        return
+    near = get_close_matches(unknown, sorted(known), n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise OptionError(f"There is no option {unknown}.", f"{hint}The options are {', '.join(sorted(known)) or 'none'}.")
+
+
+def schema_of(model: type[BaseModel], name: str) -> dict[str, Any]:
+    """Type and bounds of a field as JSON Schema, flat: ``{"type": ["null", "integer"], "minimum": 1}``."""
+    whole = model.model_json_schema()
+    field = whole["properties"][name]
+    if reference := field.get("$ref"):
+        field = whole["$defs"][reference.rpartition("/")[2]]
+    if either := field.get("anyOf"):
+        field = next(choice for choice in either if choice["type"] != "null")
+        field = {**field, "type": ["null", field["type"]]}
+    return {keyword: value for keyword, value in field.items() if keyword not in ("title", "description", "default")}

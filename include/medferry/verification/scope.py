@@ -28,7 +28,9 @@ class Sampling(BaseModel):
 
     sample_share: Annotated[float, Field(gt=0, le=1, description="Share of the rows whose values are compared.")] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="Of the sample; the same seed, the same rows.")] = 0
-    validate_all: Annotated[bool, Field(description="Send every resource to $validate, not a sample.")] = False
+    validate_all: Annotated[
+        bool, Field(description="Send every resource to $validate (20 points each), not a sample.")
+    ] = False
 
     def takes(self, entity: str, key: str) -> bool:
         """Whether a row is in the sample: a function of seed, entity and key alone."""
@@ -40,6 +42,12 @@ class Sampling(BaseModel):
     def bound(self, rows: int) -> str:
         """What a sample of `rows` without a difference says about all; empty when it was no sample."""
         return "" if self.sample_share == 1 else error_bound(rows, self.seed)
+
+
+class VerifyOptions(Sampling):
+    """What an operator may choose when starting a verification."""
+
+    force: bool = Field(False, description="Begin again, also when one that died could go on.")
 
 
 def error_bound(number: int, seed: int) -> str:
