@@ -83,6 +83,15 @@ def test_cut_connections(server: EmbeddedMedplum, target: Target, stored: Count,
     assert stored() == kept + 1
 
 
+def test_a_search_that_finds_nothing(server: EmbeddedMedplum, target: Target, stored: Count) -> None:
+    answer = target.post("Patient", json=target.patient())
+    server.inject({"kind": "no-match", "every": 1, "path": "^Patient[?]identifier="})
+    assert stored() == 0
+    assert target.search("Patient", _id=answer.json()["id"], _total="accurate")["total"] == 1
+    server.inject()
+    assert stored() == 1
+
+
 def test_a_phantom_answers_201_and_stores_nothing(server: EmbeddedMedplum, target: Target, stored: Count) -> None:
     server.inject({"kind": "phantom", "next": 1, "method": "POST"})
     results = target.batch(create(target.patient()), create(target.patient()))

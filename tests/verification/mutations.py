@@ -180,6 +180,20 @@ FILE = ("content", 0, "attachment")
 DRUG = ("medicationCodeableConcept",)
 LANGUAGE = ("communication", 0, "language")
 
+ODD_BASES = {
+    "comma": "https://legacy.example/a,b",
+    "dollar": "https://legacy.example/a$b",
+    "backslash": "https://legacy.example/?a=\\b",
+    "bar": "https://legacy.example/a|b",
+}
+"""Identifier bases that hold what separates values in a search. Medplum finds no system that holds a bar."""
+
+BLIND = {
+    "a search of a system finds nothing": "[?]identifier=[^,]*[|]$",
+    "no search finds anything": "",
+}
+"""Faults of a server that answers 200 and total 0 to searches: what is asked for, as a regular expression."""
+
 DANGLING = "00000000-0000-4000-8000-000000000000"
 
 EDITS = [

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import HttpUrl
 
-from medferry.manifest.checks import Difference
+from embedded_medplum.server import EmbeddedMedplum
+from medferry.errors import VerificationFailed
+from medferry.governance.verdict import verdict_of
+from medferry.manifest.checks import CheckResult, Difference, differences_of
 from medferry.manifest.tables import source_record, target
 from medferry.runtime.environment import Environment
-from tests.verification.mutations import EDITS, Edit, Resource
+from medferry.verification.run import verify_run
+from tests.verification.conftest import RUN
+from tests.verification.mutations import BLIND, EDITS, ODD_BASES, Edit, Resource
 from tests.verification.world import World, open_world
+from tests.workflows.test_migrate import migrate
 
 pytestmark = pytest.mark.slow
 
@@ -256,6 +264,57 @@ def test_a_legacy_row_is_lost_and_another_is_new(world: World) -> None:
     planted = world.legacy(there, back, key=int(key))
     found = hunt(world, "legacy: another key", "coverage", key, planted, ("source keys",))
     assert {one.key for one in found if one.name == "source keys"} == {key, "77777777"}
+
+
+# -- a server that does not find what it has, and identifiers that it cannot be asked for -----------
+
+
+def planted_among_odd_identifiers(tiny: Environment, base: str) -> tuple[list[CheckResult], list[Difference]]:
+    """What is found of the tiny platform under an identifier base, when there is a patient of no row."""
+    plan = tiny.migration.plan.model_copy(update={"identifier_base": HttpUrl(base)})
+    environment = Environment(replace(tiny.migration, plan=plan), tiny.settings)
+    with suppress(VerificationFailed):
+        migrate(environment, RUN)
+    system = environment.migration.naming.system("patient")
+    with environment.medplum() as client:
+        extra = {"resourceType": "Patient", "identifier": [{"system": system, "value": "4711"}]}
+        outcomes = client.batch([{"resource": extra, "request": {"method": "POST", "url": "Patient"}}], 100)
+        assert [one.status for one in outcomes] == [201]
+    results = verify_run(environment, RUN)
+    with environment.manifest.begin() as connection:
+        return results, differences_of(connection, RUN)
+
+
+@pytest.mark.parametrize("character", ODD_BASES)
+def test_an_identifier_base_with_a_separator(tiny: Environment, character: str) -> None:
+    FOUND[f"extra, and a {character} in the base"] = False
+    results, found = planted_among_odd_identifiers(tiny, ODD_BASES[character])
+    if character == "bar":
+        unchecked = {(one.entity, one.unchecked) for one in results if one.name.startswith("identifiers: unexpected")}
+        assert unchecked == {("clinic", 4), ("staff", 4), ("patient", 3), ("weight", 30)}
+    else:
+        assert [(one.name, one.key) for one in found] == [("identifiers: unexpected in Medplum", "4711")]
+    assert verdict_text(tiny) == "not proven"
+    FOUND[f"extra, and a {character} in the base"] = True
+
+
+@pytest.mark.parametrize("blindness", BLIND)
+def test_a_server_that_finds_nothing(tiny: Environment, medplum: EmbeddedMedplum, blindness: str) -> None:
+    FOUND[blindness] = False
+    migrate(tiny, RUN)
+    medplum.inject({"kind": "no-match", "every": 1, "path": BLIND[blindness]})
+    results = verify_run(tiny, RUN)
+    proven = {(one.name, one.entity) for one in results if one.status == "equal"}
+    for entity in tiny.migration.specs:
+        assert ("identifiers: unexpected in Medplum", entity) not in proven
+        assert ("identifiers: more than once", entity) not in proven
+    assert verdict_text(tiny) == "not proven"
+    FOUND[blindness] = True
+
+
+def verdict_text(environment: Environment) -> str:
+    with environment.manifest.begin() as connection:
+        return verdict_of(connection, RUN).text()
 
 
 # -- afterwards ------------------------------------------------------------------------------------

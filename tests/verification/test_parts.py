@@ -113,7 +113,7 @@ def test_what_is_no_fhirpath_is_refused_and_not_guessed(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "problem"),
     [
         ("compare: exact", "compare: roughly", "compare"),
         ("path: status,", "path: 'status.where(',", "no FHIRPath"),
@@ -124,14 +124,14 @@ def test_what_is_no_fhirpath_is_refused_and_not_guessed(path: str) -> None:
         ("name: taken", "name: staff", "stands twice"),
     ],
 )
-def test_a_fault_in_the_checks_is_told_with_its_file(tmp_path: Path, old: str, new: str, report_progress: str) -> None:
+def test_a_fault_in_the_checks_is_told_with_its_file(tmp_path: Path, old: str, new: str, problem: str) -> None:
     folder = tmp_path / "clinics"
     shutil.copytree(load_migration("clinics").folder, folder)
     path = folder / "checks" / "vitals.yaml"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(DefinitionError, match=report_progress) as caught:
+    with pytest.raises(DefinitionError, match=problem) as caught:
         load_checks(load_migration(folder))
     assert caught.value.path == path
 

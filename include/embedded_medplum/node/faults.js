@@ -1,7 +1,7 @@
 import { conflict, OperationOutcomeError, serverError } from '@medplum/core';
 import { throttled } from './quota.js';
 
-/** Where a kind strikes: the whole request, one entry of a batch, or an asynchronous job. */
+/** Where a kind strikes: the whole request, one search, one entry of a batch, or an asynchronous job. */
 const KINDS = {
   throttle: 'request',
   error: 'request',
@@ -11,6 +11,7 @@ const KINDS = {
   late: 'request',
   phantom: 'request',
   'revoke-token': 'request',
+  'no-match': 'search',
   'entry-throttle': 'entry',
   'entry-conflict': 'entry',
   'entry-error': 'entry',
@@ -36,6 +37,12 @@ export class Faults {
   /** The rules that strike a request, in the order they were given. */
   request(method, path) {
     return this.#rules.filter((rule) => KINDS[rule.kind] === 'request' && matches(rule, method, path) && fires(rule));
+  }
+
+  /** Whether a rule wants a search to find nothing. */
+  search({ resourceType, filters = [] }) {
+    const asked = `${resourceType}?${filters.map(({ code, value }) => `${code}=${value}`).join('&')}`;
+    return this.#rules.some((rule) => KINDS[rule.kind] === 'search' && matches(rule, 'search', asked) && fires(rule));
   }
 
   job() {
@@ -69,7 +76,10 @@ function checkRule(rule) {
   return rule;
 }
 
-/** For an entry, `method` is the operation (create, update, delete) and `path` the resource type. */
+/**
+ * For an entry, `method` is the operation (create, update, delete) and `path` the resource type; for a search, `path` is
+ * the type and the filters: `Patient?identifier=https://x.example/patient|`.
+ */
 function matches(rule, method, path) {
   const methodFits = !rule.method || rule.method.toLowerCase() === method.toLowerCase();
   return methodFits && (!rule.path || new RegExp(rule.path).test(path));

@@ -37,8 +37,8 @@ export class Fhir {
   }
 
   #storage() {
-    const { store, blobs, terminology, settings } = this;
-    return { store, blobs, terminology, settings };
+    const { store, blobs, terminology, settings, faults } = this;
+    return { store, blobs, terminology, settings, faults };
   }
 
   /** Runs a batch outside of a request, for asynchronous jobs. */

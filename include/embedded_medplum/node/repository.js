@@ -21,6 +21,9 @@ import { checkIndexedLengths, validate } from './validation.js';
 /** Elements of `meta` that the server owns; what a client sends there is ignored. */
 const SERVER_META = ['versionId', 'lastUpdated', 'author', 'project', 'account', 'accounts', 'compartment'];
 
+/** The filters of a search that finds nothing, for the injected fault `no-match`. */
+const NO_MATCH = [{ code: '_id', operator: 'eq', value: 'none' }];
+
 /**
  * One request's view of the store. `before(cost, operation, resourceType)` is called ahead of every interaction:
  * it counts points, refuses (429), or injects a fault. It may wait only outside a transaction (asynchronous jobs).
@@ -28,9 +31,9 @@ const SERVER_META = ['versionId', 'lastUpdated', 'author', 'project', 'account',
 export class Repository extends FhirRepository {
   #depth = 0;
 
-  constructor({ store, blobs, terminology, settings, before }) {
+  constructor({ store, blobs, terminology, settings, faults, before }) {
     super();
-    Object.assign(this, { store, blobs, terminology, settings, before });
+    Object.assign(this, { store, blobs, terminology, settings, faults, before });
   }
 
   setMode() {}
@@ -161,7 +164,8 @@ export class Repository extends FhirRepository {
 
   async search(searchRequest) {
     await this.#enter(COST.search, 'search', searchRequest.resourceType);
-    return searchBundle(this.store, this.settings.baseUrl, searchRequest);
+    const asked = this.faults?.search(searchRequest) ? { ...searchRequest, filters: NO_MATCH } : searchRequest;
+    return searchBundle(this.store, this.settings.baseUrl, asked);
   }
 
   /** Conditional operations and references come this way. */

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from medferry.charts.links import Links
 from medferry.errors import MedferryError
+from medferry.fhir.references import system_token
 from medferry.manifest.tables import DEAD, difference, finding, source_record
 from medferry.medplum.client import MedplumClient
 from medferry.verification.ledger import dispositions
@@ -113,7 +114,12 @@ def _troubled(links: Links, number: int) -> list[str]:
 def _searched(links: Links, client: MedplumClient, parameter: tuple[str, str], number: int) -> list[str]:
     """Source keys of some patients in Medplum that a search finds, the least first."""
     [system] = [system for slot, system in links.scope.systems(links.patient).items() if slot == "main"]
-    form = [parameter, ("identifier", f"{system}|"), ("_fields", "id,identifier"), ("_count", str(min(number, 1000)))]
+    form = [
+        parameter,
+        ("identifier", system_token(system)),
+        ("_fields", "id,identifier"),
+        ("_count", str(min(number, 1000))),
+    ]
     page = client.search("Patient", [*form, ("_sort", "_lastUpdated")])
     found = [entry["resource"].get("identifier", []) for entry in page.get("entry", [])]
     return sorted(str(one["value"]) for some in found for one in some if one.get("system") == system)

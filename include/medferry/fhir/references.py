@@ -32,6 +32,11 @@ def escaped(text: str) -> str:
     return _SEPARATOR.sub(r"\\\g<0>", text)
 
 
+def system_token(system: str, value: str = "") -> str:
+    """What a search for an identifier's system is given, and its value; without one, for any value of the system."""
+    return f"{escaped(system)}|{escaped(value)}"
+
+
 def _unescaped(text: str) -> str:
     return _ESCAPE.sub(r"\1", text) if "\\" in text else text
 

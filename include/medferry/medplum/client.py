@@ -23,7 +23,7 @@ from tenacity import (
 )
 
 from medferry.errors import TransientError
-from medferry.fhir.references import escaped
+from medferry.fhir.references import system_token
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome, issue_text, read_outcomes, read_texts, throttled_seconds
 from medferry.medplum.budget import Budget
@@ -103,7 +103,7 @@ class MedplumClient:
 
     def by_identifier(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
         """id, identifier and meta of the resources with any of `values` (at most 1,000); one search, as a rule."""
-        tokens = ",".join(f"{escaped(system)}|{escaped(value)}" for value in values)
+        tokens = ",".join(system_token(system, value) for value in values)
         page = self.search(
             resource_type, [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
         )
@@ -115,7 +115,7 @@ class MedplumClient:
 
     def any_of_system(self, resource_type: str, system: str) -> bool:
         """Whether any resource has an identifier of `system`; one search."""
-        page = self.search(resource_type, [("identifier", f"{escaped(system)}|"), ("_fields", "id"), ("_count", "1")])
+        page = self.search(resource_type, [("identifier", system_token(system)), ("_fields", "id"), ("_count", "1")])
         return bool(page.get("entry"))
 
     def by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, Resource]:

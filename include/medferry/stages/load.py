@@ -21,6 +21,7 @@ from medferry.apply.chunk import ChunkLoader
 from medferry.apply.targets import LoadRecord, staged_resource
 from medferry.apply.transport import Jobs, sender
 from medferry.apply.writer import SETTLE_SECONDS
+from medferry.fhir.references import system_token
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
@@ -178,7 +179,7 @@ def _wait_for_the_dead(session: LoadSession, mine: SliceRow) -> None:
     with session.environment.manifest.begin() as connection:
         if not pending_keys(connection, session.run.id, mine.id):
             return  # whoever was here before has recorded all
-    forms = [(kind, [("identifier", f"{system}|")]) for kind, system in _systems(session, mine)]
+    forms = [(kind, [("identifier", system_token(system))]) for kind, system in _systems(session, mine)]
     before: list[int] = []
     while before != (now := [session.client.count(resource_type, form) for resource_type, form in forms]):
         before = now

@@ -36,6 +36,7 @@ def examine_source(scope: Scope, entity: str, recorder: CheckRecorder) -> None:
             scope.environment.source, scope.environment.migration.entities[entity], scope.checks(entity)
         )
         present = ledger.present_by_unit(scope, entity)
+        recorder.due(KEYS, sum(present.values()))
         _each(COUNT, lambda: _count(scope, entity, legacy, present, recorder), recorder)
         _each(KEYS, lambda: _keys(scope, entity, legacy, sum(present.values()), recorder), recorder)
     if not scope.options.dry_run:

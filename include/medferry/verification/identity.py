@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.definition.checks import EntityChecks
+from medferry.fhir.references import system_token
 from medferry.manifest.crosswalk import find_targets
 from medferry.manifest.tables import source_record, target
 from medferry.medplum.client import PAGE, MedplumClient
@@ -35,6 +36,7 @@ def examine_page(
     `rows` are the values of the checks' SQL; without checks one resource a row is all that is known. And of a row
     that is not successful this run has written nothing.
     """
+    recorder.due(MANIFEST, len(page.successful))
     for key, disposition in page.units.items():
         held = {slot: found[key] for slot, found in page.written.items() if key in found}
         known = checks is not None and rows is not None and key in rows
@@ -70,7 +72,7 @@ def examine_strays(scope: Scope, entity: str, recorder: CheckRecorder) -> None:
 
 def examine(written: WrittenResource, resource: dict[str, Any], recorder: CheckRecorder) -> None:
     """The resource carries its source identifier, once, and no other of that system."""
-    values = _values(resource, written.system)
+    values = values_of(resource, written.system)
     kind = None if values == [written.key] else "missing" if written.key not in values else "more than one"
     recorder.judge(OWN, written.key, f"identifier {written.slot}", kind, written.place)
 
@@ -86,7 +88,7 @@ def examine_system(
     """
     system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
     known = scope.targets_of(system)
-    there = client.count(resource_type, [("identifier", f"{system}|")])
+    there = client.count(resource_type, [("identifier", system_token(system))])
     if known == read and there == read - missing:
         recorder.equal(UNEXPECTED, there)
         recorder.equal(TWICE, there)
@@ -101,9 +103,9 @@ def examine_system(
 def _walk(client: MedplumClient, scope: Scope, system: str, resource_type: str, recorder: CheckRecorder) -> int:
     """Compare each resource under a system with the crosswalk; returns how many there are."""
     seen = 0
-    form = [("identifier", f"{system}|"), ("_fields", "id,identifier")]
+    form = [("identifier", system_token(system)), ("_fields", "id,identifier")]
     for some in _groups(client.search_all(resource_type, form)):
-        names = {one["id"]: _values(one, system) for one in some}
+        names = {one["id"]: values_of(one, system) for one in some}
         with scope.environment.manifest.begin() as connection:
             wanted = [(system, value) for values in names.values() for value in values]
             ours = find_targets(connection, scope.run.migration, wanted)
@@ -138,7 +140,7 @@ def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, recorde
                 recorder.judge(MISSING, value, slot, kind, f"{resource_type}/{medplum_id}")
 
 
-def _values(resource: dict[str, Any], system: str) -> list[str]:
+def values_of(resource: dict[str, Any], system: str) -> list[str]:
     """The values of a resource's identifiers of a system. Some types have one identifier, and not a list of them."""
     held = resource.get("identifier", [])
     listed = held if isinstance(held, list) else [held]

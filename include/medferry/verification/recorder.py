@@ -20,6 +20,7 @@ class _Count:
     equal: int = 0
     different: int = 0
     unchecked: int = 0
+    due: int = 0
     examples: list[str] = field(default_factory=list)
     note: str = ""
     unchecked_keys: Any = field(default_factory=hashlib.sha256)
@@ -69,6 +70,10 @@ class CheckRecorder:
         room = max(EXAMPLES - len(count.examples), 0)
         count.examples += [f"{key} could not check" for key in keys[:room]]
 
+    def due(self, name: str, number: int) -> None:
+        """`number` resources or records are there for `name` to judge: what it does not judge could not be checked."""
+        self._of(name).due += number
+
     def flush(self) -> None:
         if self.waiting:
             self.keep(self.waiting)
@@ -77,6 +82,10 @@ class CheckRecorder:
     def results(self) -> list[CheckResult]:
         """Different outweighs could not check, and that outweighs equal."""
         self.flush()
+        for name, count in self.counts.items():
+            overlooked = count.due - count.equal - count.different - count.unchecked
+            if overlooked > 0:
+                self.unchecked(name, overlooked, f"{overlooked:,} of {count.due:,} that there are were not compared.")
         return [_result(name, self.entity, count) for name, count in self.counts.items()]
 
     def _of(self, name: str) -> _Count:

@@ -26,6 +26,9 @@ Items = list[tuple[WrittenResource, dict[str, Any]]]
 _PATIENCE = 3
 """Pages in a row that Medplum does not answer before the rest of an entity counts as not checked, without asking."""
 
+_EACH = (identity.OWN, content.VERSIONS, content.CONTENT, meaning.PROVENANCE)
+"""Checks that judge each resource, whatever is in it."""
+
 
 @dataclass
 class StoredResourceCheck:
@@ -39,6 +42,8 @@ class StoredResourceCheck:
     report_progress: ResourceProgress
     read: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
+    identified: Counter[str] = field(default_factory=Counter)
+    """Slot → resources that carry an identifier of its system, which a search must therefore find."""
     unanswered: int = 0
 
     def examine(self) -> int:
@@ -99,6 +104,7 @@ class StoredResourceCheck:
             self._unchecked_values(slot, keys, error.problem)
             return None
         self.unanswered = 0
+        self.recorder.due(identity.MISSING, len(some))
         items: Items = []
         for one in some:
             body = bodies.get(one.medplum_id)
@@ -111,7 +117,10 @@ class StoredResourceCheck:
 
     def _judge(self, slot: str, items: Items, page: Page, rows: dict[str, dict[str, Any]] | None) -> None:
         migration = self.scope.environment.migration
+        for name in _EACH:
+            self.recorder.due(name, len(items))
         for written, resource in items:
+            self.identified[slot] += bool(identity.values_of(resource, written.system))
             identity.examine(written, resource, self.recorder)
             content.examine(written, resource, self.recorder)
             tables = self.scope.declared.tables
@@ -146,6 +155,8 @@ class StoredResourceCheck:
             self.recorder.unchecked(name_of(check, slot), len(keys), why, *keys)
 
     def _system(self, slot: str) -> None:
+        for name in (identity.UNEXPECTED, identity.TWICE):
+            self.recorder.due(name, self.identified[slot] or min(self.read[slot], 1))
         try:
             identity.examine_system(
                 self.client, self.scope, self.entity, slot, self.read[slot], self.missing[slot], self.recorder
@@ -159,6 +170,9 @@ class StoredResourceCheck:
         names = (identity.MISSING, identity.UNEXPECTED, identity.TWICE, identity.MANIFEST)
         for name in (*names, *self._by_resource):
             self.recorder.expect(name)
+        if self.read.total() and self.read.total() == self.missing.total():
+            for name in _EACH:  # nothing that was written is there: then nothing of it is as written
+                self.recorder.due(name, 1)
         self.structure.finish(self.recorder)
         if self.values:
             self.values.finish(self.recorder)
