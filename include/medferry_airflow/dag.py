@@ -21,6 +21,7 @@ from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.workflows.order import migrate
 from medferry_airflow import tasks
+from medferry_airflow.conf import refuse_unknown_conf
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import control_params, replay_params, run_params, unit_param, verify_params
 from medferry_airflow.retries import DEFAULT_ARGS
@@ -136,7 +137,7 @@ def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
     """A DAG whose page shows what is wrong with the migration, and whose task fails with it."""
     with _dag(dag_id, title, broken_page(text, error), ["broken"], {}) as dag:
 
-        @task
+        @task(pre_execute=None)  # whatever the conf says, what is wrong with the migration comes first
         def broken_migration() -> None:
             """Fail with what is wrong with the migration's files."""
             raise error
@@ -148,6 +149,7 @@ def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
 def _dag(
     dag_id: str, title: str, text: str, tags: Sequence[str], params: dict[str, Any], schedule: str | None = None
 ) -> DAG:
+    """The only place where a DAG is made, so that each has the retry policy and the check of its conf."""
     return DAG(
         dag_id,
         dag_display_name=title,
@@ -158,5 +160,5 @@ def _dag(
         doc_md=text,
         tags=["medferry", *tags],
         params=params,
-        default_args=DEFAULT_ARGS,
+        default_args={**DEFAULT_ARGS, "pre_execute": refuse_unknown_conf},
     )

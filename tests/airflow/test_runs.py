@@ -62,6 +62,15 @@ def test_options_that_do_not_fit_fail_at_once_with_the_reason(airflow: LocalAirf
     assert any("a sample is for a dry run" in line for line in _log_lines(airflow, "big_bang", run_id, "prepare"))
 
 
+def test_a_conf_with_an_unknown_name_fails_at_once_and_makes_no_run(airflow: LocalAirflow, platform: Platform) -> None:
+    airflow.cli("dags", "trigger", "big_bang", "--run-id", "mistyped", "--conf", '{"dryrun": true}')
+    assert airflow.wait("big_bang", "mistyped", 60) == "failed"
+    assert _try_number(airflow, "big_bang", "mistyped", "prepare") == 1
+    assert any("Did you mean dry_run?" in line for line in _log_lines(airflow, "big_bang", "mistyped", "prepare"))
+    with platform.manifest.begin() as connection:
+        assert find_run(connection, "big_bang.mistyped") is None
+
+
 def test_with_medplum_down_a_run_tries_again_and_ends_red_before_anything_is_done(
     airflow: LocalAirflow, platform: Platform, early_run: str
 ) -> None:
