@@ -7,6 +7,7 @@ Whether a retry helps is decided by the type (``TransientError`` and its childre
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class MedferryError(Exception):
@@ -16,6 +17,16 @@ class MedferryError(Exception):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{problem} What to do: {remedy}" if remedy else problem)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by text and attributes: a subclass may have other arguments, and worker processes raise them all."""
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[MedferryError], args: tuple[Any, ...]) -> MedferryError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class DefinitionError(MedferryError):

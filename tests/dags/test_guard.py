@@ -9,6 +9,7 @@ from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowSkipException
 from sqlalchemy.exc import OperationalError
 
+import medferry_airflow
 from medferry.errors import (
     DefinitionError,
     LeaseHeld,
@@ -22,6 +23,7 @@ from medferry.medplum.errors import MedplumUnavailable, Throttled, Unauthorised
 from medferry.runtime.control import RunAborted
 from medferry_airflow.guard import UnexpectedError, guarded
 from medferry_airflow.retries import QUOTA_WINDOW, RETRY_BY_TYPE
+from tests.test_errors import assert_travels, import_all, kinds
 
 CANARY = "Zephyrine Quill"
 
@@ -116,3 +118,10 @@ def test_what_may_pass_is_tried_again_with_backoff(error: Exception) -> None:
 def test_throttling_waits_for_the_next_window() -> None:
     decision = RETRY_BY_TYPE.evaluate(Throttled(3), 1, 4)
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, QUOTA_WINDOW)
+
+
+def test_every_error_of_the_tasks_can_be_pickled() -> None:
+    import_all(medferry_airflow)
+    for kind in set(kinds()):
+        if kind.__module__.startswith("medferry"):
+            assert_travels(kind)
