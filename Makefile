@@ -15,14 +15,15 @@ export PYTHONPATH := include:.
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## Install the locked Python packages and Medplum's npm packages
+install: $(VENV)/.installed ## Install the locked Python packages, Medplum's npm packages and .venv/bin/medferry
 
-$(VENV)/.installed: requirements-dev.lock include/embedded_medplum/package-lock.json
+$(VENV)/.installed: requirements-dev.lock include/embedded_medplum/package-lock.json bin/medferry
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || (echo "Medferry needs Python 3.11 or 3.12: make PYTHON=python3.11 …"; exit 1)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements-dev.lock
+	ln -sf ../../bin/medferry $(BIN)/medferry
 	$(BIN)/python -c 'from embedded_medplum.install import install; install()'
 	@touch $@
 
