@@ -16,7 +16,7 @@ from medferry.governance.verdict import require_equal
 from medferry.manifest.charts import record_charts
 from medferry.manifest.checks import (
     CheckResult,
-    PartRow,
+    FinishedPart,
     VerificationRow,
     begin_verification,
     finish_verification,
@@ -198,7 +198,7 @@ def record(done: Environment, results: list[CheckResult], finished: bool = True)
     """Replace the run's verification by one with these results."""
     with done.manifest.begin() as connection:
         begin_verification(connection, VerificationRow("r", 1.0, 0, done.migration.fingerprint), force=True)
-        record_part(connection, "r", PartRow("run", "2026-01-01", "2026-01-01", 0, 0), results)
+        record_part(connection, "r", FinishedPart("run", "2026-01-01", "2026-01-01", 0, 0), results)
         if finished:
             finish_verification(connection, "r")
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from medferry.definition.checks import load_checks
-from medferry.definition.migration import load_migration
-from medferry.errors import DefinitionError
 from medferry.fhir.canonical import content_hash
 from medferry.fhir.fhirpath import BadPath, compiled
 from medferry.manifest.checks import Difference
@@ -110,30 +105,6 @@ def test_fhirpath_knows_the_identifier_base() -> None:
 def test_what_is_no_fhirpath_is_refused_and_not_guessed(path: str) -> None:
     with pytest.raises(BadPath):
         compiled(path)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "problem"),
-    [
-        ("compare: exact", "compare: roughly", "compare"),
-        ("path: status,", "path: 'status.where(',", "no FHIRPath"),
-        ("entity: encounter}", "entity: visit}", "unknown entity or slot visit/main"),
-        ("table: vital_unit}", "table: vital_units}", "unknown code table vital_units"),
-        ("  spo2:", "  spo3:", "not those of the mapping"),
-        ("unit: v.weight_unit, ", "", "needs unit"),
-        ("name: taken", "name: staff", "stands twice"),
-    ],
-)
-def test_a_fault_in_the_checks_is_told_with_its_file(tmp_path: Path, old: str, new: str, problem: str) -> None:
-    folder = tmp_path / "clinics"
-    shutil.copytree(load_migration("clinics").folder, folder)
-    path = folder / "checks" / "vitals.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    with pytest.raises(DefinitionError, match=problem) as caught:
-        load_checks(load_migration(folder))
-    assert caught.value.path == path
 
 
 def written(key: str, kind: str = "Observation", run_id: str = "r") -> WrittenResource:

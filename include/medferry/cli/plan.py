@@ -11,7 +11,6 @@ from medferry.cli.terminal import (
     environment_of,
     report_errors,
 )
-from medferry.definition.checks import load_checks
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
 from medferry.source.slices import count_by_unit
@@ -25,7 +24,6 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
     """Check plan, entities, mappings, checks and code tables; with a source configured, its units and keys too."""
     environment = environment_of(migration)
     loaded = environment.migration
-    load_checks(loaded)
     table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
     for name in ("level", "entity", "produces", "refers to", "mapping", "owner", "rows"):
         table.add_column(name, justify="right" if name == "rows" else "left")

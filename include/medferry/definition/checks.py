@@ -7,7 +7,7 @@ them with the place in the resource (FHIRPath) where the value must be found. do
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from medferry.definition.migration import Migration
 from medferry.errors import DefinitionError
 from medferry.fhir.fhirpath import compiled
-from medferry.plan.load import load_model
+from medferry.mapping.declare import MappingSpec
+from medferry.plan.load import line_of, load_model
 
 MAIN = "main"
 
@@ -144,32 +144,48 @@ class Declared:
     tables: Mapping[str, ApprovedTable]
 
 
-def load_checks(migration: Migration) -> Declared:
-    """Read `checks/*.yaml` and the code tables. Raises DefinitionError with file and line."""
-    tables = {path.stem: _table(path) for path in sorted((migration.folder / "terminology").glob("*.csv"))}
+def load_checks(folder: Path, specs: Mapping[str, MappingSpec]) -> Declared:
+    """Read `checks/*.yaml` and the code tables of a migration's folder, and judge them by its mappings.
+
+    Raises DefinitionError with file and line.
+    """
+    tables = {path.stem: _table(path) for path in sorted((folder / "terminology").glob("*.csv"))}
     found: dict[str, EntityChecks] = {}
-    for path in sorted((migration.folder / "checks").glob("*.yaml")):
-        if path.stem not in migration.specs:
+    for path in sorted((folder / "checks").glob("*.y*ml")):
+        if path.suffix != ".yaml":
+            raise DefinitionError(path, None, "it would not be read.", f"Name it {path.stem}.yaml.")
+        if path.stem not in specs:
             raise DefinitionError(path, None, "it checks no entity.", "Name it after an entity, or remove it.")
         found[path.stem] = load_model(path, EntityChecks)
-        _check_names(path, found[path.stem], migration, tables)
+        _judge_names(path, found[path.stem], specs, tables)
     return Declared(found, tables)
 
 
-def _check_names(path: Path, checks: EntityChecks, migration: Migration, tables: Mapping[str, ApprovedTable]) -> None:
-    produces = migration.specs[path.stem].produces
+def _judge_names(
+    path: Path, checks: EntityChecks, specs: Mapping[str, MappingSpec], tables: Mapping[str, ApprovedTable]
+) -> None:
+    """Every resource, entity and code table that a file names is one of the migration's."""
+    produces = specs[path.stem].produces
     if set(checks.resources) != set(produces):
-        raise DefinitionError(
-            path, None, f"its resources are not those of the mapping: {', '.join(sorted(produces))}.", "Name each once."
-        )
-    for check in (check for slot in checks.resources for check in checks.checks(slot)):
-        problem = None
+        problem = f"its resources are not those of the mapping: {', '.join(sorted(produces))}."
+        raise DefinitionError(path, line_of(path, ("resources",)), problem, "Name each once.")
+    for steps, check in _places(checks):
+        problem = ""
         if check.table and check.table not in tables:
             problem = f"the check {check.name} names the unknown code table {check.table}."
-        if check.entity and check.slot not in getattr(migration.specs.get(check.entity), "produces", {}):
+        if check.entity and check.slot not in getattr(specs.get(check.entity), "produces", {}):
             problem = f"the check {check.name} names the unknown entity or slot {check.entity}/{check.slot}."
         if problem:
-            raise DefinitionError(path, None, problem, "Correct the name.")
+            raise DefinitionError(path, line_of(path, steps), problem, "Correct the name.")
+
+
+def _places(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], Check]]:
+    """Each check of a file with the steps that lead to it."""
+    for number, check in enumerate(checks.every):
+        yield ("every", number), check
+    for slot, resource in checks.resources.items():
+        for number, check in enumerate(resource.checks):
+            yield ("resources", slot, "checks", number), check
 
 
 def _table(path: Path) -> ApprovedTable:

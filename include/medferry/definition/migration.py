@@ -1,4 +1,4 @@
-"""A migration as its engineer wrote it: plan, entities, mappings, code tables, checked against each other."""
+"""A migration as its engineer wrote it: plan, entities, mappings, code tables, checks, judged against each other."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from zoneinfo import ZoneInfo
 
+from medferry.definition.checks import Declared, load_checks
 from medferry.errors import DefinitionError
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec
@@ -36,6 +37,7 @@ class Migration:
     entities: Mapping[str, SourceEntity]
     specs: Mapping[str, MappingSpec]
     tables: Mapping[str, CodeTable]
+    checks: Declared
     fingerprint: str
     """SHA-256 over every file of the definition as it was read, kept with each run as evidence of what was run."""
 
@@ -85,14 +87,19 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     specs = {name: _load_spec(package, folder / "mappings" / f"{name}.py", name) for name in entities}
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
-    return Migration(folder, plan, entities, specs, tables, _fingerprint(folder))
+    return Migration(folder, plan, entities, specs, tables, load_checks(folder, specs), _fingerprint(folder))
 
 
 def _fingerprint(folder: Path) -> str:
+    """Of every file, whatever its ending: a mapping may read it. Hidden ones and Python's own caches are left out."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in {".yaml", ".sql", ".py", ".csv"}):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _is_meant(path.relative_to(folder))):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _is_meant(path: Path) -> bool:
+    return not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
 
 def _mappings_package(migration: str, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,9 @@ from medferry.plan.model import Plan
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same, some ten times faster where libyaml is there."""
+
 
 def load_plan(path: Path) -> Plan:
     """Read `path` as a Plan. Raises DefinitionError with the line of the first fault."""
@@ -23,10 +27,8 @@ def load_plan(path: Path) -> Plan:
 
 def load_model(path: Path, model: type[Model]) -> Model:
     """Read a YAML file as `model`. Raises DefinitionError with the line of the first fault."""
-    text = path.read_text(encoding="utf-8")
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
@@ -37,11 +39,12 @@ def load_model(path: Path, model: type[Model]) -> Model:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(step) for step in first["loc"]) or f"the {model.__name__.casefold()}"
         problem = f"{place}: {first['msg']} ({error.error_count()} fault(s) in all)."
-        raise DefinitionError(path, _line_of(tree, first["loc"]), problem, f"Correct {path.name}.") from error
+        raise DefinitionError(path, line_of(path, first["loc"]), problem, f"Correct {path.name}.") from error
 
 
-def _line_of(node: Any, steps: tuple[int | str, ...]) -> int | None:
-    """The line (from 1) of the deepest YAML node along `steps`."""
+def line_of(path: Path, steps: Iterable[int | str]) -> int | None:
+    """The line (from 1) of the deepest node along `steps` in a YAML file; None when the file is empty."""
+    node: Any = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
     for step in steps:
         below = _child(node, step)
         if below is None:

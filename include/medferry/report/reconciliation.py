@@ -8,9 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.definition.checks import load_checks
 from medferry.definition.migration import Migration
-from medferry.errors import DefinitionError
 from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
@@ -108,9 +106,5 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
 
 
 def _declared(migration: Migration) -> dict[str, Any]:
-    """Nothing when a file is faulty: then there was no verification by it."""
-    try:
-        entities = load_checks(migration).entities
-    except DefinitionError:
-        return {}
+    entities = migration.checks.entities
     return {name: one.model_dump(by_alias=True, exclude_defaults=True) for name, one in entities.items()}

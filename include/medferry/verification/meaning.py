@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from medferry.definition.checks import ApprovedTable, EntityChecks
+from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.fhir.fhirpath import compiled
 from medferry.verification.pages import WrittenResource
@@ -23,9 +24,7 @@ _PAIRS = (("start", "end"), ("onsetDateTime", "abatementDateTime"), ("birthDate"
 def examine(
     written: WrittenResource,
     resource: dict[str, Any],
-    migration: str,
-    base: str,
-    tables: Mapping[str, ApprovedTable],
+    migration: Migration,
     recorder: CheckRecorder,
 ) -> None:
     """Judge one resource by itself."""
@@ -37,9 +36,9 @@ def examine(
                 kind = "reversed" if is_after(one[first], one[last]) else None
                 recorder.judge(CHRONOLOGY, written.key, f"{place}{last}", kind, written.place)
         if isinstance(one.get("coding"), list):
-            for table, kind in _concept(one["coding"], present, base, tables):
+            for table, kind in _concept(one["coding"], present, migration.plan.base, migration.checks.tables):
                 recorder.judge(CODES, written.key, f"{place}coding {table}", kind, written.place)
-    recorder.judge(PROVENANCE, written.key, "meta", _provenance(resource, written, migration), written.place)
+    recorder.judge(PROVENANCE, written.key, "meta", _provenance(resource, written, migration.name), written.place)
 
 
 def examine_lifetimes(

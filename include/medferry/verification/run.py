@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from medferry.definition.checks import load_checks
 from medferry.governance.register import register
 from medferry.manifest import checks
 from medferry.manifest.checks import CheckResult, Difference, FinishedPart, VerificationRow
@@ -39,7 +38,7 @@ def verify_run(
     force: bool = False,
     report_progress: ResourceProgress = lambda *_: None,
 ) -> list[CheckResult]:
-    """Run all checks of a run, record them and return them. Raises UnknownRun, DefinitionError.
+    """Run all checks of a run, record them and return them. Raises UnknownRun.
 
     A verification of the same choice that died goes on behind its finished parts, unless `force`. A dry run wrote
     nothing: only its accounting against the source is checked.
@@ -70,11 +69,10 @@ class VerificationPart:
 
 
 def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> Scope:
-    """What a verification of the run is about. Raises UnknownRun, DefinitionError."""
-    declared = load_checks(environment.migration)
+    """What a verification of the run is about. Raises UnknownRun."""
     with environment.manifest.begin() as connection:
         run = get_run(connection, run_id)
-    return Scope(environment, run, RunOptions.model_validate(run.options), choice, declared)
+    return Scope(environment, run, RunOptions.model_validate(run.options), choice)
 
 
 def parts(

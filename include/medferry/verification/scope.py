@@ -11,7 +11,7 @@ from typing import Annotated
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from medferry.definition.checks import Declared, EntityChecks
+from medferry.definition.checks import EntityChecks
 from medferry.manifest.runs import RunRow, slices_of
 from medferry.manifest.tables import outcome, target
 from medferry.runtime.environment import Environment
@@ -64,7 +64,6 @@ class Scope:
     run: RunRow
     options: RunOptions
     choice: Sampling
-    declared: Declared
 
     @cached_property
     def keys(self) -> Mapping[str, frozenset[str]]:
@@ -78,7 +77,7 @@ class Scope:
         return {entity: frozenset(keys) for entity, keys in found.items() if entity not in whole}
 
     def checks(self, entity: str) -> EntityChecks | None:
-        return self.declared.entities.get(entity)
+        return self.environment.migration.checks.entities.get(entity)
 
     def systems(self, entity: str) -> dict[str, str]:
         """Slot → identifier system of its resources."""

@@ -123,8 +123,7 @@ class StoredResourceCheck:
             self.identified[slot] += bool(identity.values_of(resource, written.system))
             identity.examine(written, resource, self.recorder)
             content.examine(written, resource, self.recorder)
-            tables = self.scope.declared.tables
-            meaning.examine(written, resource, migration.name, migration.plan.base, tables, self.recorder)
+            meaning.examine(written, resource, migration, self.recorder)
         references.examine(items, self.existing, self.recorder)
         self.structure.examine(items, self.recorder)
         checks = self.scope.checks(self.entity)

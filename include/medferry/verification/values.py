@@ -72,7 +72,7 @@ class Values:
                     columns=legacy[written.key],
                     resource=resource,
                     source=self.scope.environment.migration.plan.source,
-                    tables=self.scope.declared.tables,
+                    tables=self.scope.environment.migration.checks.tables,
                     base=self.scope.environment.migration.plan.base,
                     place_of=lambda entity, slot, key: places.get((entity, slot, key)),
                     bytes_of=self._bytes_of,
