@@ -2,13 +2,16 @@
 
 Signs in as the super admin's client, which Medplum makes on its first start, and uses Medplum's documented requests
 `Project/$init` (docs: api/fhir/operations/project-init) and `admin/projects/:id/client` (docs:
-api/project-admin/client). A project of that name is used again; the client is a new one each time.
+api/project-admin/client). A project of that name is used again; the client is a new one each time. `--quota` raises
+its points a minute by a `UserConfiguration` (docs: access/user-configuration; docs/quota.md).
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -18,17 +21,38 @@ class SetupError(RuntimeError):
     """Medplum refused a step. The text holds no credential."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print MEDPLUM_CLIENT_ID and MEDPLUM_CLIENT_SECRET; ends with code 1 and a message when Medplum refuses."""
+    quota = _parser().parse_args(arguments).quota
     given = os.environ
     try:
         with httpx.Client(base_url=given["MEDPLUM_BASE_URL"], timeout=60) as http:
             sign_in(http, given["MEDPLUM_SUPER_ADMIN_CLIENT_ID"], given["MEDPLUM_SUPER_ADMIN_CLIENT_SECRET"])
             project = project_id(http, given["MEDPLUM_PROJECT"], given["MEDPLUM_SUPER_ADMIN_EMAIL"])
             client = make_client(http, project)
+            if quota is not None:
+                raise_quota(http, project, client["id"], quota)
     except (SetupError, httpx.HTTPError) as error:
         sys.exit(f"No client was made: {error}")
     sys.stdout.write(f"MEDPLUM_CLIENT_ID={client['id']}\nMEDPLUM_CLIENT_SECRET={client['secret']}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quota",
+        type=_points,
+        metavar="POINTS",
+        help="points a minute for the client; Medplum gives at most the project's total, 500000 by default",
+    )
+    return parser
+
+
+def _points(text: str) -> int:
+    """A number of points. Raises ArgumentTypeError below 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points")
+    return int(text)
 
 
 def sign_in(http: httpx.Client, client_id: str, client_secret: str) -> None:
@@ -58,6 +82,32 @@ def make_client(http: httpx.Client, project: str) -> dict[str, Any]:
     """A new ClientApplication of the project, with its `id` and `secret`."""
     body = {"name": "Medferry", "description": "Writes the migrated records."}
     return _answer("make the client", http.post(f"admin/projects/{project}/client", json=body))
+
+
+def raise_quota(http: httpx.Client, project: str, client: str, points: int) -> None:
+    """Give a client `points` a minute from its next token on. Raises SetupError."""
+    profile = f"ClientApplication/{client}"
+    found = _answer(
+        "look for the client's membership",
+        http.get("fhir/R4/ProjectMembership", params={"project": f"Project/{project}", "profile": profile}),
+    )
+    memberships = [entry["resource"] for entry in found.get("entry", [])]
+    if len(memberships) != 1:
+        raise SetupError(f"The new client has {len(memberships)} memberships in the project.")
+    configuration = {
+        "resourceType": "UserConfiguration",
+        "meta": {"project": project},
+        "name": "Medferry",
+        "option": [{"id": "fhirQuota", "valueInteger": points}],
+    }
+    headers = {"Content-Type": "application/fhir+json"}
+    made = _answer(
+        "make the client's configuration",
+        http.post("fhir/R4/UserConfiguration", json=configuration, headers=headers),
+    )
+    membership = {**memberships[0], "userConfiguration": {"reference": f"UserConfiguration/{made['id']}"}}
+    place = f"fhir/R4/ProjectMembership/{membership['id']}"
+    _answer("set the client's quota", http.put(place, json=membership, headers=headers))
 
 
 def _answer(step: str, response: httpx.Response) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import httpx
 import pytest
@@ -68,6 +69,9 @@ class Medplum:
         self.projects = list(projects)
         self.refuse = refuse
         self.requests: list[tuple[str, str]] = []
+        self.memberships = 1
+        self.configuration: dict[str, Any] = {}
+        self.membership: dict[str, Any] = {}
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url="http://medplum/", transport=httpx.MockTransport(self._answer))
@@ -88,8 +92,30 @@ class Medplum:
         if path == "/fhir/R4/Project":
             found = [{"resource": {"id": f"p{n}", "name": name}} for n, name in enumerate(self.projects)]
             return httpx.Response(200, json={"resourceType": "Bundle", "entry": found} if found else {})
+        if path.startswith("/fhir/R4/ProjectMembership"):
+            return self._membership(request)
+        if path == "/fhir/R4/UserConfiguration":
+            self.configuration = json.loads(request.content)
+            return httpx.Response(201, json={**self.configuration, "id": "configuration"})
         assert json.loads(request.content)["name"] == "Medferry"
         return httpx.Response(201, json={"id": f"client-of-{path.split('/')[3]}", "secret": "s"})
+
+    def _membership(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            assert request.url.path.endswith("/membership")
+            self.membership = json.loads(request.content)
+            return httpx.Response(200, json=self.membership)
+        assert request.url.params["profile"] == "ClientApplication/client-of-p0"
+        found = [{"resource": {**MEMBERSHIP, "id": "membership"}}] * self.memberships
+        return httpx.Response(200, json={"resourceType": "Bundle", "entry": found})
+
+
+MEMBERSHIP = {
+    "resourceType": "ProjectMembership",
+    "project": {"reference": "Project/p0"},
+    "profile": {"reference": "ClientApplication/client-of-p0"},
+    "accessPolicy": {"reference": "AccessPolicy/a"},
+}
 
 
 def _run(module: ModuleType, medplum: Medplum) -> str:
@@ -126,8 +152,43 @@ def test_refusal_tells_the_step_and_no_credential(medplum_client: ModuleType, pa
     assert "the-secret" not in str(caught.value)
 
 
+def test_the_quota_is_set_on_the_new_client_s_membership_and_nothing_else_is(medplum_client: ModuleType) -> None:
+    medplum = Medplum()
+    with medplum.client() as http:
+        medplum_client.sign_in(http, "id", "the-secret")
+        medplum_client.raise_quota(http, "p0", "client-of-p0", 500_000)
+    assert medplum.configuration["option"] == [{"id": "fhirQuota", "valueInteger": 500_000}]
+    assert medplum.configuration["meta"] == {"project": "p0"}
+    configured = {"userConfiguration": {"reference": "UserConfiguration/configuration"}}
+    assert medplum.membership == {**MEMBERSHIP, "id": "membership", **configured}
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_client_whose_membership_is_not_clear_is_refused(medplum_client: ModuleType, number: int) -> None:
+    medplum = Medplum()
+    medplum.memberships = number
+    with medplum.client() as http:
+        medplum_client.sign_in(http, "id", "the-secret")
+        with pytest.raises(medplum_client.SetupError, match=f"{number} memberships"):
+            medplum_client.raise_quota(http, "p0", "client-of-p0", 500_000)
+    assert medplum.configuration == medplum.membership == {}
+
+
+@pytest.mark.parametrize("quota", ["0", "-5", "much", "1.5"])
+def test_a_quota_that_is_no_number_of_points_is_refused(
+    quota: str, medplum_client: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        medplum_client.main([f"--quota={quota}"])
+    assert f"'{quota}' is not a number of points" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--quota", "500000"]], ids=["default quota", "raised quota"])
 def test_prints_lines_for_the_environment(
-    medplum_client: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    medplum_client: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, value in {
         "MEDPLUM_BASE_URL": "http://medplum/",
@@ -137,7 +198,9 @@ def test_prints_lines_for_the_environment(
         "MEDPLUM_PROJECT": "Clinics",
     }.items():
         monkeypatch.setenv(name, value)
-    http = Medplum().client()
+    medplum = Medplum(("Clinics",))
+    http = medplum.client()
     monkeypatch.setattr(medplum_client.httpx, "Client", lambda **_: http)
-    medplum_client.main()
-    assert capsys.readouterr().out == "MEDPLUM_CLIENT_ID=client-of-new\nMEDPLUM_CLIENT_SECRET=s\n"
+    medplum_client.main(arguments)
+    assert capsys.readouterr().out == "MEDPLUM_CLIENT_ID=client-of-p0\nMEDPLUM_CLIENT_SECRET=s\n"
+    assert bool(medplum.configuration) is bool(medplum.membership) is bool(arguments)
