@@ -20,7 +20,6 @@ _PLAIN = ("dry_run", "sample")
 _LOAD_MODES = {
     "lookup": "Look up, then create or update (only Medferry writes these records)",
     "conditional": "Conditional updates (others write the same records; slower)",
-    "asynchronous": "Asynchronous batches (spare the points quota; not faster)",
 }
 
 

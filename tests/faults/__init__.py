@@ -14,8 +14,7 @@ at every step that the worker can name, and not only at those that change someth
 | one slice and two workers; two runs of one scope | ``test_concurrency`` |
 | 429 for requests and inside a 200; failures of mixed kinds in one batch | ``test_server`` |
 | a 200 that stored nothing | ``test_server`` |
-| 409 storm, 5xx, a slow server, a restart in mid-batch | ``test_server`` (the lanes: tests/medplum/test_lanes.py) |
-| a restart in mid-job, a job that is stuck or ends in error | ``test_jobs`` |
+| 409 storm, 5xx, a slow server, a restart in mid-batch | ``test_server`` (the lanes: tests/medplum/test_limiter.py) |
 | tokens that run out or are revoked, a secret that is revoked | ``test_access`` |
 | 1 % poison rows, a mapping bug on every row, a server that refuses all | ``test_rows`` |
 | the manifest gone, disks full | ``test_surroundings`` |

@@ -17,7 +17,6 @@ from tests.faults.simulator import Nursery, World
 OPTIONS = [
     {"lanes": 1},
     *([{"lanes": 1, "slice_rows": 10, "batch_size": 4, "load_mode": "conditional"}] if LONG else []),
-    *([{"lanes": 1, "slice_rows": 10, "batch_size": 4, "load_mode": "asynchronous"}] if LONG else []),
 ]
 
 SLACK = 5 if LONG else 0

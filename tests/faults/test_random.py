@@ -21,12 +21,7 @@ def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMedplu
     folder = tmp_path_factory.mktemp("durable")
     log = folder / "server.log"
     with EmbeddedMedplum(
-        data=folder / "medplum.db",
-        faults=True,
-        quota=10**9,
-        token_limit=10**9,
-        job_resume_seconds=0.5,
-        log_file=log,
+        data=folder / "medplum.db", faults=True, quota=10**9, token_limit=10**9, log_file=log
     ) as medplum:
         yield medplum
 
@@ -44,8 +39,6 @@ def some_faults(dice: random.Random) -> list[dict[str, Any]]:
         {"kind": "phantom", **BATCH},
         {"kind": "delay", "ms": 30},
         {"kind": "revoke-token"},
-        {"kind": "job-hang", "after": dice.randint(0, 5), "ms": 100},
-        {"kind": "job-error", "after": dice.randint(0, 5)},
     ]
     chosen = dice.sample(kinds, dice.randint(0, 3))
     return [rule | {"probability": dice.uniform(0.02, 0.4), "seed": dice.randrange(10**6)} for rule in chosen]
@@ -56,7 +49,7 @@ def some_options(dice: random.Random) -> dict[str, Any]:
         "batch_size": dice.choice([1, 3, 7, 30, 200]),
         "slice_rows": dice.choice([4, 10, 25, 5_000]),
         "lanes": dice.choice([1, 2, 4]),
-        "load_mode": dice.choice(["lookup", "lookup", "conditional", "asynchronous"]),
+        "load_mode": dice.choice(["lookup", "lookup", "conditional"]),
     }
 
 

@@ -42,9 +42,9 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("load_mode", ["lookup", "conditional", "asynchronous"] if LONG else ["lookup"])
+@pytest.mark.parametrize("load_mode", ["lookup", "conditional"] if LONG else ["lookup"])
 def test_the_load_ends_right_under(name: str, load_mode: str, world: World) -> None:
-    """The short run leaves the other modes to the simulations of test_random."""
+    """The short run leaves the other mode to the simulations of test_random."""
     world.server.inject(*FAULTS[name])
     ended = world.do(options={**SMALL, "load_mode": load_mode})
     world.server.inject()
@@ -55,7 +55,7 @@ def test_the_load_ends_right_under(name: str, load_mode: str, world: World) -> N
 
 
 def test_the_lanes_close_while_the_server_keeps_failing_and_open_again(world: World) -> None:
-    """How they shrink and recover on the way is shown, step by step, in tests/medplum/test_lanes.py."""
+    """How they shrink and recover on the way is shown, step by step, in tests/medplum/test_limiter.py."""
     world.server.inject({"kind": "error", "status": 503, "next": FAILED_TO_CLOSE + 3, **BATCH})
     ended = world.do(options={**SMALL, "lanes": 4})
     assert (ended.status, ended.error) == (0, "")

@@ -5,7 +5,7 @@ answers with one line when the child has ended. The parent stays single-threaded
 everything, so that a child starts at once.
 
 A step is taken just before each commit to the manifest, each move of a staged file and each request to Medplum, and
-just after each answer to a batch or to the submission of a job. Steps that change nothing durable (a read, a renewed
+just after each answer to a batch. Steps that change nothing durable (a read, a renewed
 lease) count only with ``"every": true``.
 """
 
@@ -38,7 +38,6 @@ from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.database import create_manifest
 from medferry.manifest.dead_letters import Choice
-from medferry.medplum import jobs
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
@@ -127,7 +126,6 @@ def _child(job: dict[str, Any]) -> None:
         trace = os.open(job["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         steps = Steps(trace, job.get("at"), lambda: ACTIONS[job["do"]](Path(job["folder"])), job.get("every", False))
         _hook(steps, fast=job.get("fast", True))
-        jobs.STUCK_AFTER = job.get("stuck_after", jobs.STUCK_AFTER)
         try:
             _work(job)
             code = 0
@@ -242,16 +240,12 @@ def _hook_staging(steps: Steps) -> None:
 
 
 def _hook_requests(steps: Steps) -> None:
-    send, batch, submit = httpx.Client.send, MedplumClient.batch, jobs.submit
-
-    polled: set[str] = set()
+    send, batch = httpx.Client.send, MedplumClient.batch
 
     def counted(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
         path = request.url.path
-        if not path.endswith("/fhir/R4/") and path not in polled:
+        if not path.endswith("/fhir/R4/"):
             steps.take(f"request {path}", durable=False)
-        if "/job/" in path:
-            polled.add(path)  # how often a job is asked for is a matter of time: only the first time is a step
         return send(self, request, **options)
 
     def answered(self: MedplumClient, entries: Any, cost: int) -> Any:
@@ -260,15 +254,8 @@ def _hook_requests(steps: Steps) -> None:
         steps.take(f"answered {len(entries)}")
         return outcomes
 
-    def submitted(client: MedplumClient, entries: Any) -> str:
-        steps.take(f"batch {len(entries)}")
-        path = submit(client, entries)
-        steps.take(f"answered {len(entries)}")
-        return path
-
     httpx.Client.send = counted  # type: ignore[method-assign]
     MedplumClient.batch = answered  # type: ignore[method-assign]
-    jobs.submit = submitted
 
 
 if __name__ == "__main__":

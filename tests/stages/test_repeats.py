@@ -35,13 +35,13 @@ def repeated(tiny: Environment, run_id: str) -> set[str]:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that are sent from now on."""
     sent: list[int] = []
-    post = MedplumClient.post_batch
+    post = MedplumClient.batch
 
     def counted(self: MedplumClient, entries: list[object], *args: object, **more: object) -> object:
         sent.append(len(entries))
         return post(self, entries, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(MedplumClient, "post_batch", counted)
+    monkeypatch.setattr(MedplumClient, "batch", counted)
     return sent
 
 

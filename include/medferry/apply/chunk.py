@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from medferry.apply.breaker import Breaker
 from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
-from medferry.apply.transport import Send
 from medferry.apply.writer import Failed, Writer, WriteResult
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
@@ -49,7 +48,6 @@ class ChunkLoader:
     limiter: ConcurrencyLimiter
     slice: SliceRow
     fence: int
-    send: Send
     nothing_there: bool
     breaker: Breaker
 
@@ -87,7 +85,6 @@ class ChunkLoader:
     def _writer(self) -> Writer:
         return Writer(
             self.client,
-            self.send,
             self.limiter,
             self.slice.entity,
             self.options.batch_size,

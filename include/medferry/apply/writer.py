@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import orjson
 
 from medferry.apply.targets import ResolvedResource
-from medferry.apply.transport import Send
 from medferry.errors import TransientError
 from medferry.fhir.bundle import by_name
 from medferry.fhir.canonical import has_content
@@ -25,7 +24,7 @@ from medferry.manifest.crosswalk import Attempt, ConfirmedWrite, CrosswalkEntry,
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.medplum.errors import JobStuck, MedplumUnavailable, NotReached, RequestTooLarge, Throttled, Unauthorised
+from medferry.medplum.errors import MedplumUnavailable, NotReached, RequestTooLarge, Throttled, Unauthorised
 from medferry.medplum.limiter import BatchHealth, ConcurrencyLimiter, health_of
 
 _ROUNDS = 20
@@ -83,7 +82,6 @@ class Writer:
     """
 
     client: MedplumClient
-    send: Send
     limiter: ConcurrencyLimiter
     entity: str
     batch_size: int
@@ -103,7 +101,7 @@ class Writer:
     def write(self, targets: Sequence[ResolvedResource], known: Mapping[Name, CrosswalkEntry]) -> WriteResult:
         """Settle every target. `known` is the crosswalk's view of them.
 
-        Raises Unauthorised (the run must pause), JobStuck, NotSettled (with `result` holding what is settled).
+        Raises Unauthorised (the run must pause), NotSettled (with `result` holding what is settled).
         """
         rounds, cause = 0, "conflicts, failing entries or failed read-backs"
         open_targets = list(targets)
@@ -233,9 +231,9 @@ class Writer:
             yield from self._send(steps[:half])
             yield from self._send(steps[half:])
             return
-        except (MedplumUnavailable, JobStuck) as error:
+        except MedplumUnavailable as error:
             self._note(steps, [EntryOutcome(0, "no answer")] * len(steps))
-            if not (self.send.repeatable or isinstance(error, NotReached)):
+            if not isinstance(error, NotReached):
                 self.unanswered |= {step.target.name: step.action for step in steps}
                 self.in_doubt = True
             raise
@@ -256,13 +254,13 @@ class Writer:
     def _post(self, steps: Sequence[_Step]) -> list[EntryOutcome]:
         """Send one batch in a free lane."""
         self.stay_alive()
-        doubtful = self.conditional or self.send.repeatable or bool(self.unanswered)
+        doubtful = self.conditional or bool(self.unanswered)
         cost = len(steps) * (points.CONDITIONAL_WRITE_IN_BATCH if doubtful else points.WRITE)
         entries = [_entry(step, doubtful) for step in steps]
         end = BatchHealth.FAILING
         with self.limiter.slot():
             try:
-                outcomes = self.send.post(entries, cost)
+                outcomes = self.client.batch(entries, cost)
                 end = health_of(outcome.status for outcome in outcomes)
                 return outcomes
             except Throttled:

@@ -131,10 +131,6 @@ class MedplumClient:
         except ValueError:
             raise _no_bundle() from None
 
-    def get(self, path: str) -> httpx.Response:
-        """The answer to a GET of `path` ("fhir/R4/job/<id>/status"), as it is."""
-        return self._read("GET", path, points.READ)
-
     def versions(self, resource_type: str, ids: Sequence[str]) -> dict[str, str]:
         """id → version of those of `ids` (at most 1,000) that exist; one search."""
         page = self.search(resource_type, [("_id", ",".join(ids)), ("_fields", "id,meta"), ("_count", str(PAGE))])
@@ -168,23 +164,16 @@ class MedplumClient:
 
         Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
         """
-        return self.outcomes(self.post_batch(entries, cost).content, len(entries))
-
-    def post_batch(self, entries: Sequence[dict[str, Any]], cost: int, prefer: str = "") -> httpx.Response:
-        """Post a batch Bundle once and return the answer as it is; `prefer` is the header of that name."""
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": list(entries)})
-        headers = {"Content-Type": "application/fhir+json"} | ({"Prefer": prefer} if prefer else {})
+        headers = {"Content-Type": "application/fhir+json"}
         if len(body) >= _GZIP_FROM_BYTES:
             body, headers["Content-Encoding"] = gzip.compress(body, compresslevel=1), "gzip"
-        return self._send("POST", "fhir/R4/", cost, content=body, headers=headers)
-
-    def outcomes(self, response: bytes, entries: int) -> list[EntryOutcome]:
-        """The outcomes in a batch-response to so many entries. Raises MedplumUnavailable when it is none."""
+        answer = self._send("POST", "fhir/R4/", cost, content=body, headers=headers)
         try:
-            outcomes, wait = read_outcomes(response)
+            outcomes, wait = read_outcomes(answer.content)
         except ValueError:
             outcomes, wait = [], None
-        if len(outcomes) != entries:
+        if len(outcomes) != len(entries):
             raise MedplumUnavailable("Medplum's answer to a batch does not fit its entries.", "Nothing: it is checked.")
         if wait is not None:
             self.budget.exhausted(wait)

@@ -35,11 +35,3 @@ class RequestRefused(MedferryError):
 
 class NotFound(RequestRefused):
     """There is nothing under the address: it never was, or it was deleted."""
-
-
-class JobFailed(MedplumUnavailable):
-    """An asynchronous batch ended without results; any of its entries may have been done."""
-
-
-class JobStuck(TransientError):
-    """An asynchronous batch came to no end in time. It may still run, as a whole, at any later moment."""

@@ -13,7 +13,7 @@ from medferry.manifest.database import open_manifest
 from medferry.manifest.runs import RunRow, get_run
 from medferry.medplum.budget import Budget
 from medferry.medplum.client import MedplumClient
-from medferry.runtime.options import RunOptions
+from medferry.runtime.options import RunOptions, kept_options
 from medferry.runtime.settings import Settings
 from medferry.runtime.staging import Staging
 from medferry.source.database import connect_engine
@@ -59,4 +59,4 @@ def own_run(environment: Environment, run_id: str) -> tuple[RunRow, RunOptions]:
         run = get_run(connection, run_id)
         if not run.options.get("dry_run"):
             leases.acquire(connection, run.migration, run.id, scopes_of(run))
-    return run, RunOptions.model_validate(run.options)
+    return run, kept_options(run.options)

@@ -25,8 +25,6 @@ class LoadMode(StrEnum):
     """Look up, create the missing, update the known by id: for a writer that alone owns its keys."""
     CONDITIONAL = "conditional"
     """Conditional updates: slower, for keys that others write too."""
-    ASYNCHRONOUS = "asynchronous"
-    """As lookup, in asynchronous batches: spares the points quota, not time."""
 
 
 class RunOptions(BaseModel):
@@ -37,10 +35,7 @@ class RunOptions(BaseModel):
     dry_run: bool = Field(False, description="Extract and transform only; write nothing to Medplum.")
     batch_size: Annotated[int, Field(ge=1, le=1_000, description="Entries a FHIR batch.")] = 200
     lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, at most, in each process.")] = 4
-    load_mode: LoadMode = Field(
-        LoadMode.LOOKUP,
-        description="lookup; conditional where others write the same keys; asynchronous to spare the quota.",
-    )
+    load_mode: LoadMode = Field(LoadMode.LOOKUP, description="lookup; conditional where others write the same keys.")
     sample: Annotated[int | None, Field(ge=1, description="Only so many rows of each slice; for a dry run.")] = None
     slice_rows: Annotated[int, Field(ge=1, le=1_000_000, description="Rows a slice at most.")] = 5_000
     stop_at_share: Annotated[
@@ -94,3 +89,13 @@ def schema_of(model: type[BaseModel], name: str) -> dict[str, Any]:
         field = next(choice for choice in either if choice["type"] != "null")
         field = {**field, "type": ["null", field["type"]]}
     return {keyword: value for keyword, value in field.items() if keyword not in ("title", "description", "default")}
+
+
+def kept_options(kept: Mapping[str, Any]) -> RunOptions:
+    """The options of a run as the manifest keeps them.
+
+    Earlier versions had a mode "asynchronous", which was `lookup` sent in another way: such a run goes on as `lookup`.
+    """
+    if kept.get("load_mode") == "asynchronous":
+        kept = {**kept, "load_mode": LoadMode.LOOKUP}
+    return RunOptions.model_validate(kept)

@@ -19,7 +19,6 @@ from itertools import groupby
 from medferry.apply.breaker import Breaker
 from medferry.apply.chunk import ChunkLoader
 from medferry.apply.targets import LoadRecord, staged_resource
-from medferry.apply.transport import Jobs, sender
 from medferry.apply.writer import SETTLE_SECONDS
 from medferry.fhir.references import system_token
 from medferry.manifest import runs
@@ -123,7 +122,7 @@ def load_slice(
 ) -> dict[str, int]:
     """Load one transformed slice; returns the number of source records by disposition. Safe to repeat at any point.
 
-    Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, JobStuck, BreakerOpen, RunAborted, Unauthorised, StagingError;
+    Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, BreakerOpen, RunAborted, Unauthorised, StagingError;
     what was settled before is recorded.
     """
     run, options = own_run(environment, run_id)
@@ -202,7 +201,6 @@ def _loader(session: LoadSession, mine: SliceRow, fence: int) -> ChunkLoader:
         session.limiter,
         mine,
         fence,
-        sender(Jobs(session.environment.manifest, session.client, session.run, mine, fence), session.options.load_mode),
         _nothing_there(session, mine, fence),
         # The rows of a replay have all failed before: no breaker judges them.
         Breaker(mine.entity, session.options.stop_at_share if mine.keys is None else 1.0),

@@ -18,7 +18,7 @@ from medferry.manifest.database import now
 from medferry.manifest.runs import get_run
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
-from medferry.runtime.options import RunOptions
+from medferry.runtime.options import kept_options
 from medferry.verification.accounting import examine_acceptance, examine_source
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
@@ -72,7 +72,7 @@ def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> Sco
     """What a verification of the run is about. Raises UnknownRun."""
     with environment.manifest.begin() as connection:
         run = get_run(connection, run_id)
-    return Scope(environment, run, RunOptions.model_validate(run.options), choice)
+    return Scope(environment, run, kept_options(run.options), choice)
 
 
 def parts(
