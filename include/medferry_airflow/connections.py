@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import sqlalchemy as sa
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from medferry.errors import SettingsError
 from medferry.plan.model import Plan
 from medferry.runtime.settings import Settings, settings_from_environment
+from medferry_airflow.legacy_connection import legacy_source
 
 MEDPLUM = "medplum_default"
 """The connection id of Medplum."""
-
-_DIALECTS = {"postgres": "postgresql", "mariadb": "mysql"}
-"""Airflow's connection types whose SQLAlchemy dialect has another name."""
 
 
 def settings_from_connections(plan: Plan) -> Settings:
@@ -26,7 +23,8 @@ def settings_from_connections(plan: Plan) -> Settings:
     """
     settings = settings_from_environment()
     if source := _find(plan.source.connection):
-        settings = replace(settings, source_url=source_url(source))
+        url, arguments = legacy_source(source)
+        settings = replace(settings, source_url=url, source_arguments=arguments)
     if medplum := _find(MEDPLUM):
         settings = replace(
             settings,
@@ -35,33 +33,6 @@ def settings_from_connections(plan: Plan) -> Settings:
             medplum_client_secret=medplum.password or "",
         )
     return settings
-
-
-def source_url(connection: Connection) -> str:
-    """A connection of any SQL type as SQLAlchemy URL; its extra ``sqlalchemy_url`` wins.
-
-    SQLite's file stands in the host, or in the schema (where Airflow puts the path of a URI). Other text extras
-    become the URL's query (``sslmode=require``).
-    """
-    extra = connection.extra_dejson
-    if given := extra.get("sqlalchemy_url"):
-        return str(given)
-    query = {name: value for name, value in extra.items() if isinstance(value, str)}
-    dialect = connection.conn_type or ""
-    dialect = _DIALECTS.get(dialect, dialect)
-    if dialect == "sqlite":
-        url = sa.URL.create(dialect, database=connection.host or connection.schema, query=query)
-    else:
-        url = sa.URL.create(
-            dialect,
-            connection.login,
-            connection.password,
-            connection.host,
-            connection.port,
-            connection.schema,
-            query,
-        )
-    return url.render_as_string(hide_password=False)
 
 
 def base_url(connection: Connection) -> str:

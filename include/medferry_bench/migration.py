@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from medferry.definition.migration import Migration, load_migration
 from medferry.runtime.environment import Environment
@@ -22,7 +23,7 @@ def systems_of(migration: Migration) -> list[tuple[str, str]]:
     return [(kind, migration.naming.system(s.entity, slot)) for s in specs for slot, kind in s.produces.items()]
 
 
-def environment(settings: dict[str, str], base: str = "") -> Environment:
+def environment(settings: dict[str, Any], base: str = "") -> Environment:
     """What the stages need; an empty `base` is the plan's own."""
     migration = load_migration(NAME)
     return Environment(based(migration, base) if base else migration, Settings(**settings))

@@ -11,7 +11,7 @@ from airflow.sdk import Connection
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import SettingsError
-from medferry_airflow.connections import base_url, settings_from_connections, source_url
+from medferry_airflow.connections import base_url, settings_from_connections
 from medferry_airflow.hook import MedplumHook
 from tests.tiny_platform import MIGRATION
 
@@ -20,38 +20,6 @@ PLAN = load_migration(MIGRATION).plan
 
 def connection(**fields: Any) -> Connection:
     return Connection(conn_id="c", **fields)
-
-
-@pytest.mark.parametrize(
-    ("given", "url"),
-    [
-        ({"conn_type": "sqlite", "host": "/data/legacy.db"}, "sqlite:////data/legacy.db"),
-        (
-            {
-                "conn_type": "postgres",
-                "login": "u",
-                "password": "p@ss/word",
-                "host": "db",
-                "port": 5433,
-                "schema": "emr",
-            },
-            "postgresql://u:p%40ss%2Fword@db:5433/emr",
-        ),
-        ({"conn_type": "mysql", "login": "u", "host": "db", "schema": "emr"}, "mysql://u@db/emr"),
-        (
-            {"conn_type": "postgres", "host": "db", "schema": "emr", "extra": '{"sslmode": "require"}'},
-            "postgresql://db/emr?sslmode=require",
-        ),
-        ({"conn_type": "generic", "extra": '{"sqlalchemy_url": "mssql+pyodbc://x"}'}, "mssql+pyodbc://x"),
-    ],
-)
-def test_a_connection_becomes_a_sqlalchemy_url(given: dict[str, Any], url: str) -> None:
-    assert source_url(connection(**given)) == url
-
-
-def test_a_connection_given_as_uri_becomes_its_url() -> None:
-    assert source_url(Connection.from_uri("sqlite:////data/legacy.db", "c")) == "sqlite:////data/legacy.db"
-    assert source_url(Connection.from_uri("postgres://u:p@db:5432/emr", "c")) == "postgresql://u:p@db:5432/emr"
 
 
 def test_the_base_url_is_the_host_and_https_unless_told_otherwise() -> None:

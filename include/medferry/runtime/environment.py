@@ -35,7 +35,7 @@ class Environment:
     def source(self) -> sa.Engine:
         """Raises SettingsError when no source is configured."""
         self.settings.require("source_url")
-        return connect_engine(self.settings.source_url)
+        return connect_engine(self.settings.source_url, self.settings.source_arguments)
 
     def medplum(self, options: RunOptions | None = None) -> MedplumClient:
         """A client to be used as a context manager. Raises SettingsError when Medplum is not configured."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from medferry.errors import SettingsError
 
@@ -24,6 +25,8 @@ class Settings:
     """Addresses and credentials; those with passwords are left out of its printed form."""
 
     source_url: str = field(default="", repr=False)
+    source_arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    """What the driver's ``connect`` is given beside the URL; only a connection of Airflow has any."""
     medplum_base_url: str = ""
     medplum_client_id: str = ""
     medplum_client_secret: str = field(default="", repr=False)
@@ -39,6 +42,7 @@ class Settings:
 
 def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the MEDFERRY_* variables; what is missing is found out when it is needed."""
-    return Settings(
-        **{name: environment.get(variable) or _DEFAULTS.get(name, "") for name, variable in _VARIABLES.items()}
-    )
+    values: dict[str, Any] = {
+        name: environment.get(variable) or _DEFAULTS.get(name, "") for name, variable in _VARIABLES.items()
+    }
+    return Settings(**values)

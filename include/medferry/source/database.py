@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -23,10 +23,13 @@ from medferry.errors import SettingsError, SourceError, SourceUnavailable
 _FETCH_ROWS = 1_000
 
 
-def connect_engine(url: str) -> sa.Engine:
-    """An engine for a SQLAlchemy URL. Raises SettingsError for a URL that cannot be one."""
+def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.Engine:
+    """An engine for a SQLAlchemy URL; `arguments` are for the driver's ``connect``.
+
+    Raises SettingsError for a URL that cannot be one.
+    """
     try:
-        engine = sa.create_engine(_with_driver(url), pool_pre_ping=True)
+        engine = sa.create_engine(_with_driver(url), pool_pre_ping=True, connect_args=dict(arguments or {}))
     except (sa.exc.ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(
             "The legacy database's URL is not usable.", "Write dialect://user:password@host/name."
