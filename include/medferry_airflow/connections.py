@@ -8,6 +8,7 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from medferry.errors import SettingsError
+from medferry.medplum.http import HttpSettings
 from medferry.plan.model import Plan
 from medferry.runtime.settings import Settings, settings_from_environment
 from medferry_airflow.legacy_connection import legacy_source
@@ -31,8 +32,17 @@ def settings_from_connections(plan: Plan) -> Settings:
             medplum_base_url=base_url(medplum),
             medplum_client_id=medplum.login or "",
             medplum_client_secret=medplum.password or "",
+            medplum_http=_http_settings(medplum),
         )
     return settings
+
+
+def _http_settings(medplum: Connection) -> HttpSettings:
+    if not medplum.extra_dejson:
+        return HttpSettings()  # half a second of imports saved, in each task
+    from medferry_airflow.hook import MedplumHook
+
+    return MedplumHook(MEDPLUM).http_settings()
 
 
 def base_url(connection: Connection) -> str:

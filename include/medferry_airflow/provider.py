@@ -18,12 +18,13 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "medferry_airflow.hook.MedplumHook",
                 "hook-name": "Medplum",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "port", "extra"],
+                    "hidden-fields": ["schema", "port"],
                     "relabeling": {"host": "Base URL", "login": "Client id", "password": "Client secret"},
                     "placeholders": {
                         "host": "https://api.medplum.com/",
                         "login": "id of the ClientApplication",
                         "password": "secret of the ClientApplication",
+                        "extra": '{"verify": "/etc/ssl/hospital.pem", "proxies": {"https": "http://proxy:3128"}}',
                     },
                 },
             }

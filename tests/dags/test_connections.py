@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
-from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import SettingsError
 from medferry_airflow.connections import base_url, settings_from_connections
-from medferry_airflow.hook import MedplumHook
 from tests.tiny_platform import MIGRATION
 
 PLAN = load_migration(MIGRATION).plan
@@ -56,28 +54,3 @@ def test_airflow_finds_the_connection_type_and_its_labels() -> None:
     labels = manager.field_behaviours["medplum"]["relabeling"]
     assert labels == {"host": "Base URL", "login": "Client id", "password": "Client secret"}
     assert ProvidersManagerTaskRuntime().hooks["medplum"].hook_class_name == "medferry_airflow.hook.MedplumHook"
-
-
-def hook_for(monkeypatch: pytest.MonkeyPatch, server: EmbeddedMedplum, secret: str) -> MedplumHook:
-    fields = {"conn_type": "medplum", "host": server.base_url, "login": server.client_id, "password": secret}
-    monkeypatch.setenv("AIRFLOW_CONN_MEDPLUM_DEFAULT", json.dumps(fields))
-    return MedplumHook()
-
-
-def test_the_test_button_tells_whether_token_and_metadata_can_be_had(
-    monkeypatch: pytest.MonkeyPatch, medplum: EmbeddedMedplum
-) -> None:
-    assert hook_for(monkeypatch, medplum, medplum.client_secret).test_connection() == (
-        True,
-        "Token accepted; Medplum speaks FHIR 4.0.1.",
-    )
-    good, said = hook_for(monkeypatch, medplum, "wrong").test_connection()
-    assert not good and "refused the client id and secret" in said and "wrong" not in said
-    medplum.stop()
-    good, said = hook_for(monkeypatch, medplum, medplum.client_secret).test_connection()
-    assert not good and "did not answer" in said
-
-
-def test_the_hook_opens_a_working_client(monkeypatch: pytest.MonkeyPatch, medplum: EmbeddedMedplum) -> None:
-    with hook_for(monkeypatch, medplum, medplum.client_secret).get_conn() as client:
-        assert client.count("Patient") == 0

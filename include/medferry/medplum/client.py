@@ -6,9 +6,7 @@ No message of its errors quotes a body or a query: both hold patient data.
 from __future__ import annotations
 
 import gzip
-import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -36,6 +34,7 @@ from medferry.medplum.errors import (
     Throttled,
     Unauthorised,
 )
+from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
 
 Resource = dict[str, Any]
@@ -59,11 +58,15 @@ class MedplumClient:
     """
 
     def __init__(
-        self, base_url: str, client_id: str, client_secret: str, budget: Budget | None = None, timeout: float = 120.0
+        self,
+        base_url: str,
+        client_id: str,
+        client_secret: str,
+        budget: Budget | None = None,
+        http: HttpSettings | None = None,
     ) -> None:
         self.budget = budget or Budget()
-        limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, limits=limits, verify=_tls())
+        self._http = open_http(base_url, http or HttpSettings())
         # Compressing a page of answers costs the server more than looking it up; ours to it are compressed.
         self._http.headers["Accept-Encoding"] = "identity"
         self._tokens = TokenSource(self._http, client_id, client_secret)
@@ -260,12 +263,6 @@ class MedplumClient:
         if status == 413 or (status == 400 and _is_too_large(_json_or_empty(answer))):
             raise RequestTooLarge("Medplum refused a body as too large.", "Lower the batch size.")
         raise RequestRefused(f"Medplum refused a request: HTTP {status}, {issue or 'no reason'}.", "See the reason.")
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """The trusted certificates, read once: that takes longer than many a request."""
-    return httpx.create_ssl_context()
 
 
 def _no_bundle() -> MedplumUnavailable:

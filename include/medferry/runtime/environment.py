@@ -42,7 +42,7 @@ class Environment:
         self.settings.require("medplum_base_url", "medplum_client_id", "medplum_client_secret")
         budget = Budget(reserve=options.reserve_points if options else 0)
         s = self.settings
-        return MedplumClient(s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget)
+        return MedplumClient(s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget, s.medplum_http)
 
     def staging(self, run_id: str) -> Staging:
         return Staging(self.settings.staging_url, run_id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medferry.errors import SettingsError
+from medferry.medplum.http import HttpSettings
 
 _VARIABLES = {
     "source_url": "MEDFERRY_SOURCE_URL",
@@ -30,6 +31,8 @@ class Settings:
     medplum_base_url: str = ""
     medplum_client_id: str = ""
     medplum_client_secret: str = field(default="", repr=False)
+    medplum_http: HttpSettings = field(default_factory=HttpSettings)
+    """TLS, proxy, headers and time; other than usual only by a connection of Airflow."""
     manifest_url: str = field(default=_DEFAULTS["manifest_url"], repr=False)
     staging_url: str = _DEFAULTS["staging_url"]
 
