@@ -1,4 +1,4 @@
-"""Lanes grow while that pays, shrink under strain, close when the server keeps failing, and open again."""
+"""Lanes grow while all is well, shrink under strain, close when the server keeps failing, and open again."""
 
 from __future__ import annotations
 
@@ -12,32 +12,43 @@ from medferry.medplum.limiter import FAILED_TO_CLOSE, BatchHealth, ConcurrencyLi
 
 @dataclass
 class Server:
-    """Takes `seconds` for a batch with up to `best` lanes, and longer for each lane beyond."""
+    """Keeps the pauses that its lanes make."""
 
-    best: int
-    now: float = 0.0
     slept: list[float] = field(default_factory=list)
 
     def lanes(self, most: int) -> ConcurrencyLimiter:
-        return ConcurrencyLimiter(most, lambda: self.now, self.slept.append)
+        return ConcurrencyLimiter(most, self.slept.append)
 
     def work(self, lanes: ConcurrencyLimiter, batches: int, end: BatchHealth = BatchHealth.WELL) -> None:
         for _ in range(batches):
             with lanes.slot():
-                self.now += 1.0 / min(lanes.allowed, self.best) * (1.0 + 0.2 * max(0, lanes.allowed - self.best))
-                lanes.finished(100, end)
+                lanes.finished(end)
 
 
-def test_lanes_grow_to_where_more_brings_nothing() -> None:
-    server = Server(best=4)
+def test_a_lane_is_added_after_two_batches_of_each_that_went_well() -> None:
+    server = Server()
     lanes = server.lanes(16)
-    server.work(lanes, 400)
-    assert lanes.allowed in (3, 4, 5, 6)
+    seen = []
+    for _ in range(4 + 6 + 8):
+        server.work(lanes, 1)
+        seen.append(lanes.allowed)
+    assert seen == [2] * 3 + [3] * 6 + [4] * 8 + [5]
     assert server.slept == []
 
 
+def test_strain_begins_the_count_again() -> None:
+    server = Server()
+    lanes = server.lanes(16)
+    server.work(lanes, 3)
+    server.work(lanes, 1, BatchHealth.STRAINED)
+    server.work(lanes, 1)
+    assert lanes.allowed == 1
+    server.work(lanes, 1)
+    assert lanes.allowed == 2
+
+
 def test_lanes_never_leave_their_bounds() -> None:
-    server = Server(best=16)
+    server = Server()
     lanes = server.lanes(3)
     server.work(lanes, 100)
     assert lanes.allowed == 3
@@ -46,7 +57,7 @@ def test_lanes_never_leave_their_bounds() -> None:
 
 
 def test_strain_halves_the_lanes_and_they_recover() -> None:
-    server = Server(best=8)
+    server = Server()
     lanes = server.lanes(8)
     server.work(lanes, 200)
     assert lanes.allowed == 8
@@ -57,7 +68,7 @@ def test_strain_halves_the_lanes_and_they_recover() -> None:
 
 
 def test_a_server_that_keeps_failing_is_left_alone_ever_longer() -> None:
-    server = Server(best=4)
+    server = Server()
     lanes = server.lanes(4)
     server.work(lanes, FAILED_TO_CLOSE, BatchHealth.FAILING)
     assert server.slept == []
@@ -70,7 +81,7 @@ def test_a_server_that_keeps_failing_is_left_alone_ever_longer() -> None:
 
 
 def test_throttling_and_conflicts_do_not_close_the_lanes() -> None:
-    server = Server(best=4)
+    server = Server()
     server.work(server.lanes(4), 100, BatchHealth.STRAINED)
     assert server.slept == []
 

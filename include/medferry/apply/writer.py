@@ -270,7 +270,7 @@ class Writer:
                 end = BatchHealth.WELL
                 raise
             finally:
-                self.limiter.finished(len(steps), end)
+                self.limiter.finished(end)
 
     def _note(self, steps: Sequence[_Step], outcomes: Sequence[EntryOutcome]) -> None:
         for step, outcome in zip(steps, outcomes, strict=True):

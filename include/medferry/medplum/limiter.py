@@ -1,4 +1,4 @@
-"""How many batches may be in flight: more until that costs throughput, fewer when the server is under strain.
+"""How many batches may be in flight: one more after each stretch without strain, half as many at once under strain.
 
 Strain is a 409, a 429, a 5xx or no answer, in a request or in one of its entries. When a server keeps failing, the
 lanes close for a while and open again one by one, as a circuit breaker does: a server in trouble is left alone.
@@ -20,8 +20,6 @@ FAILED_TO_CLOSE = 5
 """Batches in a row without an answer, or with a 5xx, before the lanes close."""
 
 _LONGEST_SECONDS = 30.0
-_LOSS = 0.9
-"""A smaller share of the throughput before is no noise: the lane is given up."""
 
 
 class BatchHealth(Enum):
@@ -43,22 +41,16 @@ def health_of(statuses: Iterable[int]) -> BatchHealth:
 class ConcurrencyLimiter:
     """Shared by all threads of a task. `most` is the operator's bound; `allowed` moves between 1 and it."""
 
-    def __init__(
-        self,
-        most: int,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, most: int, sleep: Callable[[float], None] = time.sleep) -> None:
         self.most = most
         self.allowed = min(2, most)
         self.least_allowed = self.allowed
         """The fewest since the start: tells in hindsight whether there was strain."""
-        self._clock, self._sleep = clock, sleep
+        self._sleep = sleep
         self._changed = threading.Condition()
         self._in_flight = 0
         self._failed = 0
-        self._begin_window()
-        self._before = 0.0
+        self._well = 0
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -66,8 +58,6 @@ class ConcurrencyLimiter:
         with self._changed:
             self._changed.wait_for(lambda: self._in_flight < self.allowed)
             self._in_flight += 1
-            if self._in_flight == 1:
-                self._since = self._clock()  # nothing was there to send: that says nothing about the server
             seconds = self._closed_seconds()
         try:
             if seconds:
@@ -77,43 +67,26 @@ class ConcurrencyLimiter:
         finally:
             with self._changed:
                 self._in_flight -= 1
-                if self._in_flight == 0:
-                    self._busy += self._clock() - self._since
                 self._changed.notify_all()
 
-    def finished(self, entries: int, end: BatchHealth) -> None:
+    def finished(self, health: BatchHealth) -> None:
         """Tell how a batch ended."""
         with self._changed:
-            self._failed = self._failed + 1 if end is BatchHealth.FAILING else 0
-            if end is not BatchHealth.WELL:
+            self._failed = self._failed + 1 if health is BatchHealth.FAILING else 0
+            if health is not BatchHealth.WELL:
                 self._allow(self.allowed // 2)
-                self._before = 0.0
                 return
-            self._entries += entries
-            self._landings += 1
-            if self._landings >= 2 * self.allowed:
-                self._adapt()
+            self._well += 1
+            if self._well >= 2 * self.allowed:
+                self._allow(self.allowed + 1)
 
     def _closed_seconds(self) -> float:
         """How long a server that failed so often in a row is left alone; 0 for not at all."""
         beyond = self._failed - FAILED_TO_CLOSE
         return 0.0 if beyond < 0 else min(0.5 * 2 ** min(beyond, 10), _LONGEST_SECONDS)
 
-    def _adapt(self) -> None:
-        """Compare this window's throughput with that of the one before: another lane, unless the last one cost some.
-
-        Where more lanes change nothing there are as many as may be: they hide the client's own work.
-        """
-        throughput = self._entries / max(self._busy + self._clock() - self._since, 1e-6)
-        costly = throughput < self._before * _LOSS
-        self._before = throughput
-        self._allow(self.allowed - 1 if costly else self.allowed + 1)
-
     def _allow(self, lanes: int) -> None:
         self.allowed = max(1, min(lanes, self.most))
         self.least_allowed = min(self.least_allowed, self.allowed)
-        self._begin_window()
+        self._well = 0
         self._changed.notify_all()
-
-    def _begin_window(self) -> None:
-        self._since, self._busy, self._entries, self._landings = self._clock(), 0.0, 0, 0
