@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo
-
 import pytest
 
 from medferry.manifest import tables
@@ -15,6 +13,7 @@ from medferry.mapping.identity import Naming
 from medferry.mapping.levels import ReferenceCycle, load_levels
 from medferry.mapping.outcomes import Finding, Quarantine
 from medferry.mapping.terminology import CodeRow, CodeTable
+from medferry.mapping.values import zone_of
 
 SEX = CodeTable(
     "sex",
@@ -35,7 +34,7 @@ def spec(entity: str, *references: str, **produces: str) -> MappingSpec:
 @pytest.fixture
 def context() -> Context:
     specs = {"patient": spec("patient", "clinic"), "clinic": spec("clinic", main="Organization"), "bed": spec("bed")}
-    settings = MappingSettings(Naming("https://x.example", "m"), ZoneInfo("Europe/Berlin"), {"sex": SEX}, specs)
+    settings = MappingSettings(Naming("https://x.example", "m"), zone_of("Europe/Berlin"), {"sex": SEX}, specs)
     return Context(specs["patient"], "007", settings)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from medferry.mapping import values
 from medferry.mapping.outcomes import Finding, Quarantine, Skip
 
-NEW_YORK = ZoneInfo("America/New_York")
+NEW_YORK = values.zone_of("America/New_York")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +49,24 @@ def test_what_is_no_day_of_the_calendar_is_quarantined(text: str) -> None:
 )
 def test_a_local_time_gets_the_offset_of_its_day(text: str, expected: str) -> None:
     assert values.parse_local_time(text, NEW_YORK) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "text", "reason"),
+    [
+        ("Pacific/Apia", "2011-12-30 12:00", "nonexistent-local-time"),  # a day that Samoa left out
+        ("Asia/Pyongyang", "2015-08-14 23:45", "ambiguous-local-time"),  # a shift without summer time
+        ("Australia/Lord_Howe", "2024-10-06 02:15", "nonexistent-local-time"),  # of half an hour
+    ],
+)
+def test_gaps_and_folds_of_every_kind_are_found(zone: str, text: str, reason: str) -> None:
+    with pytest.raises(Quarantine, match=reason):
+        values.parse_local_time(text, values.zone_of(zone))
+
+
+def test_a_name_that_is_no_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="Nowhere"):
+        values.zone_of("Nowhere/City")
 
 
 @pytest.mark.parametrize(

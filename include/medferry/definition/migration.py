@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from zoneinfo import ZoneInfo
 
 from medferry.definition.checks import Declared, load_checks
 from medferry.errors import DefinitionError
@@ -20,6 +19,7 @@ from medferry.mapping.declare import MappingSpec
 from medferry.mapping.identity import Naming
 from medferry.mapping.levels import ReferenceCycle, load_levels
 from medferry.mapping.terminology import CodeTable, load_code_table
+from medferry.mapping.values import zone_of
 from medferry.plan.load import load_plan
 from medferry.plan.model import Plan
 from medferry.source.entity import SourceEntity, load_entities
@@ -53,7 +53,7 @@ class Migration:
     def settings(self) -> MappingSettings:
         source = self.plan.source
         return MappingSettings(
-            self.naming, ZoneInfo(source.time_zone), self.tables, self.specs, source.null_tokens, source.sentinel_dates
+            self.naming, zone_of(source.time_zone), self.tables, self.specs, source.null_tokens, source.sentinel_dates
         )
 
     @cached_property

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from zoneinfo import ZoneInfo
+
+from pendulum import Timezone
 
 from medferry.mapping import values
 from medferry.mapping.declare import MAIN, MappingSpec, Resource
@@ -28,7 +29,7 @@ class MappingSettings:
     """What all rows of a migration share."""
 
     naming: Naming
-    zone: ZoneInfo
+    zone: Timezone
     tables: Mapping[str, CodeTable]
     specs: Mapping[str, MappingSpec]
     null_tokens: frozenset[str] = DEFAULT_NULL_TOKENS
@@ -131,7 +132,7 @@ class Context:
             return None
         if values.has_offset(text):
             return values.parse_exact_time(text, field)
-        return values.parse_local_time(text, ZoneInfo(zone) if zone else self.settings.zone, field)
+        return values.parse_local_time(text, values.zone_of(zone) if zone else self.settings.zone, field)
 
     def _moment(self, value: Any, field: str) -> str | None:
         """The text of a date or time; None, with a finding, where it is a sentinel."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
-from zoneinfo import ZoneInfo
+from functools import cache
+
+from pendulum import Timezone
+from pendulum.tz.exceptions import AmbiguousTime, NonExistingTime
 
 from medferry.mapping.outcomes import Quarantine
 
@@ -53,18 +56,29 @@ def parse_date(text: str, field: str = "") -> str:
     return day
 
 
-def parse_local_time(text: str, zone: ZoneInfo, field: str = "") -> str:
+@cache
+def zone_of(name: str) -> Timezone:
+    """The zone of an IANA name such as America/New_York. Raises InvalidTimezone, a ValueError.
+
+    Read once: pendulum would read its file again for each row.
+    """
+    return Timezone(name)
+
+
+def parse_local_time(text: str, zone: Timezone, field: str = "") -> str:
     """Read a wall-clock time of `zone` as an ISO 8601 instant with its offset.
 
     Raises Quarantine: 'impossible-date' when it is no time at all, 'nonexistent-local-time' inside the gap of
     a clock change, 'ambiguous-local-time' inside its overlap.
     """
     naive = _wall_time(text, field)
-    earlier, later = naive.replace(tzinfo=zone, fold=0), naive.replace(tzinfo=zone, fold=1)
-    if earlier.utcoffset() != later.utcoffset():
-        exists = earlier.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == naive
-        raise Quarantine("ambiguous-local-time" if exists else "nonexistent-local-time", field)
-    return _isoformat(earlier)
+    try:
+        return _isoformat(zone.convert(naive, raise_on_unknown_times=True))
+    except AmbiguousTime:
+        reason = "ambiguous-local-time"
+    except NonExistingTime:
+        reason = "nonexistent-local-time"
+    raise Quarantine(reason, field)
 
 
 def has_offset(text: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Self
-from zoneinfo import ZoneInfo
 
+from pendulum import Timezone
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
 DEFAULT_NULL_TOKENS = frozenset({"", "N/A", "n/a", "NULL", "-", "--"})
@@ -39,8 +39,8 @@ class Source(_Part):
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         try:
-            ZoneInfo(value)
-        except (KeyError, ValueError) as error:
+            Timezone(value)
+        except (KeyError, ValueError, OSError) as error:
             raise ValueError("is no IANA time zone such as America/New_York") from error
         return value
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.values import zone_of
 
 from ._columns import local_time, number, skip_deleted, text
 from ._datatypes import present
@@ -46,7 +46,7 @@ def appointment(row: Row, ctx: Context) -> Iterator[Resource]:
 def _end(start: str, minutes: float, zone: str) -> str:
     """`start` plus `minutes` of real time, with the offset that `zone` has by then."""
     end = datetime.fromisoformat(start) + timedelta(minutes=minutes)
-    return end.astimezone(ZoneInfo(zone.strip())).isoformat(timespec="seconds")
+    return end.astimezone(zone_of(zone.strip())).isoformat(timespec="seconds")
 
 
 def _participants(ctx: Context, row: Row, status: str) -> list[dict[str, Any]]:
