@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from medferry import errors
 from medferry.cli.main import app
 from medferry.definition.migration import load_migration
+from tests.contract import changes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,5 +65,33 @@ def test_the_readme_s_numbers_are_the_demo_s_plan() -> None:
     assert "pilot" in waves
 
 
+MEDPLUM_PAGE = ROOT / "docs/medplum.md"
+_TABLE = re.compile(r"(<!-- written by `make docs`[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def medplum_page() -> str:
+    """docs/medplum.md as it must be: its table of versions is that of the contract tests."""
+    table = "\n".join(["", *changes.table(), "", ""])
+    return _TABLE.sub(lambda found: found[1] + table + found[2], MEDPLUM_PAGE.read_text())
+
+
+def test_the_page_of_medplum_s_behaviour_has_the_contract_tests_table() -> None:
+    assert MEDPLUM_PAGE.read_text() == medplum_page(), "run `make docs`"
+
+
+def test_the_page_of_medplum_s_behaviour_names_real_tests_and_modules() -> None:
+    page = MEDPLUM_PAGE.read_text()
+    sources = "".join(path.read_text() for path in (ROOT / "tests/contract").glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+    relied_on = "".join(line.split(" | ")[2] for line in page.splitlines() if line.count(" | ") == 3)
+    modules = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)+|apply)`", relied_on))
+    assert len(modules) > 10
+    places = {name: ROOT / "include/medferry" / name.replace(".", "/") for name in modules}
+    assert {name for name, path in places.items() if not (path.is_dir() or path.with_suffix(".py").exists())} == set()
+
+
 if __name__ == "__main__":
+    MEDPLUM_PAGE.write_text(medplum_page())
     (ROOT / "docs/command-line.md").write_text(command_line())

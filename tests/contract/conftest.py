@@ -4,17 +4,21 @@ MEDFERRY_LIVE_BASE_URL (ending in "/"), MEDFERRY_LIVE_CLIENT_ID and MEDFERRY_LIV
 """
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from embedded_medplum import EmbeddedMedplum
+from tests.contract.changes import CHANGES, shown
 from tests.contract.target import Target, connect, connect_embedded
 
 LIVE = [os.environ.get(f"MEDFERRY_LIVE_{name}", "") for name in ("BASE_URL", "CLIENT_ID", "CLIENT_SECRET")]
 PLENTY = 1_000_000_000
+SERVERS = pytest.StashKey[list[Target]]()
 
 
 @pytest.fixture(scope="session", params=["embedded", *(["live"] if all(LIVE) else [])])
@@ -25,6 +29,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Target]:
             target = connect("live", *LIVE)
         else:
             target = connect_embedded(stack.enter_context(EmbeddedMedplum(quota=PLENTY)))
+        request.config.stash.setdefault(SERVERS, []).append(target)
         yield target
         target.http.close()
 
@@ -32,8 +37,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[Target]:
 @pytest.fixture
 def target(connection: Target) -> Iterator[Target]:
     """A server, with a tag of its own for each test; what carries the tag is removed, also after a failure."""
-    fresh = Target("", connection.base_url, connection.client_id, connection.client_secret, connection.http)
-    fresh.name = connection.name
+    fresh = replace(connection, tag=str(uuid.uuid4()), types={"Patient"})
     yield fresh
     fresh.clean()
 
@@ -50,3 +54,11 @@ def embedded() -> Iterator[Callable[..., tuple[EmbeddedMedplum, Target]]]:
             return server, target
 
         yield start
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says of each server what its version does where versions differ: what its tests expected."""
+    for server in config.stash.get(SERVERS, []):
+        terminalreporter.section(f"Medplum {shown(server.version)} ({server.name}), where versions differ")
+        for change in CHANGES:
+            terminalreporter.line(f"{change.request}: {change.answer(server.version)}")

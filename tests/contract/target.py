@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 
 from embedded_medplum import EmbeddedMedplum
+from tests.contract.changes import Change, Version, shown, version_of
 
 Json = dict[str, Any]
 TAG_SYSTEM = "urn:medferry:contract-test"
@@ -28,6 +30,7 @@ class Target:
     """A client of one server. Everything made through it carries `tag`, and `clean()` removes it."""
 
     name: str
+    version: Version
     base_url: str
     client_id: str
     client_secret: str
@@ -38,6 +41,13 @@ class Target:
     @property
     def live(self) -> bool:
         return self.name == "live"
+
+    def has(self, change: Change) -> bool:
+        """Whether this server behaves as after a change; the test is skipped for a version of which nobody knows."""
+        applies = change.applies(self.version)
+        if applies is None:
+            pytest.skip(f"not known of {shown(self.version)}: {change.request}")
+        return applies
 
     @property
     def system(self) -> str:
@@ -140,7 +150,9 @@ class Target:
 
 def connect(name: str, base_url: str, client_id: str, client_secret: str) -> Target:
     headers = {"Authorization": f"Bearer {token(base_url, client_id, client_secret)}"}
-    return Target(name, base_url, client_id, client_secret, httpx.Client(headers=headers, timeout=120))
+    http = httpx.Client(headers=headers, timeout=120)
+    version = version_of(http.get(f"{base_url}fhir/R4/metadata").json())
+    return Target(name, version, base_url, client_id, client_secret, http)
 
 
 def connect_embedded(server: EmbeddedMedplum) -> Target:

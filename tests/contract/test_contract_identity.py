@@ -2,6 +2,7 @@
 
 import uuid
 
+from tests.contract.changes import CONDITIONAL_IF_MATCH, DELETE_IF_MATCH
 from tests.contract.target import Target, text
 
 
@@ -96,14 +97,32 @@ def test_if_match(target: Target) -> None:
     assert target.get(url).json()["gender"] == "male"
 
 
-def test_if_match_is_ignored_on_a_conditional_put(target: Target) -> None:
+def test_a_stale_if_match_on_a_conditional_put(target: Target) -> None:
     patient = target.patient(gender="female")
-    target.create(patient)
-    headers = {"If-Match": f'W/"{uuid.uuid4()}"'}
-    answer = target.put(
-        "Patient", params={"identifier": target.key(patient)}, json=patient | {"gender": "male"}, headers=headers
-    )
-    assert answer.status_code == 200
+    created = target.create(patient)
+    params, changed = {"identifier": target.key(patient)}, patient | {"gender": "male"}
+
+    def put(version: str) -> int:
+        headers = {"If-Match": f'W/"{version}"'}
+        return target.put("Patient", params=params, json=changed, headers=headers).status_code
+
+    refused = target.has(CONDITIONAL_IF_MATCH)
+    assert put(str(uuid.uuid4())) == (412 if refused else 200)
+    assert target.get(f"Patient/{created['id']}").json()["gender"] == ("female" if refused else "male")
+    if refused:
+        assert put(created["meta"]["versionId"]) == 200
+
+
+def test_a_stale_if_match_on_a_delete(target: Target) -> None:
+    created = target.create(target.patient())
+    url = f"Patient/{created['id']}"
+    refused = target.has(DELETE_IF_MATCH)
+    answer = target.request("DELETE", url, headers={"If-Match": f'W/"{uuid.uuid4()}"'})
+    assert answer.status_code == (412 if refused else 200)
+    assert target.get(url).status_code == (200 if refused else 410)
+    if refused:
+        headers = {"If-Match": f'W/"{created["meta"]["versionId"]}"'}
+        assert target.request("DELETE", url, headers=headers).status_code == 200
 
 
 def test_delete_then_put_resurrects(target: Target) -> None:

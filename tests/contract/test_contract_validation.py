@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from tests.contract.changes import CALENDAR, INTEGER_RANGE
 from tests.contract.target import Json, Target, text
 
 REFUSED = {
@@ -60,9 +61,28 @@ def test_accepted_without_complaint(target: Target, case: str) -> None:
     assert post(target, target.patient(**elements)).status_code == 201
 
 
-def test_30_february_is_accepted(target: Target) -> None:
-    status = post(target, target.patient(birthDate="2024-02-30")).status_code
-    assert status == 201 or (target.live and status == 400)  # Medplum's packages refuse it since 5.2
+@pytest.mark.parametrize(
+    ("elements", "path"),
+    [
+        ({"birthDate": "2024-02-30"}, "Patient.birthDate"),
+        ({"deceasedDateTime": "2023-02-29T10:00:00Z"}, "Patient.deceased[x]"),
+    ],
+    ids=["date", "dateTime"],
+)
+def test_a_date_that_is_not_in_the_calendar(target: Target, elements: Json, path: str) -> None:
+    answer = post(target, target.patient(**elements))
+    assert answer.status_code == (400 if target.has(CALENDAR) else 201)
+    if answer.status_code == 400:
+        assert answer.json()["issue"][0]["expression"] == [path]
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1])
+def test_an_integer_outside_of_32_bits(target: Target, number: int) -> None:
+    answer = post(target, target.observation({"reference": f"Patient/{uuid.uuid4()}"}, valueInteger=number))
+    assert answer.status_code == (400 if target.has(INTEGER_RANGE) else 201)
+    within = number - 1 if number > 0 else number + 1
+    accepted = target.observation({"reference": f"Patient/{uuid.uuid4()}"}, valueInteger=within)
+    assert post(target, accepted).status_code == 201
 
 
 def test_other_refusals(target: Target) -> None:

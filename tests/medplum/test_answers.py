@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from medferry.fhir.canonical import canonical, has_content
-from medferry.medplum.answers import EntryOutcome, issue_text, read_outcomes, read_texts
+from medferry.medplum.answers import EntryOutcome, issue_text, read_outcomes, read_texts, throttled_seconds
 
 REFUSAL = {
     "issue": [
@@ -56,6 +56,14 @@ def test_each_entry_has_its_own_outcome() -> None:
 def test_the_first_throttled_entry_says_how_long_to_wait() -> None:
     assert outcomes(throttled('{"_msBeforeNext": 1500}'), throttled("{}"))[1] == 1.5
     assert outcomes(throttled("soon"))[1] == 60.0
+
+
+def test_the_extension_says_how_long_to_wait_where_the_diagnostics_do_not() -> None:
+    reset = {"url": "https://medplum.com/fhir/StructureDefinition/rate-limit-reset", "valueUnsignedInt": 7}
+    other = {"url": "urn:other", "valueUnsignedInt": 3}
+    assert throttled_seconds({"issue": [{"code": "throttled"}], "extension": [other, reset]}) == 7.0
+    assert throttled_seconds({"issue": [{"diagnostics": '{"_msBeforeNext": 1500}'}], "extension": [reset]}) == 1.5
+    assert throttled_seconds({"issue": [], "extension": [other]}) == 60.0
 
 
 @pytest.mark.parametrize(

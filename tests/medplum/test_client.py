@@ -72,6 +72,16 @@ def test_failures_have_types(client: MedplumClient, medplum: EmbeddedMedplum) ->
         client.search("Patient", [("_offset", "20000")])
 
 
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_body_that_is_too_large_has_its_type_with_every_version(client: MedplumClient, status: int) -> None:
+    """The embedded server answers 413, as the newest; 5.0.10 answered 400 with the same text."""
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"details": {"text": "File too large"}}]}
+    with pytest.raises(RequestTooLarge):
+        client._raise_for(httpx.Response(status, json=outcome))
+    with pytest.raises(RequestRefused):
+        client._raise_for(httpx.Response(400, json={**outcome, "issue": [{"details": {"text": "Invalid"}}]}))
+
+
 def test_a_read_is_tried_again(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
     medplum.inject({"kind": "error", "status": 503, "next": 2, "path": "_search"})
     assert client.count("Patient") == 0

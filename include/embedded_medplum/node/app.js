@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { getStatus, normalizeOperationOutcome } from '@medplum/core';
+import { VERSION } from './capability.js';
 import { outcome } from './faults.js';
 import { parseJson, readBody, send, sendJson, MB } from './http.js';
 import { handleToken } from './oauth.js';
@@ -30,7 +31,7 @@ export class App {
 
   async #route(req, res, url) {
     const { pathname } = url;
-    if (pathname === '/healthcheck') return sendJson(req, res, 200, { ok: true, version: '5.0.10-embedded' });
+    if (pathname === '/healthcheck') return sendJson(req, res, 200, { ok: true, version: VERSION });
     if (pathname.startsWith('/oauth2/')) return this.#oauth(req, res, pathname);
     if (pathname === '/faults' && this.faults) return this.#faults(req, res);
     if (pathname.startsWith('/storage/')) return this.#storage(req, res, url);

@@ -1,4 +1,7 @@
-import { globalSchema } from '@medplum/core';
+import { globalSchema, MEDPLUM_VERSION } from '@medplum/core';
+
+/** The version of Medplum's packages, by which clients and the contract tests know what to expect. */
+export const VERSION = `${MEDPLUM_VERSION.split('-')[0]}-embedded`;
 
 const INTERACTIONS = ['create', 'read', 'update', 'patch', 'delete', 'history-instance', 'vread', 'search-type'];
 const CONDITIONAL = { conditionalCreate: true, conditionalUpdate: true, conditionalDelete: 'single' };
@@ -11,7 +14,7 @@ export function capabilityStatement(baseUrl) {
     status: 'active',
     date: '2025-11-01',
     kind: 'instance',
-    software: { name: 'Medplum', version: '5.0.10-embedded' },
+    software: { name: 'Medplum', version: VERSION },
     implementation: { description: 'Embedded Medplum', url: `${baseUrl}fhir/R4` },
     fhirVersion: '4.0.1',
     format: ['json'],

@@ -1,15 +1,15 @@
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
-import { badRequest, OperationOutcomeError } from '@medplum/core';
+import { badRequest, contentTooLarge, OperationOutcomeError } from '@medplum/core';
 
 const unzip = promisify(gunzip);
 const zip = promisify(gzip);
 const SMALLEST_ZIPPED = 1024;
 
 export const MB = 1024 * 1024;
-const tooLarge = () => new OperationOutcomeError(badRequest('File too large'));
+const tooLarge = () => new OperationOutcomeError(contentTooLarge('File too large'));
 
-/** The body as a Buffer, inflated; throws 400 "File too large" over `limit` inflated bytes. */
+/** The body as a Buffer, inflated; throws 413 "File too large" over `limit` inflated bytes. */
 export async function readBody(req, limit) {
   const chunks = [];
   let size = 0;

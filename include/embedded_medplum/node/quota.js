@@ -1,4 +1,4 @@
-import { OperationOutcomeError, tooManyRequests } from '@medplum/core';
+import { OperationOutcomeError, setRateLimitReset, tooManyRequests } from '@medplum/core';
 
 /** Points of one interaction, as Medplum counts them. */
 export const COST = { read: 1, history: 10, search: 20, write: 100 };
@@ -29,7 +29,7 @@ export class Window {
     this.#used += units;
   }
 
-  /** Takes units, or throws 429 with the time to wait in `diagnostics`. */
+  /** Takes units, or throws 429 with the time to wait. */
   consume(units) {
     this.take(units);
     if (this.#used > this.limit) throw new OperationOutcomeError(this.refusal());
@@ -52,7 +52,10 @@ export class Window {
   }
 }
 
+/** The 429 outcome: the time to wait is in `diagnostics`, as in every version, and in an extension since 5.2. */
 export function throttled(state) {
   const issue = { ...tooManyRequests.issue[0], diagnostics: JSON.stringify(state) };
-  return { ...tooManyRequests, issue: [issue] };
+  const outcome = { ...tooManyRequests, issue: [issue] };
+  setRateLimitReset(outcome, state._msBeforeNext);
+  return outcome;
 }

@@ -1,18 +1,21 @@
 import {
+  applyPatch,
   badRequest,
   deepClone,
   deepEquals,
+  fhirpathPatchTypedValue,
   generateId,
   gone,
   isResourceType,
   normalizeOperationOutcome,
   notFound,
   OperationOutcomeError,
+  parseFhirPathPatchParameters,
   preconditionFailed,
   stringify,
+  toTypedValue,
 } from '@medplum/core';
 import { FhirRepository } from '@medplum/fhir-router';
-import { applyPatch } from 'rfc6902';
 import { COST } from './quota.js';
 import { checkReferences, resolveConditionalReferences } from './references.js';
 import { findResources, searchBundle } from './search.js';
@@ -94,20 +97,22 @@ export class Repository extends FhirRepository {
     return this.store.put(resourceType, id, { resourceType, id, meta: stamped, ...elements }).resource;
   }
 
-  async patchResource(resourceType, id, patch) {
+  /** @param patch a JSON Patch (array), or a FHIRPath Patch (Parameters). */
+  async patchResource(resourceType, id, patch, options) {
     const resource = deepClone(this.#live(resourceType, id).resource);
     try {
-      const errors = applyPatch(resource, patch).filter(Boolean);
-      if (errors.length) throw new OperationOutcomeError(badRequest(errors.map((e) => e.message).join('\n')));
+      if (Array.isArray(patch)) applyJsonPatch(resource, patch);
+      else fhirpathPatchTypedValue(toTypedValue(resource), parseFhirPathPatchParameters(patch));
     } catch (err) {
       throw new OperationOutcomeError(normalizeOperationOutcome(err));
     }
-    return this.updateResource(resource);
+    return this.updateResource(resource, options);
   }
 
-  async deleteResource(resourceType, id) {
+  async deleteResource(resourceType, id, options) {
     await this.#enter(COST.write, 'delete', resourceType);
     const current = this.#record(resourceType, id).current;
+    if (options?.ifMatch) checkVersion(current, options.ifMatch);
     if (!current.deleted) this.store.remove(resourceType, id);
   }
 
@@ -188,7 +193,7 @@ export class Repository extends FhirRepository {
     const mark = this.store.savepoint();
     this.#depth++;
     try {
-      const result = await callback(undefined);
+      const result = await callback(this);
       this.store.release();
       return result;
     } catch (err) {
@@ -198,6 +203,11 @@ export class Repository extends FhirRepository {
       this.#depth--;
     }
   }
+}
+
+function applyJsonPatch(resource, patch) {
+  const errors = applyPatch(resource, patch).filter(Boolean);
+  if (errors.length) throw new OperationOutcomeError(badRequest(errors.map((e) => e.message).join('\n')));
 }
 
 function checkVersion(current, versionId) {

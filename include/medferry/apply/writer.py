@@ -1,8 +1,8 @@
 """Write targets to Medplum: look up, create the missing, update the known, read back, until each is settled.
 
 HTTP success is not success: a target is proven when a read-back shows the id, version and content that were written
-(a 200 that stored nothing is known from the tracker, medplum facts #9811). The look-up before each round makes every
-repetition safe, whatever became of the round before.
+(a 200 that stored nothing is known from Medplum's tracker, #9811: docs/medplum.md, "Batches"). The look-up before each
+round makes every repetition safe, whatever became of the round before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Validation against FHIR R4 by ``fhir.resources`` (R4B models), the ecosystem's reference in Python.
 
-Medplum accepts what these models refuse (30 February, two ``value[x]``, a time without a zone: medplum facts), so
-every resource is checked here before it is staged.
+Medplum accepts what these models refuse (two ``value[x]``, a time without a zone, before 5.2 also 30 February:
+docs/medplum.md, "Validation"), so every resource is checked here before it is staged.
 """
 
 from __future__ import annotations

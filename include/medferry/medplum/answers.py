@@ -10,6 +10,8 @@ import msgspec
 import orjson
 
 _NOTHING = msgspec.Raw(b"null")
+_RESET = "https://medplum.com/fhir/StructureDefinition/rate-limit-reset"
+_WINDOW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,19 @@ def issue_text(outcome: Any) -> str:
 
 
 def throttled_seconds(outcome: Any) -> float:
-    """Seconds until the reset, from ``_msBeforeNext`` in the diagnostics; a minute when it is not told."""
-    for issue in outcome.get("issue", []) if isinstance(outcome, dict) else []:
+    """Seconds until the quota's reset that a 429 names; a minute when it names none.
+
+    Every version says it in the diagnostics, to the millisecond; 5.2 adds an extension, in whole seconds
+    (docs/medplum.md, "Quota").
+    """
+    if not isinstance(outcome, dict):
+        return _WINDOW_SECONDS
+    for issue in outcome.get("issue", []):
         try:
             return max(float(orjson.loads(issue["diagnostics"])["_msBeforeNext"]) / 1000, 0.05)
         except (KeyError, TypeError, ValueError):
             continue
-    return 60.0
+    for extension in outcome.get("extension", []):
+        if extension.get("url") == _RESET and isinstance(extension.get("valueUnsignedInt"), int):
+            return max(float(extension["valueUnsignedInt"]), 0.05)
+    return _WINDOW_SECONDS

@@ -1,7 +1,7 @@
 """The points budget: never send what the quota cannot pay for.
 
 Medplum tells the units left and the seconds to their reset in the header
-``RateLimit: "requests";r=59997;t=59, "fhirInteractions";r=49879;t=59``. Costs are measured (medplum facts).
+``RateLimit: "requests";r=59997;t=59, "fhirInteractions";r=49879;t=59``. Costs: docs/medplum.md, "Quota".
 """
 
 from __future__ import annotations

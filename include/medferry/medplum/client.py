@@ -271,7 +271,7 @@ def _no_bundle() -> MedplumUnavailable:
 
 
 def _is_too_large(outcome: dict[str, Any]) -> bool:
-    """Medplum answers 400 with the text "File too large" (medplum facts); it has no code of its own."""
+    """Medplum 5.0.10 answers 400 with the text "File too large", later versions 413 (docs/medplum.md, "Limits")."""
     issues = outcome.get("issue", [])
     return any("too large" in str(issue.get("details", {}).get("text", "")).lower() for issue in issues)
 
