@@ -36,7 +36,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--log-file", type=Path)
     parser.add_argument("--client-id", default=defaults.client_id)
     parser.add_argument("--client-secret", default=defaults.client_secret)
-    for name in ("quota", "quota_window", "token_limit", "expires_in", "job_resume_seconds"):
+    for name in ("quota", "quota_window", "token_limit", "expires_in"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
     for name in ("transaction_bundles", "check_references", "faults"):
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true")

@@ -38,7 +38,6 @@ class EmbeddedMedplum:
         expires_in: life of an access token in seconds.
         transaction_bundles: the project feature of that name: real, atomic transactions.
         check_references: the project setting `checkReferencesOnWrite`.
-        job_resume_seconds: pause before an unfinished asynchronous job resumes after a restart.
         faults: enables `POST /faults` and `inject()`.
         base_url: the URL clients reach the server under, when it is not the address it listens on.
         log_file: where the server's output goes; None makes a temporary file.
@@ -57,7 +56,6 @@ class EmbeddedMedplum:
     expires_in: int = 3600
     transaction_bundles: bool = False
     check_references: bool = False
-    job_resume_seconds: float = 60
     faults: bool = False
     base_url: str = ""
     log_file: Path | None = None
@@ -146,7 +144,6 @@ class EmbeddedMedplum:
             "quota-window": self.quota_window,
             "token-limit": self.token_limit,
             "expires-in": self.expires_in,
-            "job-resume-seconds": self.job_resume_seconds,
         }
         if self.data is not None:
             options["data"] = self.data

@@ -6,12 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.contract.target import Json, Target, create, status
-
-
-def batch_of(target: Target, count: int) -> Json:
-    entries = [create(target.patient(str(n))) for n in range(count)]
-    return {"resourceType": "Bundle", "type": "batch", "entry": entries}
+from tests.contract.target import Json, create
 
 
 def test_a_kill_loses_no_acknowledged_write(embedded, tmp_path: Path) -> None:
@@ -66,28 +61,3 @@ def test_without_a_file_nothing_is_kept(embedded) -> None:
     target.create(target.patient())
     server.restart()
     assert target.search("Patient", _summary="count")["total"] == 0
-
-
-def test_a_killed_job_resumes_and_runs_its_entries_again(embedded, tmp_path: Path) -> None:
-    server, target = embedded(data=tmp_path / "medplum.db", faults=True, quota=1_000_000_000, job_resume_seconds=1)
-    server.inject({"kind": "job-hang", "after": 30, "ms": 60_000, "next": 1})
-    answer = target.post("", json=batch_of(target, 100), headers={"Prefer": "respond-async"})
-    path = answer.headers["Content-Location"].split("/fhir/R4/")[1]
-
-    def count() -> int:
-        return int(target.search("Patient", _summary="count")["total"])
-
-    while count() < 30:
-        time.sleep(0.05)
-    server.kill()
-    server.start()
-    assert target.get(path).status_code == 202
-    assert count() == 30
-    deadline = time.monotonic() + 30
-    while target.get(path).status_code == 202 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    job = target.get(path).json()
-    assert job["status"] == "completed"
-    assert count() == 130
-    raw = target.get(job["output"]["parameter"][0]["valueReference"]["reference"])
-    assert {status(entry) for entry in raw.json()["entry"]} == {201}

@@ -118,20 +118,6 @@ def test_revoked_token(server: EmbeddedMedplum, target: Target) -> None:
     assert target.get("Patient").status_code == 200
 
 
-def test_a_hanging_job_resumes_and_repeats_entries(server: EmbeddedMedplum, target: Target, stored: Count) -> None:
-    server.inject({"kind": "job-hang", "after": 3, "ms": 500, "next": 1})
-    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [create(target.patient()) for _ in range(5)]}
-    answer = target.post("", json=bundle, headers={"Prefer": "respond-async"})
-    path = answer.headers["Content-Location"].split("/fhir/R4/")[1]
-    time.sleep(0.2)
-    assert target.get(path).status_code == 202
-    assert stored() == 3
-    while target.get(path).status_code == 202:
-        time.sleep(0.1)
-    assert target.get(path).json()["status"] == "completed"
-    assert stored() == 8
-
-
 def test_a_seed_repeats_the_same_faults(server: EmbeddedMedplum, target: Target) -> None:
     def pattern(seed: int) -> list[int]:
         server.inject({"kind": "error", "probability": 0.5, "seed": seed})

@@ -67,13 +67,6 @@ def test_with_the_feature_transactions_are_small(embedded) -> None:
     assert target.bundle(updates[:50], kind="transaction").status_code == 200
 
 
-def test_with_the_feature_transactions_cannot_be_asynchronous(embedded) -> None:
-    _, target = embedded(transaction_bundles=True)
-    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [create(target.patient())]}
-    answer = target.post("", json=bundle, headers={"Prefer": "respond-async"})
-    assert answer.status_code == 400
-
-
 def test_a_batch_may_hold_transactions(embedded) -> None:
     _, target = embedded(transaction_bundles=True)
     good, lost = target.patient(), target.patient()

@@ -1,7 +1,7 @@
 import { conflict, OperationOutcomeError, serverError } from '@medplum/core';
 import { throttled } from './quota.js';
 
-/** Where a kind strikes: the whole request, one search, one entry of a batch, or an asynchronous job. */
+/** Where a kind strikes: the whole request, one search, one entry of a batch. */
 const KINDS = {
   throttle: 'request',
   error: 'request',
@@ -15,8 +15,6 @@ const KINDS = {
   'entry-throttle': 'entry',
   'entry-conflict': 'entry',
   'entry-error': 'entry',
-  'job-hang': 'job',
-  'job-error': 'job',
 };
 
 /** The rules set by `POST /faults`; see README for their elements. */
@@ -43,10 +41,6 @@ export class Faults {
   search({ resourceType, filters = [] }) {
     const asked = `${resourceType}?${filters.map(({ code, value }) => `${code}=${value}`).join('&')}`;
     return this.#rules.some((rule) => KINDS[rule.kind] === 'search' && matches(rule, 'search', asked) && fires(rule));
-  }
-
-  job() {
-    return this.#rules.find((rule) => KINDS[rule.kind] === 'job' && fires(rule));
   }
 
   /** Throws what a rule wants one write of a batch to end in. */

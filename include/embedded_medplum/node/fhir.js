@@ -1,24 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import {
-  accepted,
   allOk,
   badRequest,
   getStatus,
   isCreated,
   normalizeOperationOutcome,
-  notFound,
   OperationOutcomeError,
   unauthorized,
 } from '@medplum/core';
-import { FhirRouter, processBatch } from '@medplum/fhir-router';
+import { FhirRouter } from '@medplum/fhir-router';
 import { capabilityStatement } from './capability.js';
 import { parseJson, readBody, send } from './http.js';
-import { COST } from './quota.js';
 import { Repository } from './repository.js';
 import { validate } from './validation.js';
 
 const FHIR_JSON = 'application/fhir+json';
 const JSON_TYPES = /^application\/(json|fhir\+json|json-patch\+json)\b/;
+/** The answer of a project without the feature `async-batch`. The text is ours. */
+const noAsyncBatch = badRequest('Asynchronous batches need the project feature async-batch');
 const WRITES = new Set(['create', 'update', 'delete']);
 
 /** The FHIR base `/fhir/R4/`, on Medplum's own router and batch processor. */
@@ -39,11 +38,6 @@ export class Fhir {
   #storage() {
     const { store, blobs, terminology, settings, faults } = this;
     return { store, blobs, terminology, settings, faults };
-  }
-
-  /** Runs a batch outside of a request, for asynchronous jobs. */
-  runBatch(bundle, before) {
-    return processBatch(this.#fhirRequest('POST', '/', bundle, {}), this.repository(before), this.router, bundle);
   }
 
   /**
@@ -74,12 +68,10 @@ export class Fhir {
 
   async #respond(req, path, url, strikes) {
     const [type, id, last] = path.split('/');
-    if (type === 'job') return this.#job(req.method, id, last);
     if (type === 'Binary' && id && !last && req.method === 'GET') return this.#readBinary(req, id);
     const isBatch = path === '' && req.method === 'POST';
-    const async = isBatch && req.headers.prefer === 'respond-async';
-    const body = await this.#body(req, path, async);
-    if (async) return this.#submit(body, url);
+    const body = await this.#body(req, path);
+    if (isBatch && req.headers.prefer === 'respond-async') return [noAsyncBatch];
     const request = this.#fhirRequest(req.method, `/${path}${url.search}`, body, req.headers);
     const repository = this.repository((...args) => this.#before(isBatch, ...args));
     return this.#commit(() => this.router.handleRequest(request, repository), strikes);
@@ -99,7 +91,7 @@ export class Fhir {
   }
 
   #before(isBatch, cost, operation, resourceType) {
-    if (cost) this.quota.consume(cost);
+    this.quota.consume(cost);
     if (isBatch && WRITES.has(operation)) this.faults?.entry(operation, resourceType);
   }
 
@@ -108,9 +100,9 @@ export class Fhir {
     return { method, url, pathname: '', params: {}, query: {}, body, headers, config };
   }
 
-  async #body(req, path, async) {
+  async #body(req, path) {
     if (!['POST', 'PUT', 'PATCH'].includes(req.method)) return undefined;
-    const content = await readBody(req, async ? this.settings.maxBatchBytes : this.settings.maxJsonBytes);
+    const content = await readBody(req, this.settings.maxJsonBytes);
     const type = req.headers['content-type'] ?? '';
     if (path.endsWith('/_search')) return formValues(content.toString());
     if (!JSON_TYPES.test(type)) {
@@ -121,25 +113,6 @@ export class Fhir {
     const body = parseJson(content);
     if (!body || typeof body !== 'object') throw new OperationOutcomeError(badRequest('Content could not be parsed'));
     return body;
-  }
-
-  #submit(bundle, url) {
-    if (this.quota.remaining === 0) throw new OperationOutcomeError(this.quota.refusal());
-    if (bundle.type === 'transaction' && this.settings.transactionBundles) {
-      throw new OperationOutcomeError(badRequest('Transactions cannot be processed asynchronously'));
-    }
-    const id = this.jobs.submit(bundle, url.href);
-    return [accepted(`${this.settings.baseUrl}fhir/R4/job/${id}/status`)];
-  }
-
-  #job(method, id, last) {
-    const job = this.store.record('AsyncJob', id)?.current.resource;
-    if (!job) return [notFound];
-    if (method === 'DELETE') return [accepted(`${this.settings.baseUrl}fhir/R4/job/${id}/status`)];
-    if (method !== 'GET' || last !== 'status') return [notFound];
-    this.quota.consume(COST.read);
-    if (job.status === 'accepted') return [accepted(`${this.settings.baseUrl}fhir/R4/job/${id}/status`)];
-    return [allOk, job];
   }
 
   /** The bytes of a Binary, unless the client asks for its FHIR metadata. */
@@ -170,7 +143,6 @@ export class Fhir {
     if (isCreated(outcome) && resource) {
       headers.Location = `${this.settings.baseUrl}fhir/R4/${resource.resourceType}/${resource.id}`;
     }
-    if (getStatus(outcome) === 202) headers['Content-Location'] = outcome.issue[0].diagnostics;
     return headers;
   }
 }

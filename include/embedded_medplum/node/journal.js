@@ -6,7 +6,6 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS version (
     seq INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, last_updated TEXT NOT NULL, content TEXT);
   CREATE TABLE IF NOT EXISTS blob (id TEXT PRIMARY KEY, content BLOB NOT NULL);
-  CREATE TABLE IF NOT EXISTS job (id TEXT PRIMARY KEY, bundle TEXT NOT NULL);
 `;
 
 /**
@@ -62,18 +61,6 @@ export class Journal {
 
   blobs() {
     return this.#db ? this.#db.prepare('SELECT id, content FROM blob').all() : [];
-  }
-
-  saveJob(id, bundle) {
-    this.#db?.prepare('INSERT OR REPLACE INTO job VALUES (?, ?)').run(id, bundle);
-  }
-
-  deleteJob(id) {
-    this.#db?.prepare('DELETE FROM job WHERE id = ?').run(id);
-  }
-
-  jobs() {
-    return this.#db ? this.#db.prepare('SELECT id, bundle FROM job ORDER BY rowid').all() : [];
   }
 
   close() {

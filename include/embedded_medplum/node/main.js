@@ -4,7 +4,6 @@ import { Blobs } from './blobs.js';
 import { loadDefinitions } from './definitions.js';
 import { Faults } from './faults.js';
 import { Fhir } from './fhir.js';
-import { Jobs } from './jobs.js';
 import { Journal } from './journal.js';
 import { Tokens } from './oauth.js';
 import { readOptions } from './options.js';
@@ -31,7 +30,6 @@ const settings = {
   transactionBundles: options['transaction-bundles'],
   checkReferencesOnWrite: options['check-references'],
   maxJsonBytes: options['max-json-bytes'],
-  maxBatchBytes: options['max-batch-bytes'],
 };
 const tokens = new Tokens({
   clientId: options['client-id'],
@@ -50,16 +48,6 @@ const quota = new Window('fhirInteractions', options.quota, options['quota-windo
 const requests = new Window('requests', options['request-limit']);
 const terminology = new Terminology();
 const fhir = new Fhir({ store, journal, blobs, terminology, settings, quota, requests, tokens, output, faults, log });
-fhir.jobs = new Jobs({
-  store,
-  journal,
-  blobs,
-  quota,
-  faults,
-  log,
-  baseUrl: settings.baseUrl,
-  runBatch: (...args) => fhir.runBatch(...args),
-});
 const app = new App({
   fhir,
   tokens,
@@ -71,11 +59,9 @@ const app = new App({
 });
 
 server.on('request', (req, res) => app.handle(req, res));
-fhir.jobs.resume(options['job-resume-seconds']);
 log(`listening on ${settings.baseUrl}`);
 
 function stop() {
-  fhir.jobs.stop();
   journal.flush();
   journal.close();
   process.exit(0);

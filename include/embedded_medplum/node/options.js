@@ -15,10 +15,8 @@ const OPTIONS = {
   'request-limit': number(60_000),
   'token-limit': number(160),
   'max-json-bytes': number(1024 * 1024),
-  'max-batch-bytes': number(50 * 1024 * 1024),
   'transaction-bundles': flag,
   'check-references': flag,
-  'job-resume-seconds': number(60),
   faults: flag,
   'watch-stdin': flag,
 };

@@ -20,22 +20,17 @@ export class Window {
     return Math.max(0, this.limit - (this.msBeforeNext > 0 ? this.#used : 0));
   }
 
-  /** Takes units whether or not any are left. */
-  take(units) {
+  /** Takes units, or throws 429 with the time to wait. */
+  consume(units) {
     if (this.msBeforeNext === 0) {
       this.#ends = Date.now() + this.windowMs;
       this.#used = 0;
     }
     this.#used += units;
+    if (this.#used > this.limit) throw new OperationOutcomeError(this.#refusal());
   }
 
-  /** Takes units, or throws 429 with the time to wait. */
-  consume(units) {
-    this.take(units);
-    if (this.#used > this.limit) throw new OperationOutcomeError(this.refusal());
-  }
-
-  refusal() {
+  #refusal() {
     const state = {
       _remainingPoints: 0,
       _msBeforeNext: Math.max(1, this.msBeforeNext),

@@ -29,11 +29,9 @@ const NO_MATCH = [{ code: '_id', operator: 'eq', value: 'none' }];
 
 /**
  * One request's view of the store. `before(cost, operation, resourceType)` is called ahead of every interaction:
- * it counts points, refuses (429), or injects a fault. It may wait only outside a transaction (asynchronous jobs).
+ * it counts points, refuses (429), or injects a fault.
  */
 export class Repository extends FhirRepository {
-  #depth = 0;
-
   constructor({ store, blobs, terminology, settings, faults, before }) {
     super();
     Object.assign(this, { store, blobs, terminology, settings, faults, before });
@@ -45,12 +43,12 @@ export class Repository extends FhirRepository {
     return generateId();
   }
 
-  async #enter(cost, operation, resourceType) {
-    await this.before(cost, operation, resourceType, this.#depth > 0);
+  #enter(cost, operation, resourceType) {
+    this.before(cost, operation, resourceType);
   }
 
   async createResource(resource, options) {
-    await this.#enter(COST.write, 'create', resource.resourceType);
+    this.#enter(COST.write, 'create', resource.resourceType);
     const id = options?.assignedId && resource.id ? resource.id : generateId();
     const { resourceType } = resource;
     if (this.store.record(resourceType, id))
@@ -59,7 +57,7 @@ export class Repository extends FhirRepository {
   }
 
   async updateResource(resource, options) {
-    await this.#enter(COST.write, 'update', resource.resourceType);
+    this.#enter(COST.write, 'update', resource.resourceType);
     const record = this.#record(resource.resourceType, resource.id); // 404 for an id chosen by the client
     const prepared = await this.#prepare(resource);
     const { current } = record; // read after the last wait: what is compared here is what is replaced below
@@ -110,14 +108,14 @@ export class Repository extends FhirRepository {
   }
 
   async deleteResource(resourceType, id, options) {
-    await this.#enter(COST.write, 'delete', resourceType);
+    this.#enter(COST.write, 'delete', resourceType);
     const current = this.#record(resourceType, id).current;
     if (options?.ifMatch) checkVersion(current, options.ifMatch);
     if (!current.deleted) this.store.remove(resourceType, id);
   }
 
   async readResource(resourceType, id) {
-    await this.#enter(COST.read, 'read', resourceType);
+    this.#enter(COST.read, 'read', resourceType);
     return this.#live(resourceType, id).resource;
   }
 
@@ -132,7 +130,7 @@ export class Repository extends FhirRepository {
   }
 
   async readHistory(resourceType, id, options) {
-    await this.#enter(COST.history, 'history', resourceType);
+    this.#enter(COST.history, 'history', resourceType);
     const versions = this.#record(resourceType, id).versions.toReversed();
     const offset = options?.offset ?? 0;
     const entry = versions.slice(offset, offset + (options?.limit ?? 100)).map((v) => this.#historyEntry(v));
@@ -148,7 +146,7 @@ export class Repository extends FhirRepository {
   }
 
   async readVersion(resourceType, id, vid) {
-    await this.#enter(COST.read, 'vread', resourceType);
+    this.#enter(COST.read, 'vread', resourceType);
     const version = this.#record(resourceType, id).versions.find((v) => v.resource?.meta.versionId === vid);
     if (!version) throw new OperationOutcomeError(notFound);
     return version.resource;
@@ -168,14 +166,14 @@ export class Repository extends FhirRepository {
   }
 
   async search(searchRequest) {
-    await this.#enter(COST.search, 'search', searchRequest.resourceType);
+    this.#enter(COST.search, 'search', searchRequest.resourceType);
     const asked = this.faults?.search(searchRequest) ? { ...searchRequest, filters: NO_MATCH } : searchRequest;
     return searchBundle(this.store, this.settings.baseUrl, asked);
   }
 
   /** Conditional operations and references come this way. */
   async searchResources(searchRequest) {
-    await this.#enter(COST.search, 'search', searchRequest.resourceType);
+    this.#enter(COST.search, 'search', searchRequest.resourceType);
     return findResources(this.store, searchRequest);
   }
 
@@ -189,9 +187,7 @@ export class Repository extends FhirRepository {
   }
 
   async withTransaction(callback) {
-    if (this.#depth === 0) await this.before(0, 'transaction', undefined, false);
     const mark = this.store.savepoint();
-    this.#depth++;
     try {
       const result = await callback(this);
       this.store.release();
@@ -199,8 +195,6 @@ export class Repository extends FhirRepository {
     } catch (err) {
       this.store.rollback(mark);
       throw err;
-    } finally {
-      this.#depth--;
     }
   }
 }
