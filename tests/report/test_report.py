@@ -315,3 +315,14 @@ def test_the_json_keeps_the_sql_and_the_paths_of_the_checks(done: Environment) -
     assert declared.keys() == clinics.entities.keys()
     [birth] = [one for one in declared["patient"]["resources"]["main"]["checks"] if one["name"] == "birth_date"]
     assert birth == {"name": "birth_date", "path": "birthDate", "compare": "date", "sql": "p.birth_date"}
+
+
+def test_the_plan_s_questions_and_answers_are_shown_as_they_are_written(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        content = reconcile(connection, done.migration, "r")
+        clinics = reconcile(connection, load_migration("clinics"), "r")
+    assert clinics.as_json()["answers"] == load_migration("clinics").plan.answers != {}
+    assert content.as_json()["answers"] == {}
+    assert "What was planned" not in render_html(content)
+    page = render_html(replace(content, answers={"Who decides?": "The group's <medical> director & her deputy."}))
+    assert "<td>Who decides?</td><td>The group&#39;s &lt;medical&gt; director &amp; her deputy.</td>" in page

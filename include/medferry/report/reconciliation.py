@@ -35,6 +35,8 @@ class Reconciliation:
     sent: list[Second]
     versions: dict[str, str]
     """Entity → version of the mapping that made it."""
+    answers: dict[str, str]
+    """The plan's questions and the organisation's answers, as the migration's files have them."""
     declared: dict[str, Any]
     """Entity → its checks' SQL and FHIRPath, as the migration's files have them."""
 
@@ -80,6 +82,7 @@ class Reconciliation:
             "parts": [asdict(part) for part in self.parts],
             "throughput": [asdict(second) for second in self.sent],
             "mapping_versions": self.versions,
+            "answers": self.answers,
             "declared_checks": self.declared,
             "reasons": [asdict(reason) for reason in self.reasons],
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
@@ -101,6 +104,7 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         parts=parts_of(connection, run_id),
         sent=seconds(connection, run_id),
         versions=mapping_versions(connection, run_id),
+        answers=migration.plan.answers,
         declared=_declared(migration),
     )
 
