@@ -66,13 +66,32 @@ def test_run_verify_report_and_runs(medferry, tmp_path: Path) -> None:
     assert "proven" in shown
     [report] = (tmp_path / "build/reports").glob("*/reconciliation.json")
     assert sum(row["created"] for row in json.loads(report.read_text())["rows"]) == RESOURCES
-    shown = medferry("verify").output
-    assert "equal" in shown
+    shown = medferry("verify", report.parent.name).output
+    assert "equal" in shown and "reconciliation.html" in shown
     assert "content: as written" in shown
-    assert "equal" in medferry("verify", "--sample-share", "0.5", "--seed", "3", "--anew").output
+    assert "equal" in medferry("verify", report.parent.name, "--sample-share", "0.5", "--anew").output
     assert "succeeded" in medferry("runs").output
     assert "reconciliation.html" in medferry("report", "--folder", str(tmp_path / "again")).output
     assert f"{RESOURCES}" in medferry("run").output
+
+
+def test_a_subject_is_verified_without_a_run(medferry, tiny: Environment) -> None:
+    medferry("run", "--wave", "pilot")
+    medferry("run", "--wave", "rest")
+    assert "verification 3: proven" in medferry("verify").output
+    shown = medferry("verify", "--unit", "north", "--unit", "shared", "--entity", "weight").output
+    assert "verification 4: proven" in shown and "clinic" not in shown
+    assert "verification 5: proven" in medferry("verify", "--entity", "weight", "--key", "0", "--key", "3").output
+    assert "Name it with --entity" in medferry("verify", "--key", "0", code=1).stderr
+    assert "There is no unit east" in medferry("verify", "--unit", "east", code=1).stderr
+    assert "A run has its own units" in medferry("verify", "r", "--unit", "north", code=1).stderr
+    with tiny.manifest.begin() as connection:
+        connection.exec_driver_sql("UPDATE target SET content_hash = '' WHERE entity = 'weight' AND value = '0'")
+    assert "--verification 6" in medferry("verify", code=1).stderr
+    assert "verification 6: not proven" in medferry("exceptions", "--verification", "6", code=1).output
+    decision = ("--decision", "accepted", "--approver", "Dr. Osei", "--action", "none")
+    assert "verification 6: proven, with 1" in medferry("exceptions", "decide", "1", *decision).output
+    assert "verification 6: proven" in medferry("exceptions", "list", "--verification", "6").output
 
 
 def test_dead_letters_and_the_history_of_one(medferry) -> None:

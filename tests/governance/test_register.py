@@ -16,7 +16,7 @@ from medferry.errors import VerificationFailed
 from medferry.governance.register import family_of, kind_of
 from medferry.governance.register import register as record
 from medferry.governance.verdict import Verdict, verdict_of
-from medferry.manifest.checks import CheckResult
+from medferry.manifest.checks import CheckResult, verification_of
 from medferry.manifest.exceptions import ExceptionRow, decisions_of, exceptions_of
 from medferry.manifest.runs import get_run
 from medferry.runtime.environment import Environment
@@ -153,7 +153,9 @@ def test_a_sample_clears_nothing_that_a_whole_verification_has_found(done: Envir
     equal = [CheckResult("accounting", "patient", "equal", 1)]
     for whole, decision in ((False, "open"), (True, "fixed")):
         with done.manifest.begin() as connection:
-            record(connection, RUN, equal, whole)
+            found = verification_of(connection, RUN)
+            assert found is not None
+            record(connection, replace(found, sample_share=1.0 if whole else 0.1), equal)
             verdict = Verdict(equal, exceptions_of(connection, RUN), 0, 1.0 if whole else 0.1)
         assert {one.decision for one in register(done).values()} == {decision}
         assert verdict.passed is whole
@@ -218,7 +220,24 @@ def test_a_result_that_no_exception_covers_is_never_accepted() -> None:
     bad = CheckResult("value: main/family", "patient", "different", 9, 1)
     assert Verdict([bad], [], 0).text() == "not proven"
     row = ExceptionRow(
-        1, RUN, "value", "patient", "values", "critical", 1, 0, 1, "", None, "accepted", "Dr. Osei", "", "a", "", ""
+        1,
+        RUN,
+        None,
+        "value",
+        "patient",
+        "values",
+        "critical",
+        1,
+        0,
+        1,
+        "",
+        None,
+        "accepted",
+        "Dr. Osei",
+        "",
+        "a",
+        "",
+        "",
     )
     assert Verdict([bad], [row], 0).text() == "proven, with 1 accepted exception"
     assert Verdict([bad], [replace(row, approver="")], 0).text() == "not proven"

@@ -17,14 +17,16 @@ from medferry.manifest.charts import record_charts
 from medferry.manifest.checks import (
     CheckResult,
     FinishedPart,
-    VerificationRow,
+    VerificationRequest,
     begin_verification,
     finish_verification,
     record_part,
 )
 from medferry.manifest.exceptions import ExceptionRow, exceptions_of
+from medferry.manifest.subject import Subject
+from medferry.manifest.throughput import Second, seconds
 from medferry.report.reconciliation import Reconciliation, reconcile
-from medferry.report.throughput import Second, seconds, svg
+from medferry.report.throughput import svg
 from medferry.report.write import render_html, write_report
 from medferry.runtime.environment import Environment
 from medferry.verification.run import verify_run
@@ -197,10 +199,11 @@ def test_what_could_not_be_checked_is_never_green(done: Environment) -> None:
 def record(done: Environment, results: list[CheckResult], finished: bool = True) -> None:
     """Replace the run's verification by one with these results."""
     with done.manifest.begin() as connection:
-        begin_verification(connection, VerificationRow("r", 1.0, 0, done.migration.fingerprint), force=True)
-        record_part(connection, "r", FinishedPart("run", "2026-01-01", "2026-01-01", 0, 0), results)
+        request = VerificationRequest("tiny", "r", Subject(), 1.0, 0, False, done.migration.fingerprint, {})
+        verification_id, _ = begin_verification(connection, request, force=True)
+        record_part(connection, verification_id, FinishedPart("run", "2026-01-01", "2026-01-01", 0, 0), results)
         if finished:
-            finish_verification(connection, "r")
+            finish_verification(connection, verification_id)
 
 
 @pytest.mark.parametrize(
@@ -302,19 +305,10 @@ def test_a_sample_is_told_with_what_it_did_not_see(done: Environment) -> None:
     page = render_html(sampled)
     assert "PROVEN BY A SAMPLE OF 25.000%" in page
     assert "compared on a sample of the rows" in page
-    hidden = ExceptionRow(1, "r", "value", "patient", "values", "critical", 1, 0, 1, "x", None, "open", *[""] * 5)
+    hidden = ExceptionRow(1, "r", None, "value", "patient", "values", "critical", 1, 0, 1, "x", None, "open", *[""] * 5)
     page = render_html(replace(sampled, outcome=replace(sampled.outcome, exceptions=[hidden])))
     assert "NOT PROVEN" in page
     assert "1 exceptions are open that this sample did not see" in page
-
-
-def test_the_json_keeps_the_sql_and_the_paths_of_the_checks(done: Environment) -> None:
-    clinics = load_migration("clinics")
-    with done.manifest.begin() as connection:
-        declared = reconcile(connection, clinics, "r").as_json()["declared_checks"]
-    assert declared.keys() == clinics.entities.keys()
-    [birth] = [one for one in declared["patient"]["resources"]["main"]["checks"] if one["name"] == "birth_date"]
-    assert birth == {"name": "birth_date", "path": "birthDate", "compare": "date", "sql": "p.birth_date"}
 
 
 def test_the_plan_s_questions_and_answers_are_shown_as_they_are_written(done: Environment) -> None:

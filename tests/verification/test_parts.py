@@ -11,6 +11,7 @@ import pytest
 from medferry.fhir.canonical import content_hash
 from medferry.fhir.fhirpath import BadPath, compiled
 from medferry.manifest.checks import Difference
+from medferry.manifest.subject import Record
 from medferry.verification import identity, references
 from medferry.verification.content import binary_id, digest
 from medferry.verification.meaning import examine_lifetimes, is_after
@@ -121,8 +122,12 @@ def differences(judge: Callable[[CheckRecorder], object]) -> list[tuple[str, str
 
 @pytest.mark.parametrize("run_id", ["r", "earlier"])
 def test_a_row_that_failed_has_nothing_written_by_this_run(run_id: str) -> None:
-    page = Page("e", {"1": "rejected"}, {"weight": {"1": written("1", run_id=run_id)}, "height": {}})
-    found = differences(lambda recorder: identity.examine_page(page, None, None, "r", recorder))
+    page = Page(
+        "e",
+        {"1": Record("1", "north", "rejected", "no-code", "r")},
+        {"weight": {"1": written("1", run_id=run_id)}, "height": {}},
+    )
+    found = differences(lambda recorder: identity.examine_page(page, None, None, recorder))
     assert found == ([("1", "partly written")] if run_id == "r" else [])
 
 

@@ -11,6 +11,7 @@ from medferry.governance.verdict import require_equal
 from medferry.manifest.checks import CheckResult, checks_of, differences_of, parts_of
 from medferry.manifest.tables import period_account
 from medferry.medplum.client import MedplumClient
+from medferry.report.reconciliation import reconcile
 from medferry.runtime.environment import Environment
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.run import verify_run
@@ -57,6 +58,16 @@ def test_every_entity_of_the_clinics_has_its_checks_and_each_compares_something(
         values = [one for one in results if one.entity == entity and one.name.startswith(("value:", "document:"))]
         assert len(values) >= 6, entity
         assert all(one.compared or "words" in one.name for one in values), entity
+
+
+@pytest.mark.slow
+def test_the_report_shows_the_sql_and_the_paths_of_the_checks_that_were_run(clinics: Environment) -> None:
+    verify_run(clinics, RUN)
+    with clinics.manifest.begin() as connection:
+        declared = reconcile(connection, clinics.migration, RUN).as_json()["declared_checks"]
+    assert declared.keys() == clinics.migration.entities.keys()
+    [birth] = [one for one in declared["patient"]["resources"]["main"]["checks"] if one["name"] == "birth_date"]
+    assert birth == {"name": "birth_date", "path": "birthDate", "compare": "date", "sql": "p.birth_date"}
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from medferry.fhir.canonical import content_hash
 from medferry.manifest.checks import Difference
 from medferry.manifest.tables import source_record, target
 from medferry.runtime.environment import Environment
-from medferry.verification.run import examine, parts, scope_of_run
-from medferry.verification.scope import Sampling
+from medferry.verification.run import examine, parts
+from medferry.verification.scope import Sampling, scope_of_run
 from tests.verification.conftest import RUN
 
 Resource = dict[str, Any]

@@ -11,10 +11,10 @@ from medferry.charts.links import Links
 from medferry.charts.shown import flat, shown
 from medferry.definition.checks import Check
 from medferry.fhir.fhirpath import PathFailed, compiled
+from medferry.manifest.charts import decided_as
 from medferry.manifest.checks import EQUAL, Difference
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.comparators import MISSING
-from medferry.verification.ledger import reasons
 from medferry.verification.legacy import condition
 from medferry.verification.pages import WrittenResource, written_of
 from medferry.verification.recorder import CheckRecorder
@@ -117,7 +117,9 @@ def _items(links: Links, client: MedplumClient, entity: str, keys: list[str], pa
     if not keys:
         return
     scope, legacy = links.scope, links.legacy(entity)
-    rows, said, written = legacy.rows(keys), reasons(scope, entity, keys), written_of(scope, entity, keys)
+    rows, written = legacy.rows(keys), written_of(scope, entity, keys)
+    with scope.environment.manifest.begin() as connection:
+        said = decided_as(connection, links.run.id, entity, keys)
     values = legacy.values(keys) if legacy.checks else {}
     bodies = {slot: _bodies(client, list(some.values())) for slot, some in written.items()}
     own = _place_of(links, patient)

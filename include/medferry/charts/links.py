@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from medferry.errors import MedferryError
+from medferry.manifest.runs import RunRow
 from medferry.mapping.declare import MappingSpec
 from medferry.verification.legacy import LegacyReader
-from medferry.verification.scope import Scope
+from medferry.verification.scope import VerificationScope
 
 Reference = tuple[str, str]
 """(entity that is referred to, SQL expression of its key)."""
@@ -43,7 +44,13 @@ def hanging_on(specs: Mapping[str, MappingSpec], patient: str) -> list[str]:
 class Links:
     """From a patient to the keys of everything that hangs on it, and back."""
 
-    scope: Scope
+    scope: VerificationScope
+
+    @property
+    def run(self) -> RunRow:
+        """Charts are of a run."""
+        assert self.scope.run is not None
+        return self.scope.run
 
     @cached_property
     def patient(self) -> str:
@@ -53,7 +60,7 @@ class Links:
     def entities(self) -> list[str]:
         """What hangs on a patient, of the run."""
         found = hanging_on(self.scope.environment.migration.specs, self.patient)
-        return [name for name in found if name in self.scope.run.entities]
+        return [name for name in found if name in self.run.entities]
 
     def legacy(self, entity: str) -> LegacyReader:
         migration = self.scope.environment.migration

@@ -8,18 +8,15 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import sqlalchemy as sa
 
 from medferry.charts.links import Links
 from medferry.errors import MedferryError
 from medferry.fhir.references import system_token
-from medferry.manifest.tables import DEAD, difference, finding, source_record
+from medferry.manifest.charts import remarks
+from medferry.manifest.subject import records_by_key, successful_keys
 from medferry.medplum.client import MedplumClient
-from medferry.verification.ledger import dispositions
-from medferry.verification.scope import Scope
 
 _WIDER = 20
 """Candidates of each risk for one chart wanted: some are not in the run, or are in the sample already."""
@@ -37,11 +34,11 @@ class Wanted:
 
 def draw(links: Links, client: MedplumClient, wanted: Wanted) -> dict[str, str]:
     """Patient's key → why it was chosen. Raises MedferryError when a given key is not in the run."""
-    scope = links.scope
-    lines = dispositions(scope, links.patient, wanted.keys)
-    unknown = [key for key in wanted.keys if key not in lines]
+    with links.scope.environment.manifest.begin() as connection:
+        records = records_by_key(connection, links.scope.records, links.patient, wanted.keys)
+    unknown = [key for key in wanted.keys if key not in records]
     if unknown:
-        raise MedferryError(f"Run {scope.run.id} has no patient {', '.join(unknown[:5])}.", "Give keys of its rows.")
+        raise MedferryError(f"Run {links.run.id} has no patient {', '.join(unknown[:5])}.", "Give keys of its rows.")
     chosen: dict[str, list[str]] = {key: ["given"] for key in wanted.keys}
     for key in _random(links, wanted):
         chosen.setdefault(key, []).append(f"random, seed {wanted.seed}")
@@ -54,14 +51,8 @@ def _random(links: Links, wanted: Wanted) -> list[str]:
     def place(key: str) -> bytes:
         return hashlib.sha256(f"{wanted.seed}/{links.patient}/{key}".encode()).digest()
 
-    return heapq.nsmallest(wanted.random, _successful(links.scope, links.patient), key=place)
-
-
-def _successful(scope: Scope, entity: str) -> Iterator[str]:
-    mine = (source_record.c.run_id == scope.run.id, source_record.c.entity == entity)
-    statement = sa.select(source_record.c.key).where(*mine, source_record.c.disposition == "successful")
-    with scope.environment.manifest.begin() as connection:
-        yield from connection.execution_options(stream_results=True).scalars(statement)
+    successful = successful_keys(links.scope.environment.manifest, links.scope.records, links.patient)
+    return heapq.nsmallest(wanted.random, successful, key=place)
 
 
 def _risky(links: Links, client: MedplumClient, number: int) -> list[tuple[str, str]]:
@@ -91,23 +82,19 @@ def _risky(links: Links, client: MedplumClient, number: int) -> list[tuple[str, 
 
 def _in_run(links: Links, keys: Sequence[str]) -> list[str]:
     """Those that the run has brought to Medplum."""
-    lines = dispositions(links.scope, links.patient, keys)
-    return [key for key in keys if lines.get(key, ("", ""))[1] == "successful"]
+    with links.scope.environment.manifest.begin() as connection:
+        records = records_by_key(connection, links.scope.records, links.patient, keys)
+    return [key for key in keys if key in records and records[key].disposition == "successful"]
 
 
 def _troubled(links: Links, number: int) -> list[str]:
     """The patients on whose rows the run and its verification have the most remarks."""
-    run_id, counts = links.scope.run.id, Counter[str]()
+    counts = Counter[str]()
     for entity in (links.patient, *links.entities):
-        remarks = Counter[str]()
         with links.scope.environment.manifest.begin() as connection:
-            for table in (finding, difference, source_record):
-                mine = [table.c.run_id == run_id, table.c.entity == entity]
-                if table is source_record:
-                    mine.append(source_record.c.disposition.in_(DEAD))
-                remarks.update(connection.scalars(sa.select(table.c.key).where(*mine)))
-        for key, patient in links.patients_of(entity, list(remarks)).items():
-            counts[patient] += remarks[key]
+            remarked = remarks(connection, links.run.id, entity)
+        for key, patient in links.patients_of(entity, list(remarked)).items():
+            counts[patient] += remarked[key]
     return [key for key, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:number]]
 
 

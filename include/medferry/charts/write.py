@@ -15,8 +15,7 @@ from medferry.errors import MedferryError
 from medferry.manifest.charts import record_charts
 from medferry.manifest.database import now
 from medferry.runtime.environment import Environment
-from medferry.verification.run import scope_of_run
-from medferry.verification.scope import Sampling
+from medferry.verification.scope import Sampling, scope_of_run
 
 INDEX = "index.html"
 
@@ -30,11 +29,15 @@ _TEMPLATES = jinja2.Environment(
 
 
 def write_charts(
-    environment: Environment, run_id: str, wanted: Wanted, folder: Path, told: Callable[[str], None] = lambda _: None
+    environment: Environment,
+    run_id: str,
+    wanted: Wanted,
+    folder: Path,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[Chart]:
     """Draw charts, note them in the manifest, write a page each and an index into `folder` (0700, its files 0600).
 
-    Pages of an earlier drawing in the folder are removed. File names are numbers. `told` gets each patient's key.
+    Pages of an earlier drawing in the folder are removed. File names are numbers. `progress` gets each patient's key.
     Raises UnknownRun, NoPatients, MedferryError when a system does not answer.
     """
     links = Links(scope_of_run(environment, run_id, Sampling()))
@@ -45,7 +48,7 @@ def write_charts(
     with environment.medplum(links.scope.options) as client:
         chosen = draw(links, client, wanted)
         for number, (key, why) in enumerate(chosen.items(), start=1):
-            told(key)
+            progress(key)
             chart = gather(links, client, key, why)
             _write(folder / f"chart-{number:04d}.html", "chart.html.jinja", chart=chart, run_id=run_id, number=number)
             charts.append(chart)

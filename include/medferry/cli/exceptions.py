@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import sqlalchemy as sa
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -18,8 +19,9 @@ from medferry.cli.terminal import (
     newest_run,
     report_errors,
 )
-from medferry.governance.verdict import verdict_of
-from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_of
+from medferry.errors import MedferryError
+from medferry.governance.verdict import Verdict, verdict_of, verdict_of_verification
+from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_found_by, exceptions_of
 from medferry.manifest.runs import get_run
 from medferry.workflows.decide import decide
 
@@ -31,14 +33,27 @@ exceptions_app = typer.Typer(
 
 @exceptions_app.command("list")
 @report_errors
-def list_exceptions(run_id: RunArgument = None, migration: MigrationOption = "clinics") -> None:
-    """List the exceptions of a run: open ones first. Exits 1 while one is open."""
+def list_exceptions(
+    run_id: RunArgument = None,
+    migration: MigrationOption = "clinics",
+    verification: Annotated[
+        int | None,
+        typer.Option(help="Of a verification of no run, by the id that `medferry verify` shows."),
+    ] = None,
+) -> None:
+    """List the exceptions of a run, or of a verification: open ones first. Exits 1 while one is open."""
     environment = environment_of(migration)
-    run_id = run_id or newest_run(environment)
+    if verification is not None and run_id is not None:
+        raise MedferryError("A run and a verification were named.", "Name one of them.")
+    holder = f"verification {verification}" if verification is not None else run_id or newest_run(environment)
     with environment.manifest.begin() as connection:
-        get_run(connection, run_id)
-        rows, verdict = exceptions_of(connection, run_id), verdict_of(connection, run_id)
-    table = Table(title=f"exceptions of {run_id}: {verdict.text()}", title_justify="left")
+        if verification is not None:
+            rows = exceptions_found_by(connection, verification)
+            verdict = verdict_of_verification(connection, verification)
+        else:
+            get_run(connection, holder)
+            rows, verdict = exceptions_of(connection, holder), verdict_of(connection, holder)
+    table = Table(title=f"exceptions of {holder}: {verdict.text()}", title_justify="left")
     for name in ("id", "check", "entity", "severity", "different", "unchecked", "decision", "approver", "owner", "due"):
         table.add_column(name, justify="right" if name in ("id", "different", "unchecked") else "left", overflow="fold")
     for one in rows:
@@ -75,5 +90,13 @@ def decide_exception(
     counts = f"{row.different:,} different, {row.unchecked:,} unchecked"
     console.print(f"{row.id} {row.family} of {row.entity} ({counts}): {row.decision}", soft_wrap=True)
     with environment.manifest.begin() as connection:
-        verdict = verdict_of(connection, row.run_id)
-    console.print(f"{row.run_id}: {verdict.text()}", soft_wrap=True)
+        verdict = _verdict_on(connection, row)
+    holder = row.run_id or f"verification {row.verification_id}"
+    console.print(f"{holder}: {verdict.text()}", soft_wrap=True)
+
+
+def _verdict_on(connection: sa.Connection, row: ExceptionRow) -> Verdict:
+    """Of the run, or of the verification, that an exception is of."""
+    if row.run_id is not None:
+        return verdict_of(connection, row.run_id)
+    return verdict_of_verification(connection, row.verification_id or 0)

@@ -1,9 +1,12 @@
-"""Compare both systems again: `verify`."""
+"""Compare both systems again: `verify`, a run, or a subject as it is now."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -14,14 +17,17 @@ from medferry.cli.terminal import (
     RunArgument,
     console,
     environment_of,
-    newest_run,
     report_errors,
 )
+from medferry.errors import MedferryError
 from medferry.governance.verdict import verdict_of
+from medferry.manifest.subject import Subject
 from medferry.report.checks_table import checks_table
 from medferry.report.write import write_report
-from medferry.verification.run import verify_run
+from medferry.runtime.environment import Environment
+from medferry.verification.run import EntityProgress, verify_run, verify_subject
 from medferry.verification.scope import VerifyOptions
+from medferry.verification.stored import ResourceProgress
 from medferry.workflows.finish import settle
 
 verify_app = typer.Typer()
@@ -33,23 +39,37 @@ verify_app = typer.Typer()
 def verify(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
+    unit: Annotated[list[str] | None, typer.Option(help="Without a run: only this unit; repeatable.")] = None,
+    entity: Annotated[list[str] | None, typer.Option(help="Without a run: only this entity; repeatable.")] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(help="Without a run: only this source key of one --entity; repeatable.")
+    ] = None,
     *,
     options: VerifyOptions,
     report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
-    """Compare a run with the legacy database and Medplum again; writes to neither. The run gets its status by it."""
+    """Compare a run with the legacy database and Medplum again; writes to neither. The run gets its status by it.
+
+    Without a run: everything that has been loaded, or the units, entities and keys that are named, as it is now.
+    """
     environment = environment_of(migration)
-    run_id = run_id or newest_run(environment)
-    compared: Counter[str] = Counter()
-    with console.status("verifying") as status:
+    if run_id is None:
+        _verify_subject(environment, _subject(unit or [], entity or [], key or []), options)
+    elif unit or entity or key:
+        raise MedferryError("A run has its own units, entities and keys.", "Name a run, or a subject.")
+    else:
+        _verify_run(environment, run_id, options, report_folder)
 
-        def tell(entity: str, resources: int) -> None:
-            compared[entity] += resources
-            status.update(f"verifying {entity}: {compared[entity]:,} resources")
 
-        results = verify_run(
-            environment, run_id, lambda entity: status.update(f"verifying {entity}"), options, options.force, tell
-        )
+def _subject(units: list[str], entities: list[str], keys: list[str]) -> Subject:
+    if keys and len(entities) != 1:
+        raise MedferryError("Source keys are of one entity.", "Name it with --entity.")
+    return Subject(tuple(units), tuple(entities), {entities[0]: tuple(keys)} if keys else {})
+
+
+def _verify_run(environment: Environment, run_id: str, options: VerifyOptions, report_folder: Path) -> None:
+    with _progress() as (begin, compared):
+        results = verify_run(environment, run_id, begin, options, options.force, compared)
     console.print(checks_table(results, run_id))
     with environment.manifest.begin() as connection:
         settle(connection, run_id)
@@ -57,3 +77,24 @@ def verify(
     paths = write_report(environment, run_id, report_folder / run_id)
     console.print(f"{verdict.text()}\nreport: {paths.html}", soft_wrap=True)
     verdict.require(run_id)
+
+
+def _verify_subject(environment: Environment, subject: Subject, options: VerifyOptions) -> None:
+    with _progress() as (begin, compared):
+        found = verify_subject(environment, subject, begin, options, options.force, compared)
+    console.print(checks_table(found.verdict.results, f"verification {found.id}"))
+    console.print(f"verification {found.id}: {found.verdict.text()}", soft_wrap=True)
+    found.verdict.require_passed(f"--verification {found.id}")
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[EntityProgress, ResourceProgress]]:
+    """Shows the entity that is verified, and how many of its resources have been compared."""
+    counts: Counter[str] = Counter()
+    with console.status("verifying") as status:
+
+        def compared(entity: str, resources: int) -> None:
+            counts[entity] += resources
+            status.update(f"verifying {entity}: {counts[entity]:,} resources")
+
+        yield lambda entity: status.update(f"verifying {entity}"), compared

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import sqlalchemy as sa
 
-from medferry.manifest.checks import EQUAL, CheckResult
+from medferry.manifest.checks import EQUAL, CheckResult, Verification, difference_lines
 from medferry.manifest.exceptions import Found, record_exceptions
-from medferry.manifest.tables import difference
 
 CRITICAL, MAJOR, UNKNOWN = "critical", "major", "unknown"
 
@@ -51,47 +50,43 @@ def kind_of(family: str) -> tuple[str, str]:
     return next(found, ("other", CRITICAL))
 
 
-def register(connection: sa.Connection, run_id: str, results: Sequence[CheckResult], whole: bool = True) -> None:
-    """Bring the run's exceptions to the results of its newest verification, and its differences in the manifest.
+def register(connection: sa.Connection, verification: Verification, results: Sequence[CheckResult]) -> None:
+    """Bring the exceptions of the verification's run, or its own, to its results and its differences in the manifest.
 
-    A sample, which is not `whole`, may find exceptions and clears none.
+    A sample may find exceptions and clears none.
     """
-    unequal = sorted((one for one in results if one.status != EQUAL), key=_group)
-    groups = {key: list(some) for key, some in groupby(unequal, key=_group)}
-    found = [_found(connection, run_id, *key, some) for key, some in groups.items()]
-    record_exceptions(connection, run_id, found, whole)
+    unequal = sorted((result for result in results if result.status != EQUAL), key=_group)
+    groups = {key: list(group) for key, group in groupby(unequal, key=_group)}
+    found = [_found(connection, verification.id, *key, group) for key, group in groups.items()]
+    record_exceptions(connection, verification, found)
 
 
 def _group(result: CheckResult) -> tuple[str, str]:
     return family_of(result.name), result.entity
 
 
-def _found(connection: sa.Connection, run_id: str, family: str, entity: str, results: list[CheckResult]) -> Found:
+def _found(
+    connection: sa.Connection, verification_id: int, family: str, entity: str, results: list[CheckResult]
+) -> Found:
     category, severity = kind_of(family)
-    different = sum(one.different for one in results)
+    different = sum(result.different for result in results)
     return Found(
         family,
         entity,
         category,
         severity if different else UNKNOWN,
         different,
-        sum(one.unchecked for one in results),
-        _digest(connection, run_id, entity, results),
+        sum(result.unchecked for result in results),
+        _digest(connection, verification_id, entity, results),
     )
 
 
-def _digest(connection: sa.Connection, run_id: str, entity: str, results: list[CheckResult]) -> str:
+def _digest(connection: sa.Connection, verification_id: int, entity: str, results: list[CheckResult]) -> str:
     """SHA-256 of the results' numbers and every single difference."""
     digest = hashlib.sha256()
-    for one in sorted(results, key=lambda one: one.name):
-        digest.update(f"{one.name}\0{one.status}\0{one.different}\0{one.unchecked}\0{one.note}\n".encode())
-        for line in _differences(connection, run_id, entity, one.name):
+    for result in sorted(results, key=lambda result: result.name):
+        facts = (result.name, result.status, str(result.different), str(result.unchecked), result.note)
+        digest.update("\0".join(facts).encode() + b"\n")
+        for line in difference_lines(connection, verification_id, entity, result.name):
             digest.update("\0".join(line).encode() + b"\n")
     return digest.hexdigest()
-
-
-def _differences(connection: sa.Connection, run_id: str, entity: str, name: str) -> Iterator[tuple[str, ...]]:
-    columns = (difference.c.key, difference.c.field, difference.c.kind, difference.c.place)
-    mine = (difference.c.run_id == run_id, difference.c.entity == entity, difference.c.name == name)
-    for row in connection.execute(sa.select(*columns).where(*mine).order_by(*columns)):
-        yield tuple(row)

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from medferry.errors import VerificationFailed
 from medferry.governance.register import NEVER, family_of
 from medferry.manifest.charts import DIFFERS, charts_of
-from medferry.manifest.checks import EQUAL, CheckResult, checks_of, verification_of
-from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_of
+from medferry.manifest.checks import EQUAL, CheckResult, get_verification, results_of, verification_of
+from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_found_by, exceptions_of
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a run. `differing_charts` counts charts whose newest review says that they differ.
+    """Of a run or of a verification. `differing_charts` counts charts whose newest review says that they differ.
 
     `sample_share` is the share of the rows whose values the newest verification has compared.
     """
@@ -34,14 +34,14 @@ class Verdict:
     @property
     def unresolved(self) -> list[CheckResult]:
         """Results that are not equal, and that no accepted exception covers."""
-        covered = {(one.family, one.entity) for one in self.accepted}
+        covered = {(exception.family, exception.entity) for exception in self.accepted}
         return [r for r in self.results if r.status != EQUAL and (family_of(r.name), r.entity) not in covered]
 
     @property
     def still_open(self) -> list[ExceptionRow]:
         """What an earlier verification found, the newest, a sample, did not see, and nobody has accepted."""
-        seen = {(family_of(one.name), one.entity) for one in self.results if one.status != EQUAL}
-        return [one for one in self.exceptions if one.decision == OPEN and (one.family, one.entity) not in seen]
+        seen = {(family_of(result.name), result.entity) for result in self.results if result.status != EQUAL}
+        return [e for e in self.exceptions if e.decision == OPEN and (e.family, e.entity) not in seen]
 
     @property
     def passed(self) -> bool:
@@ -64,32 +64,44 @@ class Verdict:
         """Raises VerificationFailed unless the run has passed."""
         if not self.results:
             raise VerificationFailed(f"Run {run_id} was not verified.", "Run its verification, then finish it.")
-        if self.unresolved:
-            names = ", ".join(sorted({f"{one.name} of {one.entity} ({one.status})" for one in self.unresolved})[:8])
-            raise VerificationFailed(
-                f"{len(self.unresolved)} of {len(self.results)} checks are not equal: {names}.",
-                f"Open the reconciliation report, and decide: `medferry exceptions {run_id}`. Nothing was changed by "
-                "the verification.",
-            )
-        if self.still_open:
-            names = ", ".join(sorted(f"{one.family} of {one.entity}" for one in self.still_open)[:8])
-            raise VerificationFailed(
-                f"The sample did not see what a verification before it has found: {names}.",
-                f"Verify the whole run again, or decide: `medferry exceptions {run_id}`.",
-            )
+        self.require_passed(run_id)
         if self.differing_charts:
             raise VerificationFailed(
                 f"{self.differing_charts} charts differ, by their reviewers.",
                 f"Remove the cause, draw them again with `medferry charts {run_id}`, and record the new review.",
             )
 
+    def require_passed(self, exceptions: str) -> None:
+        """Raises VerificationFailed for what is not equal and not accepted; `exceptions` is what lists it."""
+        if self.unresolved:
+            unresolved = sorted({f"{result.name} of {result.entity} ({result.status})" for result in self.unresolved})
+            names = ", ".join(unresolved[:8])
+            raise VerificationFailed(
+                f"{len(self.unresolved)} of {len(self.results)} checks are not equal: {names}.",
+                f"Open the reconciliation report, and decide: `medferry exceptions {exceptions}`. Nothing was changed "
+                "by the verification.",
+            )
+        if self.still_open:
+            names = ", ".join(sorted(f"{e.family} of {e.entity}" for e in self.still_open)[:8])
+            raise VerificationFailed(
+                f"The sample did not see what a verification before it has found: {names}.",
+                f"Verify the whole run again, or decide: `medferry exceptions {exceptions}`.",
+            )
+
 
 def verdict_of(connection: sa.Connection, run_id: str) -> Verdict:
     """The verdict of a run as the manifest has it now."""
-    differing = sum(one.outcome == DIFFERS for one in charts_of(connection, run_id))
+    differing = sum(chart.outcome == DIFFERS for chart in charts_of(connection, run_id))
     done = verification_of(connection, run_id)
     share = done.sample_share if done else 1.0
-    return Verdict(checks_of(connection, run_id), exceptions_of(connection, run_id), differing, share)
+    return Verdict(results_of(connection, done), exceptions_of(connection, run_id), differing, share)
+
+
+def verdict_of_verification(connection: sa.Connection, verification_id: int) -> Verdict:
+    """The verdict of a verification that is of no run, as the manifest has it now."""
+    done = get_verification(connection, verification_id)
+    share = done.sample_share if done else 1.0
+    return Verdict(results_of(connection, done), exceptions_found_by(connection, verification_id), 0, share)
 
 
 def require_equal(results: Sequence[CheckResult]) -> None:

@@ -47,9 +47,11 @@ def change(
     _write(connection, _update_sql(connection.dialect.name, table, columns, keys), rows)
 
 
-def among(connection: sa.Connection, column: sa.Column[Any], values: Iterable[str]) -> sa.ColumnElement[bool]:
+def among(
+    database: sa.Connection | sa.Engine, column: sa.ColumnElement[Any], values: Iterable[str]
+) -> sa.ColumnElement[bool]:
     """`column` IN `values`, as one bound value: any number of them, one cached statement."""
-    if connection.dialect.name == "postgresql":
+    if database.dialect.name == "postgresql":
         return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.String)))
     listed = sa.func.json_each(json.dumps(list(values))).table_valued("value")
     return column.in_(sa.select(listed.c.value))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
+from medferry.manifest.bulk import among
+from medferry.manifest.checks import differing_keys
 from medferry.manifest.database import now
-from medferry.manifest.tables import chart, chart_review
+from medferry.manifest.tables import DEAD, chart, chart_review, finding, source_record
 
 AGREES, DIFFERS = "agrees", "differs"
 
@@ -68,3 +71,21 @@ def charts_of(connection: sa.Connection, run_id: str) -> list[ChartRow]:
     same = sa.and_(review.c.entity == chart.c.entity, review.c.key == chart.c.key)
     statement = sa.select(*drawn, *said).select_from(chart.outerjoin(review, same)).where(chart.c.run_id == run_id)
     return [ChartRow(*row) for row in connection.execute(statement.order_by(chart.c.entity, chart.c.key))]
+
+
+def remarks(connection: sa.Connection, run_id: str, entity: str) -> Counter[str]:
+    """Source key → how much a run and its verification have to say of it: findings, dead letters and differences."""
+    found = Counter(differing_keys(connection, run_id, entity))
+    dead = source_record.c.disposition.in_(DEAD)
+    for table, condition in ((finding, sa.true()), (source_record, dead)):
+        keys = sa.select(table.c.key).where(table.c.run_id == run_id, table.c.entity == entity, condition)
+        found.update(connection.scalars(keys))
+    return found
+
+
+def decided_as(connection: sa.Connection, run_id: str, entity: str, keys: Iterable[str]) -> dict[str, str]:
+    """Key → the run's disposition, with reason and field where there are any, for those of `keys` that have a line."""
+    columns = (source_record.c.key, source_record.c.disposition, source_record.c.reason, source_record.c.field)
+    line = (source_record.c.run_id == run_id, source_record.c.entity == entity)
+    statement = sa.select(*columns).where(*line, among(connection, source_record.c.key, keys))
+    return {key: " ".join(part for part in words if part) for key, *words in connection.execute(statement)}

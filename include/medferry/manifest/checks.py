@@ -1,22 +1,26 @@
-"""Results of verification, kept with the run as evidence. A verification that has not finished has no results yet."""
+"""Verifications and their results, kept as evidence. One that has not finished has no results yet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
 from medferry.manifest.database import now
+from medferry.manifest.subject import Subject
 from medferry.manifest.tables import check, difference, period_account, verification, verified_part
 
 EQUAL, DIFFERENT, COULD_NOT_CHECK = "equal", "different", "could_not_check"
 EXAMPLES = 20
 
+_RESULTS = (verified_part, check, difference, period_account)
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One comparison of one entity ("all": of the run).
+    """One comparison of one entity ("all": of the whole subject).
 
     `compared` counts what was compared, `different` and `unchecked` what of it differed and what could not be compared.
     `examples` are at most 20 keys or ids; the table `difference` has all. No member holds patient data.
@@ -45,13 +49,31 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class VerificationRow:
-    """What was asked of a run's newest verification."""
+class PeriodCount:
+    """How many rows of the legacy database, of a unit and a year (or none), have become what, by the manifest."""
 
-    run_id: str
+    entity: str
+    unit: str
+    period: str
+    disposition: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationRequest:
+    """What a verification is to be of, and how. `run_id`: of the run that has this subject; None: as it is now.
+
+    `declared` has each entity's checks, their SQL and FHIRPath: the evidence of what was run.
+    """
+
+    migration: str
+    run_id: str | None
+    subject: Subject
     sample_share: float
     seed: int
+    validate_all: bool
     fingerprint: str
+    declared: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,99 +87,156 @@ class FinishedPart:
     points: int
 
 
-def begin_verification(connection: sa.Connection, asked: VerificationRow, force: bool) -> set[str]:
-    """Start, or go on with an unfinished verification of the same; returns the parts it has finished."""
-    names = [verification.c[name] for name in VerificationRow.__slots__]
-    unfinished = sa.select(*names).where(verification.c.run_id == asked.run_id, verification.c.finished_at.is_(None))
-    row = connection.execute(unfinished).one_or_none()
-    if not force and row is not None and VerificationRow(**row._mapping) == asked:
-        return set(connection.scalars(sa.select(verified_part.c.part).where(verified_part.c.run_id == asked.run_id)))
-    for table in (verification, verified_part, check, difference, period_account):
-        connection.execute(sa.delete(table).where(table.c.run_id == asked.run_id))
-    connection.execute(sa.insert(verification), [{**asdict(asked), "started_at": now()}])
-    return set()
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A verification that has finished; times are UTC."""
+
+    id: int
+    run_id: str | None
+    subject: Mapping[str, Any]
+    started_at: str
+    finished_at: str
+    sample_share: float
+    seed: int
+    fingerprint: str
+    declared: Mapping[str, Any]
 
 
-def forget_part(connection: sa.Connection, run_id: str, part: str) -> None:
+def begin_verification(
+    connection: sa.Connection, request: VerificationRequest, force: bool
+) -> tuple[int, frozenset[str]]:
+    """Start a verification, or go on with an unfinished one of the same: its id and the parts that it has finished.
+
+    What a run's earlier verification found is removed, and what of the subject's was never finished.
+    """
+    values = {**asdict(request), "subject": request.subject.as_json()}
+    earlier = connection.execute(sa.select(verification).where(*_replaced(request))).mappings().all()
+    earlier = [row for row in earlier if request.run_id or row["subject"] == values["subject"]]
+    for row in earlier:
+        if not force and row["finished_at"] is None and all(row[name] == value for name, value in values.items()):
+            done = sa.select(verified_part.c.part).where(verified_part.c.verification_id == row["id"])
+            return row["id"], frozenset(connection.scalars(done))
+    for row in earlier:
+        _remove(connection, row["id"])
+    added = connection.execute(sa.insert(verification).values(**values, started_at=now()))
+    return int((added.inserted_primary_key or [0])[0]), frozenset()
+
+
+def _replaced(request: VerificationRequest) -> list[sa.ColumnElement[bool]]:
+    if request.run_id is not None:
+        return [verification.c.run_id == request.run_id]
+    ours = [verification.c.migration == request.migration, verification.c.run_id.is_(None)]
+    return [*ours, verification.c.finished_at.is_(None)]
+
+
+def _remove(connection: sa.Connection, verification_id: int) -> None:
+    for table in _RESULTS:
+        connection.execute(sa.delete(table).where(table.c.verification_id == verification_id))
+    connection.execute(sa.delete(verification).where(verification.c.id == verification_id))
+
+
+def forget_part(connection: sa.Connection, verification_id: int, part: str) -> None:
     """Remove what an unfinished part has written, before it is done again."""
     for table in (check, difference, verified_part):
-        connection.execute(sa.delete(table).where(table.c.run_id == run_id, table.c.part == part))
+        connection.execute(sa.delete(table).where(table.c.verification_id == verification_id, table.c.part == part))
 
 
-def record_differences(connection: sa.Connection, run_id: str, part: str, found: Iterable[Difference]) -> None:
+def record_differences(connection: sa.Connection, verification_id: int, part: str, found: Iterable[Difference]) -> None:
     """Append differences of a part that is at work."""
-    rows = [{"run_id": run_id, "part": part, **asdict(one)} for one in found]
+    rows = [{"verification_id": verification_id, "part": part, **asdict(line)} for line in found]
     if rows:
         connection.execute(sa.insert(difference), rows)
 
 
-def record_part(connection: sa.Connection, run_id: str, part: FinishedPart, results: Sequence[CheckResult]) -> None:
+def record_part(
+    connection: sa.Connection,
+    verification_id: int,
+    part: FinishedPart,
+    results: Sequence[CheckResult],
+    periods: Sequence[PeriodCount] = (),
+) -> None:
     """Write the results of a part, forgotten before, and that it is finished."""
-    rows = [{"run_id": run_id, "part": part.part, "checked_at": part.finished_at, **asdict(one)} for one in results]
+    own = {"verification_id": verification_id}
+    rows = [{**own, "part": part.part, "checked_at": part.finished_at, **asdict(result)} for result in results]
     if rows:
         connection.execute(sa.insert(check), rows)
-    connection.execute(sa.insert(verified_part), [{"run_id": run_id, **asdict(part)}])
+    if periods:
+        connection.execute(sa.insert(period_account), [{**own, **asdict(count)} for count in periods])
+    connection.execute(sa.insert(verified_part), [{**own, **asdict(part)}])
 
 
-def finish_verification(connection: sa.Connection, run_id: str) -> None:
+def finish_verification(connection: sa.Connection, verification_id: int) -> Verification:
     """From now on the results count."""
-    connection.execute(sa.update(verification).where(verification.c.run_id == run_id).values(finished_at=now()))
+    ended = sa.update(verification).where(verification.c.id == verification_id).values(finished_at=now())
+    connection.execute(ended)
+    found = _finished(connection, verification.c.id == verification_id)
+    assert found is not None
+    return found
 
 
-def record_periods(
-    connection: sa.Connection, run_id: str, entity: str, counts: Iterable[tuple[str, str, str, int]]
-) -> None:
-    """Replace an entity's accounting by (unit, period, disposition, rows)."""
-    mine = sa.and_(period_account.c.run_id == run_id, period_account.c.entity == entity)
-    connection.execute(sa.delete(period_account).where(mine))
-    names = ("unit", "period", "disposition", "rows")
-    rows = [{"run_id": run_id, "entity": entity, **dict(zip(names, line, strict=True))} for line in counts]
-    if rows:
-        connection.execute(sa.insert(period_account), rows)
+def verification_of(connection: sa.Connection, run_id: str) -> Verification | None:
+    """The run's finished verification. None while it is at work, when it died, and when there was none."""
+    return _finished(connection, verification.c.run_id == run_id)
+
+
+def get_verification(connection: sa.Connection, verification_id: int) -> Verification | None:
+    """None while it is at work, when it died, and when there is none of that id."""
+    return _finished(connection, verification.c.id == verification_id)
+
+
+def _finished(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Verification | None:
+    columns = [verification.c[name] for name in Verification.__slots__]
+    row = connection.execute(
+        sa.select(*columns).where(condition, verification.c.finished_at.is_not(None))
+    ).one_or_none()
+    return Verification(*row) if row else None
+
+
+def results_of(connection: sa.Connection, found: Verification | None) -> list[CheckResult]:
+    """The results of a finished verification, by name and entity; none of None."""
+    if found is None:
+        return []
+    columns = [check.c[name] for name in CheckResult.__slots__]
+    statement = sa.select(*columns).where(check.c.verification_id == found.id).order_by(check.c.name, check.c.entity)
+    return [CheckResult(**row._mapping) for row in connection.execute(statement)]
 
 
 def checks_of(connection: sa.Connection, run_id: str) -> list[CheckResult]:
     """The results of the run's finished verification, by name and entity; none while it is at work or when it died."""
-    done = verification.c.finished_at.is_not(None)
-    columns = [check.c[name] for name in CheckResult.__slots__]
-    statement = (
-        sa.select(*columns)
-        .join(verification, verification.c.run_id == check.c.run_id)
-        .where(check.c.run_id == run_id, done)
-        .order_by(check.c.name, check.c.entity)
-    )
-    return [CheckResult(**row._mapping) for row in connection.execute(statement)]
+    return results_of(connection, verification_of(connection, run_id))
 
 
 def differences_of(connection: sa.Connection, run_id: str) -> list[Difference]:
     """Every difference of the run's newest verification, by check, entity and key."""
     columns = [difference.c[name] for name in Difference.__slots__]
     order = (difference.c.name, difference.c.entity, difference.c.key, difference.c.id)
-    statement = sa.select(*columns).where(difference.c.run_id == run_id).order_by(*order)
+    statement = _of_run(difference, run_id, columns).order_by(*order)
     return [Difference(**row._mapping) for row in connection.execute(statement)]
 
 
 def parts_of(connection: sa.Connection, run_id: str) -> list[FinishedPart]:
     """The finished parts of the run's newest verification, with what they cost."""
     columns = [verified_part.c[name] for name in FinishedPart.__slots__]
-    statement = sa.select(*columns).where(verified_part.c.run_id == run_id).order_by(verified_part.c.part)
+    statement = _of_run(verified_part, run_id, columns).order_by(verified_part.c.part)
     return [FinishedPart(**row._mapping) for row in connection.execute(statement)]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A run's newest verification that has finished; times are UTC."""
-
-    started_at: str
-    finished_at: str
-    sample_share: float
-    seed: int
-    fingerprint: str
+def _of_run(table: sa.Table, run_id: str, columns: Sequence[sa.Column[Any]]) -> sa.Select[Any]:
+    own = sa.and_(verification.c.id == table.c.verification_id, verification.c.run_id == run_id)
+    return sa.select(*columns).join_from(table, verification, own)
 
 
-def verification_of(connection: sa.Connection, run_id: str) -> Done | None:
-    """None while it is at work, when it died, and when there was none."""
-    columns = [verification.c[name] for name in Done.__slots__]
-    statement = sa.select(*columns).where(verification.c.run_id == run_id, verification.c.finished_at.is_not(None))
-    row = connection.execute(statement).one_or_none()
-    return Done(*row) if row else None
+def difference_lines(
+    connection: sa.Connection, verification_id: int, entity: str, name: str
+) -> Iterator[tuple[str, ...]]:
+    """(key, field, kind, place) of every difference of a check of an entity, in that order."""
+    columns = (difference.c.key, difference.c.field, difference.c.kind, difference.c.place)
+    own = (difference.c.verification_id == verification_id, difference.c.entity == entity, difference.c.name == name)
+    for row in connection.execute(sa.select(*columns).where(*own).order_by(*columns)):
+        yield tuple(row)
+
+
+def differing_keys(connection: sa.Connection, run_id: str, entity: str) -> list[str]:
+    """The source key of each difference of an entity that the run's newest verification found; a key may come again."""
+    statement = _of_run(difference, run_id, [difference.c.key]).where(difference.c.entity == entity)
+    return list(connection.scalars(statement))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among, append, upsert
 from medferry.manifest.database import now
-from medferry.manifest.tables import attempt, outcome, target
+from medferry.manifest.paging import pages
+from medferry.manifest.subject import Records
+from medferry.manifest.tables import attempt, outcome, source_record, target
 
 Name = tuple[str, str]
 """(identifier system, identifier value)."""
@@ -68,6 +71,98 @@ def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name
         for value, *rest in connection.execute(statement):
             found[system, value] = CrosswalkEntry(*rest)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class KnownResource:
+    """A resource as the crosswalk has it. `run_id` is the run that last wrote or confirmed it."""
+
+    key: str
+    medplum_id: str
+    version_id: str
+    content_hash: str
+    run_id: str
+
+
+def resources_of(
+    connection: sa.Connection, migration: str, system: str, keys: Iterable[str]
+) -> dict[str, KnownResource]:
+    """Key → the resource of an identifier system that the crosswalk has of it."""
+    columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash, target.c.run_id)
+    wanted = (target.c.migration == migration, target.c.system == system, among(connection, target.c.value, keys))
+    return {row.value: KnownResource(*row) for row in connection.execute(sa.select(*columns).where(*wanted))}
+
+
+def resource_pages(manifest: sa.Engine, migration: str, system: str) -> Iterator[dict[str, str]]:
+    """Medplum id → key of 1,000 resources of an identifier system, in key order."""
+    statement = sa.select(target.c.value, target.c.medplum_id)
+    statement = statement.where(target.c.migration == migration, target.c.system == system)
+    for page in pages(manifest, statement, [target.c.value]):
+        yield {row.medplum_id: row.value for row in page}
+
+
+def count_resources(connection: sa.Connection, migration: str, system: str) -> int:
+    """How many resources the crosswalk has under an identifier system."""
+    known = sa.and_(target.c.migration == migration, target.c.system == system)
+    return connection.scalar(sa.select(sa.func.count()).select_from(target).where(known)) or 0
+
+
+def count_resources_of(connection: sa.Connection, records: Records, entity: str) -> int:
+    """How many resources the crosswalk has of some records of an entity."""
+    found = records.of(connection, entity)
+    same = sa.and_(target.c.migration == records.migration, target.c.entity == entity, target.c.value == found.c.key)
+    return connection.scalar(sa.select(sa.func.count()).select_from(found.join(target, same))) or 0
+
+
+Place = tuple[str, str]
+"""(source key, "Type/id")."""
+
+_PLACE = (target.c.value, target.c.resource_type, target.c.medplum_id)
+
+
+def strays(connection: sa.Connection, migration: str, entity: str) -> list[Place]:
+    """What the crosswalk has of an entity that no record of any run became."""
+    record = sa.exists().where(source_record.c.entity == target.c.entity, source_record.c.key == target.c.value)
+    statement = sa.select(*_PLACE).where(target.c.migration == migration, target.c.entity == entity, ~record)
+    return _places(connection, statement)
+
+
+def places_of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> list[Place]:
+    """What the crosswalk has of some keys of an entity."""
+    statement = sa.select(*_PLACE).where(target.c.migration == migration, target.c.entity == entity)
+    return _places(connection, statement.where(among(connection, target.c.value, keys)))
+
+
+def skipped_places(connection: sa.Connection, records: Records, entity: str) -> list[Place]:
+    """What the crosswalk has of records that are skipped: resources of earlier runs (deleted rows, merged ones)."""
+    found = records.of(connection, entity)
+    same = sa.and_(target.c.migration == records.migration, target.c.entity == entity, target.c.value == found.c.key)
+    statement = sa.select(*_PLACE).select_from(found.join(target, same)).where(found.c.disposition == "skipped")
+    return _places(connection, statement)
+
+
+def left_behind(
+    connection: sa.Connection, migration: str, run_id: str, entity: str, units: Sequence[str], whole: bool
+) -> tuple[list[Place], int]:
+    """What earlier runs have made of some units' records that the run skips or, when it is `whole`, has no line of.
+
+    Beside it how many resources of these units the crosswalk has.
+    """
+    line, earlier = source_record.alias("line"), source_record.alias("earlier")
+    same = sa.and_(line.c.run_id == run_id, line.c.entity == target.c.entity, line.c.key == target.c.value)
+    seen = sa.exists().where(
+        earlier.c.entity == target.c.entity, earlier.c.key == target.c.value, earlier.c.unit.in_(list(units))
+    )
+    known = sa.and_(target.c.migration == migration, target.c.entity == entity, seen)
+    skipped = line.c.disposition == "skipped"
+    gone = sa.or_(line.c.key.is_(None), skipped) if whole else skipped
+    statement = sa.select(*_PLACE).select_from(target.outerjoin(line, same)).where(known, gone)
+    number = connection.scalar(sa.select(sa.func.count()).select_from(target).where(known)) or 0
+    return _places(connection, statement), number
+
+
+def _places(connection: sa.Connection, statement: sa.Select[Any]) -> list[Place]:
+    return [(key, f"{kind}/{medplum_id}") for key, kind, medplum_id in connection.execute(statement)]
 
 
 def knows_system(connection: sa.Connection, migration: str, system: str) -> bool:

@@ -1,4 +1,4 @@
-"""The exceptions register: what the verifications of a run found, and what people decided about it.
+"""The exceptions register: what the verifications of a run, or one of a subject, found, and what people decided of it.
 
 A decision belongs to the edition of the exception that it was made for. When a verification finds something else, or
 finds again what was gone, the edition grows, and the exception is open again. No decision is ever overwritten.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
+from medferry.manifest.checks import Verification
 from medferry.manifest.database import now
 from medferry.manifest.tables import exception_, exception_decision
 
@@ -44,7 +45,9 @@ class ExceptionRow:
     """
 
     id: int
-    run_id: str
+    run_id: str | None
+    verification_id: int | None
+    """The one or the other: of a run, or of a verification that is of no run."""
     family: str
     entity: str
     category: str
@@ -73,34 +76,46 @@ class Decision:
     due: str
 
 
-def record_exceptions(connection: sa.Connection, run_id: str, found: Iterable[Found], whole: bool = True) -> None:
-    """Bring a run's register to what its verification has just found: new, changed, the same, or gone.
+def record_exceptions(connection: sa.Connection, by: Verification, found: Iterable[Found]) -> None:
+    """Bring the register to what a verification has just found: new, changed, the same, or gone.
 
-    What a verification that was not `whole` (a sample) did not find may be there still, and stays.
+    It is the run's register, or the verification's own when it is of no run. What a sample did not find may be there
+    still, and stays.
     """
-    known = {
-        (row.family, row.entity): row
-        for row in connection.execute(sa.select(exception_).where(exception_.c.run_id == run_id))
-    }
+    lines = sa.select(exception_).where(_register_of(by))
+    known = {(row.family, row.entity): row for row in connection.execute(lines)}
+    holder = {"run_id": by.run_id, "verification_id": None if by.run_id else by.id}
     at = now()
-    for one in found:
-        row = known.pop((one.family, one.entity), None)
-        facts = {name: getattr(one, name) for name in Found.__slots__}
+    for family in found:
+        row = known.pop((family.family, family.entity), None)
+        facts = {name: getattr(family, name) for name in Found.__slots__}
         if row is None:
-            connection.execute(sa.insert(exception_), [{**facts, "run_id": run_id, "edition": 1, "found_at": at}])
-        elif row.digest != one.digest or row.cleared_at is not None:
+            connection.execute(sa.insert(exception_), [{**facts, **holder, "edition": 1, "found_at": at}])
+        elif row.digest != family.digest or row.cleared_at is not None:
             changed = {**facts, "edition": row.edition + 1, "found_at": at, "cleared_at": None}
             connection.execute(sa.update(exception_).where(exception_.c.id == row.id).values(changed))
     gone = [row.id for row in known.values() if row.cleared_at is None]
-    if gone and whole:
+    if gone and by.sample_share == 1:
         connection.execute(sa.update(exception_).where(exception_.c.id.in_(gone)).values(cleared_at=at))
 
 
 def exceptions_of(connection: sa.Connection, run_id: str) -> list[ExceptionRow]:
     """The run's register, the open ones first, then by severity, category, entity."""
-    rows = [_row(*line) for line in _lines(connection, exception_.c.run_id == run_id)]
+    return _sorted(_row(*line) for line in _lines(connection, exception_.c.run_id == run_id))
+
+
+def exceptions_found_by(connection: sa.Connection, verification_id: int) -> list[ExceptionRow]:
+    """The register of a verification that is of no run, in the same order."""
+    return _sorted(_row(*line) for line in _lines(connection, exception_.c.verification_id == verification_id))
+
+
+def _register_of(by: Verification) -> sa.ColumnElement[bool]:
+    return exception_.c.run_id == by.run_id if by.run_id else exception_.c.verification_id == by.id
+
+
+def _sorted(rows: Iterable[ExceptionRow]) -> list[ExceptionRow]:
     order = (OPEN, ACCEPTED, FIXED)
-    return sorted(rows, key=lambda one: (order.index(one.decision), one.severity, one.category, one.entity, one.family))
+    return sorted(rows, key=lambda row: (order.index(row.decision), row.severity, row.category, row.entity, row.family))
 
 
 def get_exception(connection: sa.Connection, exception_id: int) -> ExceptionRow:

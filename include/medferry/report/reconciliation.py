@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,10 @@ from medferry.definition.migration import Migration
 from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
-from medferry.manifest.checks import CheckResult, Done, FinishedPart, parts_of, verification_of
+from medferry.manifest.checks import CheckResult, FinishedPart, Verification, parts_of, verification_of
 from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
-from medferry.report.throughput import Second, seconds
+from medferry.manifest.throughput import Second, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,18 @@ class Reconciliation:
     reasons: list[ReasonRow]
     findings: list[tuple[str, str, str, int]]
     unit_titles: dict[str, str]
-    verification: Done | None
+    verification: Verification | None
     parts: list[FinishedPart]
     sent: list[Second]
     versions: dict[str, str]
     """Entity → version of the mapping that made it."""
     answers: dict[str, str]
     """The plan's questions and the organisation's answers, as the migration's files have them."""
-    declared: dict[str, Any]
-    """Entity → its checks' SQL and FHIRPath, as the migration's files have them."""
+
+    @property
+    def declared(self) -> Mapping[str, Any]:
+        """Entity → its checks' SQL and FHIRPath, as the verification has run them."""
+        return self.verification.declared if self.verification else {}
 
     @property
     def dry_run(self) -> bool:
@@ -56,6 +59,11 @@ class Reconciliation:
     @property
     def exceptions(self) -> Sequence[ExceptionRow]:
         return self.outcome.exceptions
+
+    def _verification(self) -> dict[str, Any] | None:
+        """The checks that it has run stand beside it, as `declared_checks`."""
+        facts = asdict(self.verification) if self.verification else {}
+        return {name: value for name, value in facts.items() if name != "declared"} or None
 
     def total(self, name: str) -> int:
         return sum(int(getattr(row, name)) for row in self.rows)
@@ -78,7 +86,7 @@ class Reconciliation:
             "checks": [asdict(check) for check in self.checks],
             "exceptions": [asdict(one) for one in self.exceptions],
             "charts": [asdict(chart) for chart in self.charts],
-            "verification": asdict(self.verification) if self.verification else None,
+            "verification": self._verification(),
             "parts": [asdict(part) for part in self.parts],
             "throughput": [asdict(second) for second in self.sent],
             "mapping_versions": self.versions,
@@ -105,10 +113,4 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         sent=seconds(connection, run_id),
         versions=mapping_versions(connection, run_id),
         answers=migration.plan.answers,
-        declared=_declared(migration),
     )
-
-
-def _declared(migration: Migration) -> dict[str, Any]:
-    entities = migration.checks.entities
-    return {name: one.model_dump(by_alias=True, exclude_defaults=True) for name, one in entities.items()}

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-import sqlalchemy as sa
 from markupsafe import Markup
 
-from medferry.manifest.tables import attempt
+from medferry.manifest.throughput import Second
 
 _BARS = 120
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1100, 170, 70, 24, 22
-
-
-@dataclass(frozen=True, slots=True)
-class Second:
-    """Entries sent in one second of a run (UTC): done by Medplum, and refused or without an answer."""
-
-    at: str
-    done: int
-    failed: int
-
-
-def seconds(connection: sa.Connection, run_id: str) -> list[Second]:
-    """The seconds in which a run sent anything, in order."""
-    at = sa.func.substr(attempt.c.at, 1, 19)
-    good = sa.func.sum(sa.case((attempt.c.status.between(200, 299), 1), else_=0))
-    statement = sa.select(at, good, sa.func.count()).where(attempt.c.run_id == run_id).group_by(at).order_by(at)
-    return [Second(str(when), int(done), int(sent - done)) for when, done, sent in connection.execute(statement)]
 
 
 def svg(found: Sequence[Second]) -> Markup:

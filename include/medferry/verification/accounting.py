@@ -1,118 +1,127 @@
-"""Accounting: every row of the legacy database, counted anew, has one explained outcome in the manifest."""
+"""Accounting: every row of the legacy database, counted again, has one explained outcome in the manifest."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Sequence
 
-import sqlalchemy as sa
+from more_itertools import chunked
 
 from medferry.errors import MedferryError
-from medferry.manifest import source_records as source_units
-from medferry.manifest.accounting import AccountRow, accounts, extracted_rows
-from medferry.manifest.checks import record_periods
+from medferry.manifest.accounting import accounts, extracted_rows
+from medferry.manifest.checks import PeriodCount
+from medferry.manifest.crosswalk import Place, count_resources_of, left_behind, places_of, skipped_places
 from medferry.manifest.dead_letters import accounts_now
-from medferry.manifest.source_records import DISPOSITIONS, PENDING
-from medferry.manifest.tables import source_record, target
+from medferry.manifest.subject import (
+    Record,
+    count_by_disposition,
+    present_by_unit,
+    present_keys,
+    records_by_key,
+    unexplained_keys,
+)
 from medferry.plan.model import Acceptance
-from medferry.verification import ledger
 from medferry.verification.legacy import KEYS_AT_ONCE, LegacyReader, LegacyRow
 from medferry.verification.recorder import CheckRecorder
-from medferry.verification.scope import Scope
+from medferry.verification.scope import VerificationScope
 
 ACCOUNTING, COUNT, KEYS = "accounting", "source count", "source keys"
 GONE = "loaded before, now gone from the source"
 
 
-def examine_source(scope: Scope, entity: str, recorder: CheckRecorder) -> None:
-    """One entity's ledger against itself and against the legacy database."""
-    with scope.environment.manifest.begin() as connection:
-        rows = [row for row in accounts(connection, scope.run.id) if row.entity == entity]
-        extracted = extracted_rows(connection, scope.run.id).get(entity, 0)
-    _ledger(scope, entity, rows, extracted, recorder)
+def examine_source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
+    """One entity's records against themselves and against the legacy database."""
+    _explain(scope, entity, recorder)
     if scope.options.sample is None:
-        legacy = LegacyReader(
-            scope.environment.source, scope.environment.migration.entities[entity], scope.checks(entity)
-        )
-        present = ledger.present_by_unit(scope, entity)
-        recorder.due(KEYS, sum(present.values()))
-        _each(COUNT, lambda: _count(scope, entity, legacy, present, recorder), recorder)
-        _each(KEYS, lambda: _keys(scope, entity, legacy, sum(present.values()), recorder), recorder)
-    if not scope.options.dry_run:
-        _gone(scope, entity, recorder)
+        _compare_source(scope, entity, recorder)
+    if scope.run is None:
+        _skipped(scope, entity, recorder)
+    elif not scope.options.dry_run:
+        _left_behind(scope, scope.run.id, entity, recorder)
 
 
-def examine_acceptance(scope: Scope, limits: Acceptance, recorder: CheckRecorder) -> None:
-    """The plan's thresholds, as shares of the eligible source records of the run.
+def examine_acceptance(scope: VerificationScope, limits: Acceptance, recorder: CheckRecorder) -> None:
+    """The plan's thresholds, as shares of the eligible source records of the subject.
 
     A replay holds failures only: judged is what it has made of the whole run that it, or the run it replays, replays.
     """
-    with scope.environment.manifest.begin() as connection:
-        rows = [accounts_now(connection, scope.run)] if scope.run.replays else accounts(connection, scope.run.id)
-    eligible = sum(row.eligible for row in rows)
+    eligible, rejected, quarantined = _outcomes(scope)
     for name, number, limit in (
-        ("rejected", sum(row.rejected for row in rows), limits.max_rejected_share),
-        ("quarantined", sum(row.quarantined for row in rows), limits.max_quarantined_share),
+        ("rejected", rejected, limits.max_rejected_share),
+        ("quarantined", quarantined, limits.max_quarantined_share),
     ):
         check = f"acceptance: {name}"
         recorder.expect(check, f"{number:,} of {eligible:,} {name}; at most {limit:.2%} accepted")
         if number > limit * eligible:
-            recorder.different(check, scope.run.id, f"{number} of {eligible} {name}", "over the threshold")
+            subject = scope.run.id if scope.run else "subject"
+            recorder.different(check, subject, f"{number} of {eligible} {name}", "over the threshold")
         else:
             recorder.equal(check, eligible)
 
 
-def _each(name: str, examine: Callable[[], None], recorder: CheckRecorder) -> None:
-    try:
-        examine()
-    except MedferryError as error:
-        recorder.unchecked(name, 1, error.problem)
+def _outcomes(scope: VerificationScope) -> tuple[int, int, int]:
+    """(eligible, rejected, quarantined) source records."""
+    with scope.environment.manifest.begin() as connection:
+        if scope.run is not None:
+            rows = [accounts_now(connection, scope.run)] if scope.run.replays else accounts(connection, scope.run.id)
+            return sum(r.eligible for r in rows), sum(r.rejected for r in rows), sum(r.quarantined for r in rows)
+        counts = Counter[str]()
+        for entity in scope.entities:
+            counts.update(count_by_disposition(connection, scope.records, entity))
+    return counts.total(), counts["rejected"], counts["quarantined"]
 
 
-def _ledger(scope: Scope, entity: str, rows: list[AccountRow], extracted: int, recorder: CheckRecorder) -> None:
+def _explain(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
     """eligible = successful + rejected + skipped + quarantined; nothing pending; no extracted row without a line."""
-    eligible = sum(row.eligible for row in rows)
-    disposition, reason = source_record.c.disposition, source_record.c.reason
-    open_ends = {
-        "unknown": ~disposition.in_((*DISPOSITIONS, PENDING)),
-        "without a reason": sa.and_(disposition.in_(set(DISPOSITIONS) - {"successful"}), reason == ""),
-    }
-    if not scope.options.dry_run:
-        open_ends["pending"] = disposition == PENDING
+    pending_too = scope.run is not None and not scope.options.dry_run
     unexplained = 0
-    for kind, condition in open_ends.items():
-        for keys in _ledger_keys(scope, entity, condition):
-            unexplained += len(keys)
-            for key in keys:
-                recorder.different(ACCOUNTING, key, "disposition", kind)
+    for kind, keys in unexplained_keys(scope.environment.manifest, scope.records, entity, pending_too):
+        unexplained += len(keys)
+        for key in keys:
+            recorder.different(ACCOUNTING, key, "disposition", kind)
+    with scope.environment.manifest.begin() as connection:
+        eligible = sum(count_by_disposition(connection, scope.records, entity).values())
+        extracted = extracted_rows(connection, scope.run.id).get(entity, 0) if scope.run else eligible
     recorder.equal(ACCOUNTING, eligible - unexplained)
     if eligible != extracted:
         recorder.different(ACCOUNTING, entity, f"{extracted} extracted, {eligible} in the ledger", "other number")
 
 
-def _ledger_keys(scope: Scope, entity: str, *conditions: sa.ColumnElement[bool]) -> Iterator[list[str]]:
-    """The entity's source keys in the run, 1,000 at once."""
-    after = ""
-    while True:
-        mine = (source_record.c.run_id == scope.run.id, source_record.c.entity == entity, source_record.c.key > after)
-        statement = sa.select(source_record.c.key).where(*mine, *conditions).order_by(source_record.c.key)
-        with scope.environment.manifest.begin() as connection:
-            keys = list(connection.scalars(statement.limit(KEYS_AT_ONCE)))
-        if not keys:
-            return
-        after = keys[-1]
-        yield keys
+def _compare_source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
+    """Number and keys of the source's rows; whatever the source does not answer could not be checked."""
+    legacy = LegacyReader(scope.environment.source, scope.migration.entities[entity], scope.checks(entity))
+    with scope.environment.manifest.begin() as connection:
+        present = Counter(present_by_unit(connection, scope.records, entity))
+    if scope.run is not None:
+        _unless_silent(lambda: _count(scope, entity, legacy, present, recorder), recorder, COUNT)
+        _unless_silent(lambda: _keys(scope, entity, legacy, present, recorder), recorder, KEYS)
+        return
+
+    def compare() -> None:
+        vanished = _keys(scope, entity, legacy, present, recorder)
+        _count(scope, entity, legacy, present - vanished, recorder)
+
+    _unless_silent(compare, recorder, COUNT, KEYS, GONE)
 
 
-def _count(scope: Scope, entity: str, legacy: LegacyReader, present: dict[str, int], recorder: CheckRecorder) -> None:
-    """The source's own count per unit against the ledger's."""
+def _unless_silent(examine: Callable[[], object], recorder: CheckRecorder, *names: str) -> None:
+    try:
+        examine()
+    except MedferryError as error:
+        for name in names:
+            recorder.unchecked(name, 1, error.problem)
+
+
+def _count(
+    scope: VerificationScope, entity: str, legacy: LegacyReader, present: Counter[str], recorder: CheckRecorder
+) -> None:
+    """The source's own count per unit against the manifest's."""
     if entity in scope.keys:
         counts = dict(Counter(row.unit for row in legacy.rows_by_key(sorted(scope.keys[entity]))))
     else:
         counts = legacy.count_by_unit()
-    planned = set(scope.environment.migration.plan.unit_ids)
-    for unit in sorted({*scope.run.units, *(counts.keys() - planned)}):
+    planned = set(scope.migration.plan.unit_ids)
+    for unit in sorted({*scope.units[entity], *(counts.keys() - planned)}):
         there, here = counts.get(unit, 0), present.get(unit, 0)
         if there == here:
             recorder.equal(COUNT, there)
@@ -121,74 +130,101 @@ def _count(scope: Scope, entity: str, legacy: LegacyReader, present: dict[str, i
     recorder.expect(COUNT)
 
 
-def _keys(scope: Scope, entity: str, legacy: LegacyReader, eligible: int, recorder: CheckRecorder) -> None:
-    """Each row of the source has its line, in its unit; and by unit, period and disposition the counts of them."""
+def _keys(
+    scope: VerificationScope, entity: str, legacy: LegacyReader, present: Counter[str], recorder: CheckRecorder
+) -> Counter[str]:
+    """Each row of the source has its record, in its unit; and by unit, period and disposition the counts of them.
+
+    Returns by unit how many records have no row any more, which is no fault of a subject that is judged as it is now.
+    """
     counts: Counter[tuple[str, str, str]] = Counter()
-    wanted = scope.keys.get(entity)
-    rows = legacy.all_rows() if wanted is None else legacy.rows_by_key(sorted(wanted))
-    units = set(scope.run.units)
-    found = 0
-    for some in _groups(row for row in rows if row.unit in units):
-        lines = ledger.dispositions(scope, entity, [row.key for row in some])
-        found += sum(disposition != ledger.GONE for _, disposition in lines.values())
-        for row in some:
-            unit, disposition = lines.get(row.key, (None, "missing"))
-            counts[row.unit, row.period, disposition] += 1
-            kind = _key_fault(row, unit, disposition)
+    keys = scope.keys.get(entity)
+    rows = legacy.all_rows() if keys is None else legacy.rows_by_key(sorted(keys))
+    units, found, seen = scope.units[entity], 0, set[str]()
+    for group in chunked((row for row in rows if row.unit in units), KEYS_AT_ONCE):
+        with scope.environment.manifest.begin() as connection:
+            records = records_by_key(connection, scope.records, entity, [row.key for row in group])
+        found += sum(not record.gone for record in records.values())
+        for row in group:
+            record = records.get(row.key)
+            counts[row.unit, row.period, _disposition(record)] += 1
+            kind = _key_fault(row, record)
             recorder.judge(KEYS, row.key, "unit" if kind == "other unit" else "", kind)
+        seen.update(row.key for row in group if keys is not None)
     recorder.expect(KEYS)
-    if found != eligible:
-        _gone_since(scope, entity, legacy, recorder)
-    with scope.environment.manifest.begin() as connection:
-        record_periods(connection, scope.run.id, entity, [(*line, rows) for line, rows in sorted(counts.items())])
+    recorder.periods += [PeriodCount(entity, *line, number) for line, number in sorted(counts.items())]
+    vanished = _rowless(scope, entity, legacy, recorder) if found != present.total() else Counter[str]()
+    recorder.due(KEYS, (present - vanished).total())
+    if keys is not None and scope.run is None:
+        _nowhere(scope, entity, sorted(keys - seen), recorder)
+    return vanished
 
 
-def _key_fault(row: LegacyRow, unit: str | None, disposition: str) -> str | None:
-    if unit is None:
+def _disposition(record: Record | None) -> str:
+    if record is None:
+        return "missing"
+    return "gone" if record.gone else record.disposition
+
+
+def _key_fault(row: LegacyRow, record: Record | None) -> str | None:
+    if record is None:
         return "not in the ledger"
-    if disposition == ledger.GONE:
+    if record.gone:
         return "gone in the ledger"
-    return "other unit" if unit != row.unit else None
+    return "other unit" if record.unit != row.unit else None
 
 
-def _gone_since(scope: Scope, entity: str, legacy: LegacyReader, recorder: CheckRecorder) -> None:
-    """Ledger lines whose row the source does not have any more, but for those that say so."""
-    for keys in _ledger_keys(scope, entity, source_record.c.reason != source_units.GONE):
-        there = {row.key for row in legacy.rows_by_key(keys)}
-        for key in keys:
-            if key not in there:
+def _rowless(scope: VerificationScope, entity: str, legacy: LegacyReader, recorder: CheckRecorder) -> Counter[str]:
+    """Records without a row in their unit. That is a fault of a run; now, only of a resource that was left behind.
+
+    Returns those that have no row at all, by unit, where they are no fault.
+    """
+    vanished: Counter[str] = Counter()
+    for units in present_keys(scope.environment.manifest, scope.records, entity):
+        rows = {row.key: row.unit for row in legacy.rows_by_key(list(units))}
+        for key in units.keys() & rows.keys():
+            if rows[key] not in scope.units[entity]:
+                recorder.different(KEYS, key, "unit", "other unit")
+        gone = [key for key in units if key not in rows]
+        if scope.run is not None:
+            for key in gone:
                 recorder.different(KEYS, key, "", "not in the source")
+            continue
+        vanished.update(units[key] for key in gone)
+        with scope.environment.manifest.begin() as connection:
+            _tell_gone(places_of(connection, scope.migration.name, entity, gone), recorder)
+    return vanished
 
 
-def _gone(scope: Scope, entity: str, recorder: CheckRecorder) -> None:
+def _nowhere(scope: VerificationScope, entity: str, keys: Sequence[str], recorder: CheckRecorder) -> None:
+    """Of the keys that were asked for, those that neither the source nor the manifest has."""
+    with scope.environment.manifest.begin() as connection:
+        known = records_by_key(connection, scope.records, entity, keys)
+    for key in keys:
+        if key not in known:
+            recorder.different(KEYS, key, "", "unknown")
+
+
+def _tell_gone(places: Sequence[Place], recorder: CheckRecorder) -> int:
+    for key, place in places:
+        recorder.different(GONE, key, "", "gone", place)
+    return len(places)
+
+
+def _left_behind(scope: VerificationScope, run_id: str, entity: str, recorder: CheckRecorder) -> None:
     """Resources of earlier runs whose source row has since vanished or is skipped now (deleted, merged away).
 
     A replay is about its own keys alone: what else there is, is none of its concern.
     """
-    here = sa.and_(
-        source_record.c.run_id == scope.run.id,
-        source_record.c.entity == target.c.entity,
-        source_record.c.key == target.c.value,
-    )
-    earlier = source_record.alias("earlier")
-    in_scope = sa.exists().where(
-        earlier.c.entity == target.c.entity, earlier.c.key == target.c.value, earlier.c.unit.in_(scope.run.units)
-    )
-    ours = sa.and_(target.c.migration == scope.run.migration, target.c.entity == entity, in_scope)
-    gone = source_record.c.disposition == "skipped"
-    if entity not in scope.keys:
-        gone = sa.or_(source_record.c.key.is_(None), gone)
-    columns = (target.c.value, target.c.resource_type, target.c.medplum_id)
-    statement = sa.select(*columns).select_from(target.outerjoin(source_record, here)).where(ours, gone)
+    units, whole = sorted(scope.units[entity]), entity not in scope.keys
     with scope.environment.manifest.begin() as connection:
-        number = connection.scalar(sa.select(sa.func.count()).select_from(target).where(ours)) or 0
-        found = [tuple(row) for row in connection.execute(statement)]
-    for key, resource_type, medplum_id in found:
-        recorder.different(GONE, key, "", "gone", f"{resource_type}/{medplum_id}")
-    recorder.equal(GONE, number - len(found))
+        places, number = left_behind(connection, scope.migration.name, run_id, entity, units, whole)
+    recorder.equal(GONE, number - _tell_gone(places, recorder))
 
 
-def _groups(rows: Iterable[LegacyRow]) -> Iterator[list[LegacyRow]]:
-    pending = iter(rows)
-    while some := list(islice(pending, KEYS_AT_ONCE)):
-        yield some
+def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
+    """Resources of rows that are skipped now; those of rows that have vanished are found with the keys."""
+    with scope.environment.manifest.begin() as connection:
+        places = skipped_places(connection, scope.records, entity)
+        number = count_resources_of(connection, scope.records, entity)
+    recorder.equal(GONE, number - _tell_gone(places, recorder))

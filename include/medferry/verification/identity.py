@@ -2,71 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
+from more_itertools import chunked
 
 from medferry.definition.checks import EntityChecks
 from medferry.fhir.references import system_token
-from medferry.manifest.crosswalk import find_targets
-from medferry.manifest.tables import source_record, target
+from medferry.manifest.crosswalk import count_resources, find_targets, resource_pages, strays
+from medferry.manifest.subject import records_by_key
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.verification.ledger import dispositions
 from medferry.verification.legacy import condition
 from medferry.verification.pages import Page, WrittenResource
 from medferry.verification.recorder import CheckRecorder
-from medferry.verification.scope import Scope
+from medferry.verification.scope import VerificationScope
 
 MISSING, UNEXPECTED = "identifiers: missing in Medplum", "identifiers: unexpected in Medplum"
 TWICE, OWN = "identifiers: more than once", "identifiers: as in the manifest"
 MANIFEST = "manifest: resources of successful rows"
 STRAY = "manifest: resources without a row"
 
+_AT_ONCE = PAGE // 2
+
 
 def examine_page(
-    page: Page,
-    rows: dict[str, dict[str, Any]] | None,
-    checks: EntityChecks | None,
-    run_id: str,
-    recorder: CheckRecorder,
+    page: Page, rows: dict[str, dict[str, Any]] | None, checks: EntityChecks | None, recorder: CheckRecorder
 ) -> None:
     """Every successful row has the resources in the manifest that the legacy database says it must have.
 
     `rows` are the values of the checks' SQL; without checks one resource a row is all that is known. And of a row
-    that is not successful this run has written nothing.
+    that is not successful, the run that decided so has written nothing.
     """
     recorder.due(MANIFEST, len(page.successful))
-    for key, disposition in page.units.items():
-        held = {slot: found[key] for slot, found in page.written.items() if key in found}
-        known = checks is not None and rows is not None and key in rows
-        wanted = _wanted(checks, rows[key]) if checks and rows and key in rows else set(held)
-        if disposition != "successful":
-            ours = {slot for slot, written in held.items() if written.run_id == run_id}
-            whole = bool(wanted) and wanted <= ours and (known or len(page.written) == 1)
-            kind = "written all the same" if whole else "partly written" if ours else None
-            recorder.judge(MANIFEST, key, disposition, kind)
-        elif not known or not (wanted or held):
-            recorder.judge(MANIFEST, key, "", None if held else "no resource")
+    for key, record in page.records.items():
+        known = {slot: found[key] for slot, found in page.written.items() if key in found}
+        declared = checks is not None and rows is not None and key in rows
+        wanted = _wanted(checks, rows[key]) if checks and rows and key in rows else set(known)
+        if record.disposition != "successful":
+            written = {slot for slot, resource in known.items() if resource.run_id == record.run_id}
+            whole = bool(wanted) and wanted <= written and (declared or len(page.written) == 1)
+            kind = "written all the same" if whole else "partly written" if written else None
+            recorder.judge(MANIFEST, key, record.disposition, kind)
+        elif not declared or not (wanted or known):
+            recorder.judge(MANIFEST, key, "", None if known else "no resource")
         else:
-            for slot in wanted | held.keys():
-                kind = None if slot in wanted & held.keys() else "missing" if slot in wanted else "unexpected"
+            for slot in wanted | known.keys():
+                kind = None if slot in wanted & known.keys() else "missing" if slot in wanted else "unexpected"
                 recorder.judge(MANIFEST, key, slot, kind)
 
 
 def _wanted(checks: EntityChecks, row: dict[str, Any]) -> set[str]:
-    return {slot for slot, one in checks.resources.items() if row[condition(one.when)]}
+    return {slot for slot, resource in checks.resources.items() if row[condition(resource.when)]}
 
 
-def examine_strays(scope: Scope, entity: str, recorder: CheckRecorder) -> None:
+def examine_strays(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
     """The crosswalk has nothing that no row of any run became."""
-    row = sa.exists().where(source_record.c.entity == target.c.entity, source_record.c.key == target.c.value)
-    mine = (target.c.migration == scope.run.migration, target.c.entity == entity)
-    columns = (target.c.value, target.c.resource_type, target.c.medplum_id)
     with scope.environment.manifest.begin() as connection:
-        found = connection.execute(sa.select(*columns).where(*mine, ~row)).all()
-    for key, resource_type, medplum_id in found:
-        recorder.different(STRAY, key, "", "no row", f"{resource_type}/{medplum_id}")
+        found = strays(connection, scope.migration.name, entity)
+    for key, place in found:
+        recorder.different(STRAY, key, "", "no row", place)
     recorder.expect(STRAY)
 
 
@@ -78,16 +72,27 @@ def examine(written: WrittenResource, resource: dict[str, Any], recorder: CheckR
 
 
 def examine_system(
-    client: MedplumClient, scope: Scope, entity: str, slot: str, read: int, missing: int, recorder: CheckRecorder
+    client: MedplumClient,
+    scope: VerificationScope,
+    entity: str,
+    slot: str,
+    read: int,
+    missing: int,
+    recorder: CheckRecorder,
 ) -> None:
     """Whatever Medplum has under a slot's identifier system is in the manifest.
 
-    `read` of the run's resources were looked for, of which `missing` were not there. When the server counts as many as
-    must be there, and the manifest knows no others, nothing else can be there; otherwise they are walked and named.
-    Raises MedferryError when Medplum does not answer.
+    `read` of the subject's resources were looked for, of which `missing` were not there. When the server counts as many
+    as must be there, and the manifest knows no others, nothing else can be there; otherwise they are walked and named.
+    Of some keys only what is under these. Raises MedferryError when Medplum does not answer.
     """
     system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
-    known = scope.targets_of(system)
+    if scope.run is None and entity in scope.keys:
+        for keys in chunked(sorted(scope.keys[entity]), _AT_ONCE):
+            _judge_found(scope, system, resource_type, client.by_identifier(resource_type, system, keys), recorder)
+        return
+    with scope.environment.manifest.begin() as connection:
+        known = count_resources(connection, scope.migration.name, system)
     there = client.count(resource_type, [("identifier", system_token(system))])
     if known == read and there == read - missing:
         recorder.equal(UNEXPECTED, there)
@@ -96,44 +101,52 @@ def examine_system(
     seen = _walk(client, scope, system, resource_type, recorder)
     if seen < there:
         recorder.unchecked(UNEXPECTED, there - seen, "The server counts more resources than its walk shows.")
-    if known > read:
+    if known > read and scope.run is not None:
         _others(client, scope, entity, slot, recorder)
 
 
-def _walk(client: MedplumClient, scope: Scope, system: str, resource_type: str, recorder: CheckRecorder) -> int:
+def _walk(
+    client: MedplumClient, scope: VerificationScope, system: str, resource_type: str, recorder: CheckRecorder
+) -> int:
     """Compare each resource under a system with the crosswalk; returns how many there are."""
-    seen = 0
     form = [("identifier", system_token(system)), ("_fields", "id,identifier")]
-    for some in _groups(client.search_all(resource_type, form)):
-        names = {one["id"]: values_of(one, system) for one in some}
-        with scope.environment.manifest.begin() as connection:
-            wanted = [(system, value) for values in names.values() for value in values]
-            ours = find_targets(connection, scope.run.migration, wanted)
-        seen += len(names)
-        for medplum_id, values in names.items():
-            for value in values:
-                place, known = f"{resource_type}/{medplum_id}", ours.get((system, value))
-                recorder.judge(UNEXPECTED, value, "identifier", "unexpected" if known is None else None, place)
-                twice = known is not None and known.medplum_id != medplum_id
-                recorder.judge(TWICE, value, "identifier", "another resource" if twice else None, place)
-    return seen
+    groups = chunked(client.search_all(resource_type, form), _AT_ONCE)
+    return sum(_judge_found(scope, system, resource_type, group, recorder) for group in groups)
 
 
-def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, recorder: CheckRecorder) -> None:
+def _judge_found(
+    scope: VerificationScope,
+    system: str,
+    resource_type: str,
+    resources: Sequence[dict[str, Any]],
+    recorder: CheckRecorder,
+) -> int:
+    """Whether the crosswalk knows each of some resources under each of its identifiers of the system; their number.
+
+    A resource that a walk shows twice at once counts once, and twice otherwise is no fault.
+    """
+    names = {resource["id"]: values_of(resource, system) for resource in resources}
+    with scope.environment.manifest.begin() as connection:
+        identifiers = [(system, value) for values in names.values() for value in values]
+        known = find_targets(connection, scope.migration.name, identifiers)
+    for medplum_id, values in names.items():
+        place = f"{resource_type}/{medplum_id}"
+        for value in values:
+            entry = known.get((system, value))
+            recorder.judge(UNEXPECTED, value, "identifier", "unexpected" if entry is None else None, place)
+            twice = entry is not None and entry.medplum_id != medplum_id
+            recorder.judge(TWICE, value, "identifier", "another resource" if twice else None, place)
+    return len(names)
+
+
+def _others(client: MedplumClient, scope: VerificationScope, entity: str, slot: str, recorder: CheckRecorder) -> None:
     """Resources of rows that are not in this run (an earlier wave's): they must still be there."""
     system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
-    after = ""
-    while True:
-        mine = (target.c.migration == scope.run.migration, target.c.system == system, target.c.value > after)
-        statement = sa.select(target.c.value, target.c.medplum_id).where(*mine).order_by(target.c.value).limit(PAGE)
-        with scope.environment.manifest.begin() as connection:
-            names = {medplum_id: value for value, medplum_id in connection.execute(statement)}
-        if not names:
-            return
-        after = list(names.values())[-1]
+    for names in resource_pages(scope.environment.manifest, scope.migration.name, system):
         form = [("_id", ",".join(names)), ("_fields", "id"), ("_count", str(PAGE))]
         found = {entry["resource"]["id"] for entry in client.search(resource_type, form).get("entry", [])}
-        in_run = dispositions(scope, entity, list(names.values()))
+        with scope.environment.manifest.begin() as connection:
+            in_run = records_by_key(connection, scope.records, entity, list(names.values()))
         for medplum_id, value in names.items():
             if value not in in_run:
                 kind = None if medplum_id in found else "missing"
@@ -142,18 +155,6 @@ def _others(client: MedplumClient, scope: Scope, entity: str, slot: str, recorde
 
 def values_of(resource: dict[str, Any], system: str) -> list[str]:
     """The values of a resource's identifiers of a system. Some types have one identifier, and not a list of them."""
-    held = resource.get("identifier", [])
-    listed = held if isinstance(held, list) else [held]
-    return [str(one.get("value", "")) for one in listed if isinstance(one, dict) and one.get("system") == system]
-
-
-def _groups(resources: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """By 500; a resource that a walk shows twice in one group counts once, and twice otherwise is no fault."""
-    group: list[dict[str, Any]] = []
-    for resource in resources:
-        group.append(resource)
-        if len(group) == PAGE // 2:
-            yield group
-            group = []
-    if group:
-        yield group
+    found = resource.get("identifier", [])
+    identifiers = [each for each in (found if isinstance(found, list) else [found]) if isinstance(each, dict)]
+    return [str(each.get("value", "")) for each in identifiers if each.get("system") == system]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from medferry.manifest.checks import COULD_NOT_CHECK, DIFFERENT, EQUAL, EXAMPLES, CheckResult, Difference
+from medferry.manifest.checks import COULD_NOT_CHECK, DIFFERENT, EQUAL, EXAMPLES, CheckResult, Difference, PeriodCount
 
 Keep = Callable[[list[Difference]], None]
 """Writes differences away; called with some hundreds at a time."""
@@ -35,6 +35,7 @@ class CheckRecorder:
     keep: Keep
     counts: dict[str, _Count] = field(default_factory=dict)
     waiting: list[Difference] = field(default_factory=list)
+    periods: list[PeriodCount] = field(default_factory=list)
 
     def expect(self, name: str, note: str = "") -> None:
         """Have a result for `name`, also when nothing comes up to be compared."""

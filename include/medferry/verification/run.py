@@ -1,6 +1,6 @@
-"""Verify a run: every part in turn, each recorded when it is finished, so that a verification that died goes on.
+"""Verify a subject: every part in turn, each recorded when it is finished, so that a verification that died goes on.
 
-Every check says "equal", "different" or "could not check"; a run is proven only when all
+Every check says "equal", "different" or "could not check"; a subject is proven only when all
 of them are equal, or what is not is accepted by name (`verdict`).
 """
 
@@ -12,83 +12,112 @@ from dataclasses import dataclass
 from functools import partial
 
 from medferry.governance.register import register
+from medferry.governance.verdict import Verdict, verdict_of_verification
 from medferry.manifest import checks
-from medferry.manifest.checks import CheckResult, Difference, FinishedPart, VerificationRow
+from medferry.manifest.checks import CheckResult, Difference, FinishedPart, Verification
 from medferry.manifest.database import now
-from medferry.manifest.runs import get_run
+from medferry.manifest.subject import Subject
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
-from medferry.runtime.options import kept_options
 from medferry.verification.accounting import examine_acceptance, examine_source
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
-from medferry.verification.scope import Sampling, Scope
+from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
 from medferry.verification.server import examine_answers
 from medferry.verification.stored import ResourceProgress, StoredResourceCheck
 
-Progress = Callable[[str], None]
+EVERYTHING = Subject()
+"""Whatever has been loaded."""
+
+EntityProgress = Callable[[str], None]
 """Called with the name of each entity whose check begins."""
 
 
 def verify_run(
     environment: Environment,
     run_id: str,
-    progress: Progress = lambda _: None,
+    progress: EntityProgress = lambda _: None,
     choice: Sampling | None = None,
     force: bool = False,
     report_progress: ResourceProgress = lambda *_: None,
 ) -> list[CheckResult]:
-    """Run all checks of a run, record them and return them. Raises UnknownRun.
+    """Run all checks of a run's subject, record them for it and return them. Raises UnknownRun.
 
     A verification of the same choice that died goes on behind its finished parts, unless `force`. A dry run wrote
     nothing: only its accounting against the source is checked.
     """
     scope = scope_of_run(environment, run_id, choice or Sampling())
-    asked = VerificationRow(run_id, scope.choice.sample_share, scope.choice.seed, environment.migration.fingerprint)
+    return _verify(scope, progress, force, report_progress)[1]
+
+
+@dataclass(frozen=True)
+class SubjectVerification:
+    """A verification of a subject as it is now, with the verdict on it."""
+
+    id: int
+    verdict: Verdict
+
+
+def verify_subject(
+    environment: Environment,
+    subject: Subject = EVERYTHING,
+    progress: EntityProgress = lambda _: None,
+    choice: Sampling | None = None,
+    force: bool = False,
+    report_progress: ResourceProgress = lambda *_: None,
+) -> SubjectVerification:
+    """Run all checks of what has been loaded of a subject, as it is now, whichever runs loaded it.
+
+    Each is kept under an id of its own, with its exceptions. One of the same subject and choice that died goes on
+    behind its finished parts, unless `force`. Raises UnknownSubject.
+    """
+    scope = scope_of_subject(environment, subject, choice or Sampling())
+    finished, _ = _verify(scope, progress, force, report_progress)
     with environment.manifest.begin() as connection:
-        done = checks.begin_verification(connection, asked, force)
+        return SubjectVerification(finished.id, verdict_of_verification(connection, finished.id))
+
+
+def _verify(
+    scope: VerificationScope, progress: EntityProgress, force: bool, report_progress: ResourceProgress
+) -> tuple[Verification, list[CheckResult]]:
+    environment = scope.environment
+    with environment.manifest.begin() as connection:
+        verification_id, done = checks.begin_verification(connection, scope.request(), force)
     with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
         for part in parts(scope, client, report_progress):
             if part.name not in done:
                 progress(part.entity)
-                _do(environment, run_id, part, client)
+                _do(environment, verification_id, part, client)
     with environment.manifest.begin() as connection:
-        checks.finish_verification(connection, run_id)
-        results = checks.checks_of(connection, run_id)
-        register(connection, run_id, results, whole=scope.choice.sample_share == 1)
-        return results
+        finished = checks.finish_verification(connection, verification_id)
+        results = checks.results_of(connection, finished)
+        register(connection, finished, results)
+        return finished, results
 
 
 @dataclass(frozen=True)
 class VerificationPart:
-    """A piece of the verification; `examine` fills the tally and returns how many resources it looked for."""
+    """A piece of the verification; `examine` fills the recorder and returns how many resources it looked for."""
 
     name: str
     entity: str
     examine: Callable[[CheckRecorder], int]
 
 
-def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> Scope:
-    """What a verification of the run is about. Raises UnknownRun."""
-    with environment.manifest.begin() as connection:
-        run = get_run(connection, run_id)
-    return Scope(environment, run, kept_options(run.options), choice)
-
-
 def parts(
-    scope: Scope,
+    scope: VerificationScope,
     client: MedplumClient | None,
     report_progress: ResourceProgress = lambda *_: None,
     entities: Sequence[str] | None = None,
 ) -> list[VerificationPart]:
     """The parts of a verification in order; of some `entities` only, or all. Without a client: the sources alone."""
-    names = scope.run.entities if entities is None else [name for name in scope.run.entities if name in entities]
+    names = scope.entities if entities is None else [name for name in scope.entities if name in entities]
     found = [VerificationPart(f"source/{name}", name, partial(_source, scope, name)) for name in names]
     if client is None:
         return found
     stored = partial(_stored, scope, client, ReferenceResolver(client), report_progress)
     found += [VerificationPart(f"stored/{name}", name, partial(stored, name)) for name in names]
-    return [*found, VerificationPart("run", "all", partial(_whole, scope))]
+    return [*found, VerificationPart("run" if scope.run else "all", "all", partial(_whole, scope))]
 
 
 def examine(part: VerificationPart) -> tuple[list[CheckResult], list[Difference]]:
@@ -99,29 +128,30 @@ def examine(part: VerificationPart) -> tuple[list[CheckResult], list[Difference]
     return recorder.results(), found
 
 
-def _do(environment: Environment, run_id: str, part: VerificationPart, client: MedplumClient | None) -> None:
+def _do(environment: Environment, verification_id: int, part: VerificationPart, client: MedplumClient | None) -> None:
     def keep(found: list[Difference]) -> None:
         with environment.manifest.begin() as connection:
-            checks.record_differences(connection, run_id, part.name, found)
+            checks.record_differences(connection, verification_id, part.name, found)
 
     with environment.manifest.begin() as connection:
-        checks.forget_part(connection, run_id, part.name)
+        checks.forget_part(connection, verification_id, part.name)
     started, spent = now(), client.budget.spent if client else 0
     recorder = CheckRecorder(part.entity, keep)
     resources = part.examine(recorder)
     results = recorder.results()
     points = client.budget.spent - spent if client else 0
+    finished = FinishedPart(part.name, started, now(), resources, points)
     with environment.manifest.begin() as connection:
-        checks.record_part(connection, run_id, FinishedPart(part.name, started, now(), resources, points), results)
+        checks.record_part(connection, verification_id, finished, results, recorder.periods)
 
 
-def _source(scope: Scope, entity: str, recorder: CheckRecorder) -> int:
+def _source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> int:
     examine_source(scope, entity, recorder)
     return 0
 
 
 def _stored(
-    scope: Scope,
+    scope: VerificationScope,
     client: MedplumClient,
     existing: ReferenceResolver,
     report_progress: ResourceProgress,
@@ -134,6 +164,6 @@ def _stored(
     return resources
 
 
-def _whole(scope: Scope, recorder: CheckRecorder) -> int:
-    examine_acceptance(scope, scope.environment.migration.plan.acceptance, recorder)
+def _whole(scope: VerificationScope, recorder: CheckRecorder) -> int:
+    examine_acceptance(scope, scope.migration.plan.acceptance, recorder)
     return 0

@@ -1,24 +1,31 @@
-"""What one verification is about: the run, its rows, and how much of it is to be compared."""
+"""What one verification is about: its subject, and how much of it is to be compared."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from medferry.definition.checks import EntityChecks
-from medferry.manifest.runs import RunRow, slices_of
-from medferry.manifest.tables import outcome, target
+from medferry.definition.migration import Migration
+from medferry.errors import MedferryError
+from medferry.manifest.checks import VerificationRequest
+from medferry.manifest.crosswalk import count_resources_of
+from medferry.manifest.runs import RunRow, get_run, slices_of
+from medferry.manifest.subject import Records, Subject, loaded_units
 from medferry.runtime.environment import Environment
-from medferry.runtime.options import RunOptions
+from medferry.runtime.options import RunOptions, kept_options
 
 _CONFIDENT = 3.0
 """Rule of three: no difference in n random rows means, with 95 % confidence, at most 3/n of all rows differ."""
+
+
+class UnknownSubject(MedferryError):
+    """The migration does not know what is to be verified, or nothing of it has been loaded."""
 
 
 class Sampling(BaseModel):
@@ -56,45 +63,115 @@ def error_bound(number: int, seed: int) -> str:
     return f"Sample of {number:,}, seed {seed}: when none of them differs, {says} (95 % confidence)."
 
 
+_DEFAULTS = RunOptions()
+
+
 @dataclass(frozen=True)
-class Scope:
-    """The run under verification, with what its parts share. It opens nothing by itself."""
+class VerificationScope:
+    """The subject under verification, with what its parts share. It opens nothing by itself.
+
+    With a `run`, judged is what that run has decided; without, what is true of each record now.
+    """
 
     environment: Environment
-    run: RunRow
-    options: RunOptions
+    subject: Subject
     choice: Sampling
+    units: Mapping[str, frozenset[str]]
+    """Entity → its business units that are to be verified, in the order in which the entities are."""
+    keys: Mapping[str, frozenset[str]]
+    """Entity → its only source keys; entities that are not here are whole."""
+    run: RunRow | None = None
+    options: RunOptions = _DEFAULTS
+
+    @property
+    def entities(self) -> list[str]:
+        return list(self.units)
+
+    @property
+    def migration(self) -> Migration:
+        return self.environment.migration
 
     @cached_property
-    def keys(self) -> Mapping[str, frozenset[str]]:
-        """Entity → the only source keys of a replay; entities that are not here are whole."""
-        with self.environment.manifest.begin() as connection:
-            slices = slices_of(connection, self.run.id)
-        found: dict[str, set[str]] = {}
-        whole = {one.entity for one in slices if one.keys is None}
-        for one in slices:
-            found.setdefault(one.entity, set()).update(str(key) for key in one.keys or ())
-        return {entity: frozenset(keys) for entity, keys in found.items() if entity not in whole}
+    def records(self) -> Records:
+        """The source records that both systems are held against."""
+        if self.run is not None:
+            return Records(self.migration.name, self.run.id)
+        return Records(self.migration.name, None, self.subject.units, self.keys)
 
     def checks(self, entity: str) -> EntityChecks | None:
-        return self.environment.migration.checks.entities.get(entity)
+        return self.migration.checks.entities.get(entity)
 
     def systems(self, entity: str) -> dict[str, str]:
         """Slot → identifier system of its resources."""
-        produces = self.environment.migration.specs[entity].produces
-        return {slot: self.environment.migration.naming.system(entity, slot) for slot in produces}
+        return {slot: self.migration.naming.system(entity, slot) for slot in self.migration.specs[entity].produces}
 
     def type_of(self, entity: str, slot: str) -> str:
-        return self.environment.migration.specs[entity].produces[slot]
+        return self.migration.specs[entity].produces[slot]
 
-    def resources_of(self, entity: str) -> int:
-        """How many resources of an entity the run has written or confirmed."""
-        mine = sa.and_(outcome.c.run_id == self.run.id, outcome.c.entity == entity)
+    def expected_resources(self, entity: str) -> int:
+        """How many resources of an entity's records the crosswalk knows."""
         with self.environment.manifest.begin() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(outcome).where(mine)) or 0
+            return count_resources_of(connection, self.records, entity)
 
-    def targets_of(self, system: str) -> int:
-        """How many resources the crosswalk knows under a system, of all runs."""
-        mine = sa.and_(target.c.migration == self.run.migration, target.c.system == system)
-        with self.environment.manifest.begin() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(target).where(mine)) or 0
+    def request(self) -> VerificationRequest:
+        """What is kept of it in the manifest: subject, sampling, and the checks as they are run."""
+        declared: dict[str, Any] = {}
+        for entity in self.entities:
+            checks = self.checks(entity)
+            if checks:
+                declared[entity] = checks.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        run_id = self.run.id if self.run else None
+        sampling = self.choice.model_dump()
+        return VerificationRequest(
+            self.migration.name,
+            run_id,
+            self.subject,
+            fingerprint=self.migration.fingerprint,
+            declared=declared,
+            **sampling,
+        )
+
+
+def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> VerificationScope:
+    """A run's own subject: its units and entities; of a replay its keys. Raises UnknownRun."""
+    with environment.manifest.begin() as connection:
+        run = get_run(connection, run_id)
+        slices = slices_of(connection, run_id)
+    keys: dict[str, set[str]] = {}
+    for part in slices:
+        keys.setdefault(part.entity, set()).update(str(key) for key in part.keys or ())
+    whole = {part.entity for part in slices if part.keys is None}
+    return VerificationScope(
+        environment,
+        Subject(run.units, run.entities),
+        choice,
+        dict.fromkeys(run.entities, frozenset(run.units)),
+        {entity: frozenset(found) for entity, found in keys.items() if entity not in whole},
+        run,
+        kept_options(run.options),
+    )
+
+
+def scope_of_subject(environment: Environment, subject: Subject, choice: Sampling) -> VerificationScope:
+    """What of a subject has been loaded, by whichever runs. Raises UnknownSubject."""
+    migration = environment.migration
+    _check_names("unit", subject.units, migration.plan.unit_ids)
+    _check_names("entity", (*subject.entities, *subject.keys), list(migration.specs))
+    with environment.manifest.begin() as connection:
+        loaded = loaded_units(connection, migration.name)
+    wanted = set(subject.keys) or set(subject.entities) or set(loaded)
+    units: dict[str, frozenset[str]] = {}
+    for entity in (name for level in migration.levels for name in level):
+        found = loaded.get(entity, set()) & set(subject.units or migration.plan.unit_ids)
+        if entity in wanted and found:
+            units[entity] = frozenset(found)
+    if not units:
+        raise UnknownSubject("Nothing of it has been loaded.", "List the runs with `medferry runs`.")
+    keys = {entity: frozenset(found) for entity, found in subject.keys.items()}
+    return VerificationScope(environment, subject, choice, units, keys)
+
+
+def _check_names(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UnknownSubject(f"There is no {kind} {unknown[0]}.", f"Choose from {', '.join(sorted(known))}.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from more_itertools import chunked
 
 from medferry.errors import MedferryError
 from medferry.medplum.client import PAGE, MedplumClient
@@ -14,7 +16,7 @@ from medferry.verification.legacy import LegacyReader
 from medferry.verification.pages import Page, WrittenResource, pages
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
-from medferry.verification.scope import Scope
+from medferry.verification.scope import VerificationScope
 from medferry.verification.structure import Structure
 from medferry.verification.values import NONE_DECLARED, Values, name_of
 
@@ -34,7 +36,7 @@ _EACH = (identity.OWN, content.VERSIONS, content.CONTENT, meaning.PROVENANCE)
 class StoredResourceCheck:
     """The pass over one entity."""
 
-    scope: Scope
+    scope: VerificationScope
     client: MedplumClient
     entity: str
     existing: ReferenceResolver
@@ -51,10 +53,10 @@ class StoredResourceCheck:
         checks = self.scope.checks(self.entity)
         legacy = None
         if checks:
-            entity = self.scope.environment.migration.entities[self.entity]
+            entity = self.scope.migration.entities[self.entity]
             legacy = LegacyReader(self.scope.environment.source, entity, checks)
         self.values = Values(self.scope, self.client, self.entity, checks) if checks else None
-        self.structure = Structure(self.client, self.scope.choice, self.scope.resources_of(self.entity))
+        self.structure = Structure(self.client, self.scope.choice, self.scope.expected_resources(self.entity))
         for page in pages(self.scope, self.entity):
             self._page(page, legacy)
         for slot in self.scope.systems(self.entity):
@@ -65,58 +67,66 @@ class StoredResourceCheck:
 
     def _page(self, page: Page, legacy: LegacyReader | None) -> None:
         rows = self._rows(page, legacy)
-        identity.examine_page(page, rows, self.scope.checks(self.entity), self.scope.run.id, self.recorder)
+        identity.examine_page(page, rows, self.scope.checks(self.entity), self.recorder)
         for slot, written in page.written.items():
-            for some in _chunks(list(written.values()), PAGE):
-                items = self._read(slot, some)
+            for resources in chunked(written.values(), PAGE):
+                items = self._read(slot, resources)
                 if items is not None:
                     self._judge(slot, items, page, rows)
-                self.report_progress(self.entity, len(some))
+                self.report_progress(self.entity, len(resources))
 
     def _rows(self, page: Page, legacy: LegacyReader | None) -> dict[str, dict[str, Any]] | None:
         """The legacy values of the page's successful rows; None when there are no checks, or no answer."""
         if legacy is None:
             return None
         try:
-            rows = legacy.values(list(page.units))
+            rows = legacy.values(list(page.records))
+            absent = self._unaccounted([key for key in page.successful if key not in rows], legacy)
         except MedferryError as error:
             for slot, written in page.written.items():
                 self._unchecked_values(slot, list(written), error.problem)
             self.recorder.unchecked(identity.MANIFEST, len(page.successful), error.problem, *page.successful)
             return None
-        for key in page.successful:
-            if key not in rows:
-                self.recorder.different(NONE_DECLARED, key, "", "not in the source")
+        for key in absent:
+            self.recorder.different(NONE_DECLARED, key, "", "not in the source")
         return rows
 
-    def _read(self, slot: str, some: Sequence[WrittenResource]) -> Items | None:
+    def _unaccounted(self, keys: list[str], legacy: LegacyReader) -> list[str]:
+        """Of the keys without a row, those of which the accounting has not told that they are gone from the source."""
+        if self.scope.run is not None or not keys:
+            return keys
+        return [row.key for row in legacy.rows_by_key(keys)]
+
+    def _read(self, slot: str, resources: Sequence[WrittenResource]) -> Items | None:
         """The resources of a slot that are there; None when Medplum does not answer."""
-        self.read[slot] += len(some)
+        self.read[slot] += len(resources)
         try:
             if self.unanswered >= _PATIENCE:
                 raise MedferryError("Medplum did not answer several times in a row.")
-            bodies = self.client.by_id(self.scope.type_of(self.entity, slot), [one.medplum_id for one in some])
+            bodies = self.client.by_id(
+                self.scope.type_of(self.entity, slot), [resource.medplum_id for resource in resources]
+            )
         except MedferryError as error:
             self.unanswered += 1
-            keys = [one.key for one in some]
+            keys = [resource.key for resource in resources]
             for name in (identity.MISSING, *self._by_resource):
-                self.recorder.unchecked(name, len(some), error.problem, *keys)
+                self.recorder.unchecked(name, len(resources), error.problem, *keys)
             self._unchecked_values(slot, keys, error.problem)
             return None
         self.unanswered = 0
-        self.recorder.due(identity.MISSING, len(some))
+        self.recorder.due(identity.MISSING, len(resources))
         items: Items = []
-        for one in some:
-            body = bodies.get(one.medplum_id)
-            self.recorder.judge(identity.MISSING, one.key, slot, None if body else "missing", one.place)
+        for resource in resources:
+            body = bodies.get(resource.medplum_id)
+            self.recorder.judge(identity.MISSING, resource.key, slot, None if body else "missing", resource.place)
             if body is None:
                 self.missing[slot] += 1
             else:
-                items.append((one, body))
+                items.append((resource, body))
         return items
 
     def _judge(self, slot: str, items: Items, page: Page, rows: dict[str, dict[str, Any]] | None) -> None:
-        migration = self.scope.environment.migration
+        migration = self.scope.migration
         for name in _EACH:
             self.recorder.due(name, len(items))
         for written, resource in items:
@@ -130,7 +140,7 @@ class StoredResourceCheck:
         if checks and checks.lifetime:
             meaning.examine_lifetimes(items, checks, self.existing, self.recorder)
         if self.values and rows is not None:
-            successful = [(w, r) for w, r in items if page.units[w.key] == "successful"]
+            successful = [(w, r) for w, r in items if page.records[w.key].disposition == "successful"]
             self.values.examine(slot, successful, rows, self.recorder)
 
     @property
@@ -177,8 +187,3 @@ class StoredResourceCheck:
             self.values.finish(self.recorder)
         else:
             self.recorder.expect(NONE_DECLARED, "No checks are declared: the values are proven by their hashes alone.")
-
-
-def _chunks(items: Sequence[WrittenResource], size: int) -> Iterator[Sequence[WrittenResource]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -16,7 +16,7 @@ from medferry.verification.content import binary_id
 from medferry.verification.legacy import condition
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
-from medferry.verification.scope import Scope
+from medferry.verification.scope import VerificationScope
 
 Item = tuple[WrittenResource, dict[str, Any]]
 """A resource as the crosswalk knows it, and as Medplum has it."""
@@ -40,7 +40,7 @@ class Values:
     `first` has a row of each slot, for a sample that came out empty: of what there is, one is compared.
     """
 
-    scope: Scope
+    scope: VerificationScope
     client: MedplumClient
     entity: str
     checks: EntityChecks
@@ -71,9 +71,9 @@ class Values:
                     check=check,
                     columns=legacy[written.key],
                     resource=resource,
-                    source=self.scope.environment.migration.plan.source,
-                    tables=self.scope.environment.migration.checks.tables,
-                    base=self.scope.environment.migration.plan.base,
+                    source=self.scope.migration.plan.source,
+                    tables=self.scope.migration.checks.tables,
+                    base=self.scope.migration.plan.base,
                     place_of=lambda entity, slot, key: places.get((entity, slot, key)),
                     bytes_of=self._bytes_of,
                 )
@@ -116,8 +116,8 @@ class Values:
         found: dict[tuple[str, str, str], str] = {}
         with self.scope.environment.manifest.begin() as connection:
             for (entity, of_slot), keys in wanted.items():
-                system = self.scope.environment.migration.naming.system(entity, of_slot)
-                ours = find_targets(connection, self.scope.run.migration, [(system, key) for key in keys])
+                system = self.scope.migration.naming.system(entity, of_slot)
+                ours = find_targets(connection, self.scope.migration.name, [(system, key) for key in keys])
                 for (_, key), known in ours.items():
                     found[entity, of_slot, key] = f"{known.resource_type}/{known.medplum_id}"
         return found

@@ -53,7 +53,8 @@ def decide(
         )
         _check(connection, row, wanted)
         record_decision(connection, row, wanted)
-        settle(connection, row.run_id)
+        if row.run_id is not None:
+            settle(connection, row.run_id)
         return get_exception(connection, exception_id)
 
 
@@ -78,7 +79,7 @@ def _check(connection: sa.Connection, row: ExceptionRow, wanted: Decision) -> No
             f"{wanted.decision!r} is no decision.",
             "Give open or accepted.",
         )
-    elif not checks_of(connection, row.run_id):
+    elif row.run_id is not None and not checks_of(connection, row.run_id):
         problem, remedy = f"Run {row.run_id} is being verified.", "Decide when its verification has finished."
     elif wanted.due and not _is_day(wanted.due):
         problem, remedy = "The due date is no day.", "Give it as YYYY-MM-DD."
