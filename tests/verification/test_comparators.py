@@ -9,7 +9,8 @@ import pytest
 
 from medferry.definition.checks import ApprovedTable, Check
 from medferry.plan.model import Source
-from medferry.verification.comparators import Case, Unreadable, compare
+from medferry.verification.case import Case, Unreadable
+from medferry.verification.comparators import compare
 
 TABLES = {
     "sex": ApprovedTable({"f": ("urn:sex", "female"), "x": None}),

@@ -14,7 +14,7 @@ from medferry.fhir.fhirpath import PathFailed, compiled
 from medferry.manifest.charts import decided_as
 from medferry.manifest.checks import EQUAL, Difference
 from medferry.medplum.client import PAGE, MedplumClient
-from medferry.verification.comparators import MISSING
+from medferry.verification.case import MISSING
 from medferry.verification.legacy import condition
 from medferry.verification.pages import WrittenResource, written_of
 from medferry.verification.recorder import CheckRecorder

@@ -93,7 +93,7 @@ class LegacyReader:
     def expressions(self) -> list[str]:
         """Each SQL expression of the checks once; the conditions of resources as 0 or 1."""
         assert self.checks is not None
-        found: dict[str, None] = {condition(one.when): None for one in self.checks.resources.values()}
+        found: dict[str, None] = {condition(resource.when): None for resource in self.checks.resources.values()}
         for slot in self.checks.resources:
             for check in self.checks.checks(slot):
                 found.update((sql, None) for sql in columns_of(check))

@@ -29,14 +29,14 @@ def examine(
 ) -> None:
     """Judge one resource by itself."""
     objects = list(_objects(resource))
-    present = {(str(one["system"]), str(one["code"])) for _, one in objects if {"system", "code"} <= one.keys()}
-    for place, one in objects:
+    present = {(str(item["system"]), str(item["code"])) for _, item in objects if {"system", "code"} <= item.keys()}
+    for place, item in objects:
         for first, last in _PAIRS:
-            if isinstance(one.get(first), str) and isinstance(one.get(last), str):
-                kind = "reversed" if is_after(one[first], one[last]) else None
+            if isinstance(item.get(first), str) and isinstance(item.get(last), str):
+                kind = "reversed" if is_after(item[first], item[last]) else None
                 recorder.judge(CHRONOLOGY, written.key, f"{place}{last}", kind, written.place)
-        if isinstance(one.get("coding"), list):
-            for table, kind in _concept(one["coding"], present, migration.plan.base, migration.checks.tables):
+        if isinstance(item.get("coding"), list):
+            for table, kind in _concept(item["coding"], present, migration.plan.base, migration.checks.tables):
                 recorder.judge(CODES, written.key, f"{place}coding {table}", kind, written.place)
     recorder.judge(PROVENANCE, written.key, "meta", _provenance(resource, written, migration.name), written.place)
 
@@ -80,15 +80,15 @@ def _outside(moment: str, life: Life, days: int) -> str | None:
     return None
 
 
-def is_after(one: str, other: str) -> bool:
-    """True when FHIR date or time `one` is surely after `other`: only what both know is compared."""
-    if "T" in one and "T" in other:
+def is_after(moment: str, other: str) -> bool:
+    """True when a FHIR date or time is surely after `other`: only what both know is compared."""
+    if "T" in moment and "T" in other:
         try:
-            return datetime.fromisoformat(one) > datetime.fromisoformat(other)
+            return datetime.fromisoformat(moment) > datetime.fromisoformat(other)
         except (TypeError, ValueError):
             pass  # one has no zone, or is no day of the calendar: their days decide
-    known = min(len(one.partition("T")[0]), len(other.partition("T")[0]))
-    return one[:known] > other[:known]
+    known = min(len(moment.partition("T")[0]), len(other.partition("T")[0]))
+    return moment[:known] > other[:known]
 
 
 def _objects(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -110,9 +110,9 @@ def _concept(
     A local code may stand alone where the target, coarser than it, has an element of its own (Encounter.class).
     """
     local_systems = f"{base}/CodeSystem/"
-    held = [(str(one.get("system")), str(one.get("code"))) for one in codings if isinstance(one, dict)]
-    others = {(system, code) for system, code in held if not system.startswith(local_systems)}
-    for system, code in held:
+    names = [(str(coding.get("system")), str(coding.get("code"))) for coding in codings if isinstance(coding, dict)]
+    others = {(system, code) for system, code in names if not system.startswith(local_systems)}
+    for system, code in names:
         if system.startswith(local_systems):
             name = system.removeprefix(local_systems)
             table = tables.get(name)
@@ -137,9 +137,9 @@ def _provenance(resource: dict[str, Any], written: WrittenResource, migration: s
 
 def _patient(resource: dict[str, Any]) -> str | None:
     """Whom the resource is about; of an appointment, the first patient who takes part."""
-    taking_part = [one.get("actor") for one in resource.get("participant", []) if isinstance(one, dict)]
-    for held in (resource.get("subject"), resource.get("patient"), resource.get("beneficiary"), *taking_part):
-        reference = held.get("reference") if isinstance(held, dict) else None
+    taking_part = [each.get("actor") for each in resource.get("participant", []) if isinstance(each, dict)]
+    for subject in (resource.get("subject"), resource.get("patient"), resource.get("beneficiary"), *taking_part):
+        reference = subject.get("reference") if isinstance(subject, dict) else None
         if isinstance(reference, str) and reference.startswith("Patient/"):
             return reference
     return None

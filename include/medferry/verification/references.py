@@ -57,8 +57,8 @@ class ReferenceResolver:
         page = self.client.search(resource_type, form)
         found = {entry["resource"]["id"]: entry["resource"] for entry in page.get("entry", [])}
         for medplum_id in ids:
-            one = found.get(medplum_id)
-            self.known[f"{resource_type}/{medplum_id}"] = None if one is None else _life(one)
+            resource = found.get(medplum_id)
+            self.known[f"{resource_type}/{medplum_id}"] = None if resource is None else _life(resource)
 
 
 def _life(resource: dict[str, Any]) -> Life:

@@ -11,7 +11,8 @@ from medferry.definition.checks import Check, EntityChecks
 from medferry.errors import MedferryError
 from medferry.manifest.crosswalk import find_targets
 from medferry.medplum.client import MedplumClient
-from medferry.verification.comparators import Case, Unreadable, compare
+from medferry.verification.case import Case, Unreadable
+from medferry.verification.comparators import compare
 from medferry.verification.content import binary_id
 from medferry.verification.legacy import condition
 from medferry.verification.pages import WrittenResource

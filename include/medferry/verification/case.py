@@ -1,0 +1,85 @@
+"""One comparison of a legacy value with what a resource holds, and what all comparators share.
+
+A verdict is None when they are equal, else the kind of the difference, a constant without data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from medferry.definition.checks import ApprovedTable, Check
+from medferry.fhir.fhirpath import compiled
+from medferry.plan.model import Source
+
+MISSING, UNEXPECTED, DIFFERENT, SEVERAL = "missing", "unexpected", "different", "several"
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+class Unreadable(ValueError):
+    """The legacy value is nothing that this comparator understands; the message is a constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison. `columns` are the check's SQL expressions with their values."""
+
+    check: Check
+    columns: Mapping[str, Any]
+    resource: dict[str, Any]
+    source: Source
+    tables: Mapping[str, ApprovedTable]
+    base: str
+    place_of: Callable[[str, str, str], str | None]
+    """(entity, slot, key) → "Type/id" by the crosswalk."""
+    bytes_of: Callable[[str], bytes]
+    """URL of an attachment → what Medplum has under it."""
+
+    @property
+    def found(self) -> list[Any]:
+        """What the resource has at the check's path. Raises PathFailed."""
+        return compiled(self.check.path)(self.resource, {"base": self.base})
+
+    def legacy(self, sql: str | None) -> Any:
+        return None if sql is None else self.columns[sql]
+
+    def text(self, sql: str | None) -> str | None:
+        """A legacy text without outer blanks and control characters; None for what the plan says is no value."""
+        value = self.legacy(sql)
+        if value is None:
+            return None
+        clean = _CONTROL.sub("", str(value)).strip()
+        return None if clean in self.source.null_tokens else clean
+
+    def moment(self) -> str | None:
+        """As text, and None for a sentinel date."""
+        value = self.text(self.check.sql)
+        return None if value is None or value[:10] in self.source.sentinel_dates else value
+
+
+def single(expected: Any, found: list[Any], same: Callable[[Any], str | None]) -> str | None:
+    """Presence first: absent, zero and empty are three things."""
+    if expected is None:
+        return UNEXPECTED if found else None
+    if not found:
+        return MISSING
+    return SEVERAL if len(found) > 1 else same(found[0])
+
+
+def plain(expected: Any, found: list[Any]) -> str | None:
+    return single(
+        expected, found, lambda stored: None if type(stored) is type(expected) and stored == expected else DIFFERENT
+    )
+
+
+def decimal_of(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise Unreadable("no number")
+    return Decimal(text)
