@@ -170,7 +170,7 @@ def migrate(stage: Stage) -> Reconciliation:
     dag_run = stage.airflow.trigger("big_bang")
     state = _watch(stage.airflow, "big_bang", dag_run)
     with stage.environment.manifest.begin() as connection:
-        newest = runs.list_runs(connection, "clinics")[0]
+        newest = runs.newest_run(connection, "clinics")
         content = reconcile(connection, stage.environment.migration, newest.id)
     paths = write_report(stage.environment, newest.id, stage.folder)
     console.print(reconciliation_table(content))

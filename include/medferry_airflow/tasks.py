@@ -11,15 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from airflow.sdk import task
 from airflow.sdk.configuration import conf
 
 from medferry.errors import MedferryError
 from medferry.manifest import runs
-from medferry.manifest.database import now
 from medferry.manifest.dead_letters import Choice
-from medferry.manifest.tables import lease
 from medferry.report.write import write_report
 from medferry.runtime.control import CONTROLS
 from medferry.runtime.environment import Environment
@@ -183,16 +180,13 @@ def choose_run(params: dict[str, Any] | None = None) -> str:
     """The run to verify: the one asked for, or the newest that is finished and no dry run. Returns its id."""
     wanted, migration = (params or {}).get("run"), current_migration()
     with environment().manifest.begin() as connection:
-        known = runs.list_runs(connection, migration.name)
-        at_work = set(connection.scalars(sa.select(lease.c.run_id).where(lease.c.expires_at > now())))
-    chosen = [one for one in known if one.id == wanted or (wanted is None and not one.options.get("dry_run"))]
-    finished = [one.id for one in chosen if one.status != "running" and one.id not in at_work]
-    if not finished:
+        finished = runs.newest_finished(connection, migration.name, wanted)
+    if finished is None:
         raise RunNotFinished(
             f"Migration {migration.name} has no finished run{f' {wanted}' if wanted else ''}.",
             "Check the id with `medferry runs`; a run that still works is verified by itself.",
         )
-    return finished[0]
+    return finished.id
 
 
 @task(task_id="conclude")

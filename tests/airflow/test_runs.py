@@ -187,7 +187,7 @@ def test_an_aborted_run_fails_without_retries_and_is_over(airflow: LocalAirflow,
     assert airflow.api is not None
     run_id = airflow.trigger("wave_rest")
     mine = f"wave_rest.{run_id}"
-    airflow.api.until(lambda: wish(platform, mine, "pause"), 90, "the run was not prepared")
+    airflow.api.until(lambda: controlled(platform, mine, "pause"), 90, "the run was not prepared")
     control = airflow.trigger("control", {"run": mine, "action": "abort"})
     assert airflow.wait("control", control, 60) == "success"
     assert airflow.wait("wave_rest", run_id, 120) == "failed"
@@ -198,8 +198,8 @@ def test_an_aborted_run_fails_without_retries_and_is_over(airflow: LocalAirflow,
     assert tried == {1}
 
 
-def wish(platform: Platform, run_id: str, word: str) -> bool:
-    """Set a run's wish in the manifest; False while there is no such run."""
+def controlled(platform: Platform, run_id: str, word: str) -> bool:
+    """Pause or abort a run in the manifest; False while there is no such run."""
     with platform.manifest.begin() as connection:
         found = find_run(connection, run_id)
         set_control(connection, run_id, word)

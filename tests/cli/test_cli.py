@@ -161,10 +161,10 @@ def test_a_mistyped_manifest_is_told_and_not_made(
 def test_only_a_run_that_is_known_can_go_on(medferry, tiny: Environment) -> None:
     medferry("run", "--dry-run")
     with tiny.manifest.begin() as connection:
-        [known] = runs.list_runs(connection, "tiny")
+        [known] = runs.list_runs(connection, "tiny", 10)
     medferry("run", "--dry-run", "--resume", known.id)
     with tiny.manifest.begin() as connection:
-        assert [run.id for run in runs.list_runs(connection, "tiny")] == [known.id]
+        assert [run.id for run in runs.list_runs(connection, "tiny", 10)] == [known.id]
     assert "The manifest has no run typo" in medferry("run", "--resume", "typo", code=1).stderr
 
 

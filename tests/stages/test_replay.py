@@ -22,7 +22,7 @@ from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import ScopeError, prepare_run, scope_of
 from medferry.stages.replay import prepare_replay
 from medferry.verification.run import verify_run
-from medferry.workflows.migrate import execute_replay
+from medferry.workflows.replay import execute_replay
 from tests.stages.identifiers import identifiers_in_medplum
 from tests.tiny_platform import MIGRATION, RESOURCES
 from tests.workflows.test_migrate import dispositions, migrate

@@ -18,7 +18,7 @@ from medferry.governance.verdict import verdict_of, verdict_of_verification
 from medferry.manifest.checks import checks_of, get_verification
 from medferry.manifest.exceptions import exceptions_found_by, exceptions_of
 from medferry.manifest.subject import Subject
-from medferry.manifest.tables import check, difference, period_account, source_record, verification
+from medferry.manifest.tables import check, difference, period_account, unit_state, verification
 from medferry.report.reconciliation import reconcile
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
@@ -27,7 +27,7 @@ from medferry.verification.run import SubjectVerification, verify_run, verify_su
 from medferry.verification.scope import Sampling, UnknownSubject
 from medferry.verification.stored import StoredResourceCheck
 from medferry.workflows.decide import decide
-from medferry.workflows.migrate import execute_replay
+from medferry.workflows.replay import execute_replay
 from tests.tiny_platform import MIGRATION, RESOURCES
 from tests.workflows.test_migrate import migrate
 
@@ -172,7 +172,7 @@ def test_a_key_that_nobody_knows_is_not_proven(waves: Environment) -> None:
 
 
 def test_a_tampered_line_is_found(waves: Environment) -> None:
-    own = sa.and_(source_record.c.run_id == "pilot", source_record.c.entity == "weight", source_record.c.key == "1")
+    own = sa.and_(unit_state.c.run_id == "pilot", unit_state.c.entity == "weight", unit_state.c.key == "1")
     for values, name in (
         ({"disposition": "lost"}, "accounting"),
         ({"disposition": "skipped", "reason": ""}, "accounting"),
@@ -181,7 +181,7 @@ def test_a_tampered_line_is_found(waves: Environment) -> None:
         ({"unit": "south", "disposition": "successful", "reason": ""}, "source keys"),
     ):
         with waves.manifest.begin() as connection:
-            connection.execute(sa.update(source_record).where(own).values(values))
+            connection.execute(sa.update(unit_state).where(own).values(values))
         assert (name, "weight") in unequal(verify_subject(waves)), values
 
 

@@ -7,14 +7,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from medferry.errors import MedferryError
+from medferry.mapping.outcomes import SYSTEMATIC
 
 LEAST = 20
 """Source records that must have failed for the same reason: a few bad rows in a small slice are no system."""
-
-SYSTEMATIC = frozenset(
-    {"mapping-error", "invalid-resource", "server-rejected", "too-large", "stored-differently", "unresolved-reference"}
-)
-"""Reasons that a mapping, the server or a missing level can give to any row, unlike a date that is impossible."""
 
 
 class BreakerOpen(MedferryError):

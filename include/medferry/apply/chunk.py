@@ -24,6 +24,7 @@ from medferry.manifest.crosswalk import (
 )
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_records import DispositionChange, set_dispositions
+from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.runtime.control import checkpoint
@@ -158,9 +159,9 @@ def _decision(unit: LoadRecord, settled: dict[Name, ConfirmedWrite | Failed]) ->
     """The disposition of a unit that is settled, or of which one resource failed."""
     ends = [settled.get(one.name) for one in unit.resources]
     if failed := [end for end in ends if isinstance(end, Failed)]:
-        worst = min(failed, key=lambda end: end.disposition != "rejected")
+        worst = min(failed, key=lambda end: end.disposition is not Disposition.REJECTED)
         return DispositionChange(unit.key, worst.disposition, worst.reason, place=worst.place)
-    return DispositionChange(unit.key, "successful") if all(ends) else None
+    return DispositionChange(unit.key, Disposition.SUCCESSFUL) if all(ends) else None
 
 
 def _as_known(end: ConfirmedWrite | Failed) -> CrosswalkEntry:
@@ -170,4 +171,6 @@ def _as_known(end: ConfirmedWrite | Failed) -> CrosswalkEntry:
 
 def _unresolved_decision(key: str, missing: Sequence[Name]) -> DispositionChange:
     system, value = missing[0]
-    return DispositionChange(key, "quarantined", "unresolved-reference", place=f"{system.rsplit('/', 1)[-1]} {value}")
+    return DispositionChange(
+        key, Disposition.QUARANTINED, Reason.UNRESOLVED_REFERENCE, place=f"{system.rsplit('/', 1)[-1]} {value}"
+    )

@@ -21,6 +21,7 @@ from medferry.errors import TransientError
 from medferry.fhir.bundle import by_name
 from medferry.fhir.canonical import has_content
 from medferry.manifest.crosswalk import Attempt, ConfirmedWrite, CrosswalkEntry, Name
+from medferry.mapping.outcomes import Disposition
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import PAGE, MedplumClient
@@ -50,7 +51,7 @@ class NotSettled(TransientError):
 class Failed:
     """A target that will not be written without a person. `place` is "issue code at path", or ids."""
 
-    disposition: str
+    disposition: Disposition
     reason: str
     place: str = ""
 
@@ -225,7 +226,7 @@ class Writer:
             outcomes = self._post(steps)
         except RequestTooLarge:
             if len(steps) == 1:
-                self._fail(steps[0].target, "too-large", disposition="rejected")
+                self._fail(steps[0].target, "too-large", disposition=Disposition.REJECTED)
                 return
             half = len(steps) // 2
             yield from self._send(steps[:half])
@@ -248,7 +249,7 @@ class Writer:
                 self.refused.add(step.target.name)  # the next round looks it up, and knows why
             elif 400 <= outcome.status < 500 and outcome.status not in _RETRY_STATUSES:
                 place = f"HTTP {outcome.status}, {outcome.issue or 'no reason'}"
-                self._fail(step.target, "server-rejected", place, disposition="rejected")
+                self._fail(step.target, "server-rejected", place, disposition=Disposition.REJECTED)
             yield step, outcome
 
     def _post(self, steps: Sequence[_Step]) -> list[EntryOutcome]:
@@ -303,7 +304,9 @@ class Writer:
             system, value, self.entity, target.type, medplum_id, version, target.hash, action
         )
 
-    def _fail(self, target: ResolvedResource, reason: str, place: str = "", disposition: str = "quarantined") -> None:
+    def _fail(
+        self, target: ResolvedResource, reason: str, place: str = "", disposition: Disposition = Disposition.QUARANTINED
+    ) -> None:
         self.result.settled[target.name] = Failed(disposition, reason, place)
 
 

@@ -36,17 +36,20 @@ def report(
 
 @runs_app.command("runs")
 @report_errors
-def list_runs(migration: MigrationOption = "clinics") -> None:
-    """List the runs of a migration, newest first."""
+def list_runs(
+    migration: MigrationOption = "clinics",
+    limit: Annotated[int, typer.Option(min=1, help="Runs at most.")] = 50,
+) -> None:
+    """List the newest runs of a migration, newest first."""
     environment = environment_of(migration)
     table = Table("run", "kind", "status", "started", "finished", "units")
     with environment.manifest.begin() as connection:
-        for row in runs.list_runs(connection, environment.migration.name):
+        for row in runs.list_runs(connection, environment.migration.name, limit):
             table.add_row(row.id, row.kind, _status(row), row.started_at, row.finished_at or "", ", ".join(row.units))
     console.print(table)
 
 
 def _status(row: runs.RunRow) -> str:
-    """The status, with what an operator wishes of a run at work."""
-    wished = {"pause": "paused", "abort": "aborting"}.get(row.wish) if row.status == "running" else None
-    return wished or row.status
+    """The status, or what an operator has made of a run at work."""
+    controlled = {"pause": "paused", "abort": "aborting"}.get(row.control) if row.status == "running" else None
+    return controlled or row.status

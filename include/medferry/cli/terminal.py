@@ -82,12 +82,9 @@ def entity_of(migration: Migration, name: str) -> SourceEntity:
 
 
 def newest_run(environment: Environment) -> str:
-    """The id of the migration's newest run. Raises MedferryError when there is none."""
+    """The id of the migration's newest run. Raises UnknownRun when there is none."""
     with environment.manifest.begin() as connection:
-        found = runs.list_runs(connection, environment.migration.name)
-    if not found:
-        raise MedferryError("There is no run yet.", "Start one with `medferry run` or in Airflow.")
-    return found[0].id
+        return runs.newest_run(connection, environment.migration.name).id
 
 
 def show_report(environment: Environment, run_id: str, folder: Path) -> None:

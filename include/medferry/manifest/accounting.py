@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from medferry.manifest.source_records import DISPOSITIONS, PENDING
+from medferry.manifest.source_records import DISPOSITIONS
 from medferry.manifest.tables import finding, outcome, slice_, source_record
+from medferry.mapping.outcomes import Disposition
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def accounts(connection: sa.Connection, run_id: str) -> list[AccountRow]:
                 unit,
                 entity,
                 sum(by.values()),
-                *(by[name] for name in (*DISPOSITIONS, PENDING)),
+                *(by[name] for name in (*DISPOSITIONS, Disposition.PENDING)),
                 *(did[name] for name in ("created", "updated", "unchanged")),
             )
         )
@@ -109,7 +110,10 @@ class ReasonRow:
 def reasons(connection: sa.Connection, run_id: str, examples: int = 5) -> list[ReasonRow]:
     """Why source records were not successful, the largest groups first."""
     columns = (source_record.c.entity, source_record.c.disposition, source_record.c.reason, source_record.c.field)
-    where = sa.and_(source_record.c.run_id == run_id, source_record.c.disposition.notin_(("successful", PENDING)))
+    where = sa.and_(
+        source_record.c.run_id == run_id,
+        source_record.c.disposition.notin_((Disposition.SUCCESSFUL, Disposition.PENDING)),
+    )
     grouped = sa.select(*columns, sa.func.count()).where(where).group_by(*columns)
     rows = []
     for entity, disposition, reason, column, number in connection.execute(grouped).all():

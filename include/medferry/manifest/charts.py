@@ -12,7 +12,8 @@ from medferry.errors import MedferryError
 from medferry.manifest.bulk import among
 from medferry.manifest.checks import differing_keys
 from medferry.manifest.database import now
-from medferry.manifest.tables import DEAD, chart, chart_review, finding, source_record
+from medferry.manifest.tables import chart, chart_review, finding, source_record
+from medferry.mapping.outcomes import DEAD
 
 AGREES, DIFFERS = "agrees", "differs"
 

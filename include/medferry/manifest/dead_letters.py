@@ -1,6 +1,6 @@
 """Dead letters: the source records of a run that were rejected or quarantined, and what later runs made of them.
 
-A run's ledger is never rewritten. What is true of a unit now is the line of the newest real run that decided it.
+A run's ledger is never rewritten. What is true of a record now is in `unit_state`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.manifest.accounting import AccountRow, accounts
+from medferry.manifest.paging import PAGE, pages
 from medferry.manifest.runs import RunRow, get_run
-from medferry.manifest.source_records import PENDING
-from medferry.manifest.tables import DEAD, attempt, run, source_record
+from medferry.manifest.tables import attempt, source_record, unit_state
+from medferry.mapping.outcomes import DEAD, Disposition
 
-_PAGE = 1_000
+_PAGE = PAGE
 
 Systems = Mapping[str, Sequence[str]]
 """Entity → the identifier systems of its targets, as the migration names them."""
@@ -63,42 +64,21 @@ class DeadLetterGroup:
     settled: int
 
 
-_now = source_record.alias("now")
 _is_dead = source_record.c.disposition.in_(sa.bindparam("dead", DEAD, expanding=True, literal_execute=True))
 """Literal in the statement: only so can the partial index on dead letters serve it."""
 
 
-def _newest_line(migration: str) -> sa.ScalarSelect[Any]:
-    """The newest run that decided a source record; a dry run decides nothing."""
-    later, its_run = source_record.alias("later"), run.alias("its_run")
-    return (
-        sa.select(later.c.run_id)
-        .join(its_run, its_run.c.id == later.c.run_id)
-        .where(
-            later.c.entity == source_record.c.entity,
-            later.c.key == source_record.c.key,
-            later.c.disposition != PENDING,
-            its_run.c.migration == migration,
-            its_run.c.options["dry_run"].as_boolean().is_not(True),
-        )
-        .order_by(its_run.c.started_at.desc(), its_run.c.id.desc())
-        .limit(1)
-        .correlate(source_record)
-        .scalar_subquery()
-    )
-
-
 def _with_now(migration: str) -> sa.FromClause:
-    """Source records, each beside the line that is true of it now (none when only dry runs saw it)."""
+    """Source records, each beside what is true of it now (nothing when only dry runs saw it)."""
     same = sa.and_(
-        _now.c.run_id == _newest_line(migration),
-        _now.c.entity == source_record.c.entity,
-        _now.c.key == source_record.c.key,
+        unit_state.c.migration == migration,
+        unit_state.c.entity == source_record.c.entity,
+        unit_state.c.key == source_record.c.key,
     )
-    return source_record.outerjoin(_now, same)
+    return source_record.outerjoin(unit_state, same)
 
 
-_SETTLED = sa.and_(_now.c.disposition.is_not(None), _now.c.disposition.not_in(DEAD))
+_SETTLED = sa.and_(unit_state.c.disposition.is_not(None), unit_state.c.disposition.not_in(DEAD))
 
 
 def _chosen(run_id: str, choice: Choice) -> list[sa.ColumnElement[bool]]:
@@ -135,12 +115,16 @@ def accounts_now(connection: sa.Connection, replay: RunRow) -> AccountRow:
     first = replay
     while first.replays:
         first = get_run(connection, first.replays)
-    now = sa.func.coalesce(_now.c.disposition, source_record.c.disposition)
+    now = sa.func.coalesce(unit_state.c.disposition, source_record.c.disposition)
     lines = sa.select(now, sa.func.count()).select_from(_with_now(first.migration))
     counts: dict[str, int] = dict(connection.execute(lines.where(*_chosen(first.id, Choice())).group_by(now)).all())
     eligible = sum(row.eligible for row in accounts(connection, first.id))
     empty = AccountRow("all", "all", eligible, *(0,) * 8)
-    return replace(empty, rejected=counts.get("rejected", 0), quarantined=counts.get("quarantined", 0))
+    return replace(
+        empty,
+        rejected=counts.get(Disposition.REJECTED, 0),
+        quarantined=counts.get(Disposition.QUARANTINED, 0),
+    )
 
 
 def dead_letters(
@@ -150,21 +134,13 @@ def dead_letters(
     with manifest.begin() as connection:
         groups = dead_letter_groups(connection, migration, run_id, choice)
     for entity in sorted({group.entity for group in groups}):
-        after: str | None = None
-        while True:
-            statement = _page_statement(migration, systems.get(entity, ()), run_id, entity, choice, after)
-            with manifest.begin() as connection:
-                page = [DeadLetter(*row) for row in connection.execute(statement)]
-            yield from page
-            if len(page) < _PAGE:
-                break
-            after = page[-1].key
+        statement = _statement(migration, systems.get(entity, ()), run_id, entity, choice)
+        for page in pages(manifest, statement, (source_record.c.key,), _PAGE):
+            yield from (DeadLetter(*tuple(row)) for row in page)
 
 
-def _page_statement(
-    migration: str, systems: Sequence[str], run_id: str, entity: str, choice: Choice, after: str | None
-) -> sa.Select[Any]:
-    """The next dead letters of one entity after a key, in the order of ``DeadLetter``."""
+def _statement(migration: str, systems: Sequence[str], run_id: str, entity: str, choice: Choice) -> sa.Select[Any]:
+    """The dead letters of one entity, in the order of ``DeadLetter``'s members."""
     sent = (
         sa.select(sa.func.count())
         .where(attempt.c.run_id == run_id, attempt.c.system.in_(list(systems)), attempt.c.value == source_record.c.key)
@@ -172,13 +148,10 @@ def _page_statement(
         .scalar_subquery()
     )
     own = (name for name in DeadLetter.__slots__ if name not in ("attempts", "now", "now_run"))
-    now = sa.func.coalesce(_now.c.disposition, source_record.c.disposition)
-    columns = (*(source_record.c[name] for name in own), sent, now, sa.func.coalesce(_now.c.run_id, run_id))
-    statement = (
+    now = sa.func.coalesce(unit_state.c.disposition, source_record.c.disposition)
+    columns = (*(source_record.c[name] for name in own), sent, now, sa.func.coalesce(unit_state.c.run_id, run_id))
+    return (
         sa.select(*columns)
         .select_from(_with_now(migration))
         .where(*_chosen(run_id, choice), source_record.c.entity == entity)
-        .order_by(source_record.c.key)
-        .limit(_PAGE)
     )
-    return statement if after is None else statement.where(source_record.c.key > after)

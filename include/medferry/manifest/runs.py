@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from medferry.errors import LeaseLost, MedferryError
 from medferry.manifest.database import now
-from medferry.manifest.tables import run, slice_
+from medferry.manifest.tables import lease, run, slice_
 from medferry.source.slices import SliceSpec
 
 
@@ -32,7 +32,7 @@ class RunRow:
     fingerprint: str
     started_at: str
     finished_at: str | None
-    wish: str = ""
+    control: str = ""
     replays: str = ""
 
 
@@ -69,10 +69,35 @@ def get_run(connection: sa.Connection, run_id: str) -> RunRow:
     return found
 
 
-def list_runs(connection: sa.Connection, migration: str) -> list[RunRow]:
-    """All runs of a migration, newest first."""
-    statement = sa.select(run).where(run.c.migration == migration).order_by(run.c.started_at.desc())
+def list_runs(connection: sa.Connection, migration: str, limit: int) -> list[RunRow]:
+    """The newest runs of a migration, the newest first; at most `limit`."""
+    newest = (run.c.started_at.desc(), run.c.id.desc())
+    statement = sa.select(run).where(run.c.migration == migration).order_by(*newest).limit(limit)
     return [RunRow(**row._mapping) for row in connection.execute(statement)]
+
+
+def newest_run(connection: sa.Connection, migration: str) -> RunRow:
+    """The migration's newest run. Raises UnknownRun when there is none."""
+    for found in list_runs(connection, migration, 1):
+        return found
+    raise UnknownRun("There is no run yet.", "Start one with `medferry run` or in Airflow.")
+
+
+def newest_finished(connection: sa.Connection, migration: str, run_id: str | None = None) -> RunRow | None:
+    """The newest run of a migration that is over and no dry run, or the one asked for if it is over; else None.
+
+    A run of which a worker may still be at work (it has a lease) is not over, whatever its status.
+    """
+    at_work = sa.select(lease.c.run_id).where(lease.c.expires_at > now())
+    wanted = run.c.options["dry_run"].as_boolean().is_not(True) if run_id is None else run.c.id == run_id
+    statement = (
+        sa.select(run)
+        .where(run.c.migration == migration, run.c.status != "running", run.c.id.not_in(at_work), wanted)
+        .order_by(run.c.started_at.desc(), run.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).one_or_none()
+    return RunRow(**row._mapping) if row else None
 
 
 def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, SliceSpec]]) -> None:
@@ -101,14 +126,14 @@ def finish_run(connection: sa.Connection, run_id: str, status: str) -> None:
     connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=now()))
 
 
-def set_control(connection: sa.Connection, run_id: str, wish: str) -> None:
-    connection.execute(sa.update(run).where(run.c.id == run_id).values(wish=wish))
+def set_control(connection: sa.Connection, run_id: str, control: str) -> None:
+    connection.execute(sa.update(run).where(run.c.id == run_id).values(control=control))
 
 
 def reopen_run(connection: sa.Connection, run_id: str) -> None:
-    """A finished run goes on (a cleared task, a resumed command); what was wished for it before is over."""
-    wish = sa.case((run.c.finished_at.is_(None), run.c.wish), else_="")
-    values = {"status": "running", "finished_at": None, "wish": wish}
+    """A finished run goes on (a cleared task, a resumed command); its pause or abort of before is over."""
+    control = sa.case((run.c.finished_at.is_(None), run.c.control), else_="")
+    values = {"status": "running", "finished_at": None, "control": control}
     connection.execute(sa.update(run).where(run.c.id == run_id).values(values))
 
 

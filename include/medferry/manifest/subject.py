@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from medferry.manifest.bulk import among
 from medferry.manifest.paging import pages
 from medferry.manifest.source_records import DISPOSITIONS, GONE, PENDING
-from medferry.manifest.tables import run, source_record
+from medferry.manifest.tables import run, source_record, unit_state
 
 _COLUMNS = ("key", "unit", "disposition", "reason", "run_id")
 
@@ -77,30 +77,11 @@ class Records:
 
     def unrestricted(self, entity: str) -> sa.Subquery:
         """The same of every unit and key."""
-        lines = sa.select(*(source_record.c[name] for name in _COLUMNS)).where(source_record.c.entity == entity)
-        if self.run_id is not None:
-            return lines.where(source_record.c.run_id == self.run_id).subquery()
-        return lines.where(source_record.c.run_id == _deciding_run(self.migration)).subquery()
-
-
-def _deciding_run(migration: str) -> sa.ScalarSelect[Any]:
-    """The newest real run that decided a record."""
-    later, its_run = source_record.alias("later"), run.alias("its_run")
-    return (
-        sa.select(later.c.run_id)
-        .join(its_run, its_run.c.id == later.c.run_id)
-        .where(
-            later.c.entity == source_record.c.entity,
-            later.c.key == source_record.c.key,
-            later.c.disposition != PENDING,
-            its_run.c.migration == migration,
-            its_run.c.options["dry_run"].as_boolean().is_not(True),
-        )
-        .order_by(its_run.c.started_at.desc(), its_run.c.id.desc())
-        .limit(1)
-        .correlate(source_record)
-        .scalar_subquery()
-    )
+        if self.run_id is None:
+            now = (unit_state.c.migration == self.migration, unit_state.c.entity == entity)
+            return sa.select(*(unit_state.c[name] for name in _COLUMNS)).where(*now).subquery()
+        own = (source_record.c.run_id == self.run_id, source_record.c.entity == entity)
+        return sa.select(*(source_record.c[name] for name in _COLUMNS)).where(*own).subquery()
 
 
 def record_pages(manifest: sa.Engine, records: Records, entity: str, size: int) -> Iterator[dict[str, Record]]:

@@ -12,16 +12,13 @@ metadata = sa.MetaData()
 
 Time = sa.String(24)
 
-DEAD = ("rejected", "quarantined")
-"""Dispositions of source records that a person must decide about: the dead letters."""
-
 _DEAD = sa.text("disposition IN ('rejected', 'quarantined')")
 
 run = sa.Table(
     "run",
     metadata,
     sa.Column("id", sa.String(200), primary_key=True),
-    sa.Column("migration", sa.String(40), nullable=False, index=True),
+    sa.Column("migration", sa.String(40), nullable=False),
     sa.Column("kind", sa.String(60), nullable=False, comment="big_bang, wave_<id>, replay …"),
     sa.Column("status", sa.String(20), nullable=False, comment="running, succeeded, failed, aborted"),
     sa.Column("units", sa.JSON, nullable=False),
@@ -30,8 +27,9 @@ run = sa.Table(
     sa.Column("fingerprint", sa.String(64), nullable=False, comment="SHA-256 of the migration's files"),
     sa.Column("started_at", Time, nullable=False),
     sa.Column("finished_at", Time),
-    sa.Column("wish", sa.String(10), nullable=False, server_default="", comment="an operator's wish: pause, abort"),
+    sa.Column("control", sa.String(10), nullable=False, server_default="", comment="an operator's: pause, abort"),
     sa.Column("replays", sa.String(200), nullable=False, server_default="", comment="the run whose dead letters"),
+    sa.Index("run_newest", "migration", "started_at", "id"),
 )
 
 slice_ = sa.Table(
@@ -66,9 +64,31 @@ source_record = sa.Table(
     sa.Column("field", sa.String(128), nullable=False, server_default=""),
     sa.Column("place", sa.String(500), nullable=False, server_default="", comment="code or FHIR path, no data"),
     sa.Column("mapping_version", sa.String(40), nullable=False),
+    sa.Column("source_digest", sa.String(64), nullable=False, server_default="", comment="SHA-256 of the row as read"),
+    sa.Column("fingerprint", sa.String(64), nullable=False, server_default="", comment="of what mapped it"),
     sa.Index("source_unit_slice", "run_id", "slice_id", "disposition"),
     sa.Index("source_unit_key", "entity", "key"),
     sa.Index("source_unit_dead", "run_id", "entity", "key", sqlite_where=_DEAD, postgresql_where=_DEAD),
+)
+
+unit_state = sa.Table(
+    "unit_state",
+    metadata,
+    sa.Column("migration", sa.String(40), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("unit", sa.String(64), nullable=False),
+    sa.Column("disposition", sa.String(12), nullable=False),
+    sa.Column("reason", sa.String(60), nullable=False),
+    sa.Column("source_digest", sa.String(64), nullable=False, comment="SHA-256 of the row as read; empty: unknown"),
+    sa.Column("mapping_version", sa.String(40), nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False, comment="of what mapped it: its own, else the run's"),
+    sa.Column("run_id", sa.String(200), nullable=False, comment="the run that decided last; never a dry run"),
+    sa.Column("decided_at", Time, nullable=False),
+    sa.Index("unit_state_disposition", "migration", "entity", "disposition"),
+    sa.Index("unit_state_unit", "migration", "unit", "entity", "key"),
+    sqlite_with_rowid=False,
+    comment="what is true of each source record now, whichever run decided it",
 )
 
 finding = sa.Table(

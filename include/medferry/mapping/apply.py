@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
-from medferry.mapping.outcomes import Finding, RowOutcome
+from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
 
 
 @dataclass(frozen=True, slots=True)
 class MappedRow:
-    """A row after its mapping. `disposition` is "pending" while its resources are still to be loaded.
+    """A row after its mapping; it is pending while its resources are still to be loaded.
 
     `place` names code ("patient.py:31 KeyError"), never data.
     """
 
     key: str
-    disposition: str
+    disposition: Disposition
     reason: str = ""
     field: str = ""
     place: str = ""
@@ -35,10 +35,12 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
     except RowOutcome as outcome:
         return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
     except Exception as error:  # noqa: BLE001 - any fault of a user's mapping is that row's outcome, not a crash
-        return MappedRow(key, "quarantined", "mapping-error", place=_place(error), findings=context.findings)
+        return MappedRow(
+            key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=_place(error), findings=context.findings
+        )
     if not resources:
-        return MappedRow(key, "skipped", "no-resource", findings=context.findings)
-    return MappedRow(key, "pending", resources=resources, findings=context.findings)
+        return MappedRow(key, Disposition.SKIPPED, Reason.NO_RESOURCE, findings=context.findings)
+    return MappedRow(key, Disposition.PENDING, resources=resources, findings=context.findings)
 
 
 def _place(error: Exception) -> str:

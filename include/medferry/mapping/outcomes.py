@@ -8,9 +8,53 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 _REASON = re.compile(r"[a-z0-9]+(-[a-z0-9]+){0,7}")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,62}(:[A-Za-z0-9_.-]{1,63})?")
+
+
+class Disposition(StrEnum):
+    """How a source record ended; `PENDING` until its resources are loaded."""
+
+    PENDING = "pending"
+    SUCCESSFUL = "successful"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    QUARANTINED = "quarantined"
+
+
+DEAD = (Disposition.REJECTED, Disposition.QUARANTINED)
+"""Dispositions of source records that a person must decide about: the dead letters."""
+
+
+class Reason(StrEnum):
+    """Reasons that Medferry itself gives; a mapping's own are its author's words."""
+
+    AMBIGUOUS_TARGET = "ambiguous-target"
+    INVALID_RESOURCE = "invalid-resource"
+    MAPPING_ERROR = "mapping-error"
+    NO_RESOURCE = "no-resource"
+    SERVER_REJECTED = "server-rejected"
+    SOURCE_ROW_GONE = "source-row-gone"
+    STORED_DIFFERENTLY = "stored-differently"
+    TARGET_CHANGED = "target-changed"
+    TARGET_DELETED = "target-deleted"
+    TOO_LARGE = "too-large"
+    UNRESOLVED_REFERENCE = "unresolved-reference"
+
+
+SYSTEMATIC = frozenset(
+    {
+        Reason.MAPPING_ERROR,
+        Reason.INVALID_RESOURCE,
+        Reason.SERVER_REJECTED,
+        Reason.TOO_LARGE,
+        Reason.STORED_DIFFERENTLY,
+        Reason.UNRESOLVED_REFERENCE,
+    }
+)
+"""Reasons that a mapping, the server or a missing level can give to any row, unlike a date that is impossible."""
 
 
 def checked_reason(reason: str) -> str:
@@ -30,7 +74,7 @@ def checked_field(field: str) -> str:
 class RowOutcome(Exception):
     """Ends the mapping of one row with a disposition other than successful."""
 
-    disposition: str
+    disposition: Disposition
 
     def __init__(self, reason: str, field: str = "") -> None:
         self.reason = checked_reason(reason)
@@ -41,13 +85,13 @@ class RowOutcome(Exception):
 class Skip(RowOutcome):
     """The row is deliberately out of scope."""
 
-    disposition = "skipped"
+    disposition = Disposition.SKIPPED
 
 
 class Quarantine(RowOutcome):
     """The row cannot be mapped without a person's decision."""
 
-    disposition = "quarantined"
+    disposition = Disposition.QUARANTINED
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def checkpoint(environment: Environment, run: RunRow) -> None:
 
 def _flag(environment: Environment, run_id: str) -> str:
     with environment.manifest.begin() as connection:
-        return runs.get_run(connection, run_id).wish
+        return runs.get_run(connection, run_id).control
 
 
 def _keep_leases(environment: Environment, run: RunRow) -> None:
@@ -114,6 +114,6 @@ def _set(environment: Environment, run_id: str, flag: str) -> None:
         found = runs.get_run(connection, run_id)
         if found.finished_at is not None:
             raise NotAtWork(f"Run {run_id} is over ({found.status}).", "Nothing; to load again, start a new run.")
-        if found.wish == ABORT and flag != ABORT:
+        if found.control == ABORT and flag != ABORT:
             raise NotAtWork(f"Run {run_id} is being aborted.", "Wait until it is over, then start a new run.")
         runs.set_control(connection, run_id, flag)

@@ -26,6 +26,7 @@ from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_records import DispositionChange, pending_keys, set_dispositions
 from medferry.manifest.workers import only_worker
+from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.medplum.limiter import ConcurrencyLimiter
@@ -166,7 +167,10 @@ def _load_locked(
         runs.check_fence(connection, run.id, slice_id, fence)
         left = sorted(pending_keys(connection, run.id, slice_id))
         set_dispositions(
-            connection, run.id, mine.entity, [DispositionChange(k, "quarantined", "unresolved-reference") for k in left]
+            connection,
+            run.id,
+            mine.entity,
+            [DispositionChange(key, Disposition.QUARANTINED, Reason.UNRESOLVED_REFERENCE) for key in left],
         )
         runs.set_stage(connection, run.id, slice_id, "loaded")
     counts["quarantined"] += len(left)

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_records import GONE, SourceRecord, units_of
+from medferry.mapping.outcomes import Disposition
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.source.database import snapshot
@@ -64,10 +64,7 @@ def prepare_replay(
 def _replayed(connection: sa.Connection, environment: Environment, replays: str | None) -> RunRow:
     if replays is not None:
         return runs.get_run(connection, replays)
-    known = runs.list_runs(connection, environment.migration.name)
-    if not known:
-        raise MedferryError("There is no run yet.", "Start one with `medferry run` or in Airflow.")
-    return known[0]
+    return runs.newest_run(connection, environment.migration.name)
 
 
 def _check(of: RunRow, options: RunOptions) -> None:
@@ -138,4 +135,4 @@ def gone_records(
 ) -> list[SourceRecord]:
     """Ledger lines for replayed keys that the source no longer has: skipped, in the unit they had. None is lost."""
     had = units_of(connection, run.replays, mine.entity, keys)
-    return [SourceRecord(mine.entity, key, had[key], mine.id, "skipped", version, GONE) for key in keys]
+    return [SourceRecord(mine.entity, key, had[key], mine.id, Disposition.SKIPPED, version, GONE) for key in keys]

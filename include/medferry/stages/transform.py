@@ -16,6 +16,7 @@ from medferry.manifest.workers import only_worker
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
+from medferry.mapping.outcomes import Disposition, Reason
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions
@@ -108,11 +109,13 @@ def map_row(spec: MappingSpec, entity: SourceEntity, row: Row, settings: Mapping
     mapped = apply_mapping(spec, row, str(row[entity.key]), settings)
     names = [identity(resource) for resource in mapped.resources]
     if len(set(names)) != len(names):
-        return MappedRow(mapped.key, "quarantined", "mapping-error", place="a slot was filled twice")
+        return MappedRow(mapped.key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place="a slot was filled twice")
     for resource in mapped.resources:
         if found := problems(resource):
             place = f"{resource['resourceType']}: {'; '.join(found[:3])}"
-            return MappedRow(mapped.key, "rejected", "invalid-resource", place=place[:500], findings=mapped.findings)
+            return MappedRow(
+                mapped.key, Disposition.REJECTED, Reason.INVALID_RESOURCE, place=place[:500], findings=mapped.findings
+            )
     return mapped
 
 
@@ -121,7 +124,7 @@ def _staged(mapped: MappedRow, bounds: Bounds) -> tuple[MappedRow, list[bytes], 
     entries = [conditional_update(resource) for resource in mapped.resources]
     weight = sum(len(entry) + 1 for entry in entries)
     if weight > bounds.bytes:
-        return MappedRow(mapped.key, "rejected", "too-large", findings=mapped.findings), [], 0
+        return MappedRow(mapped.key, Disposition.REJECTED, Reason.TOO_LARGE, findings=mapped.findings), [], 0
     return mapped, entries, weight
 
 

@@ -36,7 +36,7 @@ def settle(connection: sa.Connection, run_id: str) -> None:
 
 
 def _status(run: RunRow, proven: bool) -> str:
-    """A run that was proven before its worker looked at the wish to abort it has succeeded."""
+    """A run that was proven before its worker looked at the order to abort it has succeeded."""
     if proven:
         return "succeeded"
-    return "aborted" if run.wish == ABORT else "failed"
+    return "aborted" if run.control == ABORT else "failed"

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 _COPIED = {
     "verified_part": ("part", "started_at", "finished_at", "resources", "points"),

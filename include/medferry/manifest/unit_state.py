@@ -1,0 +1,91 @@
+"""What is true of each source record now: written in the transaction that decides a record, whichever run it is of.
+
+The ledger keeps what every run made of a record; this keeps the last word. A dry run decides nothing, and a pending
+line leaves what was true before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from medferry.manifest.bulk import among
+from medferry.manifest.database import now
+from medferry.manifest.tables import run, source_record, unit_state
+from medferry.mapping.outcomes import Disposition
+
+
+@dataclass(frozen=True, slots=True)
+class RecordState:
+    """What is true of a source record now, and the run that decided it last (at a UTC time)."""
+
+    entity: str
+    key: str
+    unit: str
+    disposition: str
+    reason: str
+    source_digest: str
+    mapping_version: str
+    fingerprint: str
+    run_id: str
+    decided_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDigest:
+    """What a record was decided from: SHA-256 of its row, fingerprint of what mapped it; and how it was decided.
+
+    `source_digest` is empty when the row's digest is not known: then it is equal to that of no row.
+    """
+
+    source_digest: str
+    fingerprint: str
+    disposition: str
+
+
+def digests_of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> dict[str, RecordDigest]:
+    """Key → what its record was last decided from; keys that no run has decided are left out."""
+    columns = [unit_state.c[name] for name in ("key", *RecordDigest.__slots__)]
+    statement = sa.select(*columns).where(_of(connection, migration, entity, keys))
+    return {key: RecordDigest(*rest) for key, *rest in connection.execute(statement)}
+
+
+def states_of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> dict[str, RecordState]:
+    """Key → what is true of its record now; keys that no run has decided are left out."""
+    columns = [unit_state.c[name] for name in RecordState.__slots__]
+    statement = sa.select(*columns).where(_of(connection, migration, entity, keys))
+    return {row.key: RecordState(*row) for row in connection.execute(statement)}
+
+
+def _of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> sa.ColumnElement[bool]:
+    of_entity = sa.and_(unit_state.c.migration == migration, unit_state.c.entity == entity)
+    return sa.and_(of_entity, among(connection, unit_state.c.key, keys))
+
+
+def take_over_decided(connection: sa.Connection, run_id: str, *lines: sa.ColumnElement[bool]) -> None:
+    """Make those of a run's ledger `lines` that are decided true now; to be called where they are written.
+
+    One statement within the database: the lines hold all of it, and a dry run's are passed over.
+    """
+    taken = ("entity", "key", "unit", "disposition", "reason", "source_digest", "mapping_version", "run_id")
+    fingerprint = sa.func.coalesce(sa.func.nullif(source_record.c.fingerprint, ""), run.c.fingerprint)
+    decided = (
+        sa.select(run.c.migration, *(source_record.c[name] for name in taken), fingerprint, sa.literal(now()))
+        .join(run, run.c.id == source_record.c.run_id)
+        .where(
+            run.c.id == run_id,
+            run.c.options["dry_run"].as_boolean().is_not(True),
+            source_record.c.run_id == run_id,
+            source_record.c.disposition != Disposition.PENDING,
+            *lines,
+        )
+    )
+    names = ("migration", *taken, "fingerprint", "decided_at")
+    statement: Any = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(unit_state)
+    keys = [column.name for column in unit_state.primary_key]
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    connection.execute(statement.from_select(names, decided).on_conflict_do_update(index_elements=keys, set_=changed))
