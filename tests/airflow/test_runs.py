@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections import Counter
@@ -10,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from medferry.manifest.runs import UnknownRun, find_run, set_control
+from medferry.manifest.runs import UnknownRun, find_run, list_runs, set_control
 from medferry.medplum.client import MedplumClient
-from medferry_airflow.local import LocalAirflow
+from medferry_airflow.local import LocalAirflow, LocalAirflowError
+from medferry_airflow.rest import ApiError
 from tests.airflow.conftest import Platform
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
@@ -69,6 +71,31 @@ def test_a_conf_with_an_unknown_name_fails_at_once_and_makes_no_run(airflow: Loc
     assert any("Did you mean dry_run?" in line for line in _log_lines(airflow, "big_bang", "mistyped", "prepare"))
     with platform.manifest.begin() as connection:
         assert find_run(connection, "big_bang.mistyped") is None
+
+
+def test_a_value_of_a_wrong_type_or_size_makes_no_dag_run(airflow: LocalAirflow) -> None:
+    for name, value in (("dry_run", "no"), ("units", "south"), ("stop_at_share", 0)):
+        with pytest.raises(ApiError, match=f"HTTP 400.*{name}"):
+            airflow.trigger("big_bang", {name: value})
+    with pytest.raises(LocalAirflowError, match="dry_run"):
+        airflow.cli("dags", "trigger", "big_bang", "--conf", '{"dry_run": "no"}')
+
+
+def test_a_conf_with_an_unknown_name_makes_no_run_in_dags_test_either(
+    airflow: LocalAirflow, platform: Platform
+) -> None:
+    before = _known_runs(platform)
+    with contextlib.suppress(LocalAirflowError):
+        airflow.cli("dags", "test", "big_bang", "--conf", '{"unit": ["south"]}')
+    assert airflow.api is not None
+    runs = airflow.api.request("GET", "dags/big_bang/dagRuns", limit=100)["dag_runs"]
+    assert [run["state"] for run in runs if run["conf"] == {"unit": ["south"]}] == ["failed"]
+    assert _known_runs(platform) == before
+
+
+def _known_runs(platform: Platform) -> list[str]:
+    with platform.manifest.begin() as connection:
+        return [run.id for run in list_runs(connection, "tiny")]
 
 
 def test_with_medplum_down_a_run_tries_again_and_ends_red_before_anything_is_done(
