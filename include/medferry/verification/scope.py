@@ -121,14 +121,15 @@ class VerificationScope:
             if checks:
                 declared[entity] = checks.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         run_id = self.run.id if self.run else None
-        sampling = self.choice.model_dump()
         return VerificationRequest(
             self.migration.name,
             run_id,
             self.subject,
             fingerprint=self.migration.fingerprint,
+            sample_share=self.choice.sample_share,
+            seed=self.choice.seed,
+            validate_all=self.choice.validate_all,
             declared=declared,
-            **sampling,
         )
 
 
