@@ -55,7 +55,7 @@ def draw_charts(
         Path, typer.Option(help="Where the pages go, in a folder of the run's; only its owner may read them.")
     ] = Path("build/charts"),
 ) -> None:
-    """Write a page for each chosen patient: legacy rows and Medplum side by side, read anew. PATIENT DATA."""
+    """Write a page for each chosen patient: legacy rows and Medplum side by side, read again. PATIENT DATA."""
     environment = environment_of(migration)
     run_id = run_id or newest_run(environment)
     wanted = Wanted(tuple(key or ()), patients, risk, seed)
@@ -84,7 +84,7 @@ def record_chart(
     environment = environment_of(migration)
     review(environment, run_id, key, reviewer, outcome.value, finding)
     with environment.manifest.begin() as connection:
-        counts = Counter(one.outcome or "not yet reviewed" for one in charts_of(connection, run_id))
+        counts = Counter(chart.outcome or "not yet reviewed" for chart in charts_of(connection, run_id))
         verdict = verdict_of(connection, run_id)
     said = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
     console.print(f"charts of {run_id}: {said}; {verdict.text()}", soft_wrap=True)

@@ -67,20 +67,20 @@ def list_dead_letters(
         get_run(connection, run_id)
         groups = dead_letter_groups(connection, name, run_id, choice)
     letters = dead_letters(environment.manifest, name, environment.migration.systems, run_id, choice)
-    some = islice(letters, limit or None)
+    shown = islice(letters, limit or None)
     if as_json:
-        _write_json(run_id, groups, some)
+        _write_json(run_id, groups, shown)
     elif not groups:
         console.print(f"No dead letters of that kind in {run_id}.", soft_wrap=True)
     else:
         _show_groups(run_id, groups)
-        _show_letters(list(some), sum(group.count for group in groups))
+        _show_letters(list(shown), sum(group.count for group in groups))
 
 
 def _write_json(run_id: str, groups: list[DeadLetterGroup], letters: islice[DeadLetter]) -> None:
     """``{"run", "groups": […], "dead_letters": […]}``, a line a dead letter, written as they are read."""
-    told_groups = orjson.dumps([asdict(group) for group in groups]).decode()
-    sys.stdout.write(f'{{"run": {orjson.dumps(run_id).decode()}, "groups": {told_groups}, "dead_letters": [')
+    group_list = orjson.dumps([asdict(group) for group in groups]).decode()
+    sys.stdout.write(f'{{"run": {orjson.dumps(run_id).decode()}, "groups": {group_list}, "dead_letters": [')
     for number, letter in enumerate(letters):
         sys.stdout.write(("," if number else "") + "\n" + orjson.dumps(asdict(letter)).decode())
     sys.stdout.write("\n]}\n")
@@ -99,9 +99,10 @@ def _show_letters(letters: list[DeadLetter], of: int) -> None:
     table = Table()
     for name in ("entity", "key", "unit", "disposition", "reason", "field", "place", "mapping", "attempts", "now"):
         table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
-    for one in letters:
-        cells = (one.entity, one.key, one.unit, one.disposition, one.reason, one.field, one.place, one.mapping_version)
-        table.add_row(*(escape(cell) for cell in (*cells, str(one.attempts), one.now)))
+    for letter in letters:
+        what = (letter.entity, letter.key, letter.unit, letter.disposition, letter.reason, letter.field, letter.place)
+        cells = (*what, letter.mapping_version, str(letter.attempts), letter.now)
+        table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
     if len(letters) < of:
         console.print(f"{len(letters):,} of {of:,}: --limit 0 shows all.")
@@ -116,12 +117,14 @@ def show_history(entity: str, key: str, migration: MigrationOption = "clinics") 
     table = Table(title=f"{entity} {escape(key)}", title_justify="left")
     for name in ("run", "time", "what", "status", "reason", "mapping"):
         table.add_column(name, overflow="fold")
-    for one in found:
-        for sent in one.attempts:
+    for entry in found:
+        for sent in entry.attempts:
             slot = sent.system.removeprefix(f"{environment.migration.naming.base}/")
             table.add_row("", sent.at, f"{sent.action} {slot}", str(sent.status or "no answer"), escape(sent.reason))
-        why = " ".join(part for part in (one.reason, one.field, one.place) if part)
-        table.add_row(one.run_id, one.started_at, f"[bold]{one.disposition}[/]", "", escape(why), one.mapping_version)
+        why = " ".join(part for part in (entry.reason, entry.field, entry.place) if part)
+        table.add_row(
+            entry.run_id, entry.started_at, f"[bold]{entry.disposition}[/]", "", escape(why), entry.mapping_version
+        )
         table.add_section()
     console.print(table)
 

@@ -56,19 +56,19 @@ def list_exceptions(
     table = Table(title=f"exceptions of {holder}: {verdict.text()}", title_justify="left")
     for name in ("id", "check", "entity", "severity", "different", "unchecked", "decision", "approver", "owner", "due"):
         table.add_column(name, justify="right" if name in ("id", "different", "unchecked") else "left", overflow="fold")
-    for one in rows:
-        table.add_row(*_cells(one))
+    for row in rows:
+        table.add_row(*_cells(row))
     console.print(table)
-    if any(one.decision == OPEN for one in rows):
+    if any(row.decision == OPEN for row in rows):
         console.print("decide: medferry exceptions decide ID --decision accepted --approver … --action …")
         raise typer.Exit(1)
 
 
-def _cells(one: ExceptionRow) -> tuple[str, ...]:
-    colour = {OPEN: "red", ACCEPTED: "yellow"}.get(one.decision, "green")
-    numbers = (f"{one.different:,}", f"{one.unchecked:,}")
-    people = (escape(one.approver), escape(one.owner), one.due)
-    return str(one.id), one.family, one.entity, one.severity, *numbers, f"[{colour}]{one.decision}[/]", *people
+def _cells(row: ExceptionRow) -> tuple[str, ...]:
+    colour = {OPEN: "red", ACCEPTED: "yellow"}.get(row.decision, "green")
+    numbers = (f"{row.different:,}", f"{row.unchecked:,}")
+    people = (escape(row.approver), escape(row.owner), row.due)
+    return str(row.id), row.family, row.entity, row.severity, *numbers, f"[{colour}]{row.decision}[/]", *people
 
 
 @exceptions_app.command("decide")

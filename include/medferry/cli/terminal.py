@@ -1,4 +1,4 @@
-"""What all commands of the command line share: the console, how errors are told, the environment, the report."""
+"""What all commands of the command line share: the console, how errors are reported, the environment, the report."""
 
 from __future__ import annotations
 
