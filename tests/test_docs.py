@@ -42,12 +42,26 @@ def test_the_command_line_s_page_is_its_help() -> None:
     assert (ROOT / "docs/command-line.md").read_text() == command_line(), "run `make docs`"
 
 
+_PAPERS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", *(f"docs/{p.relative_to(ROOT / 'docs')}" for p in (ROOT / "docs").rglob("*.md"))]
+    "page", [*_PAPERS, *(f"docs/{p.relative_to(ROOT / 'docs')}" for p in (ROOT / "docs").rglob("*.md"))]
 )
 def test_links_lead_somewhere(page: str) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text())
     assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []
+
+
+def test_contributing_names_real_commands_and_places() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", text)) <= targets
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", text))
+    assert len(named) > 10
+    homes = (ROOT, ROOT / "include", ROOT / "include/medferry")
+    migration_files = {"terminology/"}
+    assert {n for n in named - migration_files if not any((home / n).exists() for home in homes)} == set()
 
 
 def test_the_red_run_page_names_real_errors() -> None:
