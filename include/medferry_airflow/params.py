@@ -19,7 +19,7 @@ _PLAIN = ("dry_run", "sample")
 
 _LOAD_MODES = {
     "lookup": "Look up, then create or update (only Medferry writes these records)",
-    "conditional": "Conditional updates (others write the same records; slower)",
+    "conditional": "Conditional creates (others create the same records; slower)",
 }
 
 

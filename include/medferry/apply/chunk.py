@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.apply.breaker import Breaker
+from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
-from medferry.apply.writer import Failed, Writer, WriteResult
+from medferry.apply.writer import Writer, WriteResult
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
 from medferry.manifest.crosswalk import (
@@ -56,7 +57,7 @@ class ChunkLoader:
         """Load one chunk; returns dispositions, and "deferred" for units that wait for rows of their own entity."""
         checkpoint(self.environment, self.run)
         known = self._known(units)
-        settled: dict[Name, ConfirmedWrite | Failed] = {}
+        settled: dict[Name, Settlement] = {}
         counts: Counter[str] = Counter()
         left = list(units)
         while ready := _ready(left, known, settled):
@@ -90,7 +91,7 @@ class ChunkLoader:
             self.slice.entity,
             self.options.batch_size,
             self.options.load_mode is LoadMode.CONDITIONAL,
-            self.options.overwrite,
+            drift_policy(self.options),
             self.nothing_there,
             self._stay_alive(),
         )
@@ -138,8 +139,13 @@ class ChunkLoader:
         self.breaker.check()
 
 
+def drift_policy(options: RunOptions) -> DriftPolicy:
+    """The operator's option as the writer's policy."""
+    return DriftPolicy.OVERWRITE if options.overwrite else DriftPolicy.CONFLICT
+
+
 def _ready(
-    units: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry], settled: dict[Name, ConfirmedWrite | Failed]
+    units: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry], settled: dict[Name, Settlement]
 ) -> list[ResolvedResource]:
     """Targets of units that have not failed, not yet settled, whose references can all be made literal."""
     ready: list[ResolvedResource] = []
@@ -155,7 +161,7 @@ def _ready(
     return ready
 
 
-def _decision(unit: LoadRecord, settled: dict[Name, ConfirmedWrite | Failed]) -> DispositionChange | None:
+def _decision(unit: LoadRecord, settled: dict[Name, Settlement]) -> DispositionChange | None:
     """The disposition of a unit that is settled, or of which one resource failed."""
     ends = [settled.get(one.name) for one in unit.resources]
     if failed := [end for end in ends if isinstance(end, Failed)]:
@@ -164,7 +170,7 @@ def _decision(unit: LoadRecord, settled: dict[Name, ConfirmedWrite | Failed]) ->
     return DispositionChange(unit.key, Disposition.SUCCESSFUL) if all(ends) else None
 
 
-def _as_known(end: ConfirmedWrite | Failed) -> CrosswalkEntry:
+def _as_known(end: Settlement) -> CrosswalkEntry:
     assert isinstance(end, ConfirmedWrite)
     return CrosswalkEntry(end.medplum_id, end.version_id, end.content_hash, end.resource_type)
 

@@ -24,7 +24,7 @@ class LoadMode(StrEnum):
     LOOKUP = "lookup"
     """Look up, create the missing, update the known by id: for a writer that alone owns its keys."""
     CONDITIONAL = "conditional"
-    """Conditional updates: slower, for keys that others write too."""
+    """As lookup, with conditional creates: slower, for keys that others create too."""
 
 
 class RunOptions(BaseModel):

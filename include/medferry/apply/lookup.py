@@ -1,0 +1,38 @@
+"""What Medplum has: by identifier, and by id. As few searches as its pages allow."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+
+from more_itertools import chunked, map_reduce
+
+from medferry.apply.plan import Content, Location
+from medferry.apply.targets import ResolvedResource
+from medferry.manifest.crosswalk import Name
+from medferry.medplum.client import PAGE, MedplumClient
+
+
+def find_locations(client: MedplumClient, targets: Sequence[ResolvedResource]) -> dict[Name, list[Location]]:
+    """Identifier → id and version of every resource that carries it."""
+    found: dict[Name, list[Location]] = defaultdict(list)
+    values_of = map_reduce(targets, lambda target: (target.type, target.name[0]), lambda target: target.name[1])
+    for (resource_type, system), values in values_of.items():
+        wanted = set(values)
+        for group in chunked(values, PAGE // 2):  # half a page, so that duplicates are seen and not cut off
+            for resource in client.by_identifier(resource_type, system, group):
+                location = (resource["id"], resource["meta"]["versionId"])
+                for identifier in resource.get("identifier", []):
+                    if identifier.get("system") == system and identifier.get("value") in wanted:
+                        found[system, identifier["value"]].append(location)
+    return found
+
+
+def read_contents(client: MedplumClient, ids: Iterable[tuple[str, str]]) -> dict[str, Content]:
+    """Medplum id → content of those among (resource type, id) that exist."""
+    contents: dict[str, Content] = {}
+    for resource_type, of_type in map_reduce(ids, itemgetter(0), itemgetter(1)).items():
+        for group in chunked(of_type, PAGE):
+            contents |= client.texts_by_id(resource_type, group)
+    return contents

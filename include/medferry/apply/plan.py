@@ -1,0 +1,154 @@
+"""What to do with each target of a round, by comparing what is wanted, what the crosswalk knows and what Medplum has.
+
+Pure: nothing is read or sent here. First versions are compared; where they differ, contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from medferry.apply.targets import ResolvedResource
+from medferry.fhir.canonical import has_content
+from medferry.manifest.crosswalk import ConfirmedWrite, CrosswalkEntry, Name
+from medferry.mapping.outcomes import Disposition
+
+Location = tuple[str, str]
+"""(Medplum id, version)."""
+
+Content = tuple[str, bytes]
+"""(version, JSON) of a resource as Medplum has it."""
+
+
+class DriftPolicy(StrEnum):
+    """What becomes of a resource that is not in Medplum in the version that the crosswalk knows.
+
+    Equal content is adopted under every policy: it needs no write.
+    """
+
+    CONFLICT = "conflict"
+    """A person decides: it is quarantined as target-changed, target-deleted."""
+    OVERWRITE = "overwrite"
+    """It is written over, or created again."""
+
+
+class Action(StrEnum):
+    """What is sent for a target, as the attempts name it."""
+
+    CREATE = "create"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to send for a target: create it, or update the resource `id`, which is at `version`."""
+
+    target: ResolvedResource
+    action: Action
+    id: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A target that will not be written without a person. `place` is "issue code at path", or ids."""
+
+    disposition: Disposition
+    reason: str
+    place: str = ""
+
+
+Settlement = ConfirmedWrite | Failed
+"""How a target ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A target whose resource is there, at `version`, but not as the crosswalk knows it."""
+
+    target: ResolvedResource
+    id: str
+    version: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to send, what needs no sending, and what can be told only by its content."""
+
+    steps: list[Step] = field(default_factory=list)
+    settled: dict[Name, Settlement] = field(default_factory=dict)
+    drifts: list[Drift] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Plans the rounds of one entity's targets. `known` is the crosswalk's view of them."""
+
+    entity: str
+    known: Mapping[Name, CrosswalkEntry]
+    policy: DriftPolicy
+
+    def by_version(self, targets: Sequence[ResolvedResource], found: Mapping[Name, Sequence[Location]]) -> Plan:
+        """Compare with what a look-up `found` under the targets' identifiers."""
+        plan = Plan()
+        for target in targets:
+            present, entry = found.get(target.name, ()), self.known.get(target.name)
+            if len(present) > 1:
+                ids = ", ".join(medplum_id for medplum_id, _ in present[:3])
+                plan.settled[target.name] = quarantined("ambiguous-target", f"{len(present)} resources: {ids}")
+            elif not present:
+                self._absent(plan, target, entry)
+            elif entry and present[0] == (entry.medplum_id, entry.version_id):
+                if entry.content_hash == target.hash:
+                    plan.settled[target.name] = confirmed(self.entity, target, present[0], "unchanged")
+                else:
+                    plan.steps.append(Step(target, Action.UPDATE, *present[0]))
+            else:
+                plan.drifts.append(Drift(target, *present[0]))
+        return plan
+
+    def _absent(self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry | None) -> None:
+        if entry and self.policy is DriftPolicy.CONFLICT:
+            plan.settled[target.name] = quarantined("target-deleted", f"{target.type}/{entry.medplum_id}")
+        else:
+            plan.steps.append(Step(target, Action.CREATE))
+
+    def by_content(
+        self, drifts: Iterable[Drift], contents: Mapping[str, Content], unanswered: Mapping[Name, Action]
+    ) -> Plan:
+        """Compare by `contents` (Medplum id → content). What was deleted meanwhile is left to the next round.
+
+        `unanswered`: what was sent and lost its answer. Found done, it is an own write and not a drift.
+        """
+        plan = Plan()
+        for drift in drifts:
+            target = drift.target
+            if drift.id not in contents:
+                continue
+            version, text = contents[drift.id]
+            if has_content(text, target.body):
+                action = done(unanswered.get(target.name))
+                plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), action)
+            elif self.policy is DriftPolicy.CONFLICT:
+                plan.settled[target.name] = quarantined("target-changed", f"{target.type}/{drift.id}")
+            else:
+                plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
+        return plan
+
+
+def done(action: Action | None) -> str:
+    """created, updated or (for None) unchanged, as the accounting counts it."""
+    return "unchanged" if action is None else f"{action}d"
+
+
+def confirmed(entity: str, target: ResolvedResource, location: Location, action: str) -> ConfirmedWrite:
+    return ConfirmedWrite(*target.name, entity, target.type, *location, target.hash, action)
+
+
+def quarantined(reason: str, place: str) -> Failed:
+    return Failed(Disposition.QUARANTINED, reason, place)
+
+
+def rejected(reason: str, place: str = "") -> Failed:
+    return Failed(Disposition.REJECTED, reason, place)

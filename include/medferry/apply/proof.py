@@ -1,0 +1,53 @@
+"""The proof of a write: HTTP success is not success.
+
+A target is proven when a read-back shows the id, version and content that were written (a 200 that stored nothing is
+known from the tracker, medplum facts #9811).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medferry.apply.plan import Action, Content, Settlement, Step, confirmed, done, quarantined
+from medferry.fhir.canonical import has_content
+from medferry.manifest.crosswalk import Name
+from medferry.medplum.answers import EntryOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A step that Medplum says it has done."""
+
+    step: Step
+    outcome: EntryOutcome
+
+
+def prove(
+    entity: str, answered: Sequence[Answered], contents: Mapping[str, Content], unanswered: Mapping[Name, Action]
+) -> dict[Name, Settlement]:
+    """Settle what `contents` (Medplum id → content) shows to be as it was written; the rest is for the next round."""
+    settled: dict[Name, Settlement] = {}
+    for one in answered:
+        step, outcome = one.step, one.outcome
+        version, text = contents.get(outcome.id, ("", b""))
+        if not version or version != outcome.version:
+            continue  # not stored, or changed again: the next round looks it up
+        if has_content(text, step.target.body):
+            action = _action(one, unanswered)
+            settled[step.target.name] = confirmed(entity, step.target, (outcome.id, version), action)
+        elif not _found(one):
+            settled[step.target.name] = quarantined("stored-differently", f"{step.target.type}/{outcome.id}")
+    return settled
+
+
+def _found(answered: Answered) -> bool:
+    """True when `ifNoneExist` found a resource that was there before: it is compared by the next round."""
+    return answered.step.action is Action.CREATE and answered.outcome.status == 200
+
+
+def _action(answered: Answered, unanswered: Mapping[Name, Action]) -> str:
+    step = answered.step
+    if _found(answered):  # an own write whose answer was lost, or another writer's with the same content
+        return done(unanswered.get(step.target.name))
+    return "unchanged" if answered.outcome.version == step.version else done(step.action)
