@@ -7,14 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from medferry.apply.breaker import Breaker
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
 from medferry.apply.writer import Writer, WriteResult
 from medferry.errors import MedferryError
-from medferry.manifest import leases, runs
 from medferry.manifest.crosswalk import (
     ConfirmedWrite,
     CrosswalkEntry,
@@ -23,13 +20,13 @@ from medferry.manifest.crosswalk import (
     record_attempts,
     record_confirmed,
 )
-from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.runs import SliceRow
 from medferry.manifest.source_records import DispositionChange, set_dispositions
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.runtime.control import checkpoint
-from medferry.runtime.environment import Environment, scopes_of
+from medferry.runtime.hold import Hold
 from medferry.runtime.options import LoadMode, RunOptions
 
 _RENEW_SECONDS = 30.0
@@ -43,19 +40,17 @@ class ChunkLoader:
     `nothing_there`: Medplum held nothing under the slice's names at its start.
     """
 
-    environment: Environment
-    run: RunRow
+    hold: Hold
+    slice: SliceRow
     options: RunOptions
     client: MedplumClient
     limiter: ConcurrencyLimiter
-    slice: SliceRow
-    fence: int
     nothing_there: bool
     breaker: Breaker
 
     def load(self, units: Sequence[LoadRecord]) -> Counter[str]:
         """Load one chunk; returns dispositions, and "deferred" for units that wait for rows of their own entity."""
-        checkpoint(self.environment, self.run)
+        checkpoint(self.hold.environment, self.hold.run)
         known = self._known(units)
         settled: dict[Name, Settlement] = {}
         counts: Counter[str] = Counter()
@@ -81,8 +76,8 @@ class ChunkLoader:
     def _known(self, units: Sequence[LoadRecord]) -> dict[Name, CrosswalkEntry]:
         """The crosswalk's view of the units' own names and of all that they refer to."""
         names = {name for unit in units for one in unit.resources for name in (one.name, *one.wanted)}
-        with self.environment.manifest.begin() as connection:
-            return find_targets(connection, self.run.migration, names)
+        with self.hold.environment.manifest.begin() as connection:
+            return find_targets(connection, self.hold.run.migration, names)
 
     def _writer(self) -> Writer:
         return Writer(
@@ -103,19 +98,14 @@ class ChunkLoader:
         def look() -> None:
             nonlocal last
             if time.monotonic() - last > _RENEW_SECONDS:
-                with self.environment.manifest.begin() as connection:
-                    self._check_hold(connection)
+                self.hold.keep()
                 last = time.monotonic()
 
         return look
 
-    def _check_hold(self, connection: sa.Connection) -> None:
-        runs.check_fence(connection, self.run.id, self.slice.id, self.fence)
-        leases.check(connection, self.run.migration, self.run.id, scopes_of(self.run))
-
     def _unresolved(self, units: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry]) -> Counter[str]:
         """Quarantine units whose references lead nowhere; those that wait for rows of their own entity are deferred."""
-        own = self.environment.migration.naming.system(self.slice.entity)
+        own = self.hold.environment.migration.naming.system(self.slice.entity)
         decisions: list[DispositionChange] = []
         for unit in units:
             missing = sorted({name for one in unit.resources for name in one.wanted if name not in known})
@@ -127,10 +117,9 @@ class ChunkLoader:
 
     def _record(self, written: WriteResult, decisions: Sequence[DispositionChange]) -> None:
         """What was sent, proven and decided, in one transaction that only the slice's present worker may commit."""
-        run, slice_id = self.run, self.slice.id
+        run, slice_id = self.hold.run, self.slice.id
         proven = [end for end in written.settled.values() if isinstance(end, ConfirmedWrite)]
-        with self.environment.manifest.begin() as connection:
-            self._check_hold(connection)
+        with self.hold.writing() as connection:
             record_attempts(connection, run.id, slice_id, written.attempts)
             record_confirmed(connection, run.migration, run.id, slice_id, proven)
             set_dispositions(connection, run.id, self.slice.entity, decisions)

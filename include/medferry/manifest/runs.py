@@ -178,22 +178,15 @@ def take_slice(connection: sa.Connection, run_id: str, slice_id: str) -> int:
     return int(connection.execute(sa.select(slice_.c.fence).where(mine)).scalar_one())
 
 
-def check_fence(connection: sa.Connection, run_id: str, slice_id: str, fence: int) -> None:
-    """To be called in the transaction that writes. Raises LeaseLost when another worker took the slice since."""
-    mine = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id, slice_.c.fence == fence)
+def check_slice(connection: sa.Connection, mine: SliceRow) -> None:
+    """For ``Hold``: raises LeaseLost when another worker took the slice, or got further, since `mine` was read."""
+    still = sa.and_(slice_.c.run_id == mine.run_id, slice_.c.id == mine.id)
+    unchanged = sa.and_(still, slice_.c.fence == mine.fence, slice_.c.stage == mine.stage)
     # An update, not a select, so that PostgreSQL holds the row until this transaction ends.
-    if connection.execute(sa.update(slice_).where(mine).values(fence=fence)).rowcount != 1:
+    if connection.execute(sa.update(slice_).where(unchanged).values(fence=mine.fence)).rowcount != 1:
         raise LeaseLost(
-            f"Another worker took slice {slice_id} of run {run_id}.", "Nothing to do: the other worker goes on with it."
-        )
-
-
-def check_stage(connection: sa.Connection, mine: SliceRow) -> None:
-    """To be called in the transaction that stages. Raises LeaseLost when another worker has got further."""
-    still = sa.and_(slice_.c.run_id == mine.run_id, slice_.c.id == mine.id, slice_.c.stage == mine.stage)
-    if connection.execute(sa.update(slice_).where(still).values(stage=mine.stage)).rowcount != 1:
-        raise LeaseLost(
-            f"Another worker has staged slice {mine.id} of run {mine.run_id}.", "Nothing to do: it goes on with it."
+            f"Another worker took slice {mine.id} of run {mine.run_id}, or got further with it.",
+            "Nothing to do: the other worker goes on with it.",
         )
 
 

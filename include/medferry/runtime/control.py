@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
 from medferry.manifest.runs import RunRow
-from medferry.runtime.environment import Environment, scopes_of
+from medferry.runtime.environment import Environment
+from medferry.runtime.hold import Hold
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def checkpoint(environment: Environment, run: RunRow) -> None:
             if not paused:
                 log.warning("Run %s is paused; its leases are kept. `medferry resume` lets it go on.", run.id)
                 paused = True
-            _keep_leases(environment, run)
+            Hold(environment, run).keep()
             time.sleep(POLL_SECONDS)
         if paused:
             log.warning("Run %s goes on.", run.id)
@@ -75,12 +76,6 @@ def checkpoint(environment: Environment, run: RunRow) -> None:
 def _flag(environment: Environment, run_id: str) -> str:
     with environment.manifest.begin() as connection:
         return runs.get_run(connection, run_id).control
-
-
-def _keep_leases(environment: Environment, run: RunRow) -> None:
-    if not run.options.get("dry_run"):
-        with environment.manifest.begin() as connection:
-            leases.check(connection, run.migration, run.id, scopes_of(run))
 
 
 def pause(environment: Environment, run_id: str) -> None:

@@ -26,7 +26,7 @@ def confirmed(environment: Environment, client: MedplumClient, run: RunRow, mine
         places = repeats.places_of(connection, run.migration, earlier)
     same = not moved and _all_there(client, places)
     with environment.manifest.begin() as connection:
-        runs.check_fence(connection, run.id, mine.id, mine.fence)
+        runs.check_slice(connection, mine)
         leases.check(connection, run.migration, run.id, scopes_of(run))
         if not same:
             repeats.start_anew(connection, mine)

@@ -12,6 +12,7 @@ from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.workers import only_worker
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
+from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
 from medferry.source.database import RowDigest, digest_rows, snapshot, stream
 from medferry.source.entity import SourceEntity
@@ -52,16 +53,14 @@ def extract_locked(
         number = environment.staging(run_id).write_rows(slice_id, rows)
     # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
     eligible = number if mine.keys is None else len(mine.keys)
-    with environment.manifest.begin() as connection:
-        runs.check_stage(connection, mine)
+    with Hold(environment, run, mine).writing() as connection:
         runs.set_extracted(connection, run_id, slice_id, eligible, digest.hex if options.sample is None else "")
         runs.set_stage(connection, run_id, slice_id, "extracted")
     return number
 
 
 def _take_over(environment: Environment, run: RunRow, mine: SliceRow, earlier: SliceRow) -> int:
-    with environment.manifest.begin() as connection:
-        runs.check_stage(connection, mine)
+    with Hold(environment, run, mine).writing() as connection:
         runs.set_extracted(connection, run.id, mine.id, earlier.eligible, earlier.digest, earlier)
         repeats.copy_ledger(connection, run, mine, earlier)
         runs.set_stage(connection, run.id, mine.id, "transformed")

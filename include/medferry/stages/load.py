@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
+from more_itertools import constrained_batches
+
 from medferry.apply.breaker import Breaker
 from medferry.apply.chunk import ChunkLoader
 from medferry.apply.targets import LoadRecord, staged_resource
@@ -32,6 +34,7 @@ from medferry.medplum.errors import MedplumUnavailable
 from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
+from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
 from medferry.stages.confirm import confirmed
 from medferry.stages.extract import extract_locked
@@ -41,6 +44,8 @@ CHUNK_TARGETS = 400
 """Targets a chunk, unless a batch holds more: enough for one look-up, few enough that all lanes have work."""
 
 _SLICES_AT_ONCE = 4
+
+Chunk = tuple[LoadRecord, ...]
 
 Progress = Callable[[str, int], None]
 """Called with the entity and the number of its source records that have just been settled; from several threads."""
@@ -139,7 +144,7 @@ def _load_locked(
     """Load a slice that no other living worker has; nothing of it is written before `others_loaded` returns."""
     manifest, run = session.environment.manifest, session.run
     with manifest.begin() as connection:
-        fence = runs.take_slice(connection, run.id, slice_id)
+        runs.take_slice(connection, run.id, slice_id)
         mine = runs.get_slice(connection, run.id, slice_id)
     if mine.repeats:
         if runs.reached(mine, "loaded"):
@@ -154,17 +159,16 @@ def _load_locked(
         transform_locked(session.environment, run, session.options, slice_id)
         with manifest.begin() as connection:
             mine = runs.get_slice(connection, run.id, slice_id)
-    if fence > 1:
+    if mine.fence > 1:
         _wait_for_the_dead(session, mine)
-    loader = _loader(session, mine, fence)
+    loader = _loader(session, mine)
     counts: Counter[str] = Counter()
     while True:
         before = counts.total()
         deferred = _one_pass(session, loader, counts, others_loaded, progress)
         if not deferred or counts.total() == before:
             break
-    with manifest.begin() as connection:
-        runs.check_fence(connection, run.id, slice_id, fence)
+    with loader.hold.writing() as connection:
         left = sorted(pending_keys(connection, run.id, slice_id))
         set_dispositions(
             connection,
@@ -196,27 +200,25 @@ def _systems(session: LoadSession, mine: SliceRow) -> list[tuple[str, str]]:
     return [(kind, migration.naming.system(mine.entity, slot)) for slot, kind in slots.items()]
 
 
-def _loader(session: LoadSession, mine: SliceRow, fence: int) -> ChunkLoader:
+def _loader(session: LoadSession, mine: SliceRow) -> ChunkLoader:
     return ChunkLoader(
-        session.environment,
-        session.run,
+        Hold(session.environment, session.run, mine),
+        mine,
         session.options,
         session.client,
         session.limiter,
-        mine,
-        fence,
-        _nothing_there(session, mine, fence),
+        _nothing_there(session, mine),
         # The rows of a replay have all failed before: no breaker judges them.
         Breaker(mine.entity, session.options.stop_at_share if mine.keys is None else 1.0),
     )
 
 
-def _nothing_there(session: LoadSession, mine: SliceRow, fence: int) -> bool:
+def _nothing_there(session: LoadSession, mine: SliceRow) -> bool:
     """Whether nothing under the slice's identifier systems was ever written: then there is nothing to look up.
 
     Only for the first worker of a slice that no run has loaded: a dead one may have a batch on its way still.
     """
-    if fence > 1 or not mine.eligible:
+    if mine.fence > 1 or not mine.eligible:
         return False
     for resource_type, system in _systems(session, mine):
         with session.environment.manifest.begin() as connection:
@@ -243,7 +245,8 @@ def _one_pass(
     loader.breaker.total = loader.slice.eligible - len(pending)  # earlier workers and passes have decided these
     deferred = 0
     size = max(CHUNK_TARGETS, session.options.batch_size)
-    chunks = _first_ahead(_chunks(_units(loader, pending), size), others_loaded)
+    in_chunks = constrained_batches(_units(loader, pending), size, get_len=_resources, strict=False)
+    chunks = _first_ahead(in_chunks, others_loaded)
     for result in _in_threads(session, loader, chunks):
         deferred += result.pop("deferred", 0)
         counts.update(result)
@@ -251,7 +254,7 @@ def _one_pass(
     return deferred
 
 
-def _first_ahead(chunks: Iterator[list[LoadRecord]], may_begin: Callable[[], None]) -> Iterator[list[LoadRecord]]:
+def _first_ahead(chunks: Iterator[Chunk], may_begin: Callable[[], None]) -> Iterator[Chunk]:
     """The same chunks; the first is read before it may be used, so that it can be sent at once."""
     first = next(chunks, None)
     may_begin()
@@ -260,9 +263,7 @@ def _first_ahead(chunks: Iterator[list[LoadRecord]], may_begin: Callable[[], Non
     yield from chunks
 
 
-def _in_threads(
-    session: LoadSession, loader: ChunkLoader, chunks: Iterator[list[LoadRecord]]
-) -> Iterator[Counter[str]]:
+def _in_threads(session: LoadSession, loader: ChunkLoader, chunks: Iterator[Chunk]) -> Iterator[Counter[str]]:
     """Let the crew's threads work on chunks, a bounded number at once; after a failure no more are started."""
     flying: set[Future[Counter[str]]] = set()
     try:
@@ -282,22 +283,13 @@ def _in_threads(
 
 def _units(loader: ChunkLoader, pending: set[str]) -> Iterator[LoadRecord]:
     """The slice's pending source records in staged order."""
-    staging = loader.environment.staging(loader.run.id)
+    staging = loader.hold.environment.staging(loader.hold.run.id)
     for number in range(loader.slice.bundles):
         for key, some in groupby(staging.read_bundle(loader.slice.id, number), key=lambda staged: staged.name[1]):
             if key in pending:
                 yield LoadRecord(key, tuple(staged_resource(staged) for staged in some))
 
 
-def _chunks(units: Iterator[LoadRecord], most: int) -> Iterator[list[LoadRecord]]:
-    """Units in groups of at most `most` resources (or of one unit that has more)."""
-    chunk: list[LoadRecord] = []
-    size = 0
-    for unit in units:
-        if chunk and size + len(unit.resources) > most:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(unit)
-        size += len(unit.resources)
-    if chunk:
-        yield chunk
+def _resources(record: LoadRecord) -> int:
+    """How much a record adds to a chunk; one that has more than a chunk holds is a chunk of its own."""
+    return len(record.resources)

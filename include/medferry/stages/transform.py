@@ -19,6 +19,7 @@ from medferry.mapping.declare import MappingSpec, Row
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
+from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
 from medferry.source.entity import SourceEntity
 from medferry.stages.replay import gone_records
@@ -64,9 +65,10 @@ def transform_locked(environment: Environment, run: RunRow, options: RunOptions,
     run_id = run.id
     with environment.manifest.begin() as connection:
         mine = runs.get_slice(connection, run_id, slice_id)
-        if runs.reached(mine, "transformed"):
-            return {}
-        runs.check_stage(connection, mine)
+    if runs.reached(mine, "transformed"):
+        return {}
+    hold = Hold(environment, run, mine)
+    with hold.writing() as connection:
         forget_slice(connection, run_id, slice_id, mine.entity)
     migration, staging = environment.migration, environment.staging(run_id)
     spec, entity = migration.specs[mine.entity], migration.entities[mine.entity]
@@ -90,15 +92,13 @@ def transform_locked(environment: Environment, run: RunRow, options: RunOptions,
             if full := stacker.add(entries, weight):
                 staging.write_bundle(slice_id, bundles, batch(full))
                 bundles += 1
-        with environment.manifest.begin() as connection:
-            runs.check_stage(connection, mine)
+        with hold.writing() as connection:
             write_records(connection, run_id, units, findings)
         breaker.check()
     if last := stacker.take():
         staging.write_bundle(slice_id, bundles, batch(last))
         bundles += 1
-    with environment.manifest.begin() as connection:
-        runs.check_stage(connection, mine)
+    with hold.writing() as connection:
         write_records(connection, run_id, gone_records(connection, run, mine, spec.version, sorted(gone)), [])
         runs.set_stage(connection, run_id, slice_id, "transformed", bundles)
     return dict(counts)
