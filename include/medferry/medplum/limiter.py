@@ -44,8 +44,6 @@ class ConcurrencyLimiter:
     def __init__(self, most: int, sleep: Callable[[float], None] = time.sleep) -> None:
         self.most = most
         self.allowed = min(2, most)
-        self.least_allowed = self.allowed
-        """The fewest since the start: tells in hindsight whether there was strain."""
         self._sleep = sleep
         self._changed = threading.Condition()
         self._in_flight = 0
@@ -87,6 +85,5 @@ class ConcurrencyLimiter:
 
     def _allow(self, lanes: int) -> None:
         self.allowed = max(1, min(lanes, self.most))
-        self.least_allowed = min(self.least_allowed, self.allowed)
         self._well = 0
         self._changed.notify_all()
