@@ -14,7 +14,7 @@ from medferry.manifest.database import now
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
-from medferry.runtime.staging import Staging
+from medferry.runtime.staging import Staging, dump_row
 from medferry.source.slices import SliceSpec
 
 _KEYS_APART = 1_000_000_000
@@ -50,7 +50,8 @@ def stage_rows(environment: Environment, model_run: str, run_id: str, number: in
 def _stage(environment: Environment, model_run: str, model: list[SliceRow], mine: SliceRow) -> int:
     key = environment.migration.entities[mine.entity].key
     rows = islice(_copies(environment.staging(model_run), model, key), mine.eligible)
-    staged = environment.staging(mine.run_id).write_rows(mine.id, rows)
+    staged = environment.staging(mine.run_id).write_rows(mine.id, map(dump_row, rows))
+    environment.staging(mine.run_id).write_keys(mine.id, [])
     with environment.manifest.begin() as connection:
         runs.set_stage(connection, mine.run_id, mine.id, "extracted")
     return staged
@@ -58,6 +59,6 @@ def _stage(environment: Environment, model_run: str, model: list[SliceRow], mine
 
 def _copies(staging: Staging, model: list[SliceRow], key: str) -> Iterator[dict[str, Any]]:
     for copy in count():
-        for row in chain.from_iterable(staging.read_rows(one.id) for one in model):
+        for _, row in chain.from_iterable(staging.read_rows(one.id) for one in model):
             own = row[key]
             yield row | {key: own + copy * _KEYS_APART if isinstance(own, int) else f"{own}-{copy}"}

@@ -16,7 +16,6 @@ from medferry.manifest.checks import parts_of
 from medferry.manifest.runs import SliceRow
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
-from medferry.runtime.staging import dump_row
 from medferry.stages.extract import extract_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import map_row, transform_slice
@@ -57,7 +56,7 @@ def row_bytes(job: Job) -> Result:
     """Bytes of the staged rows as JSON."""
     here = environment(job.settings, job.base)
     staging = here.staging(job.run_id)
-    return {"bytes": sum(len(dump_row(r)) for s in _slices(here, job) for r in staging.read_rows(s.id))}
+    return {"bytes": sum(len(line) for s in _slices(here, job) for line, _ in staging.read_rows(s.id))}
 
 
 def transform(job: Job) -> Result:
@@ -77,7 +76,7 @@ def map_and_validate(job: Job) -> Result:
     resources, seconds, cpu = 0, 0.0, 0.0
     for one in _slices(here, job):
         spec, entity = migration.specs[one.entity], migration.entities[one.entity]
-        rows = list(staging.read_rows(one.id))
+        rows = [row for _, row in staging.read_rows(one.id)]
         if rows:
             map_row(spec, entity, rows[0], migration.settings)  # builds the type's validator, once a process
         started, cpu_before = time.perf_counter(), time.process_time()

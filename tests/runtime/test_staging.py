@@ -10,7 +10,7 @@ import pytest
 
 from medferry.errors import StagingError
 from medferry.fhir.bundle import batch
-from medferry.runtime.staging import Staging
+from medferry.runtime.staging import Staging, dump_row, row_digest
 
 ROWS = [{"key": number, "text": "é" * 50} for number in range(500)]
 
@@ -18,13 +18,16 @@ ROWS = [{"key": number, "text": "é" * 50} for number in range(500)]
 @pytest.fixture
 def staging(tmp_path: Path) -> Staging:
     made = Staging(str(tmp_path), "r")
-    assert made.write_rows("s", ROWS) == len(ROWS)
+    assert made.write_rows("s", map(dump_row, ROWS)) == len(ROWS)
+    assert made.write_keys("s", ["1", "caf\udce9"]) == 2
     made.write_bundle("s", 0, batch([b'{"resource":{},"request":{"url":"Patient?identifier=a|b"}}']))
     return made
 
 
 def test_what_was_staged_is_read_again(staging: Staging) -> None:
-    assert list(staging.read_rows("s")) == ROWS
+    assert [row for _, row in staging.read_rows("s")] == ROWS
+    assert [line for line, _ in staging.read_rows("s")] == [dump_row(row) for row in ROWS]
+    assert list(staging.read_keys("s")) == ["1", "caf\udce9"]
     assert [staged.name for staged in staging.read_bundle("s", 0)] == [("a", "b")]
 
 
@@ -46,3 +49,13 @@ def test_damage_is_told(staging: Staging, tmp_path: Path, damage: str) -> None:
         list(staging.read_rows("s"))
     with pytest.raises(StagingError, match="cannot be read"):
         staging.read_bundle("s", 0)
+    with pytest.raises(StagingError, match="cannot be read"):
+        list(staging.read_keys("s"))
+
+
+def test_a_digest_is_that_of_the_row_and_of_the_version_that_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"id": 1, "name": None}
+    digests = {row_digest(dump_row(found)) for found in (row, {**row, "name": ""}, {**row, "id": "1"})}
+    monkeypatch.setattr("medferry.runtime.staging.__version__", "999")
+    digests.add(row_digest(dump_row(row)))
+    assert len(digests) == 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medferry.apply.breaker import Breaker
@@ -22,6 +22,7 @@ from medferry.manifest.crosswalk import (
 )
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.source_records import DispositionChange, set_dispositions
+from medferry.manifest.unchanged import forget_digests
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
@@ -62,10 +63,11 @@ class ChunkLoader:
                 written = writer.write(ready, known)
             except MedferryError as error:
                 failure, written = error, writer.result
+            moved = _has_moved(written, known)
             settled |= written.settled
             known |= {name: _as_known(end) for name, end in written.settled.items() if isinstance(end, ConfirmedWrite)}
             decisions = [decision for unit in left if (decision := _decision(unit, settled))]
-            self._record(written, decisions)
+            self._record(written, decisions, moved)
             counts.update(decision.disposition for decision in decisions)
             if failure is not None:
                 raise failure
@@ -115,7 +117,7 @@ class ChunkLoader:
             self._record(WriteResult(), decisions)
         return Counter(quarantined=len(decisions), deferred=len(units) - len(decisions))
 
-    def _record(self, written: WriteResult, decisions: Sequence[DispositionChange]) -> None:
+    def _record(self, written: WriteResult, decisions: Sequence[DispositionChange], has_moved: bool = False) -> None:
         """What was sent, proven and decided, in one transaction that only the slice's present worker may commit."""
         run, slice_id = self.hold.run, self.slice.id
         proven = [end for end in written.settled.values() if isinstance(end, ConfirmedWrite)]
@@ -123,6 +125,9 @@ class ChunkLoader:
             record_attempts(connection, run.id, slice_id, written.attempts)
             record_confirmed(connection, run.migration, run.id, slice_id, proven)
             set_dispositions(connection, run.id, self.slice.entity, decisions)
+            if has_moved:
+                referring = self.hold.environment.migration.referring_to(self.slice.entity)
+                forget_digests(connection, run.migration, referring)
         for reason, number in Counter(decision.reason for decision in decisions).items():
             self.breaker.count(reason, number)
         self.breaker.check()
@@ -157,6 +162,12 @@ def _decision(unit: LoadRecord, settled: dict[Name, Settlement]) -> DispositionC
         worst = min(failed, key=lambda end: end.disposition is not Disposition.REJECTED)
         return DispositionChange(unit.key, worst.disposition, worst.reason, place=worst.place)
     return DispositionChange(unit.key, Disposition.SUCCESSFUL) if all(ends) else None
+
+
+def _has_moved(written: WriteResult, known: Mapping[Name, CrosswalkEntry]) -> bool:
+    """Whether a resource has another id now than the crosswalk knew: what refers to it must be written again."""
+    confirmed = ((name, end) for name, end in written.settled.items() if isinstance(end, ConfirmedWrite))
+    return any(name in known and known[name].medplum_id != end.medplum_id for name, end in confirmed)
 
 
 def _as_known(end: Settlement) -> CrosswalkEntry:

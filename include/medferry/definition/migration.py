@@ -66,6 +66,10 @@ class Migration:
         """The identifier systems of each entity's targets, one a slot."""
         return {name: [self.naming.system(name, slot) for slot in spec.produces] for name, spec in self.specs.items()}
 
+    def referring_to(self, entity: str) -> list[str]:
+        """The entities that refer to `entity`, and itself: the resources of a row may refer to each other."""
+        return [name for name, spec in self.specs.items() if entity in spec.references or name == entity]
+
     def level_of(self, entity: str) -> int:
         return next(number for number, names in enumerate(self.levels) if entity in names)
 

@@ -52,8 +52,6 @@ class SliceRow:
     stage: str
     bundles: int
     fence: int
-    digest: str
-    repeats: str
 
 
 def find_run(connection: sa.Connection, run_id: str) -> RunRow | None:
@@ -157,18 +155,10 @@ def set_stage(connection: sa.Connection, run_id: str, slice_id: str, stage: str,
     connection.execute(sa.update(slice_).where(slice_.c.run_id == run_id, slice_.c.id == slice_id).values(**values))
 
 
-def set_extracted(
-    connection: sa.Connection,
-    run_id: str,
-    slice_id: str,
-    eligible: int,
-    digest: str,
-    earlier: SliceRow | None = None,
-) -> None:
-    """Note what the source held: the number of rows, their digest, and the earlier slice that had the same."""
-    repeats = f"{earlier.run_id}/{earlier.id}" if earlier else ""
-    values = {"eligible": eligible, "digest": digest, "repeats": repeats}
-    connection.execute(sa.update(slice_).where(slice_.c.run_id == run_id, slice_.c.id == slice_id).values(values))
+def set_extracted(connection: sa.Connection, run_id: str, slice_id: str, eligible: int) -> None:
+    """Note how many rows the source held."""
+    of_slice = sa.and_(slice_.c.run_id == run_id, slice_.c.id == slice_id)
+    connection.execute(sa.update(slice_).where(of_slice).values(eligible=eligible))
 
 
 def take_slice(connection: sa.Connection, run_id: str, slice_id: str) -> int:

@@ -10,7 +10,7 @@ from operator import attrgetter
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among, change, upsert
-from medferry.manifest.tables import finding, source_record
+from medferry.manifest.tables import finding, outcome, source_record
 from medferry.manifest.unit_state import take_over_decided
 from medferry.mapping.outcomes import Disposition, Reason
 
@@ -97,6 +97,7 @@ def forget_slice(connection: sa.Connection, run_id: str, slice_id: str, entity: 
     connection.execute(
         sa.delete(finding).where(finding.c.run_id == run_id, finding.c.entity == entity, finding.c.key.in_(keys))
     )
+    connection.execute(sa.delete(outcome).where(outcome.c.run_id == run_id, outcome.c.slice_id == slice_id))
     connection.execute(sa.delete(source_record).where(of_slice))
 
 

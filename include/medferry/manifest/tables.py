@@ -47,8 +47,6 @@ slice_ = sa.Table(
     sa.Column("stage", sa.String(20), nullable=False, comment="planned, extracted, transformed, loaded"),
     sa.Column("bundles", sa.Integer, nullable=False, server_default="0"),
     sa.Column("fence", sa.Integer, nullable=False, server_default="0", comment="grows with each worker that takes it"),
-    sa.Column("digest", sa.String(64), nullable=False, server_default="", comment="SHA-256 of the rows as read"),
-    sa.Column("repeats", sa.String(270), nullable=False, server_default="", comment="<run>/<slice> with the same rows"),
 )
 
 source_record = sa.Table(
@@ -143,18 +141,6 @@ attempt = sa.Table(
     sa.Column("status", sa.Integer, nullable=False, comment="HTTP status of the entry; 0 when no answer came"),
     sa.Column("reason", sa.String(500), nullable=False, server_default="", comment="issue code and path, no data"),
     sa.Index("attempt_target", "run_id", "system", "value"),
-)
-
-job = sa.Table(
-    "job",
-    metadata,
-    sa.Column("run_id", sa.String(200), primary_key=True),
-    sa.Column("url", sa.String(300), primary_key=True, comment="status URL of an asynchronous batch"),
-    sa.Column("slice_id", sa.String(60), nullable=False),
-    sa.Column("entries", sa.Integer, nullable=False),
-    sa.Column("submitted_at", Time, nullable=False),
-    sa.Column("ended_at", Time),
-    sa.Column("status", sa.String(20), nullable=False, server_default="", comment="completed, error; empty: unknown"),
 )
 
 lease = sa.Table(

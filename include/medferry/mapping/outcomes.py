@@ -57,6 +57,20 @@ SYSTEMATIC = frozenset(
 """Reasons that a mapping, the server or a missing level can give to any row, unlike a date that is impossible."""
 
 
+DECIDED_BY_LOAD = frozenset(
+    {
+        Reason.AMBIGUOUS_TARGET,
+        Reason.SERVER_REJECTED,
+        Reason.STORED_DIFFERENTLY,
+        Reason.TARGET_CHANGED,
+        Reason.TARGET_DELETED,
+        Reason.TOO_LARGE,
+        Reason.UNRESOLVED_REFERENCE,
+    }
+)
+"""What the load decides, and may decide otherwise another time. Other reasons follow from the row and its mapping."""
+
+
 def checked_reason(reason: str) -> str:
     """Return `reason` when it is a kebab-case constant of at most 60 characters, else raise ValueError."""
     if len(reason) > 60 or not _REASON.fullmatch(reason):

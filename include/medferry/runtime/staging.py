@@ -7,6 +7,7 @@ could be mistaken for data. Names hold run and slice ids only.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 import zlib
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import fsspec
 import orjson
 
+from medferry import __version__
 from medferry.errors import StagingError
 from medferry.fhir.bundle import Staged, read_batch
 
@@ -36,30 +38,21 @@ class Staging:
         filesystem, root = fsspec.core.url_to_fs(self.url)
         return filesystem, f"{root.rstrip('/')}/{re.sub(r'[^A-Za-z0-9._-]', '_', self.run_id)}"
 
-    def write_rows(self, slice_id: str, rows: Iterable[dict[str, Any]]) -> int:
-        """Stage the rows of a slice; returns how many. Raises StagingError."""
-        count = 0
+    def write_rows(self, slice_id: str, rows: Iterable[bytes]) -> int:
+        """Stage the rows of a slice, as ``dump_row`` made them; returns how many. Raises StagingError."""
+        return self._write_lines(f"rows/{slice_id}.ndjson.gz", rows)
 
-        def lines() -> Iterator[bytes]:
-            nonlocal count
-            for row in rows:
-                count += 1
-                yield dump_row(row) + b"\n"
+    def read_rows(self, slice_id: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """The staged rows of a slice, in order: each as it was written, and read. Raises StagingError."""
+        return self._read_lines(f"rows/{slice_id}.ndjson.gz")
 
-        self._write(f"rows/{slice_id}.ndjson.gz", lines())
-        return count
+    def write_keys(self, slice_id: str, keys: Iterable[str]) -> int:
+        """Name the records of a slice that need no work; returns how many. Raises StagingError."""
+        return self._write_lines(f"unchanged/{slice_id}.ndjson.gz", map(dump_row, keys))
 
-    def read_rows(self, slice_id: str) -> Iterator[dict[str, Any]]:
-        """The staged rows of a slice, in order. Raises StagingError."""
-        name = f"rows/{slice_id}.ndjson.gz"
-        try:
-            with self._open(name) as raw, gzip.GzipFile(fileobj=raw) as file:
-                for line in file:
-                    yield load_row(line)
-                if raw.tell() == 0:
-                    raise EOFError  # no rows are some bytes, too; gzip takes an empty file for no rows
-        except _DAMAGED as error:
-            raise _unreadable(name, error) from None
+    def read_keys(self, slice_id: str) -> Iterator[str]:
+        """The keys of the records that need no work, in order. Raises StagingError."""
+        return (key for _, key in self._read_lines(f"unchanged/{slice_id}.ndjson.gz"))
 
     def write_bundle(self, slice_id: str, number: int, bundle: bytes) -> None:
         """Stage one Bundle as a person may open and POST it. Raises StagingError."""
@@ -71,6 +64,28 @@ class Staging:
         try:
             with self._open(name) as raw:
                 return list(read_batch(gzip.decompress(raw.read())))
+        except _DAMAGED as error:
+            raise _unreadable(name, error) from None
+
+    def _write_lines(self, name: str, lines: Iterable[bytes]) -> int:
+        count = 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal count
+            for line in lines:
+                count += 1
+                yield line + b"\n"
+
+        self._write(name, counted())
+        return count
+
+    def _read_lines(self, name: str) -> Iterator[tuple[bytes, Any]]:
+        try:
+            with self._open(name) as raw, gzip.GzipFile(fileobj=raw) as file:
+                for line in file:
+                    yield line[:-1], load_row(line)
+                if raw.tell() == 0:
+                    raise EOFError  # no lines are some bytes, too; gzip takes an empty file for none
         except _DAMAGED as error:
             raise _unreadable(name, error) from None
 
@@ -108,7 +123,7 @@ def _unreadable(name: str, error: Exception) -> StagingError:
     return StagingError(problem, "Check the staging URL, or start a new run: this one's staged files are incomplete.")
 
 
-def dump_row(row: dict[str, Any]) -> bytes:
+def dump_row(row: Any) -> bytes:
     """One row as JSON; lone surrogates (undecodable source bytes) are kept as escapes."""
     try:
         return orjson.dumps(row)
@@ -116,10 +131,14 @@ def dump_row(row: dict[str, Any]) -> bytes:
         return json.dumps(row).encode("ascii")
 
 
-def load_row(line: bytes) -> dict[str, Any]:
-    """The row that ``dump_row`` wrote."""
+def load_row(line: bytes) -> Any:
+    """The row that ``dump_row`` wrote. Raises ValueError for a line that is none."""
     try:
-        row: dict[str, Any] = orjson.loads(line)
+        return orjson.loads(line)
     except orjson.JSONDecodeError:
-        row = json.loads(line)
-    return row
+        return json.loads(line)
+
+
+def row_digest(line: bytes) -> str:
+    """SHA-256 of a row as ``dump_row`` made it, and of Medferry's version: another may read the same row otherwise."""
+    return hashlib.sha256(b"%s\0%s" % (__version__.encode(), line)).hexdigest()

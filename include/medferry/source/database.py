@@ -7,8 +7,7 @@ infinity, 30 February as text), decimals as text, blobs as base64, undecodable b
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,7 +16,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
-from medferry import __version__
 from medferry.errors import SettingsError, SourceError, SourceUnavailable
 
 _FETCH_ROWS = 1_000
@@ -102,45 +100,14 @@ def _state(error: DBAPIError) -> str:
     return f"{type(error.orig).__name__} {state}" if state else type(error.orig).__name__
 
 
-class RowDigest:
-    """Rows as the driver gives them, in one number: the same for the same rows, order and version of Medferry."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256(__version__.encode())
-
-    def add(self, rows: Sequence[sa.Row[Any]]) -> None:
-        self._hash.update("\n".join(map(repr, rows)).encode("utf-8", "surrogatepass") + b"\n")
-
-    @property
-    def hex(self) -> str:
-        """SHA-256 in 64 digits."""
-        return self._hash.hexdigest()
-
-
-def digest_rows(connection: sa.Connection, statement: sa.Executable, values: dict[str, Any]) -> RowDigest:
-    """Read all rows for their digest alone."""
-    digest = RowDigest()
-    for chunk in _execute(connection, statement, values).partitions(_FETCH_ROWS):
-        digest.add(chunk)
-    return digest
-
-
-def stream(
-    connection: sa.Connection, statement: sa.Executable, values: dict[str, Any], digest: RowDigest | None = None
-) -> Iterator[dict[str, Any]]:
-    """Rows as dicts of JSON values, through a server-side cursor where the engine has one; added to `digest`."""
-    result = _execute(connection, statement, values)
+def stream(connection: sa.Connection, statement: sa.Executable, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows as dicts of JSON values, through a server-side cursor where the engine has one."""
+    streaming = connection.execution_options(stream_results=True, max_row_buffer=_FETCH_ROWS)
+    result = streaming.execute(statement, values)
     names = list(result.keys())
     for chunk in result.partitions(_FETCH_ROWS):
-        if digest is not None:
-            digest.add(chunk)
         for row in chunk:
             yield {name: json_value(value) for name, value in zip(names, row, strict=True)}
-
-
-def _execute(connection: sa.Connection, statement: sa.Executable, values: dict[str, Any]) -> sa.CursorResult[Any]:
-    streaming = connection.execution_options(stream_results=True, max_row_buffer=_FETCH_ROWS)
-    return streaming.execute(statement, values)
 
 
 def json_value(value: Any) -> Any:

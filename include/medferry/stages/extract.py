@@ -1,80 +1,90 @@
-"""Extract: stream one slice of the legacy database into a staged file, unless a proven run has loaded the same rows."""
+"""Extract: stream one slice of the legacy database into staged files; rows that need no work are named, not staged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from more_itertools import chunked
 
-from medferry.manifest import repeats, runs
+from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.workers import only_worker
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
-from medferry.source.database import RowDigest, digest_rows, snapshot, stream
+from medferry.runtime.staging import dump_row, row_digest
+from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import stream_keys
 from medferry.source.slices import rows_of
+from medferry.stages.unchanged import UnchangedRecords
+
+_ROWS_AT_ONCE = 1_000
 
 
 def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
     """Stage the slice's rows and return how many there are. A slice that was extracted before is left as it is.
 
-    When the newest proven run of the same migration had the same rows in this slice, its ledger lines are taken over
-    instead and the slice counts as transformed; the load then only confirms what is in Medplum.
-
-    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted.
+    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted; where rows are
+    the same as before, also MedplumUnavailable and Unauthorised.
     """
     run, options = own_run(environment, run_id)
     checkpoint(environment, run)
     with only_worker(environment.manifest, run_id, slice_id):
-        return extract_locked(environment, run, options, slice_id)
+        with environment.manifest.begin() as connection:
+            slice_ = runs.get_slice(connection, run_id, slice_id)
+        return slice_.eligible if runs.reached(slice_, "extracted") else _extract(environment, run, options, slice_)
 
 
-def extract_locked(
-    environment: Environment, run: RunRow, options: RunOptions, slice_id: str, force: bool = False
-) -> int:
-    """The same, by the slice's only worker; `force` stages the rows also when a proven run had the same."""
-    run_id = run.id
-    with environment.manifest.begin() as connection:
-        mine = runs.get_slice(connection, run_id, slice_id)
-        if runs.reached(mine, "extracted"):
-            return mine.eligible
-        repeatable = mine.keys is None and not options.dry_run and options.sample is None and not force
-        earlier = repeats.find_earlier(connection, run, mine) if repeatable else None
-    entity, digest = environment.migration.entities[mine.entity], RowDigest()
-    with snapshot(environment.source) as source:
-        if earlier is not None and earlier.digest == _digest(source, entity, mine):
-            return _take_over(environment, run, mine, earlier)
-        rows = _rows(source, entity, mine, options.sample, digest)
-        number = environment.staging(run_id).write_rows(slice_id, rows)
+def _extract(environment: Environment, run: RunRow, options: RunOptions, slice_: SliceRow) -> int:
+    entity, staging = environment.migration.entities[slice_.entity], environment.staging(run.id)
+    with snapshot(environment.source) as source, ExitStack() as opened:
+        rows = _rows(source, entity, slice_, options.sample)
+        if _looks_for_unchanged(slice_, options):
+            client = cache(lambda: opened.enter_context(environment.medplum(options)))
+            records, unchanged = UnchangedRecords(environment, run, entity.name, client), list[str]()
+            changed = staging.write_rows(slice_.id, _changed(rows, entity, records, unchanged))
+            staging.write_keys(slice_.id, unchanged)
+            number = changed + len(unchanged)
+        else:
+            number = staging.write_rows(slice_.id, map(dump_row, rows))
+            staging.write_keys(slice_.id, ())
     # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
-    eligible = number if mine.keys is None else len(mine.keys)
-    with Hold(environment, run, mine).writing() as connection:
-        runs.set_extracted(connection, run_id, slice_id, eligible, digest.hex if options.sample is None else "")
-        runs.set_stage(connection, run_id, slice_id, "extracted")
+    eligible = number if slice_.keys is None else len(slice_.keys)
+    with Hold(environment, run, slice_).writing() as connection:
+        runs.set_extracted(connection, run.id, slice_.id, eligible)
+        runs.set_stage(connection, run.id, slice_.id, "extracted")
     return number
 
 
-def _take_over(environment: Environment, run: RunRow, mine: SliceRow, earlier: SliceRow) -> int:
-    with Hold(environment, run, mine).writing() as connection:
-        runs.set_extracted(connection, run.id, mine.id, earlier.eligible, earlier.digest, earlier)
-        repeats.copy_ledger(connection, run, mine, earlier)
-        runs.set_stage(connection, run.id, mine.id, "transformed")
-    return earlier.eligible
+def _looks_for_unchanged(slice_: SliceRow, options: RunOptions) -> bool:
+    """Not when the rows are wanted for what they are (a rehearsal, a replay), or to be written over what is there."""
+    return slice_.keys is None and not options.dry_run and not options.overwrite
 
 
-def _digest(source: sa.Connection, entity: SourceEntity, mine: SliceRow) -> str:
-    return digest_rows(source, *rows_of(source.dialect.name, entity, mine.units, mine.low, mine.high)).hex
+def _changed(
+    rows: Iterator[dict[str, Any]], entity: SourceEntity, records: UnchangedRecords, unchanged: list[str]
+) -> Iterator[bytes]:
+    """The rows to be staged, as lines; the keys of the others are added to `unchanged`."""
+    for page in chunked(rows, _ROWS_AT_ONCE):
+        lines = [(str(row[entity.key]), dump_row(row)) for row in page]
+        same = records.among({key: row_digest(line) for key, line in lines})
+        for key, line in lines:
+            if key in same:
+                unchanged.append(key)
+            else:
+                yield line
 
 
 def _rows(
-    source: sa.Connection, entity: SourceEntity, mine: SliceRow, sample: int | None, digest: RowDigest
+    source: sa.Connection, entity: SourceEntity, slice_: SliceRow, sample: int | None
 ) -> Iterator[dict[str, Any]]:
-    if mine.keys is not None:
-        return stream_keys(source, entity, mine.units, mine.keys)
-    statement, values = rows_of(source.dialect.name, entity, mine.units, mine.low, mine.high, sample)
-    return stream(source, statement, values, digest)
+    if slice_.keys is not None:
+        return stream_keys(source, entity, slice_.units, slice_.keys)
+    statement, values = rows_of(source.dialect.name, entity, slice_.units, slice_.low, slice_.high, sample)
+    return stream(source, statement, values)

@@ -36,9 +36,6 @@ from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
-from medferry.stages.confirm import confirmed
-from medferry.stages.extract import extract_locked
-from medferry.stages.transform import transform_locked
 
 CHUNK_TARGETS = 400
 """Targets a chunk, unless a batch holds more: enough for one look-up, few enough that all lanes have work."""
@@ -66,10 +63,8 @@ class LoadSession:
         self,
         slice_ids: Sequence[str],
         progress: Progress = lambda *_: None,
-        ready: Callable[[str], object] = lambda _: None,
     ) -> dict[str, int]:
-        """Load slices, given in load order; each when `ready(id)` returns, its first write when all that it refers
-        to is loaded.
+        """Load staged slices, given in load order; the first write of each comes when all it refers to is loaded.
 
         Returns source records by disposition. Safe to repeat at any point. Raises what `load_slice` raises, when the
         slices in work have come to an end.
@@ -84,7 +79,6 @@ class LoadSession:
                 for other in before[slice_id]:
                     loads[other].result()  # of what refers to a slice that failed, nothing is written
 
-            ready(slice_id)
             with only_worker(self.environment.manifest, self.run.id, slice_id):
                 return _load_locked(self, slice_id, others_loaded, progress)
 
@@ -146,19 +140,6 @@ def _load_locked(
     with manifest.begin() as connection:
         runs.take_slice(connection, run.id, slice_id)
         mine = runs.get_slice(connection, run.id, slice_id)
-    if mine.repeats:
-        if runs.reached(mine, "loaded"):
-            return Counter()
-        others_loaded()
-        number = confirmed(session.environment, session.client, run, mine)
-        if number is not None:
-            progress(mine.entity, number)
-            return Counter(successful=number)
-    if mine.repeats or not runs.reached(mine, "transformed"):  # not confirmed, now or before this worker's life
-        extract_locked(session.environment, run, session.options, slice_id, force=True)
-        transform_locked(session.environment, run, session.options, slice_id)
-        with manifest.begin() as connection:
-            mine = runs.get_slice(connection, run.id, slice_id)
     if mine.fence > 1:
         _wait_for_the_dead(session, mine)
     loader = _loader(session, mine)

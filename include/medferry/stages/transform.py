@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+
+from more_itertools import chunked
 
 from medferry.apply.breaker import Breaker
+from medferry.errors import StagingError
 from medferry.fhir.bundle import Bounds, batch, conditional_update, identity
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_records import SourceRecord, forget_slice, write_records
+from medferry.manifest.unchanged import carry_over
 from medferry.manifest.workers import only_worker
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
@@ -21,10 +25,27 @@ from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
+from medferry.runtime.staging import row_digest
 from medferry.source.entity import SourceEntity
 from medferry.stages.replay import gone_records
 
 _ROWS_AT_ONCE = 1_000
+
+
+def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dict[str, int]:
+    """Map, validate and stage one slice; returns the number of rows by disposition ("pending": to be loaded).
+
+    A slice that was transformed before is left as it is. Raises StagingError, LeaseHeld, LeaseLost, SliceBusy,
+    RunAborted, BreakerOpen.
+    """
+    run, options = own_run(environment, run_id)
+    checkpoint(environment, run)
+    with only_worker(environment.manifest, run_id, slice_id):
+        with environment.manifest.begin() as connection:
+            slice_ = runs.get_slice(connection, run_id, slice_id)
+        if runs.reached(slice_, "transformed"):
+            return {}
+        return dict(_Transform(environment, run, options, slice_).carry_out())
 
 
 @dataclass(slots=True)
@@ -36,7 +57,7 @@ class _Stacker:
     size: int = 0
 
     def add(self, entries: list[bytes], weight: int) -> list[bytes]:
-        """Add a unit's entries; returns the full Bundle's entries that had to make room (or none)."""
+        """Add a record's entries; returns the full Bundle's entries that had to make room (or none)."""
         full = len(self.entries) + len(entries) > self.bounds.entries or self.size + weight > self.bounds.bytes
         out = self.take() if full and self.entries else []
         self.entries += entries
@@ -48,60 +69,94 @@ class _Stacker:
         return out
 
 
-def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dict[str, int]:
-    """Map, validate and stage one slice; returns the number of rows by disposition ("pending": to be loaded).
+@dataclass
+class _Transform:
+    """One slice on its way from staged rows to staged Bundles, by its only worker."""
 
-    A slice that was transformed before is left as it is. Raises StagingError, LeaseHeld, LeaseLost, SliceBusy,
-    RunAborted.
-    """
-    run, options = own_run(environment, run_id)
-    checkpoint(environment, run)
-    with only_worker(environment.manifest, run_id, slice_id):
-        return transform_locked(environment, run, options, slice_id)
+    environment: Environment
+    run: RunRow
+    options: RunOptions
+    slice: SliceRow
+    counts: Counter[str] = field(default_factory=Counter)
+    bundles: int = 0
 
+    def __post_init__(self) -> None:
+        migration = self.environment.migration
+        self.spec, self.entity = migration.specs[self.slice.entity], migration.entities[self.slice.entity]
+        self.staging = self.environment.staging(self.run.id)
+        self.bounds = Bounds(entries=self.options.batch_size)
+        self.stacker = _Stacker(self.bounds)
+        self.hold = Hold(self.environment, self.run, self.slice)
+        self.breaker = Breaker(self.slice.entity, self.options.stop_at_share if self.slice.keys is None else 1.0)
 
-def transform_locked(environment: Environment, run: RunRow, options: RunOptions, slice_id: str) -> dict[str, int]:
-    """The same, by the slice's only worker."""
-    run_id = run.id
-    with environment.manifest.begin() as connection:
-        mine = runs.get_slice(connection, run_id, slice_id)
-    if runs.reached(mine, "transformed"):
-        return {}
-    hold = Hold(environment, run, mine)
-    with hold.writing() as connection:
-        forget_slice(connection, run_id, slice_id, mine.entity)
-    migration, staging = environment.migration, environment.staging(run_id)
-    spec, entity = migration.specs[mine.entity], migration.entities[mine.entity]
-    bounds = Bounds(entries=options.batch_size)
-    stacker, counts, bundles = _Stacker(bounds), Counter[str](), 0
-    breaker = Breaker(mine.entity, options.stop_at_share if mine.keys is None else 1.0)
-    rows = staging.read_rows(slice_id)
-    gone = set(mine.keys or ())
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
-        units: list[SourceRecord] = []
+    def carry_out(self) -> Counter[str]:
+        """Returns the records by disposition."""
+        with self.hold.writing() as connection:
+            forget_slice(connection, self.run.id, self.slice.id, self.slice.entity)
+        self._carry_over()
+        gone = set(self.slice.keys or ())
+        for page in chunked(self.staging.read_rows(self.slice.id), _ROWS_AT_ONCE):
+            gone -= self._page(page)
+        self._stage(self.stacker.take())
+        with self.hold.writing() as connection:
+            records = gone_records(connection, self.run, self.slice, self.spec.version, sorted(gone))
+            write_records(connection, self.run.id, records, [])
+            runs.set_stage(connection, self.run.id, self.slice.id, "transformed", self.bundles)
+        return self.counts
+
+    def _carry_over(self) -> None:
+        """What needs no work ends as it did before."""
+        systems = self.environment.migration.systems[self.slice.entity]
+        for keys in chunked(self.staging.read_keys(self.slice.id), _ROWS_AT_ONCE):
+            with self.hold.writing() as connection:
+                carried = carry_over(connection, self.run, self.slice, systems, keys)
+            if missing := len(keys) - carried.total():
+                raise StagingError(
+                    f"{missing} unchanged records of {self.slice.entity} have no line to carry over.",
+                    "Start a new run: it stages them.",
+                )
+            self.counts.update(carried)
+            self.breaker.count("", carried.total())
+
+    def _page(self, page: Sequence[tuple[bytes, Row]]) -> set[str]:
+        """Map a page of rows and record what became of them; returns their keys."""
+        records: list[SourceRecord] = []
         findings: list[tuple[str, str, str, str]] = []
-        for row in some:
-            mapped, entries, weight = _staged(map_row(spec, entity, row, migration.settings), bounds)
-            units.append(_ledger_line(mine, entity, spec, row, mapped))
-            gone.discard(mapped.key)
-            findings += [(mine.entity, mapped.key, found.reason, found.field) for found in mapped.findings]
-            counts[mapped.disposition] += 1
-            breaker.count(mapped.reason)
-            if breaker.cause:
+        for line, row in page:
+            mapped, entries, weight = _staged(
+                map_row(self.spec, self.entity, row, self.environment.migration.settings), self.bounds
+            )
+            records.append(self._ledger_line(line, row, mapped))
+            findings += [(self.slice.entity, mapped.key, found.reason, found.field) for found in mapped.findings]
+            self.counts[mapped.disposition] += 1
+            self.breaker.count(mapped.reason)
+            if self.breaker.cause:
                 break
-            if full := stacker.add(entries, weight):
-                staging.write_bundle(slice_id, bundles, batch(full))
-                bundles += 1
-        with hold.writing() as connection:
-            write_records(connection, run_id, units, findings)
-        breaker.check()
-    if last := stacker.take():
-        staging.write_bundle(slice_id, bundles, batch(last))
-        bundles += 1
-    with hold.writing() as connection:
-        write_records(connection, run_id, gone_records(connection, run, mine, spec.version, sorted(gone)), [])
-        runs.set_stage(connection, run_id, slice_id, "transformed", bundles)
-    return dict(counts)
+            self._stage(self.stacker.add(entries, weight))
+        with self.hold.writing() as connection:
+            write_records(connection, self.run.id, records, findings)
+        self.breaker.check()
+        return {record.key for record in records}
+
+    def _stage(self, entries: list[bytes]) -> None:
+        if entries:
+            self.staging.write_bundle(self.slice.id, self.bundles, batch(entries))
+            self.bundles += 1
+
+    def _ledger_line(self, line: bytes, row: Row, mapped: MappedRow) -> SourceRecord:
+        return SourceRecord(
+            entity=self.slice.entity,
+            key=mapped.key,
+            unit=str(row[self.entity.unit]),
+            slice_id=self.slice.id,
+            disposition=mapped.disposition,
+            mapping_version=self.spec.version,
+            reason=mapped.reason,
+            field=mapped.field,
+            place=mapped.place,
+            source_digest=row_digest(line),
+            fingerprint=self.run.fingerprint,
+        )
 
 
 def map_row(spec: MappingSpec, entity: SourceEntity, row: Row, settings: MappingSettings) -> MappedRow:
@@ -126,17 +181,3 @@ def _staged(mapped: MappedRow, bounds: Bounds) -> tuple[MappedRow, list[bytes], 
     if weight > bounds.bytes:
         return MappedRow(mapped.key, Disposition.REJECTED, Reason.TOO_LARGE, findings=mapped.findings), [], 0
     return mapped, entries, weight
-
-
-def _ledger_line(mine: SliceRow, entity: SourceEntity, spec: MappingSpec, row: Row, mapped: MappedRow) -> SourceRecord:
-    return SourceRecord(
-        entity=mine.entity,
-        key=mapped.key,
-        unit=str(row[entity.unit]),
-        slice_id=mine.id,
-        disposition=mapped.disposition,
-        mapping_version=spec.version,
-        reason=mapped.reason,
-        field=mapped.field,
-        place=mapped.place,
-    )
