@@ -20,8 +20,8 @@ paused run keeps its task slots: leave one for this DAG, or use the command line
 """
 
 from medferry.definition.migration import Migration
-from medferry_airflow.dag import broken_dag, control_dag
 from medferry_airflow.definition import current_or_error
+from medferry_airflow.factory import broken_dag, control_dag
 
 found = current_or_error()
 if isinstance(found, Migration):

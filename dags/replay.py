@@ -22,8 +22,8 @@ failed tasks together with those downstream. When only `conclude` failed, read t
 """
 
 from medferry.definition.migration import Migration
-from medferry_airflow.dag import broken_dag, replay_dag
 from medferry_airflow.definition import current_or_error
+from medferry_airflow.factory import broken_dag, replay_dag
 
 found = current_or_error()
 if isinstance(found, Migration):

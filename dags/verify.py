@@ -24,8 +24,8 @@ answer: clear `verify` with the tasks downstream when it does.
 """
 
 from medferry.definition.migration import Migration
-from medferry_airflow.dag import broken_dag, verify_dag, verify_schedule
 from medferry_airflow.definition import current_or_error
+from medferry_airflow.factory import broken_dag, verify_dag, verify_schedule
 
 found = current_or_error()
 if isinstance(found, Migration):

@@ -25,8 +25,8 @@ failed tasks together with those downstream. The run goes on where it stopped; n
 """
 
 from medferry.definition.migration import Migration
-from medferry_airflow.dag import broken_dag, migration_dag
 from medferry_airflow.definition import current_or_error, waves_of
+from medferry_airflow.factory import broken_dag, migration_dag
 
 found = current_or_error()
 for wave in waves_of(found):

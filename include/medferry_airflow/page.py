@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medferry.definition.migration import Migration
 from medferry.errors import DefinitionError, MedferryError
 from medferry_airflow.connections import MEDPLUM
-from medferry_airflow.tasks import POOL
+from medferry_airflow.tasks.environment import POOL
 
 
 def page(text: str, migration: Migration, units: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, Connection, ExceptionRetryPolicy, Variable
 from airflow.serialization.serialized_objects import DagSerialization
 
-from medferry_airflow.dag import TAGS
 from medferry_airflow.definition import current_migration
-from medferry_airflow.tasks import POOL
+from medferry_airflow.factory import TAGS
+from medferry_airflow.tasks.environment import POOL
 from tests.dags.conftest import ROOT, parse
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from airflow.sdk import DAG, TriggerRule
 
 from medferry.workflows.order import migrate
-from medferry_airflow.tasks import incomplete
+from medferry_airflow.tasks.migrate import incomplete
 
 
 def upstream(dag: DAG, task_id: str) -> set[str]:

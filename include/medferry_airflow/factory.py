@@ -20,11 +20,12 @@ from airflow.sdk import DAG, TaskGroup, task, task_group
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.workflows.order import migrate
-from medferry_airflow import tasks
 from medferry_airflow.conf import refuse_unknown_conf
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import control_params, replay_params, run_params, unit_param, verify_params
 from medferry_airflow.retries import DEFAULT_ARGS
+from medferry_airflow.tasks import control, verify
+from medferry_airflow.tasks import migrate as run_tasks
 
 TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "broken"})
 """All tags that a DAG may have."""
@@ -45,7 +46,7 @@ def migration_dag(
         [kind.replace("_", " ")],
         {**choice, **run_params(migration)},
     ) as dag:
-        migrate(RunInTasks(tasks.prepare(RUN, kind, units), migration))
+        migrate(RunInTasks(run_tasks.prepare(RUN, kind, units), migration))
     return dag
 
 
@@ -53,8 +54,8 @@ def replay_dag(text: str, migration: Migration) -> DAG:
     """A DAG that runs the dead letters of an earlier run again, as a run of their own; skipped when there are none."""
     text = page(text, migration, migration.plan.unit_ids)
     with _dag("replay", "Replay dead letters", text, ["replay"], replay_params(migration)) as dag:
-        found: Any = tasks.find_dead_letters(RUN)
-        prepared: Any = tasks.prepare_again(RUN)
+        found: Any = run_tasks.find_dead_letters(RUN)
+        prepared: Any = run_tasks.prepare_again(RUN)
         found >> prepared
         migrate(RunInTasks(prepared, migration))
     return dag
@@ -77,12 +78,12 @@ class RunInTasks:
         return last
 
     def verify(self, loaded: Any) -> Any:
-        verified = tasks.verify(RUN)
+        verified = verify.verify(RUN)
         loaded >> verified
         return verified
 
     def conclude(self, verified: Any) -> None:
-        verified >> tasks.conclude(RUN).as_teardown(setups=self.prepared, on_failure_fail_dagrun=True)
+        verified >> run_tasks.conclude(RUN).as_teardown(setups=self.prepared, on_failure_fail_dagrun=True)
 
 
 def _stage(slice_ids: Any) -> Any:
@@ -90,7 +91,7 @@ def _stage(slice_ids: Any) -> Any:
 
     @task_group(group_id="stage", tooltip="Legacy rows to validated FHIR Bundles, slice by slice")
     def stage(slice_id: str) -> None:
-        tasks.extract(run=RUN, slice_id=slice_id) >> tasks.transform(run=RUN, slice_id=slice_id)
+        run_tasks.extract(run=RUN, slice_id=slice_id) >> run_tasks.transform(run=RUN, slice_id=slice_id)
 
     return stage.expand(slice_id=slice_ids)
 
@@ -100,8 +101,8 @@ def _load_level(number: int, entities: Sequence[str], prepared: Any, before: Any
     label = f"load {number}: {', '.join(entities[:2])}" + (f" +{len(entities) - 2}" if len(entities) > 2 else "")
     tooltip = f"To Medplum: {', '.join(entities)}"
     with TaskGroup(f"load_level_{number}", group_display_name=label, tooltip=tooltip) as group:
-        slice_ids = tasks.slices_of_level.override(task_id="slices")(RUN, number)
-        described = tasks.load.override(doc_md=inspect.getdoc(tasks.load.function))  # lost by `partial`
+        slice_ids = run_tasks.slices_of_level.override(task_id="slices")(RUN, number)
+        described = run_tasks.load.override(doc_md=inspect.getdoc(run_tasks.load.function))  # lost by `partial`
         loaded = described.partial(run=RUN).expand(slice_id=slice_ids)
     prepared >> slice_ids
     before >> loaded
@@ -120,8 +121,8 @@ def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
     """
     text = page(text, migration, migration.plan.unit_ids)
     with _dag("verify", "Verify a run again", text, ["verification"], verify_params(), schedule) as dag:
-        chosen: Any = tasks.choose_run()
-        tasks.verify(chosen) >> tasks.conclude_verification(chosen)
+        chosen: Any = verify.choose_run()
+        verify.verify(chosen) >> verify.conclude_verification(chosen)
     return dag
 
 
@@ -129,7 +130,7 @@ def control_dag(text: str, migration: Migration) -> DAG:
     """A DAG that tells the workers of a run to pause, to go on or to end. It writes to the manifest only."""
     text = page(text, migration, migration.plan.unit_ids)
     with _dag("control", "Pause, resume or abort a run", text, ["control"], control_params()) as dag:
-        tasks.control()
+        control.control()
     return dag
 
 

@@ -1,14 +1,9 @@
-"""The tasks of the DAGs: each one call into the core. Between them travel ids and counts, never records."""
+"""Tasks that carry a run out: prepare, extract, transform, load, conclude; and what a replay begins with."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import task
@@ -17,28 +12,20 @@ from airflow.sdk.configuration import conf
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.dead_letters import Choice
-from medferry.report.write import write_report
-from medferry.runtime.control import CONTROLS
-from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
-from medferry.verification.run import verify_run
-from medferry.verification.scope import VerifyOptions
 from medferry.workflows.finish import finish_run
 from medferry.workflows.order import READERS
-from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
 from medferry_airflow.params import options_among
+from medferry_airflow.tasks.environment import POOL, environment, publish_report
 
 log = logging.getLogger(__name__)
-
-POOL = "medplum"
-"""The Airflow pool whose slots bound the tasks that talk to Medplum at once."""
 
 SLICE_LABEL = "{{ task.op_kwargs['slice_id'] }}"
 
@@ -47,19 +34,8 @@ class RunIncomplete(MedferryError):
     """A step of the run failed, so the run cannot be proven."""
 
 
-class RunNotFinished(MedferryError):
-    """There is no finished run to verify."""
-
-
 class TooManySlices(MedferryError):
     """Airflow would refuse to map a task over that many slices."""
-
-
-@cache
-def environment() -> Environment:
-    """The systems of the current migration, opened when first needed."""
-    migration = current_migration()
-    return Environment(migration, settings_from_connections(migration.plan))
 
 
 @task(pool=POOL)
@@ -142,19 +118,6 @@ def load(run: str, slice_id: str) -> dict[str, int]:
     return load_slice(environment(), run, slice_id)
 
 
-@task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
-@guarded
-def verify(run: str, params: dict[str, Any] | None = None) -> dict[str, int]:
-    """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
-    options = options_among(params or {}, VerifyOptions)
-    results = verify_run(environment(), run, _log_entity, options, options.force)
-    return dict(Counter(result.status for result in results))
-
-
-def _log_entity(name: str) -> None:
-    log.info("Verifying %s", name)
-
-
 @task
 @guarded
 def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
@@ -164,7 +127,7 @@ def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
     try:
         finish_run(environment(), run, failed=bool(missing))
     finally:
-        _write_report(run)
+        publish_report(run)
     if missing:
         raise RunIncomplete(
             f"Run {run} is not complete: {', '.join(missing[:5])} ({len(missing)} in all). What was loaded stays in "
@@ -174,54 +137,11 @@ def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
         )
 
 
-@task(task_id="choose_run")
-@guarded
-def choose_run(params: dict[str, Any] | None = None) -> str:
-    """The run to verify: the one asked for, or the newest that is finished and no dry run. Returns its id."""
-    wanted, migration = (params or {}).get("run"), current_migration()
-    with environment().manifest.begin() as connection:
-        finished = runs.newest_finished(connection, migration.name, wanted)
-    if finished is None:
-        raise RunNotFinished(
-            f"Migration {migration.name} has no finished run{f' {wanted}' if wanted else ''}.",
-            "Check the id with `medferry runs`; a run that still works is verified by itself.",
-        )
-    return finished.id
-
-
-@task(task_id="conclude")
-@guarded
-def conclude_verification(run: str) -> None:
-    """Set the status of the verified run, write its report, and fail unless every check is equal."""
-    try:
-        finish_run(environment(), run)
-    finally:
-        _write_report(run)
-
-
-@task
-@guarded
-def control(params: dict[str, Any] | None = None) -> None:
-    """Pause, resume or abort a run at work; its workers obey within seconds, after the chunk in flight."""
-    chosen = params or {}
-    CONTROLS[chosen["action"]](environment(), chosen["run"])
-
-
 def incomplete(states: dict[str, str | None]) -> list[str]:
     """What failed or could not run among a DAG run's task states; prepare and verify must have succeeded."""
     bad = {name for name, state in states.items() if state in ("failed", "upstream_failed")}
     needed = {name for name in ("prepare", "verify") if states.get(name) != "success"}
     return [f"{name} ({states.get(name) or 'did not run'})" for name in sorted(bad | needed)]
-
-
-def report_folder(run: str) -> Path:
-    """Where a run's report goes: MEDFERRY_REPORT_FOLDER (default build/reports) / the run's id."""
-    root = Path(os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports")
-    return root / re.sub(r"[^A-Za-z0-9._-]", "_", run)
-
-
-def _write_report(run: str) -> None:
-    log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
 
 
 def _check_medplum(entities: Iterable[str], options: RunOptions) -> None:

@@ -1,0 +1,36 @@
+"""What every task works with: the systems of the current migration, the pool, where reports go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from medferry.report.write import write_report
+from medferry.runtime.environment import Environment
+from medferry_airflow.connections import settings_from_connections
+from medferry_airflow.definition import current_migration
+
+log = logging.getLogger(__name__)
+
+POOL = "medplum"
+"""The Airflow pool whose slots bound the tasks that talk to Medplum at once."""
+
+
+@cache
+def environment() -> Environment:
+    """The systems of the current migration, opened when first needed."""
+    migration = current_migration()
+    return Environment(migration, settings_from_connections(migration.plan))
+
+
+def report_folder(run: str) -> Path:
+    """Where a run's report goes: MEDFERRY_REPORT_FOLDER (default build/reports) / the run's id."""
+    root = Path(os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports")
+    return root / re.sub(r"[^A-Za-z0-9._-]", "_", run)
+
+
+def publish_report(run: str) -> None:
+    log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
