@@ -28,15 +28,15 @@ def prove(
 ) -> dict[Name, Settlement]:
     """Settle what `contents` (Medplum id → content) shows to be as it was written; the rest is for the next round."""
     settled: dict[Name, Settlement] = {}
-    for one in answered:
-        step, outcome = one.step, one.outcome
+    for answer in answered:
+        step, outcome = answer.step, answer.outcome
         version, text = contents.get(outcome.id, ("", b""))
         if not version or version != outcome.version:
             continue  # not stored, or changed again: the next round looks it up
         if has_content(text, step.target.body):
-            action = _action(one, unanswered)
+            action = _action(answer, unanswered)
             settled[step.target.name] = confirmed(entity, step.target, (outcome.id, version), action)
-        elif not _found(one):
+        elif not _found(answer):
             settled[step.target.name] = quarantined("stored-differently", f"{step.target.type}/{outcome.id}")
     return settled
 

@@ -117,7 +117,7 @@ class Writer:
             for batch in constrained_batches(steps, _BATCH_BYTES, self.batch_size, _weight, strict=False):
                 throttled |= self._send(batch, answered)
         finally:
-            ids = ((one.step.target.type, one.outcome.id) for one in answered)
+            ids = ((answer.step.target.type, answer.outcome.id) for answer in answered)
             contents = read_contents(self.client, ids)
             self.result.settled |= prove(self.entity, answered, contents, self.unanswered)
         return throttled

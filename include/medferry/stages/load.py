@@ -107,7 +107,7 @@ class LoadSession:
 
 @contextmanager
 def load_session(environment: Environment, run: RunRow, options: RunOptions) -> Iterator[LoadSession]:
-    """The crew that loads slices of a run in this process."""
+    """The session that loads slices of a run in this process."""
     # More threads than lanes: some look up, read back and record while others have their batch in flight.
     with (
         rare_collections(),
