@@ -1,7 +1,7 @@
 """The proof of a write: HTTP success is not success.
 
 A target is proven when a read-back shows the id, version and content that were written (a 200 that stored nothing is
-known from the tracker, medplum facts #9811).
+known from the tracker, docs/medplum.md, "Batches": #9811).
 """
 
 from __future__ import annotations
