@@ -223,7 +223,9 @@ def _one_pass(
     """Go once through all pending units with the crew's threads; returns how many were deferred."""
     with session.environment.manifest.begin() as connection:
         pending = pending_keys(connection, session.run.id, loader.slice.id)
-    loader.breaker.total = loader.slice.eligible - len(pending)  # earlier workers and passes have decided these
+    decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes
+    progress(loader.slice.entity, decided - loader.breaker.total)
+    loader.breaker.total = decided
     deferred = 0
     size = max(CHUNK_TARGETS, session.options.batch_size)
     in_chunks = constrained_batches(_units(loader, pending), size, get_len=_resources, strict=False)
