@@ -49,13 +49,13 @@ class ChunkLoader:
     nothing_there: bool
     breaker: Breaker
 
-    def load(self, units: Sequence[LoadRecord]) -> Counter[str]:
-        """Load one chunk; returns dispositions, and "deferred" for units that wait for rows of their own entity."""
+    def load(self, records: Sequence[LoadRecord]) -> Counter[str]:
+        """Load one chunk; returns dispositions, and "deferred" for records that wait for rows of their own entity."""
         checkpoint(self.hold.environment, self.hold.run)
-        known = self._known(units)
+        known = self._known(records)
         settled: dict[Name, Settlement] = {}
         counts: Counter[str] = Counter()
-        left = list(units)
+        left = list(records)
         while ready := _ready(left, known, settled):
             failure: MedferryError | None = None
             writer = self._writer()
@@ -66,18 +66,20 @@ class ChunkLoader:
             moved = _has_moved(written, known)
             settled |= written.settled
             known |= {name: _as_known(end) for name, end in written.settled.items() if isinstance(end, ConfirmedWrite)}
-            decisions = [decision for unit in left if (decision := _decision(unit, settled))]
+            decisions = [decision for record in left if (decision := _decision(record, settled))]
             self._record(written, decisions, moved)
             counts.update(decision.disposition for decision in decisions)
             if failure is not None:
                 raise failure
             decided = {decision.key for decision in decisions}
-            left = [unit for unit in left if unit.key not in decided]
+            left = [record for record in left if record.key not in decided]
         return counts + self._unresolved(left, known)
 
-    def _known(self, units: Sequence[LoadRecord]) -> dict[Name, CrosswalkEntry]:
-        """The crosswalk's view of the units' own names and of all that they refer to."""
-        names = {name for unit in units for one in unit.resources for name in (one.name, *one.wanted)}
+    def _known(self, records: Sequence[LoadRecord]) -> dict[Name, CrosswalkEntry]:
+        """The crosswalk's view of the records' own names and of all that they refer to."""
+        names = {
+            name for record in records for resource in record.resources for name in (resource.name, *resource.wanted)
+        }
         with self.hold.environment.manifest.begin() as connection:
             return find_targets(connection, self.hold.run.migration, names)
 
@@ -105,17 +107,17 @@ class ChunkLoader:
 
         return look
 
-    def _unresolved(self, units: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry]) -> Counter[str]:
-        """Quarantine units whose references lead nowhere; those that wait for rows of their own entity are deferred."""
+    def _unresolved(self, records: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry]) -> Counter[str]:
+        """Quarantine records whose references lead nowhere; what waits for rows of its own entity is deferred."""
         own = self.hold.environment.migration.naming.system(self.slice.entity)
         decisions: list[DispositionChange] = []
-        for unit in units:
-            missing = sorted({name for one in unit.resources for name in one.wanted if name not in known})
+        for record in records:
+            missing = sorted({name for resource in record.resources for name in resource.wanted if name not in known})
             if not any(system == own or system.startswith(f"{own}/") for system, _ in missing):
-                decisions.append(_unresolved_decision(unit.key, missing))
+                decisions.append(_unresolved_decision(record.key, missing))
         if decisions:
             self._record(WriteResult(), decisions)
-        return Counter(quarantined=len(decisions), deferred=len(units) - len(decisions))
+        return Counter(quarantined=len(decisions), deferred=len(records) - len(decisions))
 
     def _record(self, written: WriteResult, decisions: Sequence[DispositionChange], has_moved: bool = False) -> None:
         """What was sent, proven and decided, in one transaction that only the slice's present worker may commit."""
@@ -139,29 +141,29 @@ def drift_policy(options: RunOptions) -> DriftPolicy:
 
 
 def _ready(
-    units: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry], settled: dict[Name, Settlement]
+    records: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry], settled: dict[Name, Settlement]
 ) -> list[ResolvedResource]:
-    """Targets of units that have not failed, not yet settled, whose references can all be made literal."""
+    """Targets of records that have not failed, not yet settled, whose references can all be made literal."""
     ready: list[ResolvedResource] = []
-    for unit in units:
-        within = {one.name for one in unit.resources}
-        if any(name not in known and name not in within for one in unit.resources for name in one.wanted):
-            continue  # nothing of a unit is written while any of its references is open
+    for record in records:
+        within = {resource.name for resource in record.resources}
+        if any(name not in known and name not in within for resource in record.resources for name in resource.wanted):
+            continue  # nothing of a record is written while any of its references is open
         ready += [
-            resolved(one, known)
-            for one in unit.resources
-            if one.name not in settled and all(name in known for name in one.wanted)
+            resolved(resource, known)
+            for resource in record.resources
+            if resource.name not in settled and all(name in known for name in resource.wanted)
         ]
     return ready
 
 
-def _decision(unit: LoadRecord, settled: dict[Name, Settlement]) -> DispositionChange | None:
-    """The disposition of a unit that is settled, or of which one resource failed."""
-    ends = [settled.get(one.name) for one in unit.resources]
+def _decision(record: LoadRecord, settled: dict[Name, Settlement]) -> DispositionChange | None:
+    """The disposition of a record that is settled, or of which one resource failed."""
+    ends = [settled.get(resource.name) for resource in record.resources]
     if failed := [end for end in ends if isinstance(end, Failed)]:
         worst = min(failed, key=lambda end: end.disposition is not Disposition.REJECTED)
-        return DispositionChange(unit.key, worst.disposition, worst.reason, place=worst.place)
-    return DispositionChange(unit.key, Disposition.SUCCESSFUL) if all(ends) else None
+        return DispositionChange(record.key, worst.disposition, worst.reason, place=worst.place)
+    return DispositionChange(record.key, Disposition.SUCCESSFUL) if all(ends) else None
 
 
 def _has_moved(written: WriteResult, known: Mapping[Name, CrosswalkEntry]) -> bool:

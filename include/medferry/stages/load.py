@@ -86,23 +86,23 @@ class LoadSession:
             for slice_id in slice_ids:
                 loads[slice_id] = side_by_side.submit(load, slice_id)
             try:
-                for one in loads.values():
-                    counts.update(one.result())
+                for load_of_slice in loads.values():
+                    counts.update(load_of_slice.result())
             except BaseException:
-                for one in loads.values():
-                    one.cancel()
+                for load_of_slice in loads.values():
+                    load_of_slice.cancel()
                 raise
         return dict(+counts)
 
     def _awaited(self, slice_ids: Sequence[str]) -> dict[str, list[str]]:
         """Slice → the slices among `slice_ids` of the entities that it refers to; they come before it."""
         with self.environment.manifest.begin() as connection:
-            entity_of = {one.id: one.entity for one in runs.slices_of(connection, self.run.id)}
+            entity_of = {slice_.id: slice_.entity for slice_ in runs.slices_of(connection, self.run.id)}
         of_entity = {
-            entity: [one for one in slice_ids if entity_of[one] in spec.references and entity_of[one] != entity]
+            entity: [other for other in slice_ids if entity_of[other] in spec.references and entity_of[other] != entity]
             for entity, spec in self.environment.migration.specs.items()
         }
-        return {mine: of_entity[entity_of[mine]] for mine in slice_ids}
+        return {slice_id: of_entity[entity_of[slice_id]] for slice_id in slice_ids}
 
 
 @contextmanager
@@ -139,10 +139,10 @@ def _load_locked(
     manifest, run = session.environment.manifest, session.run
     with manifest.begin() as connection:
         runs.take_slice(connection, run.id, slice_id)
-        mine = runs.get_slice(connection, run.id, slice_id)
-    if mine.fence > 1:
-        _wait_for_the_dead(session, mine)
-    loader = _loader(session, mine)
+        slice_ = runs.get_slice(connection, run.id, slice_id)
+    if slice_.fence > 1:
+        _wait_for_the_dead(session, slice_)
+    loader = _loader(session, slice_)
     counts: Counter[str] = Counter()
     while True:
         before = counts.total()
@@ -154,7 +154,7 @@ def _load_locked(
         set_dispositions(
             connection,
             run.id,
-            mine.entity,
+            slice_.entity,
             [DispositionChange(key, Disposition.QUARANTINED, Reason.UNRESOLVED_REFERENCE) for key in left],
         )
         runs.set_stage(connection, run.id, slice_id, "loaded")
@@ -162,46 +162,46 @@ def _load_locked(
     return counts
 
 
-def _wait_for_the_dead(session: LoadSession, mine: SliceRow) -> None:
+def _wait_for_the_dead(session: LoadSession, slice_: SliceRow) -> None:
     """Return when Medplum shows no sign of a batch of an earlier worker that is at work still."""
     with session.environment.manifest.begin() as connection:
-        if not pending_keys(connection, session.run.id, mine.id):
+        if not pending_keys(connection, session.run.id, slice_.id):
             return  # whoever was here before has recorded all
-    forms = [(kind, [("identifier", system_token(system))]) for kind, system in _systems(session, mine)]
+    forms = [(kind, [("identifier", system_token(system))]) for kind, system in _systems(session, slice_)]
     before: list[int] = []
     while before != (now := [session.client.count(resource_type, form) for resource_type, form in forms]):
         before = now
         time.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
 
 
-def _systems(session: LoadSession, mine: SliceRow) -> list[tuple[str, str]]:
+def _systems(session: LoadSession, slice_: SliceRow) -> list[tuple[str, str]]:
     """(resource type, identifier system) of all that the slice's rows become."""
     migration = session.environment.migration
-    slots = migration.specs[mine.entity].produces
-    return [(kind, migration.naming.system(mine.entity, slot)) for slot, kind in slots.items()]
+    slots = migration.specs[slice_.entity].produces
+    return [(kind, migration.naming.system(slice_.entity, slot)) for slot, kind in slots.items()]
 
 
-def _loader(session: LoadSession, mine: SliceRow) -> ChunkLoader:
+def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
     return ChunkLoader(
-        Hold(session.environment, session.run, mine),
-        mine,
+        Hold(session.environment, session.run, slice_),
+        slice_,
         session.options,
         session.client,
         session.limiter,
-        _nothing_there(session, mine),
+        _nothing_there(session, slice_),
         # The rows of a replay have all failed before: no breaker judges them.
-        Breaker(mine.entity, session.options.stop_at_share if mine.keys is None else 1.0),
+        Breaker(slice_.entity, session.options.stop_at_share if slice_.keys is None else 1.0),
     )
 
 
-def _nothing_there(session: LoadSession, mine: SliceRow) -> bool:
+def _nothing_there(session: LoadSession, slice_: SliceRow) -> bool:
     """Whether nothing under the slice's identifier systems was ever written: then there is nothing to look up.
 
     Only for the first worker of a slice that no run has loaded: a dead one may have a batch on its way still.
     """
-    if mine.fence > 1 or not mine.eligible:
+    if slice_.fence > 1 or not slice_.eligible:
         return False
-    for resource_type, system in _systems(session, mine):
+    for resource_type, system in _systems(session, slice_):
         with session.environment.manifest.begin() as connection:
             if knows_system(connection, session.run.migration, system):
                 return False
@@ -220,7 +220,7 @@ def _one_pass(
     others_loaded: Callable[[], None],
     progress: Progress,
 ) -> int:
-    """Go once through all pending units with the crew's threads; returns how many were deferred."""
+    """Go once through all pending records with the session's threads; returns how many were deferred."""
     with session.environment.manifest.begin() as connection:
         pending = pending_keys(connection, session.run.id, loader.slice.id)
     decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes
@@ -247,7 +247,7 @@ def _first_ahead(chunks: Iterator[Chunk], may_begin: Callable[[], None]) -> Iter
 
 
 def _in_threads(session: LoadSession, loader: ChunkLoader, chunks: Iterator[Chunk]) -> Iterator[Counter[str]]:
-    """Let the crew's threads work on chunks, a bounded number at once; after a failure no more are started."""
+    """Let the session's threads work on chunks, a bounded number at once; after a failure no more are started."""
     flying: set[Future[Counter[str]]] = set()
     try:
         for chunk in chunks:
@@ -268,9 +268,9 @@ def _units(loader: ChunkLoader, pending: set[str]) -> Iterator[LoadRecord]:
     """The slice's pending source records in staged order."""
     staging = loader.hold.environment.staging(loader.hold.run.id)
     for number in range(loader.slice.bundles):
-        for key, some in groupby(staging.read_bundle(loader.slice.id, number), key=lambda staged: staged.name[1]):
+        for key, entries in groupby(staging.read_bundle(loader.slice.id, number), key=lambda staged: staged.name[1]):
             if key in pending:
-                yield LoadRecord(key, tuple(staged_resource(staged) for staged in some))
+                yield LoadRecord(key, tuple(staged_resource(staged) for staged in entries))
 
 
 def _resources(record: LoadRecord) -> int:

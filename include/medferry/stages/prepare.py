@@ -117,8 +117,8 @@ def _cut_source(environment: Environment, scope: RunScope, rows_per_slice: int) 
         for name in scope.entities:
             entity, spec = migration.entities[name], migration.specs[name]
             counts = count_by_unit(connection, entity, migration.plan.unit_ids)
-            mine = {unit: rows for unit, rows in counts.items() if unit in scope.units}
+            in_scope = {unit: rows for unit, rows in counts.items() if unit in scope.units}
             # Rows that refer to rows of their own entity need one loader that sees them all.
             whole = name in spec.references
-            slices += [(migration.level_of(name), s) for s in cut(connection, entity, mine, rows_per_slice, whole)]
+            slices += [(migration.level_of(name), s) for s in cut(connection, entity, in_scope, rows_per_slice, whole)]
     return slices

@@ -109,7 +109,12 @@ def _present_units(environment: Environment, letters: _Letters) -> _Letters:
 
 def _scope(environment: Environment, letters: _Letters, now: _Letters) -> RunScope:
     """The units that the rows had or have, and their entities, in the plan's order."""
-    units = {unit for one in (letters, now) for by_key in one.values() for unit in by_key.values()}
+    units = {
+        unit
+        for letters_by_entity in (letters, now)
+        for by_key in letters_by_entity.values()
+        for unit in by_key.values()
+    }
     in_order = [name for level in environment.migration.levels for name in level]
     plan = environment.migration.plan
     return RunScope([unit for unit in plan.unit_ids if unit in units], [name for name in in_order if name in letters])
@@ -124,15 +129,15 @@ def _slices(
         # Rows that refer to rows of their own entity need one loader that sees them all.
         size = len(keys) if name in migration.specs[name].references else rows_per_slice
         for start in range(0, len(keys), size):
-            some = tuple(keys[start : start + size])
-            units = {unit for key in some for unit in (letters[name][key], now[name].get(key)) if unit}
-            spec = SliceSpec(name, tuple(sorted(units)), None, None, len(some), some)
+            chosen = tuple(keys[start : start + size])
+            units = {unit for key in chosen for unit in (letters[name][key], now[name].get(key)) if unit}
+            spec = SliceSpec(name, tuple(sorted(units)), None, None, len(chosen), chosen)
             yield migration.level_of(name), spec
 
 
 def gone_records(
-    connection: sa.Connection, run: RunRow, mine: SliceRow, version: str, keys: Sequence[str]
+    connection: sa.Connection, run: RunRow, slice_: SliceRow, version: str, keys: Sequence[str]
 ) -> list[SourceRecord]:
     """Ledger lines for replayed keys that the source no longer has: skipped, in the unit they had. None is lost."""
-    had = units_of(connection, run.replays, mine.entity, keys)
-    return [SourceRecord(mine.entity, key, had[key], mine.id, Disposition.SKIPPED, version, GONE) for key in keys]
+    had = units_of(connection, run.replays, slice_.entity, keys)
+    return [SourceRecord(slice_.entity, key, had[key], slice_.id, Disposition.SKIPPED, version, GONE) for key in keys]

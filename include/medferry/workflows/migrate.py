@@ -54,10 +54,10 @@ class RunInOneProcess:
             return
         run, options = own_run(self.environment, self.run_id)
         with load_session(self.environment, run, options) as session:
-            session.load([one.id for one in self.slices], lambda entity, rows: self._tell("load", entity, rows))
+            session.load([slice_.id for slice_ in self.slices], lambda entity, rows: self._tell("load", entity, rows))
 
     def verify(self, _loaded: None = None) -> None:
-        entities = len({one.entity for one in self.slices})
+        entities = len({slice_.entity for slice_ in self.slices})
         self.results = verify_run(
             self.environment, self.run_id, lambda entity: self.progress("verify", entity, 1, entities)
         )
@@ -66,7 +66,7 @@ class RunInOneProcess:
         finish_run(self.environment, self.run_id)
 
     def _tell(self, stage: str, entity: str, rows: int) -> None:
-        self.progress(stage, entity, rows, sum(one.eligible for one in self.slices))
+        self.progress(stage, entity, rows, sum(slice_.eligible for slice_ in self.slices))
 
 
 def carry_out(run: RunInOneProcess) -> list[CheckResult]:

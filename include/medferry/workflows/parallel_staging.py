@@ -40,13 +40,13 @@ def stage_slices(environment: Environment, run_id: str, slices: Sequence[SliceRo
     Raises what the first to fail has raised, when the slices at work have come to their end; no more are begun then.
     StagingError when a process was killed.
     """
-    processes = min(os.cpu_count() or 1, len(slices), sum(one.eligible for one in slices) // WORTH_A_PROCESS)
+    processes = min(os.cpu_count() or 1, len(slices), sum(slice_.eligible for slice_ in slices) // WORTH_A_PROCESS)
     if processes < 2 or sys.platform != "linux":
-        for one in slices:
-            rows = extract_slice(environment, run_id, one.id)
-            progress("extract", one.entity, rows)
-            transform_slice(environment, run_id, one.id)
-            progress("transform", one.entity, one.eligible)
+        for slice_ in slices:
+            rows = extract_slice(environment, run_id, slice_.id)
+            progress("extract", slice_.entity, rows)
+            transform_slice(environment, run_id, slice_.id)
+            progress("transform", slice_.entity, slice_.eligible)
         return
     # No connection is open in two processes: SQLite's locks and PostgreSQL's streams belong to one alone.
     environment.manifest.dispose()
@@ -54,7 +54,7 @@ def stage_slices(environment: Environment, run_id: str, slices: Sequence[SliceRo
     context = multiprocessing.get_context("fork")
     arguments = (os.getpid(), environment, run_id, context.BoundedSemaphore(READERS))
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=arguments) as pool:
-        staged = {pool.submit(_stage, one.id): one for one in _largest_first(slices)}
+        staged = {pool.submit(_stage, slice_.id): slice_ for slice_ in _largest_first(slices)}
         try:
             for future in as_completed(staged):
                 entity, eligible = staged[future].entity, staged[future].eligible
@@ -71,7 +71,7 @@ def stage_slices(environment: Environment, run_id: str, slices: Sequence[SliceRo
 
 def _largest_first(slices: Sequence[SliceRow]) -> list[SliceRow]:
     """So that no process is left alone with a large slice at the end."""
-    return sorted(slices, key=lambda one: -one.eligible)
+    return sorted(slices, key=lambda slice_: -slice_.eligible)
 
 
 _work: tuple[Environment, str, Any] | None = None
