@@ -33,7 +33,7 @@ def module_of(package: str) -> str:
     """The module that a package is imported by: of a provider its part of ``airflow.providers``."""
     if package.startswith("apache-airflow"):
         return package.replace("apache-airflow-providers-", "airflow.providers.").replace("apache-airflow", "airflow")
-    return MODULES.get(package, package)
+    return MODULES.get(package, package.replace("-", "_"))
 
 
 @pytest.mark.parametrize("line", LINES)

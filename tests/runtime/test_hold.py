@@ -42,7 +42,7 @@ def take_over(hold: Hold, connection: sa.Connection) -> None:
 def test_who_holds_the_slice_and_the_scopes_may_write(hold: Hold) -> None:
     for eligible in (7, 8):
         with hold.writing() as connection:
-            runs.set_extracted(connection, "first", "clinic-00000", eligible, "")
+            runs.set_extracted(connection, "first", "clinic-00000", eligible)
     with hold.environment.manifest.begin() as connection:
         assert runs.get_slice(connection, "first", "clinic-00000").eligible == 8
 
@@ -52,7 +52,7 @@ def test_who_has_lost_it_writes_nothing(hold: Hold, lose: Callable[[Hold, sa.Con
     with hold.environment.manifest.begin() as connection:
         lose(hold, connection)
     with pytest.raises(LeaseLost), hold.writing() as connection:
-        runs.set_extracted(connection, "first", "clinic-00000", 7, "")
+        runs.set_extracted(connection, "first", "clinic-00000", 7)
     with pytest.raises(LeaseLost):
         hold.keep()
     with hold.environment.manifest.begin() as connection:
