@@ -95,7 +95,7 @@ def test_a_conf_with_an_unknown_name_makes_no_run_in_dags_test_either(
 
 def _known_runs(platform: Platform) -> list[str]:
     with platform.manifest.begin() as connection:
-        return [run.id for run in list_runs(connection, "tiny")]
+        return [run.id for run in list_runs(connection, "tiny", 100)]
 
 
 def test_with_medplum_down_a_run_tries_again_and_ends_red_before_anything_is_done(
