@@ -86,3 +86,12 @@ def test_no_circles_within_a_floor() -> None:
 def test_verification_shares_no_code_with_what_it_judges() -> None:
     seen = {module.split(".")[1] for path in (CORE / "verification").glob("*.py") for _, module in imports(path)}
     assert not seen & {"stages", "apply"}
+
+
+def test_every_statement_on_the_manifest_is_in_manifest() -> None:
+    """Nobody else knows its tables; the DAGs' tasks neither."""
+    tasks = (CORE.parent / "medferry_airflow").rglob("*.py")
+    others = [path for path in (*CORE.rglob("*.py"), *tasks) if not path.is_relative_to(CORE / "manifest")]
+    assert len(others) > 100
+    assert [path.name for path in others if "medferry.manifest.tables" in {name for _, name in imports(path)}] == []
+    assert any("medferry.manifest.tables" in {name for _, name in imports(p)} for p in CORE.glob("manifest/*.py"))

@@ -47,6 +47,10 @@ class OptionError(MedferryError):
     """What was asked of a run has an unknown name or a wrong value. Raised before anything is done."""
 
 
+class ManifestTooNew(MedferryError):
+    """A newer version of Medferry has written the manifest: this one might misread it."""
+
+
 class SourceError(MedferryError):
     """The legacy database refused what was asked of it."""
 

@@ -12,8 +12,11 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from medferry.errors import ManifestUnavailable, SettingsError
+from medferry import __version__
+from medferry.errors import ManifestTooNew, ManifestUnavailable, SettingsError
 
 _BUSY_SECONDS = 120
 
@@ -117,11 +120,25 @@ def _tell(context: sa.engine.ExceptionContext) -> None:
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Apply the Alembic revisions that `engine` does not have yet; safe when several processes do so at once."""
+    """Apply the Alembic revisions that `engine` does not have yet; safe when several processes do so at once.
+
+    Raises ManifestTooNew.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "revisions"))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7246335)"))
         config.attributes["connection"] = connection
+        _refuse_newer(connection, ScriptDirectory.from_config(config))
         command.upgrade(config, "head")
+
+
+def _refuse_newer(connection: sa.Connection, known: ScriptDirectory) -> None:
+    """Raises ManifestTooNew when the manifest is at a revision that this program does not have."""
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present is not None and present not in {script.revision for script in known.walk_revisions()}:
+        raise ManifestTooNew(
+            f"The manifest is at revision {present}, which this version of Medferry ({__version__}) does not know.",
+            "Use the version of Medferry that has written it, or a newer one. Nothing was changed.",
+        )

@@ -1,0 +1,180 @@
+"""A manifest of any earlier revision is brought to the newest with all that it holds; one that is newer is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+
+from medferry.errors import ManifestTooNew
+from medferry.manifest import database
+from medferry.manifest.charts import charts_of
+from medferry.manifest.dead_letters import Choice, dead_letters
+from medferry.manifest.exceptions import exceptions_of
+from medferry.manifest.runs import find_run, list_runs, slices_of
+from medferry.manifest.tables import metadata
+from medferry.manifest.unit_state import states_of
+
+REVISIONS = Path(database.__file__).parent / "revisions"
+FIRST_SHA256 = "a16f6c25dc2bca91f72e68fdf2281234e215836bdd021b335861bc4f79766e92"
+
+
+def at_revision(manifest: sa.Engine, revision: str) -> None:
+    """Empty the database and make a manifest of an earlier revision in it."""
+    with manifest.begin() as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+        config = Config()
+        config.set_main_option("script_location", str(REVISIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+RUNS = (
+    # id, migration, status, dry run, started, wish, replays
+    ("first", "m", "succeeded", False, "2026-01-01", "", ""),
+    ("rehearsal", "m", "succeeded", True, "2026-01-02", "", ""),
+    ("second", "m", "failed", False, "2026-01-03", "", ""),
+    ("replay", "m", "succeeded", False, "2026-01-04", "", "second"),
+    ("working", "m", "running", False, "2026-01-05", "pause", ""),
+    ("foreign", "other", "succeeded", False, "2026-01-06", "", ""),
+)
+LINES = (
+    # run, key, unit, disposition, reason
+    ("first", "1", "north", "successful", ""),
+    ("first", "2", "north", "quarantined", "impossible-date"),
+    ("first", "3", "north", "rejected", "server-rejected"),
+    ("first", "4", "north", "skipped", "soft-deleted"),
+    ("rehearsal", "1", "north", "quarantined", "unmapped-code"),
+    ("rehearsal", "5", "north", "skipped", "soft-deleted"),
+    ("second", "1", "south", "successful", ""),
+    ("second", "2", "north", "quarantined", "unmapped-code"),
+    ("second", "3", "north", "quarantined", "unresolved-reference"),
+    ("replay", "3", "north", "successful", ""),
+    ("working", "1", "south", "pending", ""),
+    ("foreign", "1", "east", "rejected", "invalid-resource"),
+)
+NOW = {
+    "1": ("south", "successful", "", "second"),
+    "2": ("north", "quarantined", "unmapped-code", "second"),
+    "3": ("north", "successful", "", "replay"),
+    "4": ("north", "skipped", "soft-deleted", "first"),
+}
+
+
+def fill(connection: sa.Connection) -> None:
+    tables = sa.MetaData()
+    tables.reflect(connection)
+
+    def insert(table: str, **values: object) -> None:
+        connection.execute(sa.insert(tables.tables[table]).values(**values))
+
+    for run_id, migration, status, dry, started, wish, replays in RUNS:
+        options = json.loads(json.dumps({"dry_run": dry, "load_mode": "asynchronous"}))
+        own = {"units": ["north", "south"], "entities": ["patient"], "options": options, "fingerprint": f"of {run_id}"}
+        ended = None if status == "running" else f"{started}T01"
+        times = {"started_at": started, "finished_at": ended, "wish": wish, "replays": replays}
+        insert("run", id=run_id, migration=migration, kind="run", status=status, **own, **times)
+    for run_id, key, unit, disposition, reason in LINES:
+        line = {"disposition": disposition, "reason": reason, "field": "born", "place": "", "mapping_version": "1"}
+        insert("source_unit", run_id=run_id, entity="patient", key=key, unit=unit, slice_id="patient-00000", **line)
+    bounds = {"units": ["north"], "low": None, "high": 7, "keys": None, "eligible": 4, "stage": "loaded", "bundles": 1}
+    repeats = {"digest": "d" * 64, "repeats": "first/patient-00000"}
+    insert("slice", run_id="second", id="patient-00000", entity="patient", level=1, fence=2, **bounds, **repeats)
+    insert("job", run_id="second", url="fhir/R4/job/1/status", slice_id="patient-00000", entries=3, submitted_at="t")
+    facts = {"severity": "major", "different": 1, "unchecked": 0, "digest": "x" * 64, "edition": 2, "found_at": "t"}
+    insert("exception", id=7, run_id="second", family="versions", entity="patient", category="content", **facts)
+    said = {"approver": "A. Reviewer", "owner": "B. Owner", "action": "none", "due": "2026-02-01"}
+    insert("exception_decision", exception_id=7, edition=1, at="t1", decision="open", **said)
+    insert("exception_decision", exception_id=7, edition=2, at="t2", decision="accepted", **said)
+    insert("chart", run_id="second", entity="patient", key="1", chosen="given", seed=3, drawn_at="t")
+    for outcome in ("differs", "agrees"):
+        review = {"reviewer": "C. Clinician", "outcome": outcome, "finding": "", "at": f"at {outcome}"}
+        insert("chart_review", run_id="second", entity="patient", key="1", **review)
+
+
+@pytest.fixture
+def filled(manifest: sa.Engine) -> sa.Engine:
+    """A manifest of the first revision with something in every table that a later one changes."""
+    at_revision(manifest, "0001")
+    with manifest.begin() as connection:
+        fill(connection)
+    return manifest
+
+
+def test_the_first_revision_never_changes() -> None:
+    content = (REVISIONS / "versions" / "v0001_first.py").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == FIRST_SHA256
+
+
+def test_what_is_true_of_each_record_is_its_newest_line_of_a_real_run(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        found = states_of(connection, "m", "patient", [str(number) for number in range(9)])
+        assert {key: (s.unit, s.disposition, s.reason, s.run_id) for key, s in found.items()} == NOW
+        assert {state.fingerprint for state in found.values()} == {"of first", "of second", "of replay"}
+        assert {state.source_digest for state in found.values()} == {""}
+        assert states_of(connection, "other", "patient", ["1"])["1"].disposition == "rejected"
+    letters = list(dead_letters(filled, "m", {}, "second", Choice()))
+    assert [(one.key, one.now, one.now_run) for one in letters] == [
+        ("2", "quarantined", "second"),
+        ("3", "successful", "replay"),
+    ]
+
+
+def test_runs_slices_decisions_and_reviews_read_as_before(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert [run.id for run in list_runs(connection, "m", 9)] == [
+            "working",
+            "replay",
+            "second",
+            "rehearsal",
+            "first",
+        ]
+        working = find_run(connection, "working")
+        assert working is not None and (working.control, working.finished_at) == ("pause", None)
+        [slice_] = slices_of(connection, "second")
+        assert (slice_.id, slice_.units, slice_.low, slice_.high, slice_.fence) == (
+            "patient-00000",
+            ["north"],
+            None,
+            7,
+            2,
+        )
+        [exception] = exceptions_of(connection, "second")
+        assert (exception.id, exception.decision, exception.approver) == (7, "accepted", "A. Reviewer")
+        assert (exception.owner, exception.action, exception.due) == ("B. Owner", "none", "2026-02-01")
+        [chart] = charts_of(connection, "second")
+        assert (chart.key, chart.chosen, chart.outcome, chart.reviewer) == ("1", "given", "agrees", "C. Clinician")
+
+
+def test_it_is_done_once_however_many_open_it(filled: sa.Engine) -> None:
+    with ThreadPoolExecutor(4) as openers:
+        list(openers.map(lambda _: database.upgrade(filled), range(4)))
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert set(sa.inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
+        assert len(states_of(connection, "m", "patient", NOW)) == len(NOW)
+
+
+def test_a_manifest_of_a_newer_version_is_refused_and_left_as_it_is(manifest: sa.Engine) -> None:
+    with manifest.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    try:
+        with pytest.raises(ManifestTooNew, match="revision 9999"):
+            database.upgrade(manifest)
+        with manifest.begin() as connection:
+            assert MigrationContext.configure(connection).get_current_revision() == "9999"
+    finally:
+        with manifest.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+            metadata.drop_all(connection)
+        database.upgrade(manifest)
