@@ -17,7 +17,7 @@ from fhir_core.fhirabstractmodel import FHIRAbstractModel
 from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator
 
-from medferry.fhir import certainly_valid as fast
+from medferry.fhir import fast_validate as fast
 from medferry.fhir.validate import problems
 from tests.fhir.validate_breakages import ANYWHERE, TEXTS, nested_extension
 

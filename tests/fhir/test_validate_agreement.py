@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from demo_clinics.generate import fill
 from medferry.definition.migration import Migration, load_migration
-from medferry.fhir import certainly_valid as fast
+from medferry.fhir import fast_validate as fast
 from medferry.fhir.validate import problems
 from medferry.mapping.apply import apply_mapping
 from medferry.source.database import connect_engine, snapshot, stream
