@@ -1,4 +1,6 @@
-"""The errors an operator can meet. Each says what is wrong, where, and what to do next.
+"""What all errors have in common, and those that several modules raise; others stand beside what raises them.
+
+Each says what is wrong, where, and what to do next.
 
 No message ever holds patient data: only names of files, columns, entities, source keys and counts.
 Whether a retry helps is decided by the type (``TransientError`` and its children), never by the text.

@@ -11,7 +11,7 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.apply import writer as write
 from medferry.errors import LeaseLost, MedferryError, VerificationFailed
 from medferry.manifest import runs
-from medferry.manifest.workers import SliceBusy, only_worker
+from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.mapping.apply import MappedRow
 from medferry.medplum.errors import Unauthorised
 from medferry.runtime.environment import Environment

@@ -17,7 +17,7 @@ from medferry.governance.register import family_of, kind_of
 from medferry.governance.register import register as record
 from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest.checks import CheckResult, verification_of
-from medferry.manifest.exceptions import ExceptionRow, decisions_of, exceptions_of
+from medferry.manifest.exceptions import ExceptionRow, decisions_about, exceptions_of
 from medferry.manifest.runs import get_run
 from medferry.runtime.environment import Environment
 from medferry.verification.run import verify_run
@@ -190,7 +190,7 @@ def test_acceptance_needs_an_approver_and_an_action_and_can_be_withdrawn(done: E
     assert (withdrawn.decision, withdrawn.approver, withdrawn.owner) == ("open", "", "registration")
     assert (text(done), status(done)) == ("not proven", "failed")
     with done.manifest.begin() as connection:
-        kept = [(made.decision, made.approver) for _, made in decisions_of(connection, one.id)]
+        kept = [(made.decision.verdict, made.decision.person) for made in decisions_about(connection, one.id)]
     assert kept == [("open", ""), ("accepted", "Dr. Osei"), ("open", "")]
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from medferry.cli.options import with_options
+from medferry.cli.flags import with_options
 from medferry.cli.terminal import (
     Bars,
     MigrationOption,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medferry.cli.options import with_options
+from medferry.cli.flags import with_options
 from medferry.cli.terminal import (
     Bars,
     MigrationOption,

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
+from medferry.manifest import decisions
 from medferry.manifest.bulk import among
 from medferry.manifest.checks import differing_keys
 from medferry.manifest.database import now
-from medferry.manifest.tables import chart, chart_review, finding, source_record
+from medferry.manifest.decisions import Decision, RecordedDecision, digest_of
+from medferry.manifest.tables import chart, finding, source_record
 from medferry.mapping.outcomes import DEAD
 
 AGREES, DIFFERS = "agrees", "differs"
@@ -55,23 +57,29 @@ def record_charts(
 
 def record_review(connection: sa.Connection, run_id: str, key: str, reviewer: str, outcome: str, finding: str) -> None:
     """Append a review. Raises UnknownChart."""
-    entity = connection.scalar(sa.select(chart.c.entity).where(chart.c.run_id == run_id, chart.c.key == key))
-    if entity is None:
+    found = connection.execute(sa.select(chart).where(chart.c.run_id == run_id, chart.c.key == key)).one_or_none()
+    if found is None:
         raise UnknownChart(f"No chart {key} was drawn for run {run_id}.", "Draw it: `medferry charts RUN --key KEY`.")
-    own = {"reviewer": reviewer, "outcome": outcome, "finding": finding, "at": now()}
-    connection.execute(sa.insert(chart_review), [{"run_id": run_id, "entity": entity, "key": key, **own}])
+    decision = Decision(outcome, reviewer, finding)
+    decisions.record(connection, _subject(run_id, found.entity, key), digest_of(found.seed, found.drawn_at), decision)
 
 
 def charts_of(connection: sa.Connection, run_id: str) -> list[ChartRow]:
     """The charts drawn for a run, by entity and key, each with its newest review."""
-    newest = sa.select(sa.func.max(chart_review.c.id)).where(chart_review.c.run_id == run_id)
-    newest = newest.group_by(chart_review.c.entity, chart_review.c.key)
-    review = sa.select(chart_review).where(chart_review.c.id.in_(newest)).subquery()
-    drawn = (chart.c[name] for name in ("entity", "key", "chosen", "seed", "drawn_at"))
-    said = (sa.func.coalesce(review.c[name], "") for name in ("outcome", "reviewer", "finding", "at"))
-    same = sa.and_(review.c.entity == chart.c.entity, review.c.key == chart.c.key)
-    statement = sa.select(*drawn, *said).select_from(chart.outerjoin(review, same)).where(chart.c.run_id == run_id)
-    return [ChartRow(*row) for row in connection.execute(statement.order_by(chart.c.entity, chart.c.key))]
+    drawn = sa.select(chart).where(chart.c.run_id == run_id).order_by(chart.c.entity, chart.c.key)
+    rows = connection.execute(drawn).all()
+    newest = decisions.newest(connection, [_subject(run_id, row.entity, row.key) for row in rows])
+    return [_row(row, newest.get(_subject(run_id, row.entity, row.key))) for row in rows]
+
+
+def _row(row: sa.Row, review: RecordedDecision | None) -> ChartRow:  # type: ignore[type-arg]
+    said = review.decision if review else Decision("", "")
+    drawn = (row.entity, row.key, row.chosen, row.seed, row.drawn_at)
+    return ChartRow(*drawn, said.verdict, said.person, said.note, review.at if review else "")
+
+
+def _subject(run_id: str, entity: str, key: str) -> str:
+    return f"chart/{run_id}/{entity}/{key}"
 
 
 def remarks(connection: sa.Connection, run_id: str, entity: str) -> Counter[str]:

@@ -1,6 +1,6 @@
 """The exceptions register: what the verifications of a run, or one of a subject, found, and what people decided of it.
 
-A decision belongs to the edition of the exception that it was made for. When a verification finds something else, or
+A decision holds for exactly what it was made about. When a verification finds something else, or
 finds again what was gone, the edition grows, and the exception is open again. No decision is ever overwritten.
 """
 
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
+from medferry.manifest import decisions
 from medferry.manifest.checks import Verification
 from medferry.manifest.database import now
-from medferry.manifest.tables import exception_, exception_decision
+from medferry.manifest.decisions import Decision, RecordedDecision, digest_of
+from medferry.manifest.tables import exception_
 
 OPEN, ACCEPTED, FIXED = "open", "accepted", "fixed"
 
@@ -63,17 +65,8 @@ class ExceptionRow:
     action: str
     due: str
     decided_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a person decided. `due` is a day, YYYY-MM-DD, or empty."""
-
-    decision: str
-    approver: str
-    owner: str
-    action: str
-    due: str
+    digest: str = ""
+    """Of the exception as it is now: what was found, and how often it has changed."""
 
 
 def record_exceptions(connection: sa.Connection, by: Verification, found: Iterable[Found]) -> None:
@@ -127,42 +120,39 @@ def get_exception(connection: sa.Connection, exception_id: int) -> ExceptionRow:
 
 def record_decision(connection: sa.Connection, row: ExceptionRow, decision: Decision) -> None:
     """Append a decision about the exception as it is in `row`."""
-    values = {name: getattr(decision, name) for name in Decision.__slots__}
-    line = {**values, "exception_id": row.id, "edition": row.edition, "at": now()}
-    connection.execute(sa.insert(exception_decision), [line])
+    decisions.record(connection, _subject(row.id), row.digest, decision)
 
 
-def decisions_of(connection: sa.Connection, exception_id: int) -> list[tuple[str, Decision]]:
-    """(time, decision), oldest first."""
-    columns = [exception_decision.c[name] for name in ("at", *Decision.__slots__)]
-    mine = exception_decision.c.exception_id == exception_id
-    statement = sa.select(*columns).where(mine).order_by(exception_decision.c.id)
-    return [(at, Decision(*rest)) for at, *rest in connection.execute(statement)]
+def decisions_about(connection: sa.Connection, exception_id: int) -> list[RecordedDecision]:
+    """All decisions about an exception, oldest first."""
+    return decisions.decisions_of(connection, _subject(exception_id))
 
 
-def _lines(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Iterable[tuple[sa.Row, sa.Row | None]]:  # type: ignore[type-arg]
+def _subject(exception_id: int) -> str:
+    return f"exception/{exception_id}"
+
+
+def _lines(
+    connection: sa.Connection, condition: sa.ColumnElement[bool]
+) -> Iterable[tuple[sa.Row, RecordedDecision | None]]:  # type: ignore[type-arg]
     """Each exception with its newest decision."""
     rows = connection.execute(sa.select(exception_).where(condition)).all()
-    newest = (
-        sa.select(sa.func.max(exception_decision.c.id))
-        .where(exception_decision.c.exception_id.in_([row.id for row in rows]))
-        .group_by(exception_decision.c.exception_id)
-    )
-    decided = sa.select(exception_decision).where(exception_decision.c.id.in_(newest))
-    by_id = {row.exception_id: row for row in connection.execute(decided)}
-    return [(row, by_id.get(row.id)) for row in rows]
+    newest = decisions.newest(connection, [_subject(row.id) for row in rows])
+    return [(row, newest.get(_subject(row.id))) for row in rows]
 
 
-def _row(row: sa.Row, last: sa.Row | None) -> ExceptionRow:  # type: ignore[type-arg]
-    holds = last is not None and last.edition == row.edition
-    decision = FIXED if row.cleared_at else last.decision if last is not None and holds else OPEN
-    own = {name: getattr(row, name) for name in ExceptionRow.__slots__ if name in exception_.c}
+def _row(row: sa.Row, last: RecordedDecision | None) -> ExceptionRow:  # type: ignore[type-arg]
+    present = digest_of(row.digest, row.edition)
+    holds = last is not None and last.digest == present
+    said = last.decision if last is not None else Decision("", "")
+    own = {name: getattr(row, name) for name in ExceptionRow.__slots__ if name in exception_.c and name != "digest"}
     return ExceptionRow(
         **own,
-        decision=decision,
-        approver=last.approver if last is not None and holds else "",
-        owner=last.owner if last else "",
-        action=last.action if last else "",
-        due=last.due if last else "",
+        digest=present,
+        decision=FIXED if row.cleared_at else said.verdict if holds else OPEN,
+        approver=said.person if holds else "",
+        owner=said.owner,
+        action=said.note,
+        due=said.due,
         decided_at=last.at if last is not None and holds else "",
     )

@@ -249,19 +249,20 @@ exception_ = sa.Table(
     comment="what the verifications of a run, or one of a subject, found, for a person to decide",
 )
 
-exception_decision = sa.Table(
-    "exception_decision",
+decision = sa.Table(
+    "decision",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("exception_id", sa.ForeignKey("exception.id"), nullable=False, index=True),
-    sa.Column("edition", sa.Integer, nullable=False, comment="of the exception that was decided"),
-    sa.Column("at", Time, nullable=False),
-    sa.Column("decision", sa.String(10), nullable=False, comment="open, accepted"),
-    sa.Column("approver", sa.String(100), nullable=False),
+    sa.Column("subject", sa.String(500), nullable=False, comment="exception/<id>, chart/<run>/<entity>/<key>"),
+    sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of exactly what was decided about"),
+    sa.Column("person", sa.String(100), nullable=False),
+    sa.Column("verdict", sa.String(20), nullable=False, comment="open, accepted; agrees, differs"),
+    sa.Column("note", sa.String(1000), nullable=False, comment="in words, without patient data"),
     sa.Column("owner", sa.String(100), nullable=False),
-    sa.Column("action", sa.String(500), nullable=False),
     sa.Column("due", sa.String(10), nullable=False, comment="day, or empty"),
-    comment="every decision ever made; the newest of the present edition counts",
+    sa.Column("at", Time, nullable=False),
+    sa.Index("decision_subject", "subject", "id"),
+    comment="every decision ever made; the newest of a subject counts, if its digest is the present one",
 )
 
 chart = sa.Table(
@@ -274,19 +275,4 @@ chart = sa.Table(
     sa.Column("seed", sa.Integer, nullable=False),
     sa.Column("drawn_at", Time, nullable=False),
     comment="patients whose charts were drawn for review",
-)
-
-chart_review = sa.Table(
-    "chart_review",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("run_id", sa.String(200), nullable=False),
-    sa.Column("entity", sa.String(40), nullable=False),
-    sa.Column("key", sa.String(200), nullable=False),
-    sa.Column("at", Time, nullable=False),
-    sa.Column("reviewer", sa.String(100), nullable=False),
-    sa.Column("outcome", sa.String(10), nullable=False, comment="agrees, differs"),
-    sa.Column("finding", sa.String(1000), nullable=False, comment="in the reviewer's words, without patient data"),
-    sa.Index("chart_review_of", "run_id", "entity", "key"),
-    comment="every review of a chart; the newest counts",
 )

@@ -35,25 +35,6 @@ class RecordState:
     decided_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class RecordDigest:
-    """What a record was decided from: SHA-256 of its row, fingerprint of what mapped it; and how it was decided.
-
-    `source_digest` is empty when the row's digest is not known: then it is equal to that of no row.
-    """
-
-    source_digest: str
-    fingerprint: str
-    disposition: str
-
-
-def digests_of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> dict[str, RecordDigest]:
-    """Key → what its record was last decided from; keys that no run has decided are left out."""
-    columns = [unit_state.c[name] for name in ("key", *RecordDigest.__slots__)]
-    statement = sa.select(*columns).where(_of(connection, migration, entity, keys))
-    return {key: RecordDigest(*rest) for key, *rest in connection.execute(statement)}
-
-
 def states_of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> dict[str, RecordState]:
     """Key → what is true of its record now; keys that no run has decided are left out."""
     columns = [unit_state.c[name] for name in RecordState.__slots__]

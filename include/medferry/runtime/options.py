@@ -1,7 +1,7 @@
 """What an operator may choose when starting a run.
 
 The fields of an options model are the only declaration of their options: name, type, bounds, default and description.
-The command line (``cli/options.py``) and Airflow's trigger form (``medferry_airflow/params.py``) are made from them.
+The command line (``cli/flags.py``) and Airflow's trigger form (``medferry_airflow/params.py``) are made from them.
 """
 
 from __future__ import annotations

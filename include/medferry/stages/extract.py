@@ -12,7 +12,7 @@ from more_itertools import chunked
 
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.manifest.workers import only_worker
+from medferry.manifest.slice_lock import only_worker
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold

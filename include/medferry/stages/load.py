@@ -26,8 +26,8 @@ from medferry.fhir.references import system_token
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.source_records import DispositionChange, pending_keys, set_dispositions
-from medferry.manifest.workers import only_worker
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable

@@ -14,9 +14,9 @@ from medferry.fhir.bundle import Bounds, batch, conditional_update, identity
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.source_records import SourceRecord, forget_slice, write_records
 from medferry.manifest.unchanged import carry_over
-from medferry.manifest.workers import only_worker
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row

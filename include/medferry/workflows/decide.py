@@ -11,11 +11,11 @@ from medferry.governance.register import NEVER
 from medferry.manifest import runs
 from medferry.manifest.charts import DIFFERS, record_review
 from medferry.manifest.checks import checks_of
+from medferry.manifest.decisions import Decision
 from medferry.manifest.exceptions import (
     ACCEPTED,
     FIXED,
     OPEN,
-    Decision,
     ExceptionRow,
     get_exception,
     record_decision,
@@ -45,11 +45,11 @@ def decide(
     with environment.manifest.begin() as connection:
         row = get_exception(connection, exception_id)
         wanted = Decision(
-            decision or row.decision,
-            approver.strip() or (row.approver if decision is None else ""),
-            row.owner if owner is None else owner.strip(),
-            row.action if action is None else action.strip(),
-            row.due if due is None else due.strip(),
+            verdict=decision or row.decision,
+            person=approver.strip() or (row.approver if decision is None else ""),
+            note=row.action if action is None else action.strip(),
+            owner=row.owner if owner is None else owner.strip(),
+            due=row.due if due is None else due.strip(),
         )
         _check(connection, row, wanted)
         record_decision(connection, row, wanted)
@@ -74,18 +74,18 @@ def _check(connection: sa.Connection, row: ExceptionRow, wanted: Decision) -> No
     problem = remedy = ""
     if row.decision == FIXED:
         problem, remedy = f"Exception {row.id} is fixed: the newest verification did not find it.", "Nothing to do."
-    elif wanted.decision not in (OPEN, ACCEPTED):
+    elif wanted.verdict not in (OPEN, ACCEPTED):
         problem, remedy = (
-            f"{wanted.decision!r} is no decision.",
+            f"{wanted.verdict!r} is no decision.",
             "Give open or accepted.",
         )
     elif row.run_id is not None and not checks_of(connection, row.run_id):
         problem, remedy = f"Run {row.run_id} is being verified.", "Decide when its verification has finished."
     elif wanted.due and not _is_day(wanted.due):
         problem, remedy = "The due date is no day.", "Give it as YYYY-MM-DD."
-    elif wanted.decision == ACCEPTED and row.family in NEVER:
+    elif wanted.verdict == ACCEPTED and row.family in NEVER:
         problem, remedy = f"Exception {row.id} cannot be accepted.", f"It is {NEVER[row.family]}."
-    elif wanted.decision == ACCEPTED and not (wanted.approver and wanted.action):
+    elif wanted.verdict == ACCEPTED and not (wanted.person and wanted.note):
         problem, remedy = "To accept needs an approver and the action agreed upon.", "Give --approver and --action."
     if problem:
         raise NotDecidable(problem, remedy)

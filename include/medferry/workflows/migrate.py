@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from medferry.errors import VerificationFailed
 from medferry.manifest.checks import CheckResult
 from medferry.manifest.runs import SliceRow
-from medferry.manifest.workers import SliceBusy
+from medferry.manifest.slice_lock import SliceBusy
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.options import RunOptions

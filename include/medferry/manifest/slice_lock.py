@@ -1,6 +1,6 @@
 """One live worker a slice. The fence keeps a stale worker out of the manifest; this keeps it from sending to Medplum.
 
-The hold is the worker's own: PostgreSQL ends it with the worker's connection, the operating system with its file. So a
+The lock is the worker's own: PostgreSQL ends it with the worker's connection, the operating system with its file. So a
 killed worker blocks nobody, and one that is only slow is not doubled.
 """
 

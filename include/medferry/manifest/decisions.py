@@ -1,0 +1,66 @@
+"""What people decided: about an exception, a chart; later about gates and conflicts. Appended, never overwritten.
+
+A decision holds for exactly what it was made about: it keeps the digest of that, and whoever asks compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from medferry.manifest.bulk import among
+from medferry.manifest.database import now
+from medferry.manifest.tables import decision as table
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided, in words without patient data. `due` is a day, YYYY-MM-DD, or empty."""
+
+    verdict: str
+    person: str
+    note: str = ""
+    owner: str = ""
+    due: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedDecision:
+    """A decision as it was recorded: of which subject, about what (its digest), at which time (UTC)."""
+
+    subject: str
+    digest: str
+    at: str
+    decision: Decision
+
+
+def digest_of(*parts: object) -> str:
+    """SHA-256 of what is decided about, in 64 digits."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+
+
+def record(connection: sa.Connection, subject: str, digest: str, decision: Decision) -> None:
+    """Append a decision about a subject ("exception/7") as it is now, which `digest` stands for."""
+    values = {name: getattr(decision, name) for name in Decision.__slots__}
+    connection.execute(sa.insert(table), [{**values, "subject": subject, "digest": digest, "at": now()}])
+
+
+def newest(connection: sa.Connection, subjects: Iterable[str]) -> dict[str, RecordedDecision]:
+    """Subject → its newest decision, for those that have one."""
+    last = sa.select(sa.func.max(table.c.id)).where(among(connection, table.c.subject, subjects))
+    rows = connection.execute(sa.select(table).where(table.c.id.in_(last.group_by(table.c.subject))))
+    return {row.subject: _recorded(row) for row in rows}
+
+
+def decisions_of(connection: sa.Connection, subject: str) -> list[RecordedDecision]:
+    """All decisions about a subject, oldest first."""
+    statement = sa.select(table).where(table.c.subject == subject).order_by(table.c.id)
+    return [_recorded(row) for row in connection.execute(statement)]
+
+
+def _recorded(row: sa.Row) -> RecordedDecision:  # type: ignore[type-arg]
+    decision = Decision(*(getattr(row, name) for name in Decision.__slots__))
+    return RecordedDecision(row.subject, row.digest, row.at, decision)
