@@ -34,7 +34,7 @@ FOUND: dict[str, bool] = {}
 def world(clinics: Environment) -> Iterator[World]:
     world = open_world(clinics)
     for entity in clinics.migration.specs:
-        assert world.differences(entity) == []
+        assert world.differences(entity) == world.differences_now(entity) == []
     yield world
     world.http.close()
 
@@ -42,10 +42,18 @@ def world(clinics: Environment) -> Iterator[World]:
 def hunt(
     world: World, name: str, entity: str, key: str, planted: AbstractContextManager[Any], checks: tuple[str, ...]
 ) -> list[Difference]:
-    """What is found while the corruption is there; fails unless one of `checks` names the key."""
+    """What is found while the corruption is there; fails unless one of `checks` names the key.
+
+    It is looked for without the run, too: under its key, and, unless it is one of many of its sort, in its entity.
+    A run's ledger is left out: it is history, and what is true now need not hang on it.
+    """
     FOUND[name] = False
     with planted:
         found = world.differences(entity)
+        if not name.startswith("ledger:"):
+            assert key in {one.key for one in world.differences_now(entity, key)}, f"{name}: not found by the key {key}"
+            if name not in {edit.name for edit in EDITS}:
+                assert key in {one.key for one in world.differences_now(entity)}, f"{name}: not found in {entity}"
     named = [one for one in found if one.key == key and one.name.startswith(checks)]
     assert named, f"{name}: not found for {entity} {key} by {checks}; found {sorted({d.name for d in found})}"
     FOUND[name] = True
