@@ -192,6 +192,7 @@ def test_a_second_resource_of_the_identifier_is_for_a_person_whatever_is_asked(
     clinics: Clinics, overwrite: bool
 ) -> None:
     clinics.send("POST", "Organization", unversioned(clinics.only("1")))
+    clinics.rename_in_legacy("1")
     before = clinics.all("1")
     assert clinics.load(overwrite)["1"][:2] == ("quarantined", "ambiguous-target")
     assert len(clinics.all("1")) == len(before) == 2

@@ -132,6 +132,16 @@ def test_a_resource_that_was_deleted_in_medplum_is_found_as_ever(tiny: Environme
     assert {line[4] for line in ledger(tiny, "second") if line[:2] == ("clinic", "1")} == {"target-deleted"}
 
 
+def test_a_second_resource_of_an_unchanged_record_is_not_proven(tiny: Environment) -> None:
+    """The load has nothing to do and sees it not; the verification does."""
+    migrate(tiny, "first")
+    twin = {name: value for name, value in clinic(tiny).items() if name not in ("id",)}
+    with tiny.medplum() as client:
+        client.batch([{"resource": twin, "request": {"method": "POST", "url": "Organization"}}], 100)
+    with pytest.raises(VerificationFailed, match="more than once"):
+        migrate(tiny, "second")
+
+
 def test_another_version_of_medferry_stages_everything(tiny: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     migrate(tiny, "first")
     monkeypatch.setattr("medferry.runtime.staging.__version__", "999")

@@ -46,7 +46,8 @@ def test_a_clean_run_has_no_difference_and_costs_less_than_three_points_a_resour
     assert resources > 1_000
     assert sum(one.points for one in parts.values()) < 3 * resources
     largest = max(parts.values(), key=lambda one: one.resources)
-    assert largest.points < 1.5 * largest.resources
+    # Four in a hundred are sent to $validate, 20 points each, by lot of their ids: some more, some fewer.
+    assert largest.points < 2.5 * largest.resources
     assert all(one.started_at <= one.finished_at for one in parts.values())
 
 
