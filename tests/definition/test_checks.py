@@ -81,7 +81,7 @@ def test_a_faulty_check_stops_before_the_first_write(
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(app, [*command, "--migration", str(folder)])
     assert result.exit_code == 1
-    assert "patient.yaml:8" in result.stderr
+    assert "patient.yaml:8" in result.stderr.replace("\n", "")
     assert not list(tmp_path.glob("manifest.db*"))
     with tiny.medplum() as client:
         assert client.count("Patient") == 0
