@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.errors import VerificationFailed
+from medferry.governance.register import is_fault
 from medferry.governance.verdict import require_equal
-from medferry.manifest.checks import CheckResult, checks_of, differences_of, parts_of
+from medferry.manifest.checks import CheckResult, CheckStatus, checks_of, differences_of, parts_of
 from medferry.manifest.tables import period_account
 from medferry.medplum.client import MedplumClient
 from medferry.report.reconciliation import reconcile
@@ -31,7 +32,7 @@ def done(tiny: Environment) -> Environment:
 
 
 def unequal(results: list[CheckResult]) -> set[tuple[str, str, str]]:
-    return {(one.name, one.entity, one.status) for one in results if one.status != "equal"}
+    return {(one.name, one.entity, one.status) for one in filter(is_fault, results)}
 
 
 @pytest.mark.slow
@@ -215,8 +216,11 @@ def test_a_walk_that_shows_less_than_the_server_counts_proves_nothing(
     assert results["identifiers: unexpected in Medplum", "weight"].unchecked == 1
 
 
-def test_different_outweighs_could_not_check() -> None:
+def test_different_outweighs_could_not_check_and_nothing_is_not_equal() -> None:
     recorder = CheckRecorder("patient", lambda _: None)
+    recorder.expect("a")
+    recorder.equal("a", 0)
+    assert [(one.status, one.compared) for one in recorder.results()] == [(CheckStatus.NOTHING, 0)]
     recorder.equal("a")
     recorder.unchecked("a", 2, "no answer")
     assert [(one.status, one.compared, one.unchecked) for one in recorder.results()] == [("could_not_check", 1, 2)]

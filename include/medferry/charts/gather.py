@@ -12,7 +12,7 @@ from medferry.charts.shown import flat, shown
 from medferry.definition.checks import Check
 from medferry.fhir.fhirpath import PathFailed, compiled
 from medferry.manifest.charts import decided_as
-from medferry.manifest.checks import EQUAL, Difference
+from medferry.manifest.checks import CheckStatus, Difference
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.case import MISSING
 from medferry.verification.legacy import condition
@@ -66,7 +66,7 @@ class Item:
 
     @property
     def differs(self) -> bool:
-        return bool(self.problems) or any(line.status != EQUAL for line in self.lines)
+        return bool(self.problems) or any(line.status != CheckStatus.EQUAL for line in self.lines)
 
 
 @dataclass

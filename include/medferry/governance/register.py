@@ -8,7 +8,7 @@ from itertools import groupby
 
 import sqlalchemy as sa
 
-from medferry.manifest.checks import EQUAL, CheckResult, Verification, difference_lines
+from medferry.manifest.checks import CheckResult, CheckStatus, Verification, difference_lines
 from medferry.manifest.exceptions import Found, record_exceptions
 
 CRITICAL, MAJOR, UNKNOWN = "critical", "major", "unknown"
@@ -38,6 +38,17 @@ NEVER = {
 """Families that nobody can accept, and why."""
 
 
+NEEDED = {"source rows"}
+"""Families in which there must have been something to compare: where there was nothing, nothing is proven."""
+
+
+def is_fault(result: CheckResult) -> bool:
+    """Whether a result stands against the verdict until somebody accepts it."""
+    if result.status == CheckStatus.NOTHING:
+        return family_of(result.name) in NEEDED
+    return result.status != CheckStatus.EQUAL
+
+
 def family_of(name: str) -> str:
     """The family of a check: all value checks of an entity are one, and so are those of its documents."""
     family, colon, _ = name.partition(": ")
@@ -55,7 +66,7 @@ def register(connection: sa.Connection, verification: Verification, results: Seq
 
     A sample may find exceptions and clears none.
     """
-    unequal = sorted((result for result in results if result.status != EQUAL), key=_group)
+    unequal = sorted(filter(is_fault, results), key=_group)
     groups = {key: list(group) for key, group in groupby(unequal, key=_group)}
     found = [_found(connection, verification.id, *key, group) for key, group in groups.items()]
     record_exceptions(connection, verification, found)

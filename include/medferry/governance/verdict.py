@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.errors import VerificationFailed
-from medferry.governance.register import NEVER, family_of
+from medferry.governance.register import NEVER, family_of, is_fault
 from medferry.manifest.charts import DIFFERS, charts_of
-from medferry.manifest.checks import EQUAL, CheckResult, get_verification, results_of, verification_of
+from medferry.manifest.checks import CheckResult, get_verification, results_of, verification_of
 from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_found_by, exceptions_of
 
 
@@ -33,14 +33,14 @@ class Verdict:
 
     @property
     def unresolved(self) -> list[CheckResult]:
-        """Results that are not equal, and that no accepted exception covers."""
+        """Results that stand against the verdict, and that no accepted exception covers."""
         covered = {(exception.family, exception.entity) for exception in self.accepted}
-        return [r for r in self.results if r.status != EQUAL and (family_of(r.name), r.entity) not in covered]
+        return [r for r in self.results if is_fault(r) and (family_of(r.name), r.entity) not in covered]
 
     @property
     def still_open(self) -> list[ExceptionRow]:
         """What an earlier verification found, the newest, a sample, did not see, and nobody has accepted."""
-        seen = {(family_of(result.name), result.entity) for result in self.results if result.status != EQUAL}
+        seen = {(family_of(result.name), result.entity) for result in self.results if is_fault(result)}
         return [e for e in self.exceptions if e.decision == OPEN and (e.family, e.entity) not in seen]
 
     @property
@@ -105,5 +105,5 @@ def verdict_of_verification(connection: sa.Connection, verification_id: int) -> 
 
 
 def require_equal(results: Sequence[CheckResult]) -> None:
-    """Raises VerificationFailed unless there are results and every one is "equal", whatever people have accepted."""
+    """Raises VerificationFailed unless there are results and none is a fault, whatever people have accepted."""
     Verdict(results, (), 0).require("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,8 +13,24 @@ from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
 from medferry.manifest.tables import check, difference, period_account, verification, verified_part
 
-EQUAL, DIFFERENT, COULD_NOT_CHECK = "equal", "different", "could_not_check"
 EXAMPLES = 20
+
+
+class CheckStatus(StrEnum):
+    """What a check has found, from the best to the worst: in any summary the worst one wins."""
+
+    EQUAL = "equal"
+    NOTHING = "nothing_compared"
+    """There was nothing to compare: that is no proof of anything, nor a fault, unless there had to be something."""
+    COULD_NOT_CHECK = "could_not_check"
+    DIFFERENT = "different"
+
+
+def worst(statuses: Iterable[CheckStatus]) -> CheckStatus:
+    """The worst of some; of none: nothing was compared."""
+    order = list(CheckStatus)
+    return max(statuses, key=order.index, default=CheckStatus.NOTHING)
+
 
 _RESULTS = (verified_part, check, difference, period_account)
 
@@ -28,7 +45,7 @@ class CheckResult:
 
     name: str
     entity: str
-    status: str
+    status: CheckStatus
     compared: int
     different: int = 0
     examples: list[str] = field(default_factory=list)
@@ -198,7 +215,8 @@ def results_of(connection: sa.Connection, found: Verification | None) -> list[Ch
         return []
     columns = [check.c[name] for name in CheckResult.__slots__]
     statement = sa.select(*columns).where(check.c.verification_id == found.id).order_by(check.c.name, check.c.entity)
-    return [CheckResult(**row._mapping) for row in connection.execute(statement)]
+    rows = connection.execute(statement).mappings()
+    return [CheckResult(**{**row, "status": CheckStatus(row["status"])}) for row in rows]
 
 
 def checks_of(connection: sa.Connection, run_id: str) -> list[CheckResult]:

@@ -1,4 +1,7 @@
-"""The checks of a run as a table for a terminal: what is not equal line by line, the rest a line for each check."""
+"""The checks of a run as a table for a terminal: what is not equal line by line, the rest a line for each check.
+
+The worst comes first; what compared nothing has lines of its own and is never shown as equal.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from itertools import groupby
 from rich.markup import escape
 from rich.table import Table
 
-from medferry.governance.register import family_of
-from medferry.manifest.checks import EQUAL, CheckResult
+from medferry.governance.register import family_of, is_fault
+from medferry.manifest.checks import CheckResult, CheckStatus
 
 
 def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:
@@ -18,14 +21,25 @@ def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:
     for name in ("check", "entity", "status", "compared", "different", "unchecked", "examples"):
         number = name in ("compared", "different", "unchecked")
         table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for one in (result for result in results if result.status != EQUAL):
+    order = list(CheckStatus)
+    for one in sorted(filter(is_fault, results), key=lambda one: -order.index(one.status)):
         examples = escape("; ".join(one.examples[:3]) or one.note)
         numbers = (f"{one.compared:,}", f"{one.different:,}", f"{one.unchecked:,}")
-        table.add_row(one.name, one.entity, f"[red]{one.status}[/]", *numbers, examples)
-    table.add_section()
-    equal = sorted((result for result in results if result.status == EQUAL), key=lambda one: family_of(one.name))
-    for family, some in groupby(equal, key=lambda one: family_of(one.name)):
-        group = list(some)
-        entities = group[0].entity if len({one.entity for one in group}) == 1 else f"{len(group)} results"
-        table.add_row(family, entities, "[green]equal[/]", f"{sum(one.compared for one in group):,}", "0", "0", "")
+        table.add_row(one.name, one.entity, f"[red]{_words(one.status)}[/]", *numbers, examples)
+    for status, colour in ((CheckStatus.NOTHING, "yellow"), (CheckStatus.EQUAL, "green")):
+        table.add_section()
+        same = [result for result in results if result.status == status and not is_fault(result)]
+        for family, some in groupby(sorted(same, key=_family), key=_family):
+            group = list(some)
+            entities = group[0].entity if len({one.entity for one in group}) == 1 else f"{len(group)} results"
+            compared = f"{sum(one.compared for one in group):,}"
+            table.add_row(family, entities, f"[{colour}]{_words(status)}[/]", compared, "0", "0", "")
     return table
+
+
+def _family(result: CheckResult) -> str:
+    return family_of(result.name)
+
+
+def _words(status: CheckStatus) -> str:
+    return status.replace("_", " ")

@@ -8,8 +8,8 @@ from pathlib import Path
 import jinja2
 import orjson
 
-from medferry.governance.register import family_of, kind_of
-from medferry.manifest.checks import EQUAL, CheckResult
+from medferry.governance.register import family_of, is_fault, kind_of
+from medferry.manifest.checks import CheckResult, CheckStatus, worst
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.throughput import svg
 from medferry.runtime.environment import Environment
@@ -52,14 +52,22 @@ def render_html(content: Reconciliation) -> str:
         units=list(dict.fromkeys(row.unit for row in content.rows)),
         throughput=svg(content.sent),
         families=_families(content),
+        status_of=_status,
+        faults=list(filter(is_fault, content.checks)),
         dispositions=("successful", "skipped", "quarantined", "rejected", "pending"),
     )
 
 
 def _families(content: Reconciliation) -> dict[str, dict[str, list[CheckResult]]]:
-    """Category → family of checks → results, those that are not equal first."""
+    """Category → family of checks → results, the worst first."""
     found: dict[str, dict[str, list[CheckResult]]] = {}
-    for result in sorted(content.checks, key=lambda one: (one.status == EQUAL, one.entity, one.name)):
+    order = list(CheckStatus)
+    for result in sorted(content.checks, key=lambda one: (-order.index(one.status), one.entity, one.name)):
         family = family_of(result.name)
         found.setdefault(kind_of(family)[0], {}).setdefault(family, []).append(result)
     return found
+
+
+def _status(results: list[CheckResult]) -> CheckStatus:
+    """Of a family: the worst; an entity that had nothing to compare, and need not have, leaves it to the others."""
+    return worst(one.status for one in results if is_fault(one) or one.status != CheckStatus.NOTHING)

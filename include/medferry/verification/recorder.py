@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from medferry.manifest.checks import COULD_NOT_CHECK, DIFFERENT, EQUAL, EXAMPLES, CheckResult, Difference, PeriodCount
+from medferry.manifest.checks import EXAMPLES, CheckResult, CheckStatus, Difference, PeriodCount
 
 Keep = Callable[[list[Difference]], None]
 """Writes differences away; called with some hundreds at a time."""
@@ -81,7 +81,7 @@ class CheckRecorder:
             self.waiting = []
 
     def results(self) -> list[CheckResult]:
-        """Different outweighs could not check, and that outweighs equal."""
+        """Different outweighs could not check, and that outweighs equal; what compared nothing is none of them."""
         self.flush()
         for name, count in self.counts.items():
             overlooked = count.due - count.equal - count.different - count.unchecked
@@ -94,7 +94,14 @@ class CheckRecorder:
 
 
 def _result(name: str, entity: str, count: _Count) -> CheckResult:
-    status = DIFFERENT if count.different else COULD_NOT_CHECK if count.unchecked else EQUAL
     compared = count.equal + count.different
     note = f"{count.note} [rows {count.unchecked_keys.hexdigest()[:12]}]" if count.unchecked else count.note
-    return CheckResult(name, entity, status, compared, count.different, count.examples, count.unchecked, note)
+    return CheckResult(name, entity, _status(count), compared, count.different, count.examples, count.unchecked, note)
+
+
+def _status(count: _Count) -> CheckStatus:
+    if count.different:
+        return CheckStatus.DIFFERENT
+    if count.unchecked:
+        return CheckStatus.COULD_NOT_CHECK
+    return CheckStatus.EQUAL if count.equal else CheckStatus.NOTHING
