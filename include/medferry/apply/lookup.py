@@ -10,6 +10,7 @@ from more_itertools import chunked, map_reduce
 
 from medferry.apply.plan import Content, Location
 from medferry.apply.targets import ResolvedResource
+from medferry.fhir.identifiers import identifiers_of
 from medferry.manifest.crosswalk import Name
 from medferry.medplum.client import PAGE, MedplumClient
 
@@ -23,7 +24,7 @@ def find_locations(client: MedplumClient, targets: Sequence[ResolvedResource]) -
         for group in chunked(values, PAGE // 2):  # half a page, so that duplicates are seen and not cut off
             for resource in client.by_identifier(resource_type, system, group):
                 location = (resource["id"], resource["meta"]["versionId"])
-                for identifier in resource.get("identifier", []):
+                for identifier in identifiers_of(resource):
                     if identifier.get("system") == system and identifier.get("value") in wanted:
                         found[system, identifier["value"]].append(location)
     return found

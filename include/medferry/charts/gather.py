@@ -11,6 +11,7 @@ from medferry.charts.links import Links
 from medferry.charts.shown import flat, shown
 from medferry.definition.checks import Check
 from medferry.fhir.fhirpath import PathFailed, compiled
+from medferry.fhir.identifiers import identifiers_of
 from medferry.manifest.charts import decided_as
 from medferry.manifest.checks import CheckStatus, Difference
 from medferry.medplum.client import PAGE, MedplumClient
@@ -213,7 +214,7 @@ def _in_compartment(links: Links, client: MedplumClient, key: str) -> tuple[dict
     strangers: list[Item] = []
     for resource_type in sorted({one for entity in mine for one in produces[entity].produces.values()}):
         for body in client.search_all(resource_type, [("_compartment", place)]):
-            names = [(systems.get(one.get("system", "")), one.get("value")) for one in body.get("identifier", [])]
+            names = [(systems.get(one.get("system", "")), one.get("value")) for one in identifiers_of(body)]
             known = [(entity, str(value)) for entity, value in names if entity]
             for entity, value in known:
                 ours[entity].add(value)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from medferry.charts.links import Links
 from medferry.errors import MedferryError
+from medferry.fhir.identifiers import identifiers_of
 from medferry.fhir.references import system_token
 from medferry.manifest.charts import remarks
 from medferry.manifest.subject import records_by_key, successful_keys
@@ -108,5 +109,5 @@ def _searched(links: Links, client: MedplumClient, parameter: tuple[str, str], n
         ("_count", str(min(number, 1000))),
     ]
     page = client.search("Patient", [*form, ("_sort", "_lastUpdated")])
-    found = [entry["resource"].get("identifier", []) for entry in page.get("entry", [])]
+    found = [identifiers_of(entry["resource"]) for entry in page.get("entry", [])]
     return sorted(str(one["value"]) for some in found for one in some if one.get("system") == system)

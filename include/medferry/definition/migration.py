@@ -14,6 +14,7 @@ from types import ModuleType
 
 from medferry.definition.checks import Declared, load_checks
 from medferry.errors import DefinitionError
+from medferry.fhir.identifiers import IdentifierForm, form_of
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.identity import Naming
@@ -153,6 +154,18 @@ def _check_strays(folder: Path, entities: set[str]) -> None:
             raise DefinitionError(path, 1, "it maps no entity.", f"Write entities/{path.stem}.sql, or remove the file.")
 
 
+def _check_types(path: Path, spec: MappingSpec) -> None:
+    """What carries no identifier could not be found again: neither by the next run nor by the verification."""
+    unnamed = sorted(kind for kind in spec.produces.values() if form_of(kind) is IdentifierForm.NONE)
+    if unnamed:
+        raise DefinitionError(
+            path,
+            1,
+            f"{unnamed[0]} is no FHIR R4 type that has an identifier.",
+            "Correct the name in `produces`, or carry the content in a resource that has one (inline, or contained).",
+        )
+
+
 def _check_references(folder: Path, specs: Mapping[str, MappingSpec]) -> None:
     for name, spec in specs.items():
         path = folder / "mappings" / f"{name}.py"
@@ -161,6 +174,7 @@ def _check_references(folder: Path, specs: Mapping[str, MappingSpec]) -> None:
             raise DefinitionError(path, 1, f"it refers to the unknown entity {unknown[0]}.", "Correct `references`.")
         if not spec.produces:
             raise DefinitionError(path, 1, "it produces nothing.", "Name a slot and its resource type in `produces`.")
+        _check_types(path, spec)
     try:
         load_levels(specs)
     except ReferenceCycle as cycle:

@@ -15,6 +15,7 @@ import msgspec
 import orjson
 
 from medferry.fhir.canonical import canonical
+from medferry.fhir.identifiers import identifiers_of
 from medferry.fhir.references import escaped, parse_conditional
 
 Resource = dict[str, Any]
@@ -54,7 +55,7 @@ _bundle = msgspec.json.Decoder(_Bundle)
 
 def identity(resource: Resource) -> tuple[str, str]:
     """The (system, value) of a resource's first identifier: its name in the crosswalk."""
-    first = resource["identifier"][0]
+    first = identifiers_of(resource)[0]
     return first["system"], first["value"]
 
 

@@ -16,6 +16,7 @@ from fhir.resources.R4B.resource import Resource
 from pydantic import ValidationError
 
 from medferry.fhir.fast_validate import certainly_valid
+from medferry.fhir.paths import shown
 
 _ELEMENT_LIST = re.compile(r"\['[A-Za-z]+'(, '[A-Za-z]+')*\]")
 
@@ -48,7 +49,7 @@ def _verdict(model: type[Resource], resource: Mapping[str, Any]) -> list[str]:
 
 
 def _told(detail: Mapping[str, Any]) -> str:
-    path = ".".join(str(step) for step in detail["loc"]) or "resource"
+    path = shown(detail["loc"]) or "resource"
     # For rules over several elements the message lists their names; nothing else of it is safe to repeat.
     names = _ELEMENT_LIST.search(detail["msg"]) if detail["type"] == "value_error" else None
     return f"{path}: {detail['type']}" + (f" {names[0]}" if names else "")

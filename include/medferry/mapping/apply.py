@@ -5,10 +5,12 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
+from medferry.mapping.yielded import Odd, resources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,15 @@ class MappedRow:
 
 
 def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettings) -> MappedRow:
-    """Map one row. A fault of the mapping's code quarantines the row as 'mapping-error' and names the line."""
+    """Map one row. A fault of the mapping's code, or of what it yields, quarantines the row and names the line."""
     context = Context(spec, key, settings)
     try:
-        resources = list(spec(row, context))
+        # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.
+        resources = resources_of(spec, spec(MappingProxyType(row), context), key, settings.naming)
     except RowOutcome as outcome:
         return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
+    except Odd as odd:
+        return MappedRow(key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=str(odd), findings=context.findings)
     except Exception as error:  # noqa: BLE001 - any fault of a user's mapping is that row's outcome, not a crash
         return MappedRow(
             key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=_place(error), findings=context.findings

@@ -12,6 +12,7 @@ from typing import Any
 
 from pendulum import Timezone
 
+from medferry.fhir.identifiers import IdentifierForm, form_of
 from medferry.mapping import values
 from medferry.mapping.declare import MAIN, MappingSpec, Resource
 from medferry.mapping.identity import Naming, conditional_reference
@@ -50,20 +51,29 @@ class Context:
     def resource(self, slot: str = MAIN, **elements: Any) -> Resource:
         """Build this row's resource for `slot`: type, source identifier, meta, then the given elements.
 
-        Elements that are None or empty are left out; a trailing underscore of a name is cut (``class_``).
+        Elements that are None or empty are left out; a trailing underscore of a name is cut (``class_``). A type that
+        has one identifier (QuestionnaireResponse, Composition) takes no other beside the source's.
         """
         if slot not in self.spec.produces:
             raise MappingFault(f"the mapping of {self.spec.entity} does not declare the slot {slot!r}")
         system = self.settings.naming.system(self.spec.entity, slot)
         given = {name.removesuffix("_"): value for name, value in elements.items()}
-        identifiers = [{"system": system, "value": self.key}, *(given.pop("identifier", None) or [])]
         resource: Resource = {
             "resourceType": self.spec.produces[slot],
             "meta": {"source": system, "tag": [self.settings.naming.tag]},
-            "identifier": identifiers,
+            "identifier": self._identifiers(slot, system, given.pop("identifier", None)),
         }
         resource.update({name: value for name, value in given.items() if not _is_empty(value)})
         return resource
+
+    def _identifiers(self, slot: str, system: str, others: Any) -> Any:
+        """The source identifier and the `others` given, in the form that the type has for them."""
+        own = {"system": system, "value": self.key}
+        if form_of(self.spec.produces[slot]) is IdentifierForm.LIST:
+            return [own, *([others] if isinstance(others, dict) else others or ())]
+        if others:
+            raise MappingFault(f"a {self.spec.produces[slot]} has room for one identifier, the source's")
+        return own
 
     def reference(self, entity: str, key: Any, slot: str = MAIN, display: str | None = None) -> dict[str, str] | None:
         """Refer to the resource that another row became; None when `key` is null or blank."""

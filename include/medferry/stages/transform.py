@@ -10,7 +10,7 @@ from more_itertools import chunked
 
 from medferry.apply.breaker import Breaker
 from medferry.errors import StagingError
-from medferry.fhir.bundle import Bounds, batch, conditional_update, identity
+from medferry.fhir.bundle import Bounds, batch, conditional_update
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
@@ -162,9 +162,6 @@ class _Transform:
 def map_row(spec: MappingSpec, entity: SourceEntity, row: Row, settings: MappingSettings) -> MappedRow:
     """Map one row and validate what came out; an invalid resource rejects the row, naming FHIR paths only."""
     mapped = apply_mapping(spec, row, str(row[entity.key]), settings)
-    names = [identity(resource) for resource in mapped.resources]
-    if len(set(names)) != len(names):
-        return MappedRow(mapped.key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place="a slot was filled twice")
     for resource in mapped.resources:
         if found := problems(resource):
             place = f"{resource['resourceType']}: {'; '.join(found[:3])}"
