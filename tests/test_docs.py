@@ -17,7 +17,17 @@ from tests.contract import changes
 ROOT = Path(__file__).resolve().parents[1]
 
 
-_COMMANDS = ((), ("plan", "check"), ("source", "profile"), ("try",), ("run",), ("verify",), ("report",), ("runs",))
+_COMMANDS = (
+    (),
+    ("plan", "check"),
+    ("source", "profile"),
+    ("inventory",),
+    ("try",),
+    ("run",),
+    ("verify",),
+    ("report",),
+    ("runs",),
+)
 _COMMANDS += (("dead-letters",), ("history",), ("replay",), ("pause",), ("resume",), ("abort",))
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))

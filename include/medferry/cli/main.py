@@ -10,6 +10,7 @@ from medferry.cli.charts import charts_app
 from medferry.cli.control import control_app
 from medferry.cli.dead_letters import dead_letters_app
 from medferry.cli.exceptions import exceptions_app
+from medferry.cli.inventory import inventory_app
 from medferry.cli.plan import plan_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
@@ -31,6 +32,7 @@ app.add_typer(verify_app)
 app.add_typer(runs_app)
 app.add_typer(plan_app, name="plan")
 app.add_typer(source_app, name="source")
+app.add_typer(inventory_app)
 app.add_typer(dead_letters_app)
 app.add_typer(control_app)
 app.add_typer(exceptions_app, name="exceptions")
