@@ -177,6 +177,11 @@ def test_an_unusable_url_is_told(url: str) -> None:
         connect_engine(url)
 
 
+def test_a_driver_that_could_change_values_is_refused() -> None:
+    with pytest.raises(SettingsError, match="driver aiosqlite"):
+        connect_engine("sqlite+aiosqlite:///x.db")
+
+
 def test_a_database_that_is_not_there_is_transient() -> None:
     engine = connect_engine("postgresql://u:secret@127.0.0.1:1/x")
     with pytest.raises(SourceUnavailable) as told, snapshot(engine):

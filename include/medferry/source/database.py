@@ -1,13 +1,13 @@
-"""Connect to the legacy database and stream from it, every value in a form that loses nothing.
+"""Connect to the legacy database and stream from it, every value in a form that loses nothing (`source.types`).
 
 Dates and times come as the engine prints them (an engine holds values that no Python date can: 0000-00-00,
-infinity, 30 February as text), decimals as text, blobs as base64, undecodable bytes as lone surrogates.
+infinity, 30 February as text), decimals as text, undecodable bytes of a text as lone surrogates.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,8 +17,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError, SourceUnavailable
+from medferry.source.session import pinned, refuse_warnings
+from medferry.source.types import mysql, postgresql, sqlite
+from medferry.source.types.canonical import Column, Convert
 
 _FETCH_ROWS = 1_000
+
+Statement = sa.Select[Any] | sa.TextClause
 
 
 def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.Engine:
@@ -27,13 +32,26 @@ def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.E
     Raises SettingsError for a URL that cannot be one.
     """
     try:
-        engine = sa.create_engine(_with_driver(url), pool_pre_ping=True, connect_args=dict(arguments or {}))
+        address = _with_driver(url)
+        given = dict(arguments or {})
+        if address.drivername == "postgresql+psycopg":
+            given.setdefault("client_encoding", "utf8")  # in SQL_ASCII, psycopg would give bytes to SQLAlchemy
+            given.setdefault("prepare_threshold", None)  # a pool between may hand each transaction another session
+        engine = sa.create_engine(address, pool_pre_ping=True, connect_args=given)
     except (sa.exc.ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(
             "The legacy database's URL is not usable.", "Write dialect://user:password@host/name."
         ) from error
+    if engine.dialect.driver not in _DRIVERS:
+        raise SettingsError(
+            f"The driver {engine.dialect.driver} of the legacy database's URL is not known: it could change values.",
+            "Name no driver in the URL: postgresql://, mysql://, mariadb:// or sqlite:// is enough.",
+        )
     sa.event.listen(engine, "connect", _keep_raw_values)
     return engine
+
+
+_DRIVERS = ("psycopg", "pymysql", "pysqlite")
 
 
 def _with_driver(url: str) -> sa.URL:
@@ -50,42 +68,49 @@ def _with_driver(url: str) -> sa.URL:
 
 
 def _keep_raw_values(connection: Any, _record: Any) -> None:
-    """Ask the driver for text instead of Python dates (and tolerate undecodable text)."""
-    module = type(connection).__module__.partition(".")[0]
-    if module == "psycopg":
-        from psycopg.types.string import TextLoader
-
-        for name in ("date", "timestamp", "timestamptz", "time", "timetz", "interval"):
-            connection.adapters.register_loader(name, TextLoader)
-    elif module == "pymysql":
-        from pymysql.constants import FIELD_TYPE
-
-        for kind in (FIELD_TYPE.DATE, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP, FIELD_TYPE.TIME, FIELD_TYPE.NEWDATE):
-            connection.decoders.pop(kind, None)
-    elif module == "sqlite3":
-        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    """Have the driver give the engine's own text instead of Python dates and decimals."""
+    tables = {"psycopg": postgresql, "pymysql": mysql, "sqlite3": sqlite}
+    table = tables.get(type(connection).__module__.partition(".")[0])
+    if table is not None:
+        table.keep_text(connection)
 
 
 @contextmanager
 def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A read-only connection with one consistent view of the database for as long as it is open.
+    """A read-only connection with one consistent view of the database, pinned, for as long as it is open.
 
     Raises SourceUnavailable when the database does not answer, SourceError when it refuses a statement.
     """
-    options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name != "sqlite" else {}
     with ExitStack() as stack:
         try:
-            connection = stack.enter_context(engine.connect().execution_options(**options))
+            connection = stack.enter_context(pinned(engine))
         except DBAPIError as error:
             raise _unavailable(error) from None
         try:
             yield connection
+        except UnicodeEncodeError:
+            raise SourceError(
+                "A query holds a character that the legacy database's encoding lacks.",
+                "Leave it out of the entity's SQL, its comments too.",
+            ) from None
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise _unavailable(error) from None
+            state = getattr(error.orig, "sqlstate", None)
             raise SourceError(
-                f"The legacy database refused a query ({_state(error)}).", "Try the entity's SQL by hand."
+                f"The legacy database refused a query ({_state(error)}).",
+                _REMEDIES.get(state, "Try the entity's SQL by hand."),
             ) from None
+
+
+_OWN_NAMES = "Give each column a name of its own in the entity's SQL (… AS …)."
+
+_REMEDIES: dict[str | None, str] = {
+    "42501": "Grant the account SELECT, and BYPASSRLS where row-level security would hide rows from it.",
+    "42S21": _OWN_NAMES,
+    "22P05": "A text has no equivalent in UTF-8: correct it, or cast its column in the entity's SQL.",
+}
+"""By SQLSTATE."""
 
 
 def _unavailable(error: DBAPIError) -> SourceUnavailable:
@@ -100,14 +125,58 @@ def _state(error: DBAPIError) -> str:
     return f"{type(error.orig).__name__} {state}" if state else type(error.orig).__name__
 
 
-def stream(connection: sa.Connection, statement: sa.Executable, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows as dicts of JSON values, through a server-side cursor where the engine has one."""
+def stream(connection: sa.Connection, statement: Statement, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows as dicts of JSON values, through a server-side cursor where the engine has one.
+
+    Raises SourceError before the first row when two columns have one name, or one a type that is not read, and after
+    the last when the database warned that a value is not what is stored.
+    """
     streaming = connection.execution_options(stream_results=True, max_row_buffer=_FETCH_ROWS)
-    result = streaming.execute(statement, values)
-    names = list(result.keys())
+    result, columns = _executed(streaming, statement, values)
+    names = [column.name for column in columns]
+    _refuse_same_names(names)
+    converted = [(column.name, column.convert) for column in columns if column.convert]
     for chunk in result.partitions(_FETCH_ROWS):
         for row in chunk:
-            yield {name: json_value(value) for name, value in zip(names, row, strict=True)}
+            yield _row(names, row, converted)
+    refuse_warnings(connection)
+
+
+def _executed(
+    connection: sa.Connection, statement: Statement, values: Mapping[str, Any]
+) -> tuple[sa.CursorResult[Any], list[Column]]:
+    dialect = connection.dialect.name
+    if dialect in ("mysql", "mariadb"):
+        statement, floats = mysql.exact(connection, statement, values)
+        result = connection.execute(statement, values)
+        return result, mysql.columns(result, floats)
+    result = connection.execute(statement, values)
+    assert result.cursor is not None
+    if dialect == "postgresql":
+        return result, postgresql.columns(connection, result.cursor.description)
+    if dialect == "sqlite":
+        return result, sqlite.columns([column[0] for column in result.cursor.description])
+    raise SourceError(f"There is no table of types for {dialect}.", "Use PostgreSQL, MySQL, MariaDB or SQLite.")
+
+
+def _row(names: Sequence[str], row: Sequence[Any], converted: Sequence[tuple[str, Convert]]) -> dict[str, Any]:
+    values = dict(zip(names, row, strict=True))
+    for name, convert in converted:
+        value = values[name]
+        if value is not None:
+            values[name] = convert(value)
+    return values
+
+
+def _refuse_same_names(names: Sequence[str]) -> None:
+    """SQLite calls the second column of a name ``name:1`` where it selects from a SELECT."""
+    seen: set[str] = set()
+    for name in names:
+        plain, colon, number = name.rpartition(":")
+        if name in seen or (colon and number.isdecimal() and plain in seen):
+            problem = f"The query has two columns of the name {plain or name}: one would be lost."
+            raise SourceError(problem, _OWN_NAMES)
+        seen.add(name)
 
 
 def json_value(value: Any) -> Any:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from medferry.definition.checks import Check, EntityChecks
 from medferry.errors import SourceError
-from medferry.source.database import json_value, snapshot, stream
+from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 
 KEYS_AT_ONCE = 1_000
@@ -141,8 +141,7 @@ class LegacyReader:
         wanted = [value for value in values if value is not None]
         for start in range(0, len(wanted), KEYS_AT_ONCE):
             with snapshot(self.engine) as connection:
-                for row in connection.execute(prepared, {"keys": wanted[start : start + KEYS_AT_ONCE]}).mappings():
-                    yield {name: json_value(value) for name, value in row.items()}
+                yield from stream(connection, prepared, {"keys": wanted[start : start + KEYS_AT_ONCE]})
 
     def typed(self, key: str) -> Any:
         """A key of the manifest as the engine compares it; None when it can be none of the source's."""

@@ -1,0 +1,97 @@
+"""Pin a connection to the legacy database: read-only, and every setting that could change or hide a value made fixed.
+
+On PostgreSQL the settings are those of one transaction, so that they hold behind a pool too that hands another session
+to each. SQL reads the same whatever the server, the database or the account has set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.errors import SourceError
+
+POSTGRESQL: Mapping[str, str] = {
+    "TimeZone": "'UTC'",
+    "DateStyle": "'ISO, YMD'",
+    "IntervalStyle": "'postgres'",
+    "bytea_output": "'hex'",
+    "extra_float_digits": "3",
+    "row_security": "off",
+}
+"""`row_security = off` makes an error of rows that a policy hides; any positive `extra_float_digits` prints a float so
+that it reads back as the same (3 does so before PostgreSQL 12, too)."""
+
+_PARSING_MODES = ("ANSI_QUOTES", "IGNORE_SPACE", "NO_BACKSLASH_ESCAPES", "PIPES_AS_CONCAT")
+"""How a server reads SQL: the entities are written for it, so these stay as they are."""
+
+MYSQL: Mapping[str, str] = {
+    "time_zone": "'+00:00'",
+    "sql_mode": "CONCAT_WS(',', 'STRICT_ALL_TABLES', 'ERROR_FOR_DIVISION_BY_ZERO', "
+    + ", ".join(f"IF(FIND_IN_SET('{mode}', @@sql_mode), '{mode}', NULL)" for mode in _PARSING_MODES)
+    + ")",
+    "group_concat_max_len": "1073741824",
+    "sql_select_limit": "18446744073709551615",
+    "sql_auto_is_null": "0",
+}
+"""No limit on rows; no mode that pads CHAR; GROUP_CONCAT as long as a packet may be."""
+
+_HARMLESS_WARNINGS = frozenset({1287, 1681, 3719, 3720, 3778})
+"""Of MySQL: syntax that is deprecated. They speak of the SQL, not of a value."""
+
+_WARNINGS = {
+    1260: "GROUP_CONCAT cut a value off",
+    1265: "a value was cut off",
+    1292: "a text is no number or date",
+    1301: "a function's result was too long",
+    1365: "something was divided by 0",
+    1366: "a value does not fit its type",
+    1411: "a text is no date",
+}
+
+
+@contextmanager
+def pinned(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection in a read-only transaction with one consistent view, its settings pinned. Raises DBAPIError."""
+    name = engine.dialect.name
+    options: dict[str, Any] = {} if name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    if name == "postgresql":
+        options["postgresql_readonly"] = True
+    with engine.connect().execution_options(**options) as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        if name == "postgresql":
+            # Several statements in one: as the first of the transaction they cost one round trip.
+            settings = "; ".join(f"SET LOCAL {setting} = {value}" for setting, value in POSTGRESQL.items())
+            connection.exec_driver_sql(settings)
+        elif name in ("mysql", "mariadb"):
+            connection.exec_driver_sql(
+                "SET SESSION " + ", ".join(f"{setting} = {value}" for setting, value in MYSQL.items())
+            )
+            connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        elif name == "sqlite":
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+        try:
+            yield connection
+        finally:
+            if name == "sqlite":
+                driver.execute("PRAGMA query_only = OFF")
+
+
+def refuse_warnings(connection: sa.Connection) -> None:
+    """Raise SourceError if MySQL or MariaDB warned of the last statement: a value was cut off or replaced.
+
+    A warning's own text may quote a row; its number says enough.
+    """
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        return
+    for level, code, *_ in connection.exec_driver_sql("SHOW WARNINGS").all():
+        if level != "Note" and int(code) not in _HARMLESS_WARNINGS:
+            told = _WARNINGS.get(int(code), "a value may not be what is stored")
+            raise SourceError(
+                f"The legacy database answered with warning {code}: {told}.",
+                "Correct the entity's SQL, or the value: what is read would not be what is stored.",
+            )
