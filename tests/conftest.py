@@ -33,5 +33,6 @@ def tiny(tmp_path: Path, medplum: EmbeddedMedplum) -> Environment:
         medplum_client_secret=medplum.client_secret,
         manifest_url=f"sqlite:///{tmp_path}/manifest.db",
         staging_url=f"{tmp_path}/staging",
+        settle_seconds=0.5,
     )
     return Environment(load_migration(tiny_platform.MIGRATION), settings)

@@ -65,7 +65,7 @@ def fill(url: str) -> None:
 def variables(settings: Settings) -> dict[str, str]:
     """The MEDFERRY_* variables that say the same as `settings`."""
     values = {name: getattr(settings, name) for name in Settings.__slots__}
-    return {f"MEDFERRY_{name.upper()}": value for name, value in values.items() if isinstance(value, str)}
+    return {f"MEDFERRY_{name.upper()}": str(value) for name, value in values.items() if isinstance(value, str | float)}
 
 
 def _weights() -> list[tuple[int, str, int, str, str, str]]:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from medferry.apply.batch import BatchSender
+from medferry.apply.doubts import Doubts
 from medferry.apply.plan import Failed
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.writer import Writer
@@ -246,8 +248,8 @@ def test_in_conditional_mode_an_invalid_resource_is_rejected(tiny: Environment) 
     name = ("https://tiny.example/legacy/clinic", "9")
     body = b'{"identifier":[{"system":"%s","value":"9"}],"name":7,"resourceType":"Organization"}' % name[0].encode()
     with tiny.medplum() as client:
-        limiter = ConcurrencyLimiter(1)
-        writer = Writer(client, limiter, "clinic", 200, conditional=True, sleep=lambda _: None)
+        sender = BatchSender(client, ConcurrencyLimiter(1), "clinic", lambda _: 0, lambda: None)
+        writer = Writer(sender, 200, Doubts(0.5), conditional=True, sleep=lambda _: None)
         result = writer.write([ResolvedResource(name, "Organization", body, "")], {})
     [failed] = result.settled.values()
     assert isinstance(failed, Failed)

@@ -23,6 +23,9 @@ from tests.faults.checker import CANARY, Scene, problems
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = {"method": "POST", "path": "/fhir/R4/?$"}
 SEARCH = {"method": "POST", "path": "_search"}
+SETTLE_SECONDS = 0.5
+"""How long a batch without an answer may be at work here; a fault that holds one longer sets its own."""
+
 _numbers = count(1)
 
 
@@ -142,6 +145,7 @@ class World:
             "medplum_client_secret": job.pop("secret", server.client_secret),
             "manifest_url": self.manifest_url,
             "staging_url": f"{self.folder}/staging",
+            "settle_seconds": SETTLE_SECONDS,
         }
         common = {"what": what, "run_id": run_id, "migration": str(self.migration), "settings": settings}
         files = {"folder": str(self.folder), "log": f"{self.folder}/{number}.log", "trace": str(trace)}

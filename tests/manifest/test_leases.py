@@ -29,7 +29,7 @@ def test_who_renew_at_once_wait_in_turn(manifest: sa.Engine, both: tuple[Callabl
     """While a third worker, whose lease had not aged when it looked, is still recording."""
     with manifest.begin() as connection:
         acquire(connection)
-        aged = leases._expiry(leases.TTL - timedelta(minutes=2))
+        aged = leases._expiry(connection, leases.TTL - timedelta(minutes=2))
         connection.execute(sa.update(lease).values(expires_at=aged))
     ends: list[str] = []
 

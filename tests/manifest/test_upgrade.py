@@ -19,6 +19,7 @@ from medferry.manifest.charts import charts_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
 from medferry.manifest.runs import find_run, list_runs, slices_of
+from medferry.manifest.sent_batches import open_batches
 from medferry.manifest.tables import metadata
 from medferry.manifest.unit_state import states_of
 
@@ -154,6 +155,12 @@ def test_runs_slices_decisions_and_reviews_read_as_before(filled: sa.Engine) -> 
         assert (exception.owner, exception.action, exception.due) == ("B. Owner", "none", "2026-02-01")
         [chart] = charts_of(connection, "second")
         assert (chart.key, chart.chosen, chart.outcome, chart.reviewer) == ("1", "given", "agrees", "C. Clinician")
+
+
+def test_what_was_sent_before_there_were_notes_is_not_noted(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert open_batches(connection, "m") == []
 
 
 def test_it_is_done_once_however_many_open_it(filled: sa.Engine) -> None:

@@ -52,6 +52,7 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             medplum_client_secret=medplum.client_secret,
             manifest_url=f"sqlite:///{folder}/manifest.db",
             staging_url=str(folder / "staging"),
+            settle_seconds=0.5,
         )
         environment = Environment(load_migration("clinics"), settings)
         lenient(environment)

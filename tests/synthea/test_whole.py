@@ -36,6 +36,7 @@ def test_the_sample_arrives_whole_and_once(sample: Sample, medplum: EmbeddedMedp
         medplum_client_secret=medplum.client_secret,
         manifest_url=f"sqlite:///{tmp_path}/manifest.db",
         staging_url=str(tmp_path / "staging"),
+        settle_seconds=0.5,
     )
     environment = Environment(sample.migration, settings)
     skipped = sum(SKIPPED.values())

@@ -43,6 +43,7 @@ def migrated(folder: Path, patients: int = 40) -> Iterator[Environment]:
             medplum_client_secret=medplum.client_secret,
             manifest_url=f"sqlite:///{folder}/manifest.db",
             staging_url=str(folder / "staging"),
+            settle_seconds=0.5,
         )
         environment = Environment(load_migration("clinics"), settings)
         lenient(environment)

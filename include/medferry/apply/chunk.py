@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from medferry.apply.batch import BatchSender
 from medferry.apply.breaker import Breaker
+from medferry.apply.doubts import Doubts
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
 from medferry.apply.writer import Writer, WriteResult
 from medferry.errors import MedferryError
+from medferry.manifest import sent_batches
 from medferry.manifest.crosswalk import (
     ConfirmedWrite,
     CrosswalkEntry,
@@ -21,6 +24,7 @@ from medferry.manifest.crosswalk import (
     record_confirmed,
 )
 from medferry.manifest.runs import SliceRow
+from medferry.manifest.sent_batches import SentEntry
 from medferry.manifest.source_records import DispositionChange, set_dispositions
 from medferry.manifest.unchanged import forget_digests
 from medferry.mapping.outcomes import Disposition, Reason
@@ -32,6 +36,9 @@ from medferry.runtime.options import LoadMode, RunOptions
 
 _RENEW_SECONDS = 30.0
 """A chunk that waits for quota or answers renews its leases so often; they run out after 15 minutes."""
+
+DEFERRED, WAITING, LOST = "deferred", "waiting", "lost"
+"""What a chunk counts beside dispositions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,52 +55,68 @@ class ChunkLoader:
     limiter: ConcurrencyLimiter
     nothing_there: bool
     breaker: Breaker
+    refused: set[Name] = field(default_factory=set)
+    """Conditional creates that got a 400 once, in whichever pass."""
 
     def load(self, records: Sequence[LoadRecord]) -> Counter[str]:
-        """Load one chunk; returns dispositions, and "deferred" for records that wait for rows of their own entity."""
+        """Load one chunk; returns dispositions, beside them counts of what is not decided yet and of what happened.
+
+        DEFERRED are records that wait for rows of their own entity; WAITING those of which something was sent that may
+        still arrive; LOST are batches that got no answer.
+        """
         checkpoint(self.hold.environment, self.hold.run)
-        known = self._known(records)
+        known, doubts = self._known(records)
         settled: dict[Name, Settlement] = {}
+        waiting: set[Name] = set()
         counts: Counter[str] = Counter()
         left = list(records)
-        while ready := _ready(left, known, settled):
+        while ready := _ready(left, known, settled, waiting):
             failure: MedferryError | None = None
-            writer = self._writer()
+            writer = self._writer(doubts)
             try:
                 written = writer.write(ready, known)
             except MedferryError as error:
                 failure, written = error, writer.result
             moved = _has_moved(written, known)
             settled |= written.settled
+            waiting |= written.waiting
             known |= {name: _as_known(end) for name, end in written.settled.items() if isinstance(end, ConfirmedWrite)}
             decisions = [decision for record in left if (decision := _decision(record, settled))]
             self._record(written, decisions, moved)
             counts.update(decision.disposition for decision in decisions)
+            counts[LOST] += written.losses
             if failure is not None:
                 raise failure
             decided = {decision.key for decision in decisions}
             left = [record for record in left if record.key not in decided]
-        return counts + self._unresolved(left, known)
+        held_up = [record for record in left if any(resource.name in waiting for resource in record.resources)]
+        counts[WAITING] += len(held_up)
+        return counts + self._unresolved([record for record in left if record not in held_up], known)
 
-    def _known(self, records: Sequence[LoadRecord]) -> dict[Name, CrosswalkEntry]:
-        """The crosswalk's view of the records' own names and of all that they refer to."""
-        names = {
-            name for record in records for resource in record.resources for name in (resource.name, *resource.wanted)
-        }
+    def _known(self, records: Sequence[LoadRecord]) -> tuple[dict[Name, CrosswalkEntry], Doubts]:
+        """The crosswalk's view of the records' own names and of all that they refer to; and the doubts about them."""
+        own = {resource.name for record in records for resource in record.resources}
+        wanted = {name for record in records for resource in record.resources for name in resource.wanted}
+        migration, doubts = self.hold.run.migration, Doubts(self.hold.environment.settings.settle_seconds)
         with self.hold.environment.manifest.begin() as connection:
-            return find_targets(connection, self.hold.run.migration, names)
+            doubts.add(sent_batches.open_batches(connection, migration, [self.slice.entity]), own)
+            return find_targets(connection, migration, own | wanted), doubts
 
-    def _writer(self) -> Writer:
+    def _writer(self, doubts: Doubts) -> Writer:
         return Writer(
-            self.client,
-            self.limiter,
-            self.slice.entity,
+            BatchSender(self.client, self.limiter, self.slice.entity, self._note, self._stay_alive()),
             self.options.batch_size,
+            doubts,
             self.options.load_mode is LoadMode.CONDITIONAL,
             drift_policy(self.options),
-            self.nothing_there,
-            self._stay_alive(),
+            self.nothing_there and not doubts.of,
+            refused=self.refused,
         )
+
+    def _note(self, entries: Sequence[SentEntry]) -> int:
+        """Write down what is about to be sent. Raises LeaseLost when it is another's to send."""
+        with self.hold.writing() as connection:
+            return sent_batches.note(connection, self.hold.run.migration, self.slice, entries)
 
     def _stay_alive(self) -> Callable[[], None]:
         """Renews the leases while a chunk is long at work. Raises LeaseLost when another has taken its slice."""
@@ -117,7 +140,7 @@ class ChunkLoader:
                 decisions.append(_unresolved_decision(record.key, missing))
         if decisions:
             self._record(WriteResult(), decisions)
-        return Counter(quarantined=len(decisions), deferred=len(records) - len(decisions))
+        return Counter({Disposition.QUARANTINED: len(decisions), DEFERRED: len(records) - len(decisions)})
 
     def _record(self, written: WriteResult, decisions: Sequence[DispositionChange], has_moved: bool = False) -> None:
         """What was sent, proven and decided, in one transaction that only the slice's present worker may commit."""
@@ -125,6 +148,10 @@ class ChunkLoader:
         proven = [end for end in written.settled.values() if isinstance(end, ConfirmedWrite)]
         with self.hold.writing() as connection:
             record_attempts(connection, run.id, slice_id, written.attempts)
+            for note, entries in written.unproven.items():
+                sent_batches.keep_only(connection, note, entries)
+            sent_batches.settle_entries(connection, written.ended)
+            sent_batches.end(connection, written.closed)
             record_confirmed(connection, run.migration, run.id, slice_id, proven)
             set_dispositions(connection, run.id, self.slice.entity, decisions)
             if has_moved:
@@ -141,9 +168,12 @@ def drift_policy(options: RunOptions) -> DriftPolicy:
 
 
 def _ready(
-    records: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry], settled: dict[Name, Settlement]
+    records: Sequence[LoadRecord],
+    known: dict[Name, CrosswalkEntry],
+    settled: dict[Name, Settlement],
+    waiting: set[Name],
 ) -> list[ResolvedResource]:
-    """Targets of records that have not failed, not yet settled, whose references can all be made literal."""
+    """Targets of records that have not failed, neither settled nor waiting, whose references can be made literal."""
     ready: list[ResolvedResource] = []
     for record in records:
         within = {resource.name for resource in record.resources}
@@ -152,7 +182,9 @@ def _ready(
         ready += [
             resolved(resource, known)
             for resource in record.resources
-            if resource.name not in settled and all(name in known for name in resource.wanted)
+            if resource.name not in settled
+            and resource.name not in waiting
+            and all(name in known for name in resource.wanted)
         ]
     return ready
 

@@ -5,7 +5,7 @@ Pure: nothing is read or sent here. First versions are compared; where they diff
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -115,11 +115,16 @@ class Planner:
             plan.steps.append(Step(target, Action.CREATE))
 
     def by_content(
-        self, drifts: Iterable[Drift], contents: Mapping[str, Content], unanswered: Mapping[Name, Action]
+        self,
+        drifts: Iterable[Drift],
+        contents: Mapping[str, Content],
+        unanswered: Mapping[Name, Action],
+        own: Callable[[Name, Content], bool] = lambda *_: False,
     ) -> Plan:
         """Compare by `contents` (Medplum id → content). What was deleted meanwhile is left to the next round.
 
-        `unanswered`: what was sent and lost its answer. Found done, it is an own write and not a drift.
+        `unanswered`: what was sent and lost its answer. Found done, it is an own write and not a drift; so is what
+        `own` says was sent by an earlier worker, of a row that has changed since.
         """
         plan = Plan()
         for drift in drifts:
@@ -130,7 +135,7 @@ class Planner:
             if has_content(text, target.body):
                 action = done(unanswered.get(target.name))
                 plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), action)
-            elif self.policy is DriftPolicy.CONFLICT:
+            elif self.policy is DriftPolicy.CONFLICT and not own(target.name, contents[drift.id]):
                 plan.settled[target.name] = quarantined("target-changed", f"{target.type}/{drift.id}")
             else:
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))

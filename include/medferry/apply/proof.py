@@ -17,10 +17,11 @@ from medferry.medplum.answers import EntryOutcome
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A step that Medplum says it has done."""
+    """A step that Medplum says it has done; `note` is the number of the note of its batch."""
 
     step: Step
     outcome: EntryOutcome
+    note: int = 0
 
 
 def prove(

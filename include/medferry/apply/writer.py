@@ -1,6 +1,6 @@
 """Write targets to Medplum in rounds: look up, plan, send, read back, until each target is settled.
 
-The look-up before each round makes every repetition safe, whatever became of the round before.
+The look-up before each round makes every repetition safe, whatever became of the round before; what is in doubt waits.
 """
 
 from __future__ import annotations
@@ -8,24 +8,22 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-import orjson
-from more_itertools import constrained_batches
+from more_itertools import constrained_batches, map_reduce
 
+from medferry.apply.batch import BatchSender
+from medferry.apply.doubts import Doubts
+from medferry.apply.entry import sent_entry, weight
 from medferry.apply.lookup import find_locations, read_contents
 from medferry.apply.plan import Action, DriftPolicy, Location, Planner, Settlement, Step, rejected
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
 from medferry.errors import TransientError
-from medferry.fhir.bundle import by_name
 from medferry.manifest.crosswalk import Attempt, CrosswalkEntry, Name
-from medferry.medplum import budget as points
+from medferry.manifest.sent_batches import SentBatch, SentEntry
 from medferry.medplum.answers import EntryOutcome
-from medferry.medplum.client import MedplumClient
-from medferry.medplum.errors import MedplumUnavailable, NotReached, RequestTooLarge, Throttled, Unauthorised
-from medferry.medplum.limiter import BatchHealth, ConcurrencyLimiter, health_of
+from medferry.medplum.errors import MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
 
 _ROUNDS = 20
 """Rounds without an answer, with conflicts or with failed read-backs before a slice gives up (and is retried later)."""
@@ -33,11 +31,6 @@ _ROUNDS = 20
 _RETRY_STATUSES = frozenset({0, 408, 409, 412, 423, 425, 429})
 _BATCH_BYTES = 900_000
 """Medplum's default limit for a synchronous body is 1 MB, inflated."""
-_ENVELOPE_BYTES = 300
-"""More than an entry's request with the longest names takes."""
-
-SETTLE_SECONDS = 5.0
-"""A batch that lost its answer may be at work still, and would add some resource in such a time."""
 
 
 class NotSettled(TransientError):
@@ -46,10 +39,20 @@ class NotSettled(TransientError):
 
 @dataclass(slots=True)
 class WriteResult:
-    """How each target ended, and everything that was sent on the way."""
+    """How each target ended, everything that was sent on the way, and what became of the notes of it."""
 
     settled: dict[Name, Settlement] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
+    waiting: set[Name] = field(default_factory=set)
+    """Targets in doubt: neither settled nor to be sent again yet."""
+    closed: set[int] = field(default_factory=set)
+    """Notes of which every answer came."""
+    unproven: dict[int, list[SentEntry]] = field(default_factory=dict)
+    """Answered notes → their creates that Medplum says it has done, and that could not be read yet."""
+    ended: set[tuple[int, Name]] = field(default_factory=set)
+    """(note, name) of entries without an answer whose end became known otherwise."""
+    losses: int = 0
+    """Batches that got no answer."""
 
 
 @dataclass(slots=True)
@@ -58,33 +61,28 @@ class Writer:
 
     `batch_size` is in entries. `conditional` creates find what another writer of the same keys has created meanwhile.
     `policy` says what becomes of what somebody else changed or deleted. `nothing_there` spares the first round its
-    look-up. `stay_alive` is called often; it raises LeaseLost when the targets are another's now.
+    look-up.
     """
 
-    client: MedplumClient
-    limiter: ConcurrencyLimiter
-    entity: str
+    sender: BatchSender
     batch_size: int
+    doubts: Doubts
     conditional: bool = False
     policy: DriftPolicy = DriftPolicy.CONFLICT
     nothing_there: bool = False
-    stay_alive: Callable[[], None] = lambda: None
     sleep: Callable[[float], None] = time.sleep
     result: WriteResult = field(default_factory=WriteResult)
-    unanswered: dict[Name, Action] = field(default_factory=dict)
-    """What was sent and lost its answer."""
-    in_doubt: bool = False
-    """A batch without an answer may be at work still."""
     refused: set[Name] = field(default_factory=set)
     """Conditional creates that got a 400 once: another writer may have been first."""
 
     def write(self, targets: Sequence[ResolvedResource], known: Mapping[Name, CrosswalkEntry]) -> WriteResult:
-        """Settle every target. `known` is the crosswalk's view of them.
+        """Settle every target, but those that are in doubt when all others are settled (`result.waiting`).
 
-        Raises Unauthorised (the run must pause), NotSettled (with `result` holding what is settled).
+        `known` is the crosswalk's view of them. Raises Unauthorised (the run must pause), LeaseLost, NotSettled (with
+        `result` holding what is settled).
         """
         rounds, cause = 0, "conflicts, failing entries or failed read-backs"
-        planner = Planner(self.entity, known, self.policy)
+        planner = Planner(self.sender.entity, known, self.policy)
         open_targets = list(targets)
         while open_targets:
             try:
@@ -93,11 +91,15 @@ class Writer:
                 throttled = True
             except MedplumUnavailable as error:
                 throttled, cause = False, error.problem
+            finally:
+                self._take_over_notes()
             left = [target for target in open_targets if target.name not in self.result.settled]
             rounds = 0 if throttled or len(left) < len(open_targets) else rounds + 1
+            if self.result.waiting.issuperset(target.name for target in left) and not self.doubts.tell_more:
+                break
             if rounds == _ROUNDS:
                 raise NotSettled(
-                    f"{len(left)} targets of {self.entity} could not be settled in {_ROUNDS} rounds: {cause}",
+                    f"{len(left)} targets of {self.sender.entity} could not be settled in {_ROUNDS} rounds: {cause}",
                     "Check Medplum's health; the task's retry, or a new run, goes on from here.",
                 )
             if left and rounds:
@@ -105,42 +107,65 @@ class Writer:
             open_targets = left
         return self.result
 
+    def _take_over_notes(self) -> None:
+        """What the round says about notes: of the result, or a doubt for the next round."""
+        lost = self.sender.take_lost()
+        self.doubts.add(lost)
+        self.result.closed = self.sender.closed - self.result.unproven.keys()
+        self.result.ended = self.doubts.ended
+        self.result.losses = self.sender.losses
+        self.result.waiting -= self.result.settled.keys()
+
     # -- one round ---------------------------------------------------------------------------------
 
     def _round(self, targets: Sequence[ResolvedResource], planner: Planner) -> bool:
         """Look up, send, read back once. True when the quota cut it short."""
-        self.stay_alive()
+        self.sender.stay_alive()
         steps = self._steps(targets, planner)
         throttled = False
         answered: list[Answered] = []
         try:
-            for batch in constrained_batches(steps, _BATCH_BYTES, self.batch_size, _weight, strict=False):
+            for batch in constrained_batches(steps, _BATCH_BYTES, self.batch_size, weight, strict=False):
                 throttled |= self._send(batch, answered)
         finally:
-            ids = ((answer.step.target.type, answer.outcome.id) for answer in answered)
-            contents = read_contents(self.client, ids)
-            self.result.settled |= prove(self.entity, answered, contents, self.unanswered)
+            self._prove(answered)
         return throttled
 
     def _steps(self, targets: Sequence[ResolvedResource], planner: Planner) -> list[Step]:
-        """What to send in this round; what needs no sending is settled."""
-        found = {} if self.nothing_there else self._find_at_rest(targets)
+        """What to send in this round; what needs no sending is settled, what is in doubt waits."""
+        found = {} if self.nothing_there else self._find(targets)
         self.nothing_there = False  # from now on, what this round sends may be there
-        plan = planner.by_version(targets, found)
-        contents = read_contents(self.client, ((drift.target.type, drift.id) for drift in plan.drifts))
-        compared = planner.by_content(plan.drifts, contents, self.unanswered)
+        self.result.waiting = self.doubts.held_back(targets, found)
+        plan = planner.by_version([target for target in targets if target.name not in self.result.waiting], found)
+        contents = read_contents(self.sender.client, ((drift.target.type, drift.id) for drift in plan.drifts))
+        for drift in plan.drifts:
+            if drift.id in contents:
+                self.doubts.saw(drift.target.name, contents[drift.id])
+        compared = planner.by_content(plan.drifts, contents, self.doubts.actions, self.doubts.own)
         self.result.settled |= plan.settled | compared.settled
         return plan.steps + compared.steps
 
-    def _find_at_rest(self, targets: Sequence[ResolvedResource]) -> dict[Name, list[Location]]:
-        """What a look-up finds, when nothing that was sent before can add to it any more."""
-        found = find_locations(self.client, targets)
-        while self.in_doubt:
-            self.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
-            self.stay_alive()
-            before, found = found, find_locations(self.client, targets)
-            self.in_doubt = found != before
+    def _find(self, targets: Sequence[ResolvedResource]) -> dict[Name, list[Location]]:
+        """What is there under the targets' identifiers, and under the ids that Medplum gave them."""
+        found = dict(find_locations(self.sender.client, targets))
+        given = self.doubts.given_ids(target.name for target in targets if target.name not in found)
+        contents = read_contents(self.sender.client, given.values()) if given else {}
+        found |= {name: [(id_, contents[id_][0])] for name, (_, id_) in given.items() if id_ in contents}
         return found
+
+    def _prove(self, answered: Sequence[Answered]) -> None:
+        """Settle what reads back as it was written. A create that cannot be read is in doubt: it has an id."""
+        settled: dict[Name, Settlement] = {}
+        try:
+            contents = read_contents(self.sender.client, ((a.step.target.type, a.outcome.id) for a in answered))
+            settled = prove(self.sender.entity, answered, contents, self.doubts.actions)
+            self.result.settled |= settled
+        finally:
+            created = [a for a in answered if a.outcome.status == 201 and a.step.target.name not in settled]
+            for note, unproven in map_reduce(created, lambda answer: answer.note).items():
+                entries = [_with_id(answer) for answer in unproven]
+                self.result.unproven[note] = entries
+                self.doubts.add([SentBatch(note, "", self.sender.entity, 0.0, tuple(entries))])
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -150,7 +175,7 @@ class Writer:
         True when the quota refused an entry.
         """
         try:
-            outcomes = self._post(steps)
+            note, outcomes = self.sender.send(steps, [self._creates_conditionally(step) for step in steps])
         except RequestTooLarge:
             if len(steps) == 1:
                 self.result.settled[steps[0].target.name] = rejected("too-large")
@@ -158,17 +183,15 @@ class Writer:
             half = len(steps) // 2
             first = self._send(steps[:half], answered)
             return self._send(steps[half:], answered) or first
-        except MedplumUnavailable as error:
-            self._note(steps, [EntryOutcome(0, "no answer")] * len(steps))
-            if not isinstance(error, NotReached):
-                self.unanswered |= {step.target.name: step.action for step in steps}
-                self.in_doubt = True
+        except MedplumUnavailable:
+            self._attempted(steps, [EntryOutcome(0, "no answer")] * len(steps))
             raise
-        self._note(steps, outcomes)
+        self._attempted(steps, outcomes)
+        for step, outcome in zip(steps, outcomes, strict=True):
+            if outcome.done and outcome.id:
+                answered.append(Answered(step, outcome, note))
         for step, outcome in zip(steps, outcomes, strict=True):
             self._sort(step, outcome)
-            if outcome.done and outcome.id:
-                answered.append(Answered(step, outcome))
         return any(outcome.status == 429 for outcome in outcomes)
 
     def _sort(self, step: Step, outcome: EntryOutcome) -> None:
@@ -187,48 +210,13 @@ class Writer:
 
     def _creates_conditionally(self, step: Step) -> bool:
         """Whether a create needs its condition: others, or a batch that lost its answer, may create the same."""
-        return step.action is Action.CREATE and (self.conditional or bool(self.unanswered))
+        return step.action is Action.CREATE and (self.conditional or step.target.name in self.doubts.of)
 
-    def _post(self, steps: Sequence[Step]) -> list[EntryOutcome]:
-        """Send one batch in a free lane."""
-        self.stay_alive()
-        entries = [_entry(step, self._creates_conditionally(step)) for step in steps]
-        cost = sum(
-            points.CONDITIONAL_WRITE_IN_BATCH if self._creates_conditionally(step) else points.WRITE for step in steps
-        )
-        health = BatchHealth.FAILING
-        with self.limiter.slot():
-            try:
-                outcomes = self.client.batch(entries, cost)
-                health = health_of(outcome.status for outcome in outcomes)
-                return outcomes
-            except Throttled:
-                health = BatchHealth.STRAINED
-                raise
-            except RequestTooLarge:
-                health = BatchHealth.WELL
-                raise
-            finally:
-                self.limiter.finished(health)
-
-    def _note(self, steps: Sequence[Step], outcomes: Sequence[EntryOutcome]) -> None:
+    def _attempted(self, steps: Sequence[Step], outcomes: Sequence[EntryOutcome]) -> None:
         for step, outcome in zip(steps, outcomes, strict=True):
             self.result.attempts.append(Attempt(*step.target.name, step.action, outcome.status, outcome.issue[:500]))
 
 
-def _weight(step: Step) -> int:
-    """Bytes of a step's entry; one too large for any batch goes alone, and is for the server to judge."""
-    return len(step.target.body) + _ENVELOPE_BYTES
-
-
-def _entry(step: Step, conditional: bool) -> dict[str, Any]:
-    """The batch entry; a `conditional` create finds what carries its identifier already (``ifNoneExist``)."""
-    target = step.target
-    if step.action is Action.CREATE:
-        condition = {"ifNoneExist": by_name(target.name)} if conditional else {}
-        request = {"method": "POST", "url": target.type, **condition}
-        return {"resource": orjson.Fragment(target.body), "request": request}
-    return {
-        "resource": orjson.Fragment(b'{"id":"%s",%s' % (step.id.encode(), target.body[1:])),
-        "request": {"method": "PUT", "url": f"{target.type}/{step.id}", "ifMatch": f'W/"{step.version}"'},
-    }
+def _with_id(answered: Answered) -> SentEntry:
+    outcome = answered.outcome
+    return replace(sent_entry(answered.step), medplum_id=outcome.id, version_id=outcome.version)

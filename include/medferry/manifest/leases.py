@@ -1,19 +1,20 @@
 """Leases: a run owns its units and entities while it works, and another run over the same scope is refused.
 
 Scopes are "<unit>/<entity>". A run's own tasks renew its leases; another run is refused and told the holder. A
-lease that is not renewed runs out, so that a killed run blocks nobody for longer than `TTL`.
+lease that is not renewed runs out, so that a killed run blocks nobody for longer than `TTL`. All times are by the
+manifest database's clock: a host whose clock is ahead takes nothing from a run that is at work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import sqlalchemy as sa
 
 from medferry.errors import LeaseHeld, LeaseLost
 from medferry.manifest.bulk import upsert
-from medferry.manifest.database import now
+from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.tables import lease
 
 TTL = timedelta(minutes=15)
@@ -32,7 +33,7 @@ def acquire(
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("LOCK TABLE lease IN SHARE ROW EXCLUSIVE MODE"))
     statement = sa.select(lease.c.scope, lease.c.run_id, lease.c.expires_at).where(
-        lease.c.migration == migration, lease.c.run_id != run_id, lease.c.expires_at > now()
+        lease.c.migration == migration, lease.c.run_id != run_id, lease.c.expires_at > clock(connection)
     )
     others = [row for row in connection.execute(statement.order_by(lease.c.scope)) if row.scope in wanted]
     if others and not take_over:
@@ -41,7 +42,7 @@ def acquire(
             f"Run {first.run_id} holds {first.scope} until {first.expires_at} ({len(others)} scopes in all).",
             "Wait until it has finished; if it is dead, wait until then or start with take_over.",
         )
-    columns, until = ("migration", "scope", "run_id", "expires_at"), _expiry()
+    columns, until = ("migration", "scope", "run_id", "expires_at"), _expiry(connection)
     upsert(connection, lease, columns, [(migration, scope, run_id, until) for scope in sorted(wanted)])
 
 
@@ -52,8 +53,8 @@ def check(connection: sa.Connection, migration: str, run_id: str, scopes: Iterab
     """
     wanted = set(scopes)
     mine = sa.and_(lease.c.migration == migration, lease.c.run_id == run_id)
-    first_to_expire = connection.scalar(sa.select(sa.func.min(lease.c.expires_at)).where(mine)) or ""
-    aged = first_to_expire < _expiry(TTL - _RENEW_AFTER)
+    young = sa.func.min(lease.c.expires_at) >= clock(connection, (TTL - _RENEW_AFTER).total_seconds())
+    aged = not connection.scalar(sa.select(young).where(mine))
     if aged and connection.dialect.name == "postgresql":
         connection.execute(sa.text("LOCK TABLE lease IN ROW EXCLUSIVE MODE"))  # before any row, as `acquire` does it
     # FOR SHARE keeps another run from taking over before this transaction ends; SQLite has one writer anyway. Who is
@@ -68,12 +69,14 @@ def check(connection: sa.Connection, migration: str, run_id: str, scopes: Iterab
             "Another run took over; look for it with `medferry runs`. Nothing of this step was recorded.",
         )
     if aged:
-        connection.execute(sa.update(lease).where(mine).values(expires_at=_expiry()))
+        connection.execute(sa.update(lease).where(mine).values(expires_at=clock(connection, TTL.total_seconds())))
 
 
 def alive(connection: sa.Connection, run_id: str) -> bool:
     """True while a run holds a lease that has not run out: a worker of it may be at work."""
-    statement = sa.select(lease.c.scope).where(lease.c.run_id == run_id, lease.c.expires_at > now()).limit(1)
+    statement = (
+        sa.select(lease.c.scope).where(lease.c.run_id == run_id, lease.c.expires_at > clock(connection)).limit(1)
+    )
     return connection.execute(statement).first() is not None
 
 
@@ -82,9 +85,5 @@ def release(connection: sa.Connection, run_id: str) -> None:
     connection.execute(sa.delete(lease).where(lease.c.run_id == run_id))
 
 
-def _expiry(after: timedelta | None = None) -> str:
-    return (
-        (datetime.now(UTC) + (TTL if after is None else after))
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+def _expiry(connection: sa.Connection, after: timedelta | None = None) -> str:
+    return read_clock(connection, (TTL if after is None else after).total_seconds())

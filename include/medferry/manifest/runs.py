@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import LeaseLost, MedferryError
+from medferry.manifest.clock import clock
 from medferry.manifest.database import now
 from medferry.manifest.tables import lease, run, slice_
 from medferry.source.slices import SliceSpec
@@ -86,7 +87,7 @@ def newest_finished(connection: sa.Connection, migration: str, run_id: str | Non
 
     A run of which a worker may still be at work (it has a lease) is not over, whatever its status.
     """
-    at_work = sa.select(lease.c.run_id).where(lease.c.expires_at > now())
+    at_work = sa.select(lease.c.run_id).where(lease.c.expires_at > clock(connection))
     wanted = run.c.options["dry_run"].as_boolean().is_not(True) if run_id is None else run.c.id == run_id
     statement = (
         sa.select(run)

@@ -6,7 +6,7 @@ No message of its errors quotes a body or a query: both hold patient data.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -162,16 +162,19 @@ class MedplumClient:
 
     # -- writing -----------------------------------------------------------------------------------
 
-    def batch(self, entries: Sequence[dict[str, Any]], cost: int) -> list[EntryOutcome]:
+    def batch(
+        self, entries: Sequence[dict[str, Any]], cost: int, before: Callable[[], None] | None = None
+    ) -> list[EntryOutcome]:
         """Post a batch Bundle and return every entry's own outcome, in order. Not retried.
 
+        `before` is called when it is paid for, right before it is sent; what it raises keeps it from being sent.
         Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
         """
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": list(entries)})
         headers = {"Content-Type": "application/fhir+json"}
         if len(body) >= _GZIP_FROM_BYTES:
             body, headers["Content-Encoding"] = gzip.compress(body, compresslevel=1), "gzip"
-        answer = self._send("POST", "fhir/R4/", cost, content=body, headers=headers)
+        answer = self._send("POST", "fhir/R4/", cost, before, content=body, headers=headers)
         try:
             outcomes, wait = read_outcomes(answer.content)
         except ValueError:
@@ -201,7 +204,9 @@ class MedplumClient:
             except Throttled:
                 continue  # the budget knows for how long, and the next attempt pays only then
 
-    def _send(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, cost: int, before: Callable[[], None] | None = None, **request: Any
+    ) -> httpx.Response:
         """Pay, send, refresh a refused token, and turn every failure into its type."""
         self.budget.pay(cost)
         headers = request.pop("headers", {})
@@ -209,6 +214,8 @@ class MedplumClient:
             request["content"] = str(httpx.QueryParams(request.pop("data"))).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         token = self._token()
+        if before is not None:
+            before()
         answer = self._exchange(method, path, token, headers, request)
         for _ in range(_TOKEN_RENEWALS):
             if answer.status_code != 401:

@@ -18,6 +18,9 @@ _VARIABLES = {
     "manifest_url": "MEDFERRY_MANIFEST_URL",
     "staging_url": "MEDFERRY_STAGING_URL",
 }
+SETTLE_SECONDS = 600.0
+"""No server or gateway that is known holds a request for longer."""
+
 _DEFAULTS = {"manifest_url": "sqlite:///build/manifest.db", "staging_url": "build/staging"}
 
 
@@ -35,6 +38,9 @@ class Settings:
     """TLS, proxy, headers and time; other than usual only by a connection of Airflow."""
     manifest_url: str = field(default=_DEFAULTS["manifest_url"], repr=False)
     staging_url: str = _DEFAULTS["staging_url"]
+    settle_seconds: float = SETTLE_SECONDS
+    """How long a batch that got no answer may be at work in Medplum: nothing of it is sent again sooner, unless a
+    look-up has told its end."""
 
     def require(self, *names: str) -> None:
         """Raises SettingsError naming the variables among `names` that are not set."""
@@ -48,4 +54,17 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
     values: dict[str, Any] = {
         name: environment.get(variable) or _DEFAULTS.get(name, "") for name, variable in _VARIABLES.items()
     }
-    return Settings(**values)
+    return Settings(**values, settle_seconds=_seconds("MEDFERRY_SETTLE_SECONDS", environment))
+
+
+def _seconds(variable: str, environment: Mapping[str, str]) -> float:
+    """Raises SettingsError for what is no positive number of seconds."""
+    try:
+        seconds = float(environment.get(variable) or SETTLE_SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise SettingsError(
+            f"{variable} is not a positive number of seconds.", f"Correct it; {SETTLE_SECONDS:g} is usual."
+        )
+    return seconds

@@ -7,8 +7,6 @@ chunks in flight to be looked at again.
 
 from __future__ import annotations
 
-import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,13 +17,12 @@ from itertools import groupby
 from more_itertools import constrained_batches
 
 from medferry.apply.breaker import Breaker
-from medferry.apply.chunk import ChunkLoader
+from medferry.apply.chunk import DEFERRED, LOST, WAITING, ChunkLoader
 from medferry.apply.targets import LoadRecord, staged_resource
-from medferry.apply.writer import SETTLE_SECONDS
-from medferry.fhir.references import system_token
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.sent_batches import any_open
 from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.source_records import DispositionChange, pending_keys, set_dispositions
 from medferry.mapping.outcomes import Disposition, Reason
@@ -36,6 +33,7 @@ from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
+from medferry.stages.patience import Patience
 
 CHUNK_TARGETS = 400
 """Targets a chunk, unless a batch holds more: enough for one look-up, few enough that all lanes have work."""
@@ -140,14 +138,15 @@ def _load_locked(
     with manifest.begin() as connection:
         runs.take_slice(connection, run.id, slice_id)
         slice_ = runs.get_slice(connection, run.id, slice_id)
-    if slice_.fence > 1:
-        _wait_for_the_dead(session, slice_)
     loader = _loader(session, slice_)
     counts: Counter[str] = Counter()
+    patience = Patience(loader.hold)
     while True:
         before = counts.total()
-        deferred = _one_pass(session, loader, counts, others_loaded, progress)
-        if not deferred or counts.total() == before:
+        undecided = _one_pass(session, loader, counts, others_loaded, progress)
+        if undecided[WAITING]:
+            patience.wait(undecided, counts.total() > before)
+        elif not undecided[DEFERRED] or counts.total() == before:
             break
     with loader.hold.writing() as connection:
         left = sorted(pending_keys(connection, run.id, slice_id))
@@ -160,18 +159,6 @@ def _load_locked(
         runs.set_stage(connection, run.id, slice_id, "loaded")
     counts["quarantined"] += len(left)
     return counts
-
-
-def _wait_for_the_dead(session: LoadSession, slice_: SliceRow) -> None:
-    """Return when Medplum shows no sign of a batch of an earlier worker that is at work still."""
-    with session.environment.manifest.begin() as connection:
-        if not pending_keys(connection, session.run.id, slice_.id):
-            return  # whoever was here before has recorded all
-    forms = [(kind, [("identifier", system_token(system))]) for kind, system in _systems(session, slice_)]
-    before: list[int] = []
-    while before != (now := [session.client.count(resource_type, form) for resource_type, form in forms]):
-        before = now
-        time.sleep(random.uniform(1.0, 1.2) * SETTLE_SECONDS)
 
 
 def _systems(session: LoadSession, slice_: SliceRow) -> list[tuple[str, str]]:
@@ -197,10 +184,13 @@ def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
 def _nothing_there(session: LoadSession, slice_: SliceRow) -> bool:
     """Whether nothing under the slice's identifier systems was ever written: then there is nothing to look up.
 
-    Only for the first worker of a slice that no run has loaded: a dead one may have a batch on its way still.
+    Only for the first worker of a slice that no run has loaded, and that nothing was sent of without a known end.
     """
     if slice_.fence > 1 or not slice_.eligible:
         return False
+    with session.environment.manifest.begin() as connection:
+        if any_open(connection, session.run.migration, slice_.entity):
+            return False
     for resource_type, system in _systems(session, slice_):
         with session.environment.manifest.begin() as connection:
             if knows_system(connection, session.run.migration, system):
@@ -219,22 +209,22 @@ def _one_pass(
     counts: Counter[str],
     others_loaded: Callable[[], None],
     progress: Progress,
-) -> int:
-    """Go once through all pending records with the session's threads; returns how many were deferred."""
+) -> Counter[str]:
+    """Go once through all pending records with the session's threads; returns DEFERRED, WAITING and LOST."""
     with session.environment.manifest.begin() as connection:
         pending = pending_keys(connection, session.run.id, loader.slice.id)
     decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes
     progress(loader.slice.entity, decided - loader.breaker.total)
     loader.breaker.total = decided
-    deferred = 0
+    undecided: Counter[str] = Counter()
     size = max(CHUNK_TARGETS, session.options.batch_size)
     in_chunks = constrained_batches(_units(loader, pending), size, get_len=_resources, strict=False)
     chunks = _first_ahead(in_chunks, others_loaded)
     for result in _in_threads(session, loader, chunks):
-        deferred += result.pop("deferred", 0)
+        undecided += Counter({name: result.pop(name, 0) for name in (DEFERRED, WAITING, LOST)})
         counts.update(result)
         progress(loader.slice.entity, result.total())
-    return deferred
+    return undecided
 
 
 def _first_ahead(chunks: Iterator[Chunk], may_begin: Callable[[], None]) -> Iterator[Chunk]:

@@ -1,0 +1,86 @@
+"""One batch of writes: noted, then sent in a free lane; what its end says about the note."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from medferry.apply.entry import batch_entry, sent_entry
+from medferry.apply.plan import Step
+from medferry.manifest.sent_batches import SentBatch, SentEntry
+from medferry.medplum import budget as points
+from medferry.medplum.answers import EntryOutcome
+from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import MedplumUnavailable, NotReached, RequestTooLarge, Throttled
+from medferry.medplum.limiter import BatchHealth, ConcurrencyLimiter, health_of
+
+Note = Callable[[Sequence[SentEntry]], int]
+"""Writes down what is about to be sent; returns the note's number. Raises LeaseLost: then nothing is sent."""
+
+
+@dataclass(slots=True)
+class BatchSender:
+    """Sends batches of one entity, and keeps what became of the notes.
+
+    `stay_alive` raises LeaseLost when the targets are another's now.
+    """
+
+    client: MedplumClient
+    limiter: ConcurrencyLimiter
+    entity: str
+    note: Note
+    stay_alive: Callable[[], None]
+    closed: set[int] = field(default_factory=set)
+    """Notes of which every answer came, or of which nothing was done."""
+    lost: list[SentBatch] = field(default_factory=list)
+    """Notes that got no answer since `take_lost`."""
+    losses: int = 0
+
+    def send(self, steps: Sequence[Step], conditional: Sequence[bool]) -> tuple[int, list[EntryOutcome]]:
+        """The note's number and every entry's outcome. `conditional`: which creates have a condition.
+
+        Raises what the client raises; when no answer came, the note stays open and is among `lost`.
+        """
+        self.stay_alive()
+        noted = [sent_entry(step) for step in steps]
+        numbers: list[int] = []
+        try:
+            outcomes = self._in_a_lane(steps, conditional, lambda: numbers.append(self.note(noted)))
+        except MedplumUnavailable as error:
+            if isinstance(error, NotReached):
+                self.closed.update(numbers)
+            else:
+                self.lost += [SentBatch(number, "", self.entity, 0.0, tuple(noted)) for number in numbers]
+                self.losses += 1
+            raise
+        except (Throttled, RequestTooLarge):
+            self.closed.update(numbers)
+            raise
+        self.closed.update(numbers)
+        return numbers[-1], outcomes
+
+    def take_lost(self) -> list[SentBatch]:
+        """The notes without an answer since the last call."""
+        lost, self.lost = self.lost, []
+        return lost
+
+    def _in_a_lane(
+        self, steps: Sequence[Step], conditional: Sequence[bool], before: Callable[[], None]
+    ) -> list[EntryOutcome]:
+        pairs = list(zip(steps, conditional, strict=True))
+        cost = sum(points.CONDITIONAL_WRITE_IN_BATCH if condition else points.WRITE for _, condition in pairs)
+        entries = [batch_entry(step, condition) for step, condition in pairs]
+        health = BatchHealth.FAILING
+        with self.limiter.slot():
+            try:
+                outcomes = self.client.batch(entries, cost, before)
+                health = health_of(outcome.status for outcome in outcomes)
+                return outcomes
+            except Throttled:
+                health = BatchHealth.STRAINED
+                raise
+            except RequestTooLarge:
+                health = BatchHealth.WELL
+                raise
+            finally:
+                self.limiter.finished(health)
