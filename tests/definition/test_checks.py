@@ -27,7 +27,7 @@ def line_of(text: str, part: str) -> int:
     [
         ("compare: exact", "compare: roughly", "compare"),
         ("path: status,", "path: 'status.where(',", "no FHIRPath"),
-        ("name: status,", "name: status, colour: red,", "colour: Extra inputs"),
+        ("name: status,", "name: status, colour: red,", "colour: there is no such setting"),
         ("entity: encounter}", "entity: visit}", "unknown entity or slot visit/main"),
         ("table: vital_unit}", "table: vital_units}", "unknown code table vital_units"),
         ("days_after_death: 0", "days_after_death: [0", "not valid YAML"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,27 +21,65 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_plan(path: Path) -> Plan:
-    """Read `path` as a Plan. Raises DefinitionError with the line of the first fault."""
+    """Read `path` as a Plan. Raises DefinitionError that names every fault."""
     if not path.is_file():
         raise DefinitionError(path, None, "there is no plan.", "Write plan.yaml in the migration's folder.")
     return load_model(path, Plan)
 
 
 def load_model(path: Path, model: type[Model]) -> Model:
-    """Read a YAML file as `model`. Raises DefinitionError with the line of the first fault."""
+    """Read a YAML file as `model`. Raises DefinitionError that names every fault, the first by its line in front."""
+    text = path.read_text(encoding="utf-8")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
-        raise DefinitionError(path, line, "this is not valid YAML.", "Check indentation, colons, quotes.") from error
+        if line and "\t" in text.split("\n")[line - 1]:
+            problem, remedy = "there is a tab; YAML is indented by spaces alone.", "Put spaces in its place."
+        else:
+            problem, remedy = "this is not valid YAML.", "Check indentation, colons, quotes."
+        raise DefinitionError(path, line, problem, remedy) from error
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"]) or f"the {model.__name__.casefold()}"
-        problem = f"{place}: {first['msg']} ({error.error_count()} fault(s) in all)."
-        raise DefinitionError(path, line_of(path, first["loc"]), problem, f"Correct {path.name}.") from error
+        faults = [_fault(path, one, model) for one in error.errors(include_url=False)]
+        line, problem = faults[0]
+        others = "".join(f"\n  {path.name}:{line}: {text}" for line, text in faults[1:])
+        remedy = f"Correct {path.name}." if len(faults) == 1 else f"Correct these {len(faults)} places."
+        raise DefinitionError(path, line, problem + others, remedy) from error
+
+
+def _fault(path: Path, fault: Any, model: type[BaseModel]) -> tuple[int | None, str]:
+    """(line, what is wrong there) of one of pydantic's findings."""
+    place = ".".join(str(step) for step in fault["loc"]) or f"the {model.__name__.casefold()}"
+    text = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_type" and isinstance(fault["input"], int | float | bool | date):
+        text = f"must be text, and YAML reads {fault['input']} as {_KINDS[type(fault['input'])]}: put it in quotes"
+    elif fault["type"] == "extra_forbidden":
+        text = "there is no such setting" + _nearest(str(fault["loc"][-1]), _settings(model))
+    elif fault["type"] == "missing":
+        text = "is missing"
+    return line_of(path, fault["loc"]), f"{place}: {text}."
+
+
+_KINDS = {int: "a number", float: "a number", bool: "a truth value", date: "a date", datetime: "a time"}
+
+
+def _settings(model: type[BaseModel]) -> set[str]:
+    """Every name that a file of this model may hold, at whatever depth."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        found.add(field.alias or name)
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found |= _settings(part)
+    return found
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def line_of(path: Path, steps: Iterable[int | str]) -> int | None:
