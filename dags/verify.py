@@ -1,26 +1,28 @@
 """
-## Verify a run again
+## Verify again
 
-Compares the legacy database, the manifest and Medplum for a run that is finished, by a path of its own, and writes the
-reconciliation report anew. Use it before a wave is signed, after quarantined rows were decided, or whenever in doubt.
+Compares the legacy database, the manifest and Medplum, by a path of its own: everything that has been loaded, by
+whichever runs, as it is now; or a run that is finished, whose reconciliation report is written anew. Use it before a
+wave is signed, after quarantined rows were decided, or whenever in doubt.
 
-**It changes** the run's recorded checks and status, and its report. It writes nothing to Medplum.
+**It changes** what the manifest knows of verifications; of a run also its status and its report. It writes nothing to
+Medplum.
 
 **Do not trigger it** to judge a wave whose users already work in Medplum: their changes are
 differences, and rightly so.
 
-**Example conf** (without one, the newest finished run is verified):
+**Example conf** (without one, everything that has been loaded is verified; a dry run has loaded nothing):
 
 ```json
 {"run": "wave_pilot.manual__2026-11-22T20:00:00+00:00"}
 ```
 
 **By itself**: `MEDFERRY_VERIFY_SCHEDULE` (a cron expression such as `0 3 * * *`, or `@daily`; in UTC) in the
-environment of all Airflow processes verifies the newest finished run on that schedule. It is off by default:
+environment of all Airflow processes verifies everything that has been loaded on that schedule. It is off by default:
 set it while nobody writes in the legacy system or in Medplum, for their changes are differences.
 
-**When it is red** at `conclude`, the run is not proven: read the report. "Could not check" means that a system did not
-answer: clear `verify` with the tasks downstream when it does.
+**When it is red** at `conclude`, it is not proven: the log names what differs and how to list it. "Could not check"
+means that a system did not answer: clear `verify` with the tasks downstream when it does.
 """
 
 from medferry.definition.migration import Migration

@@ -115,14 +115,15 @@ def verify_schedule() -> str | None:
 
 
 def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
-    """A DAG that verifies a finished run again, also by itself on a schedule.
+    """A DAG that verifies everything that was loaded, or a finished run, again; also by itself on a schedule.
 
     It writes to the manifest and the report only. A schedule that Airflow does not understand raises its own error.
     """
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("verify", "Verify a run again", text, ["verification"], verify_params(), schedule) as dag:
+    with _dag("verify", "Verify again", text, ["verification"], verify_params(), schedule) as dag:
         chosen: Any = verify.choose_run()
-        verify.verify(chosen) >> verify.conclude_verification(chosen)
+        verified: Any = verify.verify_again(chosen)
+        verify.conclude_verification(chosen, verified)
     return dag
 
 

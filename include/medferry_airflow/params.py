@@ -55,7 +55,7 @@ def replay_params(migration: Migration) -> dict[str, Param]:
 
 def verify_params() -> dict[str, Param]:
     """The choice of a run, and every option of a verification."""
-    description = "Id of the run. Empty: the newest that is finished."
+    description = "Id of a finished run. Empty: everything that has been loaded, as it is now."
     run = Param(None, type=["null", "string"], title="Run", description=description)
     return {"run": run, **option_params(VerifyOptions, VerifyOptions.model_fields)}
 

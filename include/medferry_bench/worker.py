@@ -91,7 +91,7 @@ def load(job: Job) -> Result:
     here = environment(job.settings, job.base)
     slices = _slices(here, job)  # opens the manifest, which brings its tables up to date
     started = time.perf_counter()
-    RunInOneProcess(here, job.run_id, slices, _options(job), lambda *_: None).load()
+    RunInOneProcess(here, job.run_id, slices, lambda *_: None).load()
     return {"seconds": time.perf_counter() - started}
 
 

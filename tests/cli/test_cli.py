@@ -168,6 +168,22 @@ def test_only_a_run_that_is_known_can_go_on(medferry, tiny: Environment) -> None
     assert "The manifest has no run typo" in medferry("run", "--resume", "typo", code=1).stderr
 
 
+def test_a_resumed_run_keeps_its_own_scope_and_options(medferry, tiny: Environment) -> None:
+    medferry("run", "--dry-run", "--wave", "pilot", "--slice-rows", "7")
+    with tiny.manifest.begin() as connection:
+        [known] = runs.list_runs(connection, "tiny", 10)
+    assert "dry run" in medferry("run", "--resume", known.id).output
+    assert "dry run: nothing was written" in medferry("verify", known.id).output
+    medferry("run", "--resume", known.id, "--wave", "pilot", "--slice-rows", "7")
+    refused = " ".join(medferry("run", "--resume", known.id, "--slice-rows", "8", code=1).stderr.split())
+    assert "OtherOptions" in refused and "slice_rows = 7; slice_rows = 8 was given" in refused
+    assert "OtherScope" in medferry("run", "--resume", known.id, "--unit", "south", code=1).stderr
+    assert "OtherScope" in medferry("replay", "--resume", known.id, "--entity", "weight", code=1).stderr
+    assert "no run typo" in medferry("replay", "--resume", "typo", code=1).stderr
+    with tiny.medplum() as client:
+        assert client.count("Patient") == 0
+
+
 def test_a_full_manifest_is_told_with_its_remedy(medferry, tiny: Environment, tmp_path: Path) -> None:
     medferry("run", "--dry-run")
     sa.event.listen(tiny.manifest, "begin", lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1"))

@@ -244,7 +244,7 @@ def test_a_result_that_no_exception_covers_is_never_accepted() -> None:
     assert Verdict([bad], [replace(row, entity="staff")], 0).text() == "not proven"
     assert Verdict([bad], [replace(row, decision="open")], 0).text() == "not proven"
     assert Verdict([bad], [row], 1).text() == "not proven"
-    assert Verdict([bad], [row], 0).text(dry_run=True) == "dry run"
+    assert Verdict([bad], [row], 0, dry_run=True).text() == "dry run"
     assert Verdict([], [row], 0).text() == "not verified"
 
 

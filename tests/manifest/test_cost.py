@@ -158,7 +158,7 @@ QUESTIONS: dict[str, Callable[[sa.Engine], object]] = {
     "carry lines over": asked(carried_over),
     "prepare a run": asked(prepare),
     "the newest run": asked(lambda c: runs.newest_run(c, "m")),
-    "the newest that is finished": asked(lambda c: runs.newest_finished(c, "m")),
+    "whether one is finished": asked(lambda c: runs.finished_run(c, "m", "last")),
     "list runs": asked(lambda c: runs.list_runs(c, "m", 5)),
 }
 

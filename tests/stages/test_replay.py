@@ -18,6 +18,7 @@ from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.tables import source_record
 from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html
+from medferry.runtime.continuing import OtherScope
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import ScopeError, prepare_run, scope_of
@@ -259,5 +260,5 @@ def test_what_cannot_be_replayed_is_told(loaded: Environment) -> None:
 
 def test_a_replay_is_not_continued_as_a_run_of_another_scope(loaded: Environment) -> None:
     replay(loaded)
-    with pytest.raises(ScopeError, match="another scope"):
+    with pytest.raises(OtherScope, match="another scope"):
         prepare_run(loaded, "again", "run", scope_of(loaded.migration, None, None), RunOptions())

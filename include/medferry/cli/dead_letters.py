@@ -30,6 +30,7 @@ from medferry.errors import MedferryError
 from medferry.manifest.dead_letters import Choice, DeadLetter, DeadLetterGroup, dead_letter_groups, dead_letters
 from medferry.manifest.history import HistoryEntry, history
 from medferry.manifest.runs import get_run
+from medferry.runtime.continuing import OtherScope
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import NOT_IN_REPLAY, RunOptions
 from medferry.stages.replay import anything_to_replay
@@ -151,7 +152,7 @@ def replay(
     entity: EntityOption = None,
     reason: ReasonOption = None,
     disposition: DispositionOption = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with this replay instead of starting one.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this replay, by its own options.")] = None,
     *,
     options: RunOptions,
     report_folder: ReportFolderOption = Path("build/reports"),
@@ -160,6 +161,11 @@ def replay(
     environment = environment_of(migration)
     new = resume or f"replay.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     choice = _choice(entity, reason, disposition)
+    if resume:
+        with environment.manifest.begin() as connection:
+            found = get_run(connection, resume)
+        if entity or reason or disposition or run_id not in (None, found.replays):
+            raise OtherScope(f"Replay {resume} has its rows already.", "Name none to go on with it, or start another.")
     if not anything_to_replay(environment, new, run_id, choice):
         console.print("Nothing to replay: no dead letter of that kind is left.")
         return

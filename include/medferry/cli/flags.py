@@ -14,21 +14,27 @@ from medferry.runtime.options import read_options, schema_of
 
 R = TypeVar("R")
 
+_CONTEXT = "click_context"
+"""The parameter by which Typer hands over the call, which knows what was given."""
+
 
 def with_options(
     model: type[BaseModel], without: Collection[str] = (), flags: Mapping[str, tuple[str, ...]] | None = None
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Give a command an option for each field of `model`, in the place of its keyword parameter `options`.
 
-    The command gets them as a `model`, or is not called: OptionError says which value is wrong. `without` names fields
-    that the command does not offer, `flags` (field → flags) other names than ``--the-field``.
+    The command gets them as a `model` in which those are set that were given, or is not called: OptionError says which
+    value is wrong. `without` names fields that the command does not offer, `flags` (field → flags) other names than
+    ``--the-field``.
     """
     names = [name for name in model.model_fields if name not in without]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)
         def call(**given: Any) -> R:
-            options = read_options(model, {name: given.pop(name) for name in names})
+            context: typer.Context = given.pop(_CONTEXT)
+            values = {name: given.pop(name) for name in names}
+            options = read_options(model, {name: values[name] for name in names if _was_given(context, name)})
             return command(**given, options=options)
 
         offered = [_parameter(model, name, (flags or {}).get(name, ())) for name in names]
@@ -38,11 +44,18 @@ def with_options(
             for parameter in signature.parameters.values()
             for found in (offered if parameter.name == "options" else [parameter])
         ]
+        parameters.append(inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return call
 
     return decorate
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether the value of a parameter of the command is not its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _parameter(model: type[BaseModel], name: str, flags: tuple[str, ...]) -> inspect.Parameter:

@@ -20,7 +20,7 @@ from medferry.cli.terminal import (
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.runtime.options import RunOptions
-from medferry.stages.prepare import scope_of
+from medferry.stages.prepare import RunScope, scope_of
 from medferry.workflows.migrate import execute_run
 
 run_app = typer.Typer()
@@ -34,7 +34,7 @@ def run(
     wave: Annotated[str | None, typer.Option(help="Only the units of this wave.")] = None,
     unit: Annotated[list[str] | None, typer.Option(help="Only this unit (and the shared ones); repeatable.")] = None,
     entity: Annotated[list[str] | None, typer.Option(help="Only this entity; repeatable.")] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with this run instead of starting one.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this run, by its own options.")] = None,
     *,
     options: RunOptions,
     report_folder: ReportFolderOption = Path("build/reports"),
@@ -45,12 +45,13 @@ def run(
     waves = [known.id for known in plan.waves]
     if wave is not None and wave not in waves:
         raise MedferryError(f"The plan has no wave {wave}.", f"Its waves: {', '.join(waves)}.")
-    if resume:
-        with environment.manifest.begin() as connection:
-            runs.get_run(connection, resume)
     kind = f"wave_{wave}" if wave else "run"
     run_id = resume or f"{kind}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     scope = scope_of(environment.migration, plan.units_of_wave(wave) if wave else unit, entity)
+    if resume:
+        with environment.manifest.begin() as connection:
+            found = runs.get_run(connection, resume)
+        scope = scope if wave or unit or entity else RunScope(found.units, found.entities)
     try:
         with Bars() as tell:
             execute_run(environment, run_id, kind, scope, options, tell)

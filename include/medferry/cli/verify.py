@@ -32,6 +32,8 @@ from medferry.workflows.finish import settle
 
 verify_app = typer.Typer()
 
+_DRY = ": nothing was written, so nothing of Medplum was compared; the accounting alone was checked"
+
 
 @verify_app.command()
 @report_errors
@@ -75,7 +77,7 @@ def _verify_run(environment: Environment, run_id: str, options: VerifyOptions, r
         settle(connection, run_id)
         verdict = verdict_of(connection, run_id)
     paths = write_report(environment, run_id, report_folder / run_id)
-    console.print(f"{verdict.text()}\nreport: {paths.html}", soft_wrap=True)
+    console.print(f"{verdict.text()}{_DRY if verdict.dry_run else ''}\nreport: {paths.html}", soft_wrap=True)
     verdict.require(run_id)
 
 

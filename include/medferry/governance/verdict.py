@@ -12,6 +12,7 @@ from medferry.governance.register import NEVER, family_of, is_fault
 from medferry.manifest.charts import DIFFERS, charts_of
 from medferry.manifest.checks import CheckResult, get_verification, results_of, verification_of
 from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_found_by, exceptions_of
+from medferry.manifest.runs import find_run
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Verdict:
     exceptions: Sequence[ExceptionRow]
     differing_charts: int
     sample_share: float = 1.0
+    dry_run: bool = False
+    """Nothing was written, so that nothing about Medplum can be proven."""
 
     @property
     def accepted(self) -> list[ExceptionRow]:
@@ -48,13 +51,13 @@ class Verdict:
         """The run may be relied on: verified, nothing unresolved or open, no chart that a reviewer found to differ."""
         return bool(self.results) and not (self.unresolved or self.still_open or self.differing_charts)
 
-    def text(self, dry_run: bool = False) -> str:
+    def text(self) -> str:
         """proven; proven by a sample of 10%; …, with N accepted exceptions; not proven; not verified; dry run."""
         if not self.results:
             return "not verified"
         if not self.passed:
             return "not proven"
-        if dry_run:
+        if self.dry_run:
             return "dry run"
         proven = "proven" if self.sample_share == 1 else f"proven by a sample of {self.sample_share:.3%}"
         number = len(self.accepted)
@@ -94,7 +97,9 @@ def verdict_of(connection: sa.Connection, run_id: str) -> Verdict:
     differing = sum(chart.outcome == DIFFERS for chart in charts_of(connection, run_id))
     done = verification_of(connection, run_id)
     share = done.sample_share if done else 1.0
-    return Verdict(results_of(connection, done), exceptions_of(connection, run_id), differing, share)
+    run = find_run(connection, run_id)
+    dry = run is not None and bool(run.options.get("dry_run"))
+    return Verdict(results_of(connection, done), exceptions_of(connection, run_id), differing, share, dry)
 
 
 def verdict_of_verification(connection: sa.Connection, verification_id: int) -> Verdict:

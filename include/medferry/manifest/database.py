@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,12 @@ _BUSY_SECONDS = 120
 def now() -> str:
     """The present as ISO 8601 UTC text with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def later(time: str, milliseconds: int = 1) -> str:
+    """A time as `now` tells it, so much later."""
+    moment = datetime.fromisoformat(time) + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @cache

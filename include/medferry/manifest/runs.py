@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import LeaseLost, MedferryError
-from medferry.manifest.clock import clock
-from medferry.manifest.database import now
+from medferry.manifest.clock import clock, read_clock
+from medferry.manifest.database import later
 from medferry.manifest.tables import lease, run, slice_
 from medferry.source.slices import SliceSpec
 
@@ -82,21 +82,44 @@ def newest_run(connection: sa.Connection, migration: str) -> RunRow:
     raise UnknownRun("There is no run yet.", "Start one with `medferry run` or in Airflow.")
 
 
-def newest_finished(connection: sa.Connection, migration: str, run_id: str | None = None) -> RunRow | None:
-    """The newest run of a migration that is over and no dry run, or the one asked for if it is over; else None.
+def finished_run(connection: sa.Connection, migration: str, run_id: str) -> RunRow | None:
+    """The run of that id, if the migration has it and it is over; else None.
 
     A run of which a worker may still be at work (it has a lease) is not over, whatever its status.
     """
     at_work = sa.select(lease.c.run_id).where(lease.c.expires_at > clock(connection))
-    wanted = run.c.options["dry_run"].as_boolean().is_not(True) if run_id is None else run.c.id == run_id
-    statement = (
-        sa.select(run)
-        .where(run.c.migration == migration, run.c.status != "running", run.c.id.not_in(at_work), wanted)
-        .order_by(run.c.started_at.desc(), run.c.id.desc())
-        .limit(1)
-    )
+    over = (run.c.status != "running", run.c.id.not_in(at_work))
+    statement = sa.select(run).where(run.c.migration == migration, run.c.id == run_id, *over)
     row = connection.execute(statement).one_or_none()
     return RunRow(**row._mapping) if row else None
+
+
+def first_later_run(connection: sa.Connection, of: RunRow) -> str | None:
+    """The id of the first run that was started after `of` to write to a unit and an entity of it, if there is one."""
+    statement = (
+        sa.select(run.c.id, run.c.units, run.c.entities)
+        .where(
+            run.c.migration == of.migration,
+            run.c.started_at > of.started_at,
+            run.c.options["dry_run"].as_boolean().is_not(True),
+        )
+        .order_by(run.c.started_at, run.c.id)
+    )
+    units, entities = set(of.units), set(of.entities)
+    for row in connection.execute(statement):
+        if not units.isdisjoint(row.units) and not entities.isdisjoint(row.entities):
+            return str(row.id)
+    return None
+
+
+def time_of_new_run(connection: sa.Connection, migration: str) -> str:
+    """The present, or a millisecond after the start of the migration's newest run: whatever a host's clock says.
+
+    To be asked for in the transaction that has taken the new run's leases and writes it.
+    """
+    newest = connection.scalar(sa.select(sa.func.max(run.c.started_at)).where(run.c.migration == migration)) or ""
+    present = read_clock(connection)
+    return present if newest < present else later(newest)
 
 
 def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, SliceSpec]]) -> None:
@@ -122,7 +145,7 @@ def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, 
 
 
 def finish_run(connection: sa.Connection, run_id: str, status: str) -> None:
-    connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=now()))
+    connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=clock(connection)))
 
 
 def set_control(connection: sa.Connection, run_id: str, control: str) -> None:

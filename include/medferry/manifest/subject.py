@@ -12,9 +12,10 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among
+from medferry.manifest.clock import clock
 from medferry.manifest.paging import pages
 from medferry.manifest.source_records import DISPOSITIONS, GONE, PENDING
-from medferry.manifest.tables import run, source_record, unit_state
+from medferry.manifest.tables import lease, run, source_record, unit_state
 
 _COLUMNS = ("key", "unit", "disposition", "reason", "run_id")
 
@@ -144,11 +145,16 @@ def successful_keys(manifest: sa.Engine, records: Records, entity: str) -> Itera
 
 
 def loaded_units(connection: sa.Connection, migration: str) -> dict[str, set[str]]:
-    """Entity → business units that real runs, now finished, were about: what there is to verify."""
+    """Entity → business units that real runs, of which no worker is at work any more, were about: what to verify.
+
+    A run that was killed has loaded something, too.
+    """
+    at_work = sa.select(lease.c.run_id).where(lease.c.expires_at > clock(connection))
+    over = sa.or_(run.c.finished_at.is_not(None), run.c.id.not_in(at_work))
     text = [sa.cast(run.c[name], sa.Text).label(name) for name in ("units", "entities")]
     real = run.c.options["dry_run"].as_boolean().is_not(True)
     distinct = sa.select(*text, sa.func.max(run.c.id).label("id")).group_by(*text)
-    distinct_runs = distinct.where(run.c.migration == migration, run.c.finished_at.is_not(None), real).subquery()
+    distinct_runs = distinct.where(run.c.migration == migration, over, real).subquery()
     statement = sa.select(run.c.units, run.c.entities).join(distinct_runs, distinct_runs.c.id == run.c.id)
     found: dict[str, set[str]] = {}
     for units, entities in connection.execute(statement):

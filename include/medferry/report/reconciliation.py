@@ -50,7 +50,7 @@ class Reconciliation:
     @property
     def verdict(self) -> str:
         """As the verification and the decisions about it come to; a dry run proves nothing about Medplum."""
-        return self.outcome.text(self.dry_run)
+        return self.outcome.text()
 
     @property
     def checks(self) -> Sequence[CheckResult]:

@@ -13,6 +13,7 @@ from medferry.manifest.database import open_manifest
 from medferry.manifest.runs import RunRow, get_run
 from medferry.medplum.budget import Budget
 from medferry.medplum.client import MedplumClient
+from medferry.runtime.continuing import check_continues, is_dry
 from medferry.runtime.options import RunOptions, kept_options
 from medferry.runtime.settings import Settings
 from medferry.runtime.staging import Staging
@@ -53,10 +54,19 @@ def scopes_of(run: RunRow) -> list[str]:
     return [f"{unit}/{entity}" for unit in run.units for entity in run.entities]
 
 
+def hold_run(connection: sa.Connection, migration: Migration, run: RunRow, take_over: bool = False) -> None:
+    """Let a run that was begun before go on: take its leases, or renew them. Raises LeaseHeld, NotContinued."""
+    if not is_dry(run):
+        leases.acquire(connection, run.migration, run.id, scopes_of(run), take_over)
+    check_continues(connection, migration, run)
+
+
 def own_run(environment: Environment, run_id: str) -> tuple[RunRow, RunOptions]:
-    """The run, its leases renewed (a cleared task takes them again). Raises UnknownRun, LeaseHeld."""
+    """The run, its leases renewed (a cleared task takes them again).
+
+    Raises UnknownRun, LeaseHeld, and NotContinued where the files are others or a later run has begun in its scope.
+    """
     with environment.manifest.begin() as connection:
         run = get_run(connection, run_id)
-        if not run.options.get("dry_run"):
-            leases.acquire(connection, run.migration, run.id, scopes_of(run))
+        hold_run(connection, environment.migration, run)
     return run, kept_options(run.options)

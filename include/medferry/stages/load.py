@@ -19,6 +19,7 @@ from more_itertools import constrained_batches
 from medferry.apply.breaker import Breaker
 from medferry.apply.chunk import DEFERRED, LOST, WAITING, ChunkLoader
 from medferry.apply.targets import LoadRecord, staged_resource
+from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow
@@ -29,6 +30,7 @@ from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.medplum.limiter import ConcurrencyLimiter
+from medferry.runtime.continuing import is_dry
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.hold import Hold
@@ -44,6 +46,10 @@ Chunk = tuple[LoadRecord, ...]
 
 Progress = Callable[[str, int], None]
 """Called with the entity and the number of its source records that have just been settled; from several threads."""
+
+
+class DryRun(MedferryError):
+    """Something of a dry run was about to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,9 @@ class LoadSession:
 
 @contextmanager
 def load_session(environment: Environment, run: RunRow, options: RunOptions) -> Iterator[LoadSession]:
-    """The session that loads slices of a run in this process."""
+    """The session that loads slices of a run in this process. Raises DryRun: nothing of such a run may be written."""
+    if is_dry(run):
+        raise DryRun(f"Run {run.id} is a dry run: it writes nothing.", "Start a run to load.")
     # More threads than lanes: some look up, read back and record while others have their batch in flight.
     with (
         rare_collections(),

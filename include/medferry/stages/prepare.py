@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
-from medferry.manifest.database import create_manifest, now
+from medferry.manifest.database import create_manifest
 from medferry.manifest.runs import RunRow, SliceRow
-from medferry.runtime.environment import Environment, scopes_of
+from medferry.runtime.continuing import check_options, check_scope
+from medferry.runtime.environment import Environment, hold_run, scopes_of
 from medferry.runtime.options import RunOptions
 from medferry.source.database import snapshot
 from medferry.source.slices import SliceSpec, count_by_unit, cut
@@ -49,32 +50,34 @@ def prepare_run(
 ) -> list[SliceRow]:
     """Write the run and its slices to the manifest; the same `run_id` again returns what is there already.
 
-    The only stage that makes the manifest where there is none. Raises LeaseHeld when another run works on any of the
-    scope, SourceError when the source cannot be accounted for.
+    A run that was begun before keeps its options: those that are set in `options` must be the same. The only stage that
+    makes the manifest where there is none. Raises LeaseHeld when another run works on any of the scope, NotContinued,
+    SourceError when the source cannot be accounted for.
     """
     create_manifest(environment.settings.manifest_url)
-    found = continued(environment, run_id, scope)
+    found = continued(environment, run_id, options, scope)
     if found is not None:
         return found
     slices = _cut_source(environment, scope, options.slice_rows)
     return begin(environment, run_id, kind, scope, options, slices)
 
 
-def continued(environment: Environment, run_id: str, scope: RunScope | None = None) -> list[SliceRow] | None:
+def continued(
+    environment: Environment, run_id: str, options: RunOptions, scope: RunScope | None = None
+) -> list[SliceRow] | None:
     """The slices of a run that was prepared before, which is open again; None when there is no such run.
 
-    Raises ScopeError when its `scope` (None: any) or the migration's files are not those it was started with.
+    Raises, and leaves the run as it was: LeaseHeld; NotContinued when its `scope` (None: any), the options that are set
+    or the migration's files are not those it was started with, or a later run has begun in its scope.
     """
     with environment.manifest.begin() as connection:
         found = runs.find_run(connection, run_id)
         if found is None:
             return None
-        if found.fingerprint != environment.migration.fingerprint:
-            raise ScopeError(
-                f"Run {found.id} was started with another version of the migration's files.", "Start a new run."
-            )
-        if scope is not None and (found.units, found.entities) != (scope.units, scope.entities):
-            raise ScopeError(f"Run {found.id} has another scope.", "Start a new run.")
+        hold_run(connection, environment.migration, found, options.take_over)
+        check_options(found, options)
+        if scope is not None:
+            check_scope(found, scope.units, scope.entities)
         runs.reopen_run(connection, run_id)
         return runs.slices_of(connection, run_id)
 
@@ -99,14 +102,15 @@ def begin(
         entities=scope.entities,
         options=options.model_dump(mode="json"),
         fingerprint=migration.fingerprint,
-        started_at=now(),
+        started_at="",
         finished_at=None,
         replays=replays,
     )
     with environment.manifest.begin() as connection:
         if not options.dry_run:
             leases.acquire(connection, migration.name, run_id, scopes_of(row), options.take_over)
-        runs.add_run(connection, row, slices)
+        started_at = runs.time_of_new_run(connection, migration.name)
+        runs.add_run(connection, replace(row, started_at=started_at), slices)
         return runs.slices_of(connection, run_id)
 
 

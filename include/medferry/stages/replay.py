@@ -44,9 +44,9 @@ def prepare_replay(
     """Write a run of the dead letters of `replays` (None: the newest run); the same `run_id` again returns it as it is.
 
     Empty, and no run is written, when there is nothing to replay. Raises UnknownRun, ScopeError when the migration does
-    not fit any more, LeaseHeld when another run works on any of their units and entities.
+    not fit any more, LeaseHeld when another run works on any of their units and entities, NotContinued.
     """
-    found = continued(environment, run_id)
+    found = continued(environment, run_id, options)
     if found is not None:
         return found
     with environment.manifest.begin() as connection:

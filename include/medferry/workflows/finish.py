@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from medferry.errors import LeaseHeld
 from medferry.governance.verdict import verdict_of
 from medferry.manifest import leases, runs
 from medferry.manifest.runs import RunRow
+from medferry.runtime.continuing import NotContinued
 from medferry.runtime.control import ABORT
 from medferry.runtime.environment import Environment
 
@@ -25,6 +27,12 @@ def finish_run(environment: Environment, run_id: str, failed: bool = False) -> N
         leases.release(connection, run_id)
     if not failed:
         verdict.require(run_id)
+
+
+def give_up(environment: Environment, run_id: str, error: BaseException) -> None:
+    """End a run that could not be prepared, unless the `error` is that it was refused: then it is left as it was."""
+    if not isinstance(error, NotContinued | LeaseHeld):
+        finish_run(environment, run_id, failed=True)
 
 
 def settle(connection: sa.Connection, run_id: str) -> None:

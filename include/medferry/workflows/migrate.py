@@ -26,12 +26,12 @@ Progress = Callable[[str, str, int, int], None]
 def execute_run(
     environment: Environment, run_id: str, kind: str, scope: RunScope, options: RunOptions, progress: Progress
 ) -> list[CheckResult]:
-    """Prepare, stage, load, verify, finish. Safe to call again with the same `run_id`.
+    """Prepare, stage, load, verify, finish. Safe to call again with the same `run_id`, which keeps its options.
 
     Raises what the stages raise; the leases are given back in any case. VerificationFailed comes last.
     """
     slices = prepare_run(environment, run_id, kind, scope, options)
-    return carry_out(RunInOneProcess(environment, run_id, slices, options, progress))
+    return carry_out(RunInOneProcess(environment, run_id, slices, progress))
 
 
 @dataclass
@@ -41,7 +41,6 @@ class RunInOneProcess:
     environment: Environment
     run_id: str
     slices: list[SliceRow]
-    options: RunOptions
     progress: Progress
     results: list[CheckResult] = field(default_factory=list)
 
@@ -50,9 +49,9 @@ class RunInOneProcess:
             stage_slices(self.environment, self.run_id, self.slices, self._tell)
 
     def load(self, _staged: None = None) -> None:
-        if self.options.dry_run:
-            return
         run, options = own_run(self.environment, self.run_id)
+        if options.dry_run:
+            return
         with load_session(self.environment, run, options) as session:
             session.load([slice_.id for slice_ in self.slices], lambda entity, rows: self._tell("load", entity, rows))
 

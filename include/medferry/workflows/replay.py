@@ -18,4 +18,4 @@ def execute_replay(
     No result and no run when there are none to replay.
     """
     slices = prepare_replay(environment, run_id, replays, choice, options)
-    return carry_out(RunInOneProcess(environment, run_id, slices, options, progress)) if slices else []
+    return carry_out(RunInOneProcess(environment, run_id, slices, progress)) if slices else []

@@ -18,7 +18,7 @@ from medferry.stages.load import load_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
-from medferry.workflows.finish import finish_run
+from medferry.workflows.finish import finish_run, give_up
 from medferry.workflows.order import READERS
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
@@ -50,8 +50,8 @@ def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[st
     try:
         slices = prepare_run(environment(), run, kind, scope, options)
         _check_number(len(slices))
-    except BaseException:
-        finish_run(environment(), run, failed=True)  # `conclude` does not run after a failed preparation
+    except BaseException as error:
+        give_up(environment(), run, error)  # `conclude` does not run after a failed preparation
         raise
     return [one.id for one in slices]
 
@@ -77,8 +77,8 @@ def prepare_again(run: str, params: dict[str, Any] | None = None) -> list[str]:
         _check_number(len(slices))
         if not options.dry_run:
             _check_medplum({one.entity for one in slices}, options)
-    except BaseException:
-        finish_run(environment(), run, failed=True)  # `conclude` does not run after a failed preparation
+    except BaseException as error:
+        give_up(environment(), run, error)  # `conclude` does not run after a failed preparation
         raise
     return [one.id for one in slices]
 

@@ -9,10 +9,12 @@ from typing import Any
 from airflow.sdk import task
 
 from medferry.errors import MedferryError
+from medferry.governance.verdict import verdict_of, verdict_of_verification
 from medferry.manifest import runs
-from medferry.verification.run import verify_run
+from medferry.runtime.continuing import is_dry
+from medferry.verification.run import EVERYTHING, verify_run, verify_subject
 from medferry.verification.scope import VerifyOptions
-from medferry.workflows.finish import finish_run
+from medferry.workflows.finish import settle
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
 from medferry_airflow.params import options_among
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class RunNotFinished(MedferryError):
-    """There is no finished run to verify."""
+    """The run to verify is not known, or not finished."""
 
 
 @task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
@@ -41,23 +43,46 @@ def _log_entity(name: str) -> None:
 @task(task_id="choose_run")
 @guarded
 def choose_run(params: dict[str, Any] | None = None) -> str:
-    """The run to verify: the one asked for, or the newest that is finished and no dry run. Returns its id."""
+    """The run to verify, if one is asked for and finished; returns its id. Empty: everything that has been loaded."""
     wanted, migration = (params or {}).get("run"), current_migration()
+    if not wanted:
+        return ""
     with environment().manifest.begin() as connection:
-        finished = runs.newest_finished(connection, migration.name, wanted)
+        finished = runs.finished_run(connection, migration.name, wanted)
     if finished is None:
         raise RunNotFinished(
-            f"Migration {migration.name} has no finished run{f' {wanted}' if wanted else ''}.",
+            f"Migration {migration.name} has no finished run {wanted}.",
             "Check the id with `medferry runs`; a run that still works is verified by itself.",
         )
+    if is_dry(finished):
+        log.warning("Run %s is a dry run: it wrote nothing, so its accounting alone is verified.", wanted)
     return finished.id
+
+
+@task(task_id="verify", pool=POOL)
+@guarded
+def verify_again(run: str, params: dict[str, Any] | None = None) -> int:
+    """Compare a run, or everything that has been loaded; returns the id of a verification that is of no run, else 0."""
+    options = options_among(params or {}, VerifyOptions)
+    if run:
+        verify_run(environment(), run, _log_entity, options, options.force)
+        return 0
+    return verify_subject(environment(), EVERYTHING, _log_entity, options, options.force).id
 
 
 @task(task_id="conclude")
 @guarded
-def conclude_verification(run: str) -> None:
-    """Set the status of the verified run, write its report, and fail unless every check is equal."""
-    try:
-        finish_run(environment(), run)
-    finally:
-        publish_report(run)
+def conclude_verification(run: str, verification_id: int) -> None:
+    """Set the status of the verified run, write its report; fail unless every check is equal, or accepted by name."""
+    with environment().manifest.begin() as connection:
+        if not run:
+            verdict = verdict_of_verification(connection, verification_id)
+        else:
+            settle(connection, run)
+            verdict = verdict_of(connection, run)
+    log.info("%s: %s", run or f"Verification {verification_id}", verdict.text())
+    if not run:
+        verdict.require_passed(f"--verification {verification_id}")
+        return
+    publish_report(run)
+    verdict.require(run)
