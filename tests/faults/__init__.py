@@ -17,5 +17,6 @@ at every step that the worker can name, and not only at those that change someth
 | 409 storm, 5xx, a slow server, a restart in mid-batch | ``test_server`` (the lanes: tests/medplum/test_limiter.py) |
 | tokens that run out or are revoked, a secret that is revoked | ``test_access`` |
 | 1 % poison rows, a mapping bug on every row, a server that refuses all | ``test_rows`` |
+| 8 writers on the legacy side with long transactions, rollbacks, cascades, TRUNCATE | ``test_capture`` |
 | the manifest gone, disks full | ``test_surroundings`` |
 """

@@ -1,0 +1,282 @@
+"""The journal of changed keys in the legacy database: its objects, and exact cuts through it.
+
+`cut` gives the keys of all transactions that were committed since the previous cut, each change in exactly one cut,
+however long a transaction took. A position is opaque text for whoever keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from medferry.errors import MedferryError, SourceUnavailable
+from medferry.source.changes.rules import Watched
+from medferry.source.database import snapshot
+
+CHANGE, HEARTBEAT, GATE = "medferry_change", "medferry_heartbeat", "medferry_gate"
+TABLES = (CHANGE, HEARTBEAT, GATE)
+
+
+class PositionLost(MedferryError):
+    """The journal does not reach back to the position: another server, a restored copy, a trigger that was off."""
+
+
+class CaptureBroken(MedferryError):
+    """The journal or a trigger is missing, switched off or not what the definition says, or it may not be used."""
+
+
+Logged = tuple[str, str, str | None]
+"""(entity, table, key): the table only where `key` is a value by which the entity's keys are looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The changes between two positions: keys by entity, sorted, and entities of which everything may have changed.
+
+    `logged` is what the journal has, the same at each replay; what is looked up by it is found as it is now.
+    """
+
+    position: str
+    keys: Mapping[str, tuple[str, ...]]
+    whole: frozenset[str]
+    logged: frozenset[Logged]
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A trigger as it must be. `body` is what the engine's catalogue shows of it."""
+
+    table: str
+    name: str
+    body: str
+    create: tuple[str, ...]
+    drop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A trigger of ours as it is. `generation` changes when it is made anew or switched."""
+
+    table: str
+    name: str
+    body: str
+    enabled: bool
+    generation: str
+    drop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is not as it must be, and the statements that mend it."""
+
+    problem: str
+    mend: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A line of the census: who has written what since the journal began."""
+
+    who: str
+    application: str
+    entity: str
+    changes: int
+
+
+class Journal(ABC):
+    """The journal on one engine. Statements run on the connections that are handed in."""
+
+    rights: str
+    """Which rights the account that installs needs, and the one that reads, in words."""
+    patience: str | None = None
+    """A statement that keeps the installation from waiting long for a lock, with all writers queued behind it."""
+
+    def __init__(self, watched: Watched) -> None:
+        self.watched = watched
+
+    # -- objects -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Table → the statements that make and fill it."""
+
+    @abstractmethod
+    def triggers(self, connection: sa.Connection) -> list[Trigger]:
+        """Every trigger that must be there. Raises CaptureBroken for what cannot be captured on this engine."""
+
+    @abstractmethod
+    def found(self, connection: sa.Connection) -> list[Found]:
+        """Every trigger of ours that is there."""
+
+    def faults(self, connection: sa.Connection) -> list[Fault]:
+        """What an installation has to do; nothing when all is as it must be. Raises CaptureBroken."""
+        there = set(sa.inspect(connection).get_table_names())
+        faults = [
+            Fault(f"the table {name} is missing", ddl) for name, ddl in self.tables().items() if name not in there
+        ]
+        found = {(trigger.table, trigger.name): trigger for trigger in self.found(connection)}
+        for trigger in self.triggers(connection):
+            name = f"the trigger {trigger.name} on {trigger.table}"
+            present = found.pop((trigger.table, trigger.name), None)
+            if present is None:
+                faults.append(Fault(f"{name} is missing", trigger.create))
+            elif present.body != trigger.body:
+                faults.append(Fault(f"{name} is not what the definition says", (*trigger.drop, *trigger.create)))
+            elif not present.enabled:
+                faults.append(Fault(f"{name} is switched off", (*trigger.drop, *trigger.create)))
+        faults += [Fault(f"the trigger {t.name} on {t.table} is no longer needed", t.drop) for t in found.values()]
+        return faults
+
+    def removal(self, connection: sa.Connection) -> list[str]:
+        """The statements that leave nothing of ours."""
+        drops = [statement for trigger in self.found(connection) for statement in trigger.drop]
+        there = set(sa.inspect(connection).get_table_names())
+        return [*dict.fromkeys(drops), *(f"DROP TABLE {name}" for name in TABLES if name in there)]
+
+    def check(self, connection: sa.Connection) -> None:
+        """Raises CaptureBroken when changes may go by the journal."""
+        if faults := self.faults(connection):
+            problem = "; ".join(fault.problem for fault in faults[:5])
+            raise CaptureBroken(
+                f"Capture has {len(faults)} fault(s): {problem}.",
+                "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal.",
+            )
+
+    # -- cuts --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def server(self, connection: sa.Connection, /) -> str:
+        """What names this server and this history of it."""
+
+    @abstractmethod
+    def now(self, connection: sa.Connection) -> str:
+        """The engine's own position at the connection's snapshot."""
+
+    @abstractmethod
+    def window(self, low: str, high: str) -> tuple[str, dict[str, Any]]:
+        """The SQL condition of the journal's rows in the cut (low, high], and its values."""
+
+    @abstractmethod
+    def mark(self, connection: sa.Connection) -> None:
+        """Write the heartbeat, and whatever the next cut needs, in a transaction of its own."""
+
+    def epoch(self, connection: sa.Connection) -> str:
+        """Two digests: of the server, and of the triggers' generations."""
+        triggers = sorted((t.table, t.name, t.generation) for t in self.found(connection))
+        journal = connection.scalar(sa.text(f"SELECT journal FROM {HEARTBEAT} WHERE name = 'journal'"))
+        return f"{_digest(self.server(connection), journal)}.{_digest(triggers)}"
+
+    def cut(self, connection: sa.Connection, previous: str | None) -> Cut:
+        """The changes since `previous`, as of the connection's snapshot; none for the first cut (None).
+
+        Raises CaptureBroken, and PositionLost, after which only a complete sweep knows what changed.
+        """
+        self.check(connection)
+        epoch = self.epoch(connection)
+        position = f"{epoch}@{self.now(connection)}"
+        if previous is None:
+            return Cut(position, {}, frozenset(), frozenset())
+        before = previous.partition("@")[0]
+        if before != epoch:
+            same_server = before.partition(".")[0] == epoch.partition(".")[0]
+            problem = "A trigger was made anew or switched" if same_server else "This is another server or journal"
+            raise PositionLost(
+                f"{problem} since the last cut: changes may be missing.", "Make a complete sweep, then go on from now."
+            )
+        return self.replay(connection, previous, position)
+
+    def replay(self, connection: sa.Connection, previous: str, position: str) -> Cut:
+        """The cut from `previous` to `position` again, however much was written since."""
+        condition, values = self.window(previous.partition("@")[2], position.partition("@")[2])
+        statement = sa.text(f"SELECT DISTINCT entity, via, {self.key} FROM {CHANGE} WHERE {condition}")
+        rows = connection.execute(statement, values)
+        logged = frozenset((str(entity), str(via), None if key is None else str(key)) for entity, via, key in rows)
+        keys: dict[str, set[str]] = {}
+        whole = {entity for entity, _, key in logged if key is None}
+        for entity, via, key in logged:
+            if key is None:
+                continue
+            found = self._looked_up(connection, entity, via, key) if via else [key]
+            keys.setdefault(entity, set()).update(found)
+        return Cut(position, {name: tuple(sorted(some)) for name, some in sorted(keys.items()) if some},
+                   frozenset(whole), logged)  # fmt: skip
+
+    def _looked_up(self, connection: sa.Connection, entity: str, table: str, value: str) -> list[str]:
+        """The keys of an entity that belong to a changed row of another table. Raises PositionLost."""
+        rule = next((key for key in self.watched.get(table, ()) if key.entity == entity and key.is_select), None)
+        if rule is None:
+            raise PositionLost(
+                f"The definition no longer says what {entity} has to do with {table}.", "Make a complete sweep."
+            )
+        # A colon of the engineer's SQL (a time, a cast) must not be read as a bind parameter. The value has no type:
+        # the engine then compares it as whatever the column holds.
+        statement = sa.text(rule.lookup("\0").replace(":", "\\:").replace("\0", ":value"))
+        bound = statement.bindparams(sa.bindparam("value", value, type_=sa.types.NullType()))
+        return [str(key) for key in connection.scalars(bound) if key is not None]
+
+    key = "key"
+    """The column of that name; it is a reserved word on some engines."""
+
+    def census(self, connection: sa.Connection) -> list[Writer]:
+        """Who writes, from which application, as far as the engine knows."""
+        statement = f"SELECT who, application, entity, count(*) FROM {CHANGE} GROUP BY who, application, entity"
+        return sorted(
+            (Writer(str(who or ""), str(application or ""), str(entity), int(number))
+             for who, application, entity, number in connection.execute(sa.text(statement))),
+            key=lambda line: (-line.changes, line.who, line.entity),
+        )  # fmt: skip
+
+
+@contextmanager
+def next_cut(
+    journal: Journal, reader: sa.Engine, writer: sa.Engine, previous: str | None
+) -> Iterator[tuple[sa.Connection, Cut]]:
+    """The next cut, and the connection on whose snapshot the rows of its keys are to be read.
+
+    Raises CaptureBroken, PositionLost, SourceUnavailable, SourceError.
+    """
+    with writing(writer) as connection:
+        journal.mark(connection)
+    with snapshot(reader) as connection:
+        yield connection, journal.cut(connection, previous)
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction on the journal, READ COMMITTED. Raises CaptureBroken, SourceUnavailable; quotes no row."""
+    options = {"isolation_level": "READ COMMITTED"} if engine.dialect.name != "sqlite" else {}
+    try:
+        with engine.connect().execution_options(**options) as connection:
+            yield connection
+            connection.commit()
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "args", [""])[0]
+        code = f"{type(error.orig).__name__} {state if isinstance(state, int) else str(state)[:5]}".strip()
+        if error.connection_invalidated:
+            raise SourceUnavailable(f"The legacy database did not answer ({code}).", "Try again.") from None
+        raise CaptureBroken(
+            f"The legacy database refused a statement of the capture ({code}).",
+            "Check the account's rights (`medferry capture check`) and that nobody holds the tables locked.",
+        ) from None
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def short(name: str, limit: int) -> str:
+    """A name within an engine's limit, still one of its own."""
+    plain = name.replace(".", "_").replace('"', "").replace("`", "")
+    return plain if len(plain) <= limit else f"{plain[: limit - 9]}_{_digest(plain)[:8]}"
+
+
+def literal(text: str) -> str:
+    """A text as SQL."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,138 @@
+"""The journal on MySQL and MariaDB (InnoDB).
+
+A change belongs to the cut that first finds it there: `mark` numbers what is committed and has no number yet. It reads
+the ids without a lock and updates them by primary key, under READ COMMITTED: an ``UPDATE … WHERE position IS NULL``
+would wait for every open transaction of the application. Foreign keys that cascade fire no trigger of the child, so the
+parent's triggers log the children. TRUNCATE fires none at all; the sweep finds it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from more_itertools import chunked
+
+from medferry.source.changes.cascades import cascading, statements
+from medferry.source.changes.journal import (
+    CHANGE,
+    GATE,
+    HEARTBEAT,
+    CaptureBroken,
+    Found,
+    Journal,
+    Trigger,
+    literal,
+    short,
+)
+from medferry.source.changes.rules import KeyOf
+
+_IDS_AT_ONCE = 1_000
+_NAME_LIMIT = 64
+
+
+class MysqlJournal(Journal):
+    rights = (
+        "To install: CREATE, and TRIGGER on each captured table (with binary logging also "
+        "log_bin_trust_function_creators, or the right to create triggers). "
+        f"To read: SELECT and TRIGGER on the captured tables, SELECT and UPDATE on {CHANGE} and {HEARTBEAT}. "
+        "The application needs none: triggers run with the rights of who made them."
+    )
+    patience = "SET SESSION lock_wait_timeout = 5"
+    key = "`key`"
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        return {
+            CHANGE: (
+                f"CREATE TABLE {CHANGE} (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, entity VARCHAR(40) NOT NULL, "
+                "via VARCHAR(64) NOT NULL, `key` VARCHAR(255), op CHAR(1) NOT NULL, position BIGINT UNSIGNED, "
+                "who VARCHAR(255) NOT NULL, application VARCHAR(255) NOT NULL DEFAULT '', at DATETIME(6) NOT NULL, "
+                f"KEY {CHANGE}_position (position)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            ),
+            HEARTBEAT: (
+                f"CREATE TABLE {HEARTBEAT} (name VARCHAR(40) PRIMARY KEY, journal VARCHAR(40) NOT NULL, "
+                "at DATETIME(6) NOT NULL, cut BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB",
+                f"INSERT INTO {HEARTBEAT} VALUES ('journal', UUID(), UTC_TIMESTAMP(6), 0)",
+            ),
+            GATE: (
+                f"CREATE TABLE {GATE} (unit VARCHAR(64) PRIMARY KEY, epoch BIGINT NOT NULL, closing TINYINT NOT NULL, "
+                "closed_until DATETIME(6)) ENGINE=InnoDB",
+            ),
+        }
+
+    def triggers(self, connection: sa.Connection) -> list[Trigger]:
+        there = set(sa.inspect(connection).get_table_names())
+        if missing := [table for table in self.watched if table not in there]:
+            raise CaptureBroken(
+                f"There is no table {missing[0]}.", "Correct capture.yaml, or the legacy schema is another."
+            )
+        found: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for table, keys in self.watched.items():
+            found[table, "AFTER INSERT"] += [_insert(table, key, "I", ("NEW",)) for key in keys]
+            found[table, "AFTER UPDATE"] += [_insert(table, key, "U", ("NEW", "OLD")) for key in keys]
+            found[table, "AFTER DELETE"] += [_insert(table, key, "D", ("OLD",)) for key in keys]
+        for chain in cascading(connection, self.watched):
+            for event, select, key in statements(chain, self.watched[chain.child]):
+                found[chain.parent, event].append(_logged(chain.child, key, "C", select))
+        return [_trigger(table, event, inserts) for (table, event), inserts in sorted(found.items())]
+
+    def found(self, connection: sa.Connection) -> list[Found]:
+        statement = sa.text(
+            "SELECT event_object_table, trigger_name, action_statement, created FROM information_schema.triggers "
+            "WHERE trigger_schema = DATABASE() AND trigger_name LIKE 'medferry\\_%' ORDER BY trigger_name"
+        )
+        return [
+            Found(table, name, _text(body), True, str(created), (f"DROP TRIGGER `{name}`",))
+            for table, name, body, created in connection.execute(statement)
+        ]
+
+    def server(self, connection: sa.Connection) -> str:
+        """MySQL's server_uuid; MariaDB has none, so what tells its servers apart."""
+        row = connection.execute(sa.text("SHOW VARIABLES WHERE variable_name = 'server_uuid'")).one_or_none()
+        otherwise = sa.text("SELECT CONCAT_WS('/', @@hostname, @@port, @@server_id)")
+        uuid = row[1] if row else connection.scalar(otherwise)
+        return f"{uuid}/{connection.scalar(sa.text('SELECT DATABASE()'))}"
+
+    def now(self, connection: sa.Connection) -> str:
+        return str(connection.scalar(sa.text(f"SELECT cut FROM {HEARTBEAT} WHERE name = 'journal'")))
+
+    def window(self, low: str, high: str) -> tuple[str, dict[str, Any]]:
+        return "position > :low AND position <= :high", {"low": int(low), "high": int(high)}
+
+    def mark(self, connection: sa.Connection) -> None:
+        """Two that mark at once take turns at the heartbeat's row."""
+        beat = f"UPDATE {HEARTBEAT} SET cut = cut + 1, at = UTC_TIMESTAMP(6) WHERE name = 'journal'"
+        connection.execute(sa.text(beat))
+        number = connection.scalar(sa.text(f"SELECT cut FROM {HEARTBEAT} WHERE name = 'journal'"))
+        ids = connection.scalars(sa.text(f"SELECT id FROM {CHANGE} WHERE position IS NULL")).all()
+        update = sa.text(f"UPDATE {CHANGE} SET position = :number WHERE id IN :ids")
+        update = update.bindparams(sa.bindparam("ids", expanding=True))
+        for some in chunked(ids, _IDS_AT_ONCE):
+            connection.execute(update, {"number": number, "ids": some})
+
+
+def _trigger(table: str, event: str, inserts: list[str]) -> Trigger:
+    timing, verb = event.split()
+    name = short(f"medferry_{table}_{timing[0]}{verb[0]}".lower(), _NAME_LIMIT)
+    body = "BEGIN " + " ".join(inserts) + " END"
+    create = f"CREATE TRIGGER `{name}` {event} ON `{table}` FOR EACH ROW {body}"
+    return Trigger(table, name, body, (create,), (f"DROP TRIGGER `{name}`",))
+
+
+def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
+    return _logged(table, key, op, " UNION ".join(f"SELECT {key.logged(row)} AS k" for row in rows))
+
+
+def _logged(table: str, key: KeyOf, op: str, keys: str) -> str:
+    via = literal(table if key.is_select else "")
+    return (
+        f"INSERT INTO {CHANGE} (entity, via, `key`, op, who, at) "
+        f"SELECT {literal(key.entity)}, {via}, CAST(k.k AS CHAR), '{op}', USER(), UTC_TIMESTAMP(6) "
+        f"FROM ({keys}) AS k WHERE k.k IS NOT NULL;"
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes | bytearray) else str(value)

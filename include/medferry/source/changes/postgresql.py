@@ -1,0 +1,150 @@
+"""The journal on PostgreSQL (13 and later).
+
+A change carries its transaction's id; it belongs to the cut whose snapshot sees that transaction while its
+predecessor's does not, so a cut needs no writing and no waiting. The functions run with their owner's rights: the
+application needs none on the journal. Triggers fire ALWAYS, in a session with ``session_replication_role = replica``
+too. TRUNCATE is not MVCC-safe: a snapshot older than it may find the table empty already; the next cut tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.source.changes.journal import (
+    CHANGE,
+    GATE,
+    HEARTBEAT,
+    CaptureBroken,
+    Found,
+    Journal,
+    Trigger,
+    literal,
+    short,
+)
+from medferry.source.changes.rules import KeyOf
+
+_NAME_LIMIT = 63
+_PREFIX = "medferry_log"
+
+
+class PostgresqlJournal(Journal):
+    rights = (
+        "To install: CREATE on the schema, and the ownership of (or TRIGGER on) each captured table. "
+        f"To read: SELECT on the captured tables, {CHANGE} and {HEARTBEAT}; UPDATE on {HEARTBEAT}. "
+        "The application needs none."
+    )
+    patience = "SET LOCAL lock_timeout = '5s'"
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        return {
+            CHANGE: (
+                f"CREATE TABLE {CHANGE} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, entity text NOT NULL, "
+                "via text NOT NULL DEFAULT '', "
+                'key text, op "char" NOT NULL, position xid8 NOT NULL DEFAULT pg_current_xact_id(), '
+                "who text NOT NULL DEFAULT session_user, "
+                "application text NOT NULL DEFAULT current_setting('application_name'), "
+                "at timestamptz NOT NULL DEFAULT clock_timestamp())",
+                f"CREATE INDEX {CHANGE}_position ON {CHANGE} (position)",
+            ),
+            HEARTBEAT: (
+                f"CREATE TABLE {HEARTBEAT} (name text PRIMARY KEY, journal text NOT NULL, at timestamptz NOT NULL)",
+                f"INSERT INTO {HEARTBEAT} VALUES "
+                "('journal', md5(random()::text || clock_timestamp()::text), clock_timestamp())",
+            ),
+            GATE: (
+                f"CREATE TABLE {GATE} (unit text PRIMARY KEY, epoch bigint NOT NULL, closing boolean NOT NULL, "
+                "closed_until timestamptz)",
+            ),
+        }
+
+    def triggers(self, connection: sa.Connection) -> list[Trigger]:
+        schemas = connection.scalars(sa.text("SELECT quote_ident(unnest(current_schemas(false)))")).all()
+        path = ", ".join([*map(str, schemas), "pg_temp"])
+        found = []
+        for table, keys in self.watched.items():
+            if connection.scalar(sa.text("SELECT to_regclass(:table) IS NULL"), {"table": table}):
+                raise CaptureBroken(
+                    f"There is no table {table}.", "Correct capture.yaml, or the legacy schema is another."
+                )
+            function, body = short(f"{_PREFIX}_{table}", _NAME_LIMIT), _body(table, keys)
+            create = (
+                f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+                f"SET search_path = {path} AS $medferry${body}$medferry$"
+            )
+            for name, event in ((_PREFIX, "INSERT OR UPDATE OR DELETE"), (f"{_PREFIX}_truncate", "TRUNCATE")):
+                each = "STATEMENT" if event == "TRUNCATE" else "ROW"
+                statements = (
+                    create,
+                    f"CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH {each} EXECUTE FUNCTION {function}()",
+                    f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
+                )
+                found.append(Trigger(table, name, body, statements, (f"DROP TRIGGER {name} ON {table}",)))
+        return found
+
+    def found(self, connection: sa.Connection) -> list[Found]:
+        named = {self._oid(connection, table): table for table in self.watched}
+        rows = connection.execute(sa.text(_FOUND), {"names": [_PREFIX, f"{_PREFIX}_truncate"]})
+        result = []
+        for oid, regclass, name, enabled, body, generation, function in rows:
+            table = named.get(oid, regclass)
+            drop = [f"DROP TRIGGER {name} ON {table}"]
+            if name != _PREFIX:  # the last of its two triggers
+                drop.append(f"DROP FUNCTION IF EXISTS {function}")
+            result.append(Found(table, name, body, enabled == "A", generation, tuple(drop)))
+        return result
+
+    def _oid(self, connection: sa.Connection, table: str) -> Any:
+        return connection.scalar(sa.text("SELECT to_regclass(:table)::oid"), {"table": table})
+
+    def server(self, connection: sa.Connection) -> str:
+        statement = (
+            "SELECT s.system_identifier || ':' || c.timeline_id || ':' || current_database() "
+            "FROM pg_control_system() s, pg_control_checkpoint() c"
+        )
+        return str(connection.scalar(sa.text(statement)))
+
+    def now(self, connection: sa.Connection) -> str:
+        return str(connection.scalar(sa.text("SELECT pg_current_snapshot()::text")))
+
+    def window(self, low: str, high: str) -> tuple[str, dict[str, Any]]:
+        # The bounds are for the index; the two snapshots decide.
+        condition = (
+            "position >= pg_snapshot_xmin(CAST(:low AS pg_snapshot)) "
+            "AND position < pg_snapshot_xmax(CAST(:high AS pg_snapshot)) "
+            "AND pg_visible_in_snapshot(position, CAST(:high AS pg_snapshot)) "
+            "AND NOT pg_visible_in_snapshot(position, CAST(:low AS pg_snapshot))"
+        )
+        return condition, {"low": low, "high": high}
+
+    def mark(self, connection: sa.Connection) -> None:
+        connection.execute(sa.text(f"UPDATE {HEARTBEAT} SET at = clock_timestamp() WHERE name = 'journal'"))
+
+
+_FOUND = """
+SELECT t.tgrelid::bigint, t.tgrelid::regclass::text, t.tgname::text, t.tgenabled::text, p.prosrc,
+       concat_ws(':', t.oid, t.xmin, p.oid, p.xmin), p.oid::regprocedure::text
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE t.tgname = ANY(:names) AND t.tgparentid = 0 ORDER BY 2, 3
+"""
+"""A row of the catalogue gets another xmin whenever it changes, so a trigger that was off for a while shows."""
+
+
+def _body(table: str, keys: tuple[KeyOf, ...]) -> str:
+    whole = ", ".join(f"({literal(key.entity)}, 'T')" for key in keys)
+    lines = ["", "BEGIN", "  IF TG_OP = 'TRUNCATE' THEN", f"    INSERT INTO {CHANGE} (entity, op) VALUES {whole};"]
+    lines += ["  ELSIF TG_OP = 'INSERT' THEN", *(_insert(table, key, "I", "NEW") for key in keys)]
+    lines += ["  ELSIF TG_OP = 'UPDATE' THEN", *(_insert(table, key, "U", "NEW", "OLD") for key in keys)]
+    lines += ["  ELSE", *(_insert(table, key, "D", "OLD") for key in keys), "  END IF;", "  RETURN NULL;", "END", ""]
+    return "\n".join(lines)
+
+
+def _insert(table: str, key: KeyOf, op: str, *rows: str) -> str:
+    keys = " UNION ".join(f"SELECT ({key.logged(row)})::text" for row in rows)
+    via = literal(table if key.is_select else "")
+    return (
+        f"    INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
+        f"FROM ({keys}) AS k(key) WHERE k.key IS NOT NULL;"
+    )

@@ -1,0 +1,94 @@
+"""The journal on SQLite, for demos and tests: one writer at a time, so the order of the rows is the order of commits.
+
+``INSERT OR REPLACE`` that pushes another row out fires no trigger for that row; the sweep finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.source.changes.journal import (
+    CHANGE,
+    GATE,
+    HEARTBEAT,
+    CaptureBroken,
+    Found,
+    Journal,
+    Trigger,
+    literal,
+    short,
+)
+from medferry.source.changes.rules import KeyOf
+
+_EVENTS = {"INSERT": ("I", ("NEW",)), "UPDATE": ("U", ("NEW", "OLD")), "DELETE": ("D", ("OLD",))}
+
+
+class SqliteJournal(Journal):
+    rights = "To install and to read: write access to the file."
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        return {
+            CHANGE: (
+                f"CREATE TABLE {CHANGE} (id INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, "
+                "via TEXT NOT NULL DEFAULT '', key TEXT, "
+                "op TEXT NOT NULL, position INTEGER, who TEXT NOT NULL DEFAULT '', "
+                "application TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+            ),
+            HEARTBEAT: (
+                f"CREATE TABLE {HEARTBEAT} (name TEXT PRIMARY KEY, journal TEXT NOT NULL, at TEXT NOT NULL)",
+                f"INSERT INTO {HEARTBEAT} VALUES ('journal', hex(randomblob(16)), CURRENT_TIMESTAMP)",
+            ),
+            GATE: (
+                f"CREATE TABLE {GATE} (unit TEXT PRIMARY KEY, epoch INTEGER NOT NULL, closing INTEGER NOT NULL, "
+                "closed_until TEXT)",
+            ),
+        }
+
+    def triggers(self, connection: sa.Connection) -> list[Trigger]:
+        there = {name.casefold() for name in sa.inspect(connection).get_table_names()}
+        found = []
+        for table, keys in self.watched.items():
+            if table.casefold() not in there:
+                raise CaptureBroken(
+                    f"There is no table {table}.", "Correct capture.yaml, or the legacy schema is another."
+                )
+            for event, (op, rows) in _EVENTS.items():
+                name = short(f"medferry_{table}_{event.lower()}", 100)
+                inserts = " ".join(_insert(table, key, op, rows) for key in keys)
+                create = f"CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN {inserts} END"
+                found.append(Trigger(table, name, create, (create,), (f"DROP TRIGGER {name}",)))
+        return found
+
+    def found(self, connection: sa.Connection) -> list[Found]:
+        named = {table.casefold(): table for table in self.watched}
+        statement = "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'medferry\\_%'"
+        rows = connection.execute(sa.text(statement + " ESCAPE '\\' ORDER BY name"))
+        return [
+            Found(named.get(table.casefold(), table), name, sql, True, "", (f"DROP TRIGGER {name}",))
+            for table, name, sql in rows
+        ]
+
+    def server(self, _: sa.Connection) -> str:
+        return "sqlite"
+
+    def now(self, connection: sa.Connection) -> str:
+        statement = f"SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '{CHANGE}'"
+        return str(connection.scalar(sa.text(statement)))
+
+    def window(self, low: str, high: str) -> tuple[str, dict[str, Any]]:
+        return "id > :low AND id <= :high", {"low": int(low), "high": int(high)}
+
+    def mark(self, connection: sa.Connection) -> None:
+        connection.execute(sa.text(f"UPDATE {HEARTBEAT} SET at = CURRENT_TIMESTAMP WHERE name = 'journal'"))
+
+
+def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
+    keys = " UNION ".join(f"SELECT CAST({key.logged(row)} AS TEXT) AS key" for row in rows)
+    via = literal(table if key.is_select else "")
+    return (
+        f"INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
+        f"FROM ({keys}) AS k WHERE k.key IS NOT NULL;"
+    )
