@@ -37,6 +37,8 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
     console.print(table)
     for wave in loaded.plan.waves:
         console.print(f"wave [bold]{wave.id}[/] {wave.title}: {', '.join(loaded.plan.units_of_wave(wave.id))}")
+    for unit in loaded.plan.units_in_no_wave:
+        console.print(f"[yellow]unit {unit} is in no wave: by waves it never moves[/]")
     if not counts:
         console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
 

@@ -21,7 +21,7 @@ from medferry.mapping.identity import Naming
 from medferry.mapping.levels import ReferenceCycle, load_levels
 from medferry.mapping.terminology import CodeTable, load_code_table
 from medferry.mapping.values import zone_of
-from medferry.plan.load import load_plan
+from medferry.plan.load import line_of, load_plan
 from medferry.plan.model import Plan
 from medferry.source.entity import SourceEntity, load_entities
 
@@ -92,6 +92,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     specs = {name: _load_spec(package, folder / "mappings" / f"{name}.py", name) for name in entities}
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
+    _check_acceptance(folder, plan, set(specs))
     return Migration(folder, plan, entities, specs, tables, load_checks(folder, specs), _fingerprint(folder))
 
 
@@ -163,6 +164,17 @@ def _check_types(path: Path, spec: MappingSpec) -> None:
             1,
             f"{unnamed[0]} is no FHIR R4 type that has an identifier.",
             "Correct the name in `produces`, or carry the content in a resource that has one (inline, or contained).",
+        )
+
+
+def _check_acceptance(folder: Path, plan: Plan, entities: set[str]) -> None:
+    named = {*plan.acceptance.entities, *plan.acceptance.may_be_empty}
+    named |= {name.partition("/")[2] for name in plan.acceptance.may_be_set_aside}
+    if unknown := sorted(named - entities):
+        path = folder / "plan.yaml"
+        problem = f"acceptance names the unknown entity {unknown[0] or '(none)'}."
+        raise DefinitionError(
+            path, line_of(path, ("acceptance",)), problem, "Correct the name: a group is unit/entity."
         )
 
 

@@ -6,16 +6,15 @@ A run's ledger is never rewritten. What is true of a record now is in `unit_stat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.manifest.accounting import AccountRow, accounts
 from medferry.manifest.paging import PAGE, pages
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.tables import attempt, source_record, unit_state
-from medferry.mapping.outcomes import DEAD, Disposition
+from medferry.mapping.outcomes import DEAD
 
 _PAGE = PAGE
 
@@ -107,24 +106,21 @@ def dead_letter_groups(
     return sorted(found, key=lambda group: (-group.count, group.entity, group.reason))
 
 
-def accounts_now(connection: sa.Connection, replay: RunRow) -> AccountRow:
-    """The whole run that began a chain of replays in one line, its dead letters counted as they are now.
-
-    Only eligible, rejected and quarantined are counted. Raises UnknownRun.
-    """
-    first = replay
-    while first.replays:
-        first = get_run(connection, first.replays)
+def dispositions_now(connection: sa.Connection, replay: RunRow, entity: str) -> dict[tuple[str, str], int]:
+    """(unit, disposition now) → records of an entity in the whole run that began a chain of replays."""
+    first = _first(connection, replay)
     now = sa.func.coalesce(unit_state.c.disposition, source_record.c.disposition)
-    lines = sa.select(now, sa.func.count()).select_from(_with_now(first.migration))
-    counts: dict[str, int] = dict(connection.execute(lines.where(*_chosen(first.id, Choice())).group_by(now)).all())
-    eligible = sum(row.eligible for row in accounts(connection, first.id))
-    empty = AccountRow("all", "all", eligible, *(0,) * 8)
-    return replace(
-        empty,
-        rejected=counts.get(Disposition.REJECTED, 0),
-        quarantined=counts.get(Disposition.QUARANTINED, 0),
-    )
+    own = (source_record.c.run_id == first.id, source_record.c.entity == entity)
+    lines = sa.select(source_record.c.unit, now, sa.func.count()).select_from(_with_now(first.migration)).where(*own)
+    found = connection.execute(lines.group_by(source_record.c.unit, now))
+    return {(unit, disposition): number for unit, disposition, number in found}
+
+
+def _first(connection: sa.Connection, replay: RunRow) -> RunRow:
+    found = replay
+    while found.replays:
+        found = get_run(connection, found.replays)
+    return found
 
 
 def dead_letters(

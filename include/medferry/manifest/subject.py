@@ -137,6 +137,16 @@ def count_by_disposition(connection: sa.Connection, records: Records, entity: st
     return dict(connection.execute(statement).all())
 
 
+def count_by_unit_and_disposition(
+    connection: sa.Connection, records: Records, entity: str
+) -> dict[tuple[str, str], int]:
+    """(unit, disposition) → records of an entity."""
+    found = records.of(connection, entity)
+    columns = (found.c.unit, found.c.disposition)
+    statement = sa.select(*columns, sa.func.count()).group_by(*columns)
+    return {(unit, disposition): number for unit, disposition, number in connection.execute(statement)}
+
+
 def successful_keys(manifest: sa.Engine, records: Records, entity: str) -> Iterator[str]:
     found = records.of(manifest, entity)
     statement = sa.select(found.c.key).where(found.c.disposition == "successful")

@@ -61,11 +61,34 @@ class Wave(_Part):
     units: Annotated[list[UnitId], Field(min_length=1)]
 
 
-class Acceptance(_Part):
-    """Shares of the eligible source records above which a run fails its verification."""
+Share = Annotated[float, Field(ge=0, le=1)]
 
-    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    max_quarantined_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+class Limits(_Part):
+    """Limits of an entity or a unit that are not those of the whole."""
+
+    max_rejected_share: Share | None = None
+    max_quarantined_share: Share | None = None
+    max_skipped_share: Share | None = None
+
+
+class Acceptance(_Part):
+    """Shares of the eligible source records above which a verification fails: of the whole, each entity, each unit.
+
+    Of no unit may all records of an entity be set aside (rejected, quarantined or skipped), whatever the shares.
+    """
+
+    max_rejected_share: Share = 0.0
+    max_quarantined_share: Share = 0.0
+    max_skipped_share: Share = 1.0
+    entities: dict[Name, Limits] = {}
+    units: dict[UnitId, Limits] = {}
+    small_group: Annotated[int, Field(ge=1)] = 1
+    """Fewer records of an entity in a unit may all be set aside: one of one says nothing."""
+    may_be_set_aside: frozenset[str] = frozenset()
+    """``<unit>/<entity>``: all of these may be, by name."""
+    may_be_empty: frozenset[Name] = frozenset()
+    """Entities of which the legacy database need not have a row."""
 
 
 class Plan(_Part):
@@ -101,6 +124,14 @@ class Plan(_Part):
             raise ValueError("a wave id stands twice")
         return self
 
+    @model_validator(mode="after")
+    def _acceptance_fits_units(self) -> Self:
+        groups = {name.partition("/")[0] for name in self.acceptance.may_be_set_aside}
+        unknown = sorted({*self.acceptance.units, *groups} - {*self.unit_ids})
+        if unknown:
+            raise ValueError(f"acceptance names the unknown unit {unknown[0]}")
+        return self
+
     @property
     def shared_units(self) -> list[str]:
         return [unit.id for unit in self.units if unit.shared]
@@ -108,6 +139,12 @@ class Plan(_Part):
     @property
     def unit_ids(self) -> list[str]:
         return [unit.id for unit in self.units]
+
+    @property
+    def units_in_no_wave(self) -> list[str]:
+        """Units that never move by waves, where there are any: neither in one, nor shared."""
+        moved = {unit for wave in self.waves for unit in wave.units} | {*self.shared_units}
+        return [unit for unit in self.unit_ids if unit not in moved] if self.waves else []
 
     @property
     def base(self) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from more_itertools import chunked
 
 from medferry.errors import MedferryError
-from medferry.manifest.accounting import accounts, extracted_rows
+from medferry.manifest.accounting import extracted_rows
 from medferry.manifest.checks import PeriodCount
 from medferry.manifest.crosswalk import Place, count_resources_of, left_behind, places_of, skipped_places
-from medferry.manifest.dead_letters import accounts_now
 from medferry.manifest.subject import (
     Record,
     count_by_disposition,
@@ -20,55 +19,38 @@ from medferry.manifest.subject import (
     records_by_key,
     unexplained_keys,
 )
-from medferry.plan.model import Acceptance
 from medferry.verification.legacy import KEYS_AT_ONCE, LegacyReader, LegacyRow
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
 
-ACCOUNTING, COUNT, KEYS = "accounting", "source count", "source keys"
+ACCOUNTING, COUNT, KEYS, ROWS = "accounting", "source count", "source keys", "source rows"
 GONE = "loaded before, now gone from the source"
+
+_BY_ITSELF = "Counted by the entity's own SQL, for want of checks: rows that it leaves out are not seen."
 
 
 def examine_source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
     """One entity's records against themselves and against the legacy database."""
     _explain(scope, entity, recorder)
+    legacy = LegacyReader(scope.environment.source, scope.migration.entities[entity], scope.checks(entity))
     if scope.options.sample is None:
-        _compare_source(scope, entity, recorder)
+        _compare_source(scope, entity, legacy, recorder)
     if scope.run is None:
         _skipped(scope, entity, recorder)
     elif not scope.options.dry_run:
-        _left_behind(scope, scope.run.id, entity, recorder)
+        run_id = scope.run.id
+        _unless_silent(lambda: _left_behind(scope, run_id, entity, legacy, recorder), recorder, GONE)
 
 
-def examine_acceptance(scope: VerificationScope, limits: Acceptance, recorder: CheckRecorder) -> None:
-    """The plan's thresholds, as shares of the eligible source records of the subject.
-
-    A replay holds failures only: judged is what it has made of the whole run that it, or the run it replays, replays.
-    """
-    eligible, rejected, quarantined = _outcomes(scope)
-    for name, number, limit in (
-        ("rejected", rejected, limits.max_rejected_share),
-        ("quarantined", quarantined, limits.max_quarantined_share),
-    ):
-        check = f"acceptance: {name}"
-        recorder.expect(check, f"{number:,} of {eligible:,} {name}; at most {limit:.2%} accepted")
-        if number > limit * eligible:
-            subject = scope.run.id if scope.run else "subject"
-            recorder.different(check, subject, f"{number} of {eligible} {name}", "over the threshold")
-        else:
-            recorder.equal(check, eligible)
-
-
-def _outcomes(scope: VerificationScope) -> tuple[int, int, int]:
-    """(eligible, rejected, quarantined) source records."""
+def examine_rows(scope: VerificationScope, recorder: CheckRecorder) -> None:
+    """The subject has records at all: an empty database, or the wrong one, proves nothing."""
+    if scope.run is None and scope.keys:
+        return  # of each key is told whether anybody knows it
     with scope.environment.manifest.begin() as connection:
-        if scope.run is not None:
-            rows = [accounts_now(connection, scope.run)] if scope.run.replays else accounts(connection, scope.run.id)
-            return sum(r.eligible for r in rows), sum(r.rejected for r in rows), sum(r.quarantined for r in rows)
-        counts = Counter[str]()
-        for entity in scope.entities:
-            counts.update(count_by_disposition(connection, scope.records, entity))
-    return counts.total(), counts["rejected"], counts["quarantined"]
+        counts = [count_by_disposition(connection, scope.records, entity) for entity in scope.entities]
+    number = sum(sum(by.values()) for by in counts)
+    recorder.equal(ROWS, number)
+    recorder.expect(ROWS, "" if number else "The legacy database has no row of the subject.")
 
 
 def _explain(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
@@ -87,9 +69,8 @@ def _explain(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> 
         recorder.different(ACCOUNTING, entity, f"{extracted} extracted, {eligible} in the ledger", "other number")
 
 
-def _compare_source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
+def _compare_source(scope: VerificationScope, entity: str, legacy: LegacyReader, recorder: CheckRecorder) -> None:
     """Number and keys of the source's rows; whatever the source does not answer could not be checked."""
-    legacy = LegacyReader(scope.environment.source, scope.migration.entities[entity], scope.checks(entity))
     with scope.environment.manifest.begin() as connection:
         present = Counter(present_by_unit(connection, scope.records, entity))
     if scope.run is not None:
@@ -120,14 +101,24 @@ def _count(
         counts = dict(Counter(row.unit for row in legacy.rows_by_key(sorted(scope.keys[entity]))))
     else:
         counts = legacy.count_by_unit()
+        _any_row(scope, entity, sum(counts.values()), recorder)
     planned = set(scope.migration.plan.unit_ids)
     for unit in sorted({*scope.units[entity], *(counts.keys() - planned)}):
         there, here = counts.get(unit, 0), present.get(unit, 0)
         if there == here:
             recorder.equal(COUNT, there)
         else:
-            recorder.different(COUNT, f"unit {unit}", f"{there} in the source, {here} in the ledger", "other number")
-    recorder.expect(COUNT)
+            name = f"unit {unit}" if unit else "no unit"
+            recorder.different(COUNT, name, f"{there} in the source, {here} in the ledger", "other number")
+    recorder.expect(COUNT, "" if legacy.checks else _BY_ITSELF)
+
+
+def _any_row(scope: VerificationScope, entity: str, rows: int, recorder: CheckRecorder) -> None:
+    """The entity has rows, in whatever unit, unless the plan says that it need not: else nothing of it is proven."""
+    if rows:
+        recorder.equal(ROWS, rows)
+    elif entity not in scope.migration.plan.acceptance.may_be_empty:
+        recorder.expect(ROWS, "The legacy database has no row of it in any unit; the plan may say may_be_empty.")
 
 
 def _keys(
@@ -141,7 +132,8 @@ def _keys(
     keys = scope.keys.get(entity)
     rows = legacy.all_rows() if keys is None else legacy.rows_by_key(sorted(keys))
     units, found, seen = scope.units[entity], 0, set[str]()
-    for group in chunked((row for row in rows if row.unit in units), KEYS_AT_ONCE):
+    elsewhere = {*scope.migration.plan.unit_ids} - units
+    for group in chunked((row for row in rows if row.unit not in elsewhere), KEYS_AT_ONCE):
         with scope.environment.manifest.begin() as connection:
             records = records_by_key(connection, scope.records, entity, [row.key for row in group])
         found += sum(not record.gone for record in records.values())
@@ -149,7 +141,7 @@ def _keys(
             record = records.get(row.key)
             counts[row.unit, row.period, _disposition(record)] += 1
             kind = _key_fault(row, record)
-            recorder.judge(KEYS, row.key, "unit" if kind == "other unit" else "", kind)
+            recorder.judge(KEYS, row.key, "unit" if kind in ("other unit", "in no unit") else "", kind)
         seen.update(row.key for row in group if keys is not None)
     recorder.expect(KEYS)
     recorder.periods += [PeriodCount(entity, *line, number) for line, number in sorted(counts.items())]
@@ -171,6 +163,8 @@ def _key_fault(row: LegacyRow, record: Record | None) -> str | None:
         return "not in the ledger"
     if record.gone:
         return "gone in the ledger"
+    if not row.unit:
+        return "in no unit"
     return "other unit" if record.unit != row.unit else None
 
 
@@ -211,15 +205,20 @@ def _tell_gone(places: Sequence[Place], recorder: CheckRecorder) -> int:
     return len(places)
 
 
-def _left_behind(scope: VerificationScope, run_id: str, entity: str, recorder: CheckRecorder) -> None:
+def _left_behind(
+    scope: VerificationScope, run_id: str, entity: str, legacy: LegacyReader, recorder: CheckRecorder
+) -> None:
     """Resources of earlier runs whose source row has since vanished or is skipped now (deleted, merged away).
 
-    A replay is about its own keys alone: what else there is, is none of its concern.
+    A replay is about its own keys alone: what else there is, is none of its concern. A row that has moved to a unit
+    that is not the run's is not gone.
     """
     units, whole = sorted(scope.units[entity]), entity not in scope.keys
     with scope.environment.manifest.begin() as connection:
         places, number = left_behind(connection, scope.migration.name, run_id, entity, units, whole)
-    recorder.equal(GONE, number - _tell_gone(places, recorder))
+        lines = records_by_key(connection, scope.records, entity, [key for key, _ in places])
+    there = {row.key for row in legacy.rows_by_key([key for key, _ in places if key not in lines])}
+    recorder.equal(GONE, number - _tell_gone([place for place in places if place[0] not in there], recorder))
 
 
 def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:

@@ -11,6 +11,7 @@ from medferry.definition.checks import EntityChecks
 from medferry.fhir.references import system_token
 from medferry.manifest.crosswalk import count_resources, find_targets, resource_pages, strays
 from medferry.manifest.subject import records_by_key
+from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.legacy import condition
 from medferry.verification.pages import Page, WrittenResource
@@ -30,18 +31,20 @@ def examine_page(
 ) -> None:
     """Every successful row has the resources in the manifest that the legacy database says it must have.
 
-    `rows` are the values of the checks' SQL; without checks one resource a row is all that is known. And of a row
-    that is not successful, the run that decided so has written nothing.
+    `rows` are the values of the checks' SQL; without checks one resource a row is all that is known. Of a row that is
+    not successful, the run that decided so has written nothing; and none is skipped that must have a resource.
     """
     recorder.due(MANIFEST, len(page.successful))
     for key, record in page.records.items():
         known = {slot: found[key] for slot, found in page.written.items() if key in found}
         declared = checks is not None and rows is not None and key in rows
         wanted = _wanted(checks, rows[key]) if checks and rows and key in rows else set(known)
-        if record.disposition != "successful":
+        if record.disposition != Disposition.SUCCESSFUL:
             written = {slot for slot, resource in known.items() if resource.run_id == record.run_id}
             whole = bool(wanted) and wanted <= written and (declared or len(page.written) == 1)
             kind = "written all the same" if whole else "partly written" if written else None
+            if kind is None and declared and wanted and record.disposition == Disposition.SKIPPED:
+                kind = "skipped, yet must exist"
             recorder.judge(MANIFEST, key, record.disposition, kind)
         elif not declared or not (wanted or known):
             recorder.judge(MANIFEST, key, "", None if known else "no resource")

@@ -20,7 +20,7 @@ KEYS_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class LegacyRow:
-    """A legacy row as the accounting needs it. `period` is a year, or empty."""
+    """A legacy row as the accounting needs it. `period` is a year, or empty; `unit` is empty where it has none."""
 
     key: str
     unit: str
@@ -44,7 +44,7 @@ class LegacyReader:
         """Eligible rows of every unit that the source names, as it counts them itself."""
         statement = sa.text(f"SELECT unit_id, COUNT(*) AS number FROM ({self._listing}) AS listed GROUP BY unit_id")
         with snapshot(self.engine) as connection:
-            return {str(unit): int(number) for unit, number in connection.execute(statement)}
+            return {_text(unit): int(number) for unit, number in connection.execute(statement)}
 
     def all_rows(self) -> Iterator[LegacyRow]:
         """Every row, in no order."""
@@ -59,15 +59,26 @@ class LegacyReader:
 
     @cached_property
     def _listing(self) -> str:
-        """A SELECT of source_key, unit_id and period: the checks' own where they name a unit, else the entity's."""
-        if self.checks and self.checks.unit:
-            period = self.checks.period or "NULL"
-            columns = f"{self.checks.key} AS source_key, {self.checks.unit} AS unit_id, {period} AS period"
-            return _escaped(f"SELECT {columns} FROM {self.checks.tables}")
+        """A SELECT of source_key, unit_id and period, by the checks' `from` and `key` where there are any.
+
+        Where they name no unit, it is the entity's word; a row that the entity's SQL leaves out has none then.
+        """
         e = self.entity
-        inner = e.query(self.engine.dialect.name)
+        if self.checks:
+            unit, period = self.checks.unit or "NULL", self.checks.period or "NULL"
+            columns = f"{self.checks.key} AS source_key, {unit} AS unit_id, {period} AS period"
+            own = _escaped(f"SELECT {columns} FROM {self.checks.tables}")
+            if self.checks.unit:
+                return own
+            units = f"SELECT {e.key} AS entity_key, {e.unit} AS entity_unit FROM ({self._inner}) AS entity_rows"
+            joined = f"({own}) AS own LEFT JOIN ({_escaped(units)}) AS units ON units.entity_key = own.source_key"
+            return f"SELECT own.source_key, units.entity_unit AS unit_id, own.period FROM {joined}"
         columns = f"{e.key} AS source_key, {e.unit} AS unit_id, {e.changed or 'NULL'} AS period"
-        return _escaped(f"SELECT {columns} FROM ({inner}) AS entity_rows")
+        return _escaped(f"SELECT {columns} FROM ({self._inner}) AS entity_rows")
+
+    @property
+    def _inner(self) -> str:
+        return self.entity.query(self.engine.dialect.name)
 
     # -- values --------------------------------------------------------------------------------------
 
@@ -103,8 +114,7 @@ class LegacyReader:
 
     def rows(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Key → column of the entity's SELECT → JSON value, for those of `keys` that there are."""
-        inner = self.entity.query(self.engine.dialect.name)
-        statement = _escaped(f"SELECT * FROM ({inner}) AS entity_rows WHERE entity_rows.{self.entity.key} IN ")
+        statement = _escaped(f"SELECT * FROM ({self._inner}) AS entity_rows WHERE entity_rows.{self.entity.key} IN ")
         return {str(row[self.entity.key]): row for row in self._by_key(f"{statement}:keys", keys)}
 
     def referring(self, sql: str, other: LegacyReader, keys: Sequence[str]) -> dict[str, str]:
@@ -171,7 +181,12 @@ def columns_of(check: Check) -> list[str]:
 
 def _row(row: dict[str, Any]) -> LegacyRow:
     year = str(row["period"] or "")[:4]
-    return LegacyRow(str(row["source_key"]), str(row["unit_id"]), year if year.isdecimal() else "")
+    return LegacyRow(_text(row["source_key"]), _text(row["unit_id"]), year if year.isdecimal() else "")
+
+
+def _text(value: Any) -> str:
+    """Of NULL: nothing. A row without a key is in no ledger."""
+    return "" if value is None else str(value)
 
 
 def _escaped(sql: str) -> str:

@@ -19,7 +19,8 @@ from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
-from medferry.verification.accounting import examine_acceptance, examine_source
+from medferry.verification import acceptance
+from medferry.verification.accounting import examine_rows, examine_source
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
@@ -113,11 +114,12 @@ def parts(
     """The parts of a verification in order; of some `entities` only, or all. Without a client: the sources alone."""
     names = scope.entities if entities is None else [name for name in scope.entities if name in entities]
     found = [VerificationPart(f"source/{name}", name, partial(_source, scope, name)) for name in names]
+    whole = VerificationPart("run" if scope.run else "all", "all", partial(_whole, scope))
     if client is None:
         return found
     stored = partial(_stored, scope, client, ReferenceResolver(client), report_progress)
     found += [VerificationPart(f"stored/{name}", name, partial(stored, name)) for name in names]
-    return [*found, VerificationPart("run" if scope.run else "all", "all", partial(_whole, scope))]
+    return [*found, whole]
 
 
 def examine(part: VerificationPart) -> tuple[list[CheckResult], list[Difference]]:
@@ -147,6 +149,8 @@ def _do(environment: Environment, verification_id: int, part: VerificationPart, 
 
 def _source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> int:
     examine_source(scope, entity, recorder)
+    if not scope.options.dry_run:
+        acceptance.examine_entity(scope, entity, recorder)
     return 0
 
 
@@ -165,5 +169,6 @@ def _stored(
 
 
 def _whole(scope: VerificationScope, recorder: CheckRecorder) -> int:
-    examine_acceptance(scope, scope.migration.plan.acceptance, recorder)
+    examine_rows(scope, recorder)
+    acceptance.examine_subject(scope, recorder)
     return 0
