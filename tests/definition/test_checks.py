@@ -62,7 +62,7 @@ def test_a_fault_of_a_whole_file_names_the_file(tmp_path: Path, old: str, new: s
 @pytest.mark.parametrize(("name", "problem"), [("bed.yaml", "checks no entity"), ("patient.yml", "not be read")])
 def test_a_file_that_checks_nothing_is_a_fault(tmp_path: Path, name: str, problem: str) -> None:
     folder = Path(shutil.copytree(MIGRATION, tmp_path / "tiny"))
-    (folder / "checks").mkdir()
+    (folder / "checks").mkdir(exist_ok=True)
     (folder / "checks" / name).write_text("from: patient\n")
     with pytest.raises(DefinitionError, match=problem):
         load_migration(folder)
@@ -73,7 +73,7 @@ def test_a_faulty_check_stops_before_the_first_write(
     tiny: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     folder = Path(shutil.copytree(MIGRATION, tmp_path / "definition"))
-    (folder / "checks").mkdir()
+    (folder / "checks").mkdir(exist_ok=True)
     check = {"name": "born", "sql": "born", "path": "birthDate.where(", "compare": "date"}
     checks = {"from": "patient", "key": "id", "resources": {"main": {"checks": [check]}}}
     (folder / "checks" / "patient.yaml").write_text(yaml.safe_dump(checks))

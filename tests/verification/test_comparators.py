@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from medferry.definition.checks import ApprovedTable, Check
+from medferry.definition.checks import Check
+from medferry.definition.tables import ApprovedTable
 from medferry.plan.model import Source
 from medferry.verification.case import Case, Unreadable
 from medferry.verification.comparators import compare

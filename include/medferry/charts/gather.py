@@ -164,7 +164,7 @@ def _add(
         item.problems.append(f"{known.place} refers to another patient")
     checks = links.scope.checks(item.entity)
     if checks and item.key in values:
-        judge = Values(links.scope, client, item.entity, checks)
+        judge = Values(links.scope, client, item.entity, checks, links.legacy(item.entity))
         found: list[Difference] = []
         recorder = CheckRecorder(item.entity, found.extend)
         judge.examine(known.slot, [(known, body)], values, recorder)

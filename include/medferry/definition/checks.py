@@ -6,17 +6,18 @@ them with the place in the resource (FHIRPath) where the value must be found. do
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from medferry.definition.tables import ApprovedTable, approved_table
 from medferry.errors import DefinitionError
 from medferry.fhir.fhirpath import compiled
+from medferry.fhir.selection import NotSelectable, selection
 from medferry.mapping.declare import MappingSpec
 from medferry.plan.load import line_of, load_model
 
@@ -33,6 +34,28 @@ def _checked(path: str) -> str:
 
 
 FhirPath = Annotated[str, AfterValidator(_checked)]
+
+_MEMBER = re.compile(r"(?:(?P<parent>.+)\.)?(?P<name>[A-Za-z]\w*)", re.DOTALL)
+
+
+def _placed(path: str) -> str:
+    """A path whose places can be told: of the members, filters and indexes that `fhir.selection` understands."""
+    try:
+        selection(_checked(path))
+    except NotSelectable:
+        raise ValueError(f"{path!r} does not tell places: use members, where, exists, [0], first, last") from None
+    return path
+
+
+def _of_member(path: str) -> str:
+    if not _MEMBER.fullmatch(_placed(path)):
+        raise ValueError(f"{path!r} must end with the name of an element")
+    return path
+
+
+PlacedPath = Annotated[str, AfterValidator(_placed)]
+MemberPath = Annotated[str, AfterValidator(_of_member)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=300)]
 
 
 class _Part(BaseModel):
@@ -86,15 +109,51 @@ class Check(_Part):
         return "document" if self.compare == "document" else "value"
 
 
-class ResourceChecks(_Part):
+class ManyCheck(_Part):
+    """A list, whole: as many values as `from` has rows for the source key, in their order.
+
+    `key`, `sql` and `order` are SQL expressions over the list's own `from`; `compare` as in a check.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    path: PlacedPath
+    compare: Literal["exact", "text", "number", "date", "reference"]
+    tables: Annotated[str, Field(alias="from")]
+    key: str
+    sql: str
+    where: str = "1 = 1"
+    order: str | None = None
+    """The order of the list; without, any order will do."""
+    entity: str | None = None
+    slot: str = MAIN
+
+    @property
+    def single(self) -> Check:
+        """The check of one item."""
+        same = self.model_dump(include={"name", "path", "compare", "entity", "slot", "sql"})
+        return Check(**same)
+
+
+class _Declarations(_Part):
+    """What of a resource no row says, and yet must be there or may be there."""
+
+    constants: dict[MemberPath, bool | int | float | str] = {}
+    """Element → its value in each resource that has the element's parent."""
+    by_hash: dict[PlacedPath, Reason] = {}
+    """Element, with all below it → why nothing but the hash of what was written proves it."""
+
+
+class ResourceChecks(_Declarations):
     """The checks of one resource of a row. Rows for which the SQL condition `when` holds must have it, others not."""
 
     when: str = "1 = 1"
     checks: list[Check] = []
+    many: list[ManyCheck] = []
 
 
-class EntityChecks(_Part):
-    """`checks/<entity>.yaml`. `key`, `unit` and `period` are SQL expressions over `from`; `every` is for all resources.
+class EntityChecks(_Declarations):
+    """`checks/<entity>.yaml`. `key`, `unit` and `period` are SQL expressions over `from`; `every` is for all resources,
+    and so are the file's own `constants` and `by_hash`.
 
     `lifetime` are FHIRPath expressions of dates that may not lie before the patient's birth, nor more than
     `days_after_death` after the death.
@@ -112,7 +171,7 @@ class EntityChecks(_Part):
     @model_validator(mode="after")
     def _names_stand_once(self) -> Self:
         for slot in self.resources:
-            names = [check.name for check in self.checks(slot)]
+            names = [check.name for check in self.checks(slot)] + [many.name for many in self.many(slot)]
             if len(set(names)) < len(names):
                 raise ValueError(f"a check of {slot} stands twice")
         return self
@@ -121,19 +180,21 @@ class EntityChecks(_Part):
         """All checks of a slot's resources."""
         return [*self.every, *(self.resources[slot].checks if slot in self.resources else [])]
 
+    def many(self, slot: str) -> list[ManyCheck]:
+        """The checks of whole lists in a slot's resources."""
+        return self.resources[slot].many if slot in self.resources else []
 
-@dataclass(frozen=True)
-class ApprovedTable:
-    """A code table as its CSV says: local code, without outer blanks and case, → target (system, code) or None."""
+    def constants_of(self, slot: str) -> dict[str, bool | int | float | str]:
+        """Element → value, for all resources and for those of the slot."""
+        return self.constants | (self.resources[slot].constants if slot in self.resources else {})
 
-    local: Mapping[str, tuple[str, str] | None]
+    def hashed(self, slot: str) -> dict[str, str]:
+        """Element → why its hash alone proves it."""
+        return self.by_hash | (self.resources[slot].by_hash if slot in self.resources else {})
 
-    def target(self, code: str) -> tuple[str, str] | None:
-        return self.local.get(code.strip().casefold())
-
-    @cached_property
-    def targets(self) -> frozenset[tuple[str, str]]:
-        return frozenset(target for target in self.local.values() if target)
+    def compares(self, slot: str) -> bool:
+        """Whether anything of a slot's resources is compared with the legacy database."""
+        return bool(self.checks(slot) or self.many(slot))
 
 
 @dataclass(frozen=True)
@@ -149,7 +210,7 @@ def load_checks(folder: Path, specs: Mapping[str, MappingSpec]) -> Declared:
 
     Raises DefinitionError with file and line.
     """
-    tables = {path.stem: _table(path) for path in sorted((folder / "terminology").glob("*.csv"))}
+    tables = {path.stem: approved_table(path) for path in sorted((folder / "terminology").glob("*.csv"))}
     found: dict[str, EntityChecks] = {}
     for path in sorted((folder / "checks").glob("*.y*ml")):
         if path.suffix != ".yaml":
@@ -171,7 +232,7 @@ def _judge_names(
         raise DefinitionError(path, line_of(path, ("resources",)), problem, "Name each once.")
     for steps, check in _places(checks):
         problem = ""
-        if check.table and check.table not in tables:
+        if isinstance(check, Check) and check.table and check.table not in tables:
             problem = f"the check {check.name} names the unknown code table {check.table}."
         if check.entity and check.slot not in getattr(specs.get(check.entity), "produces", {}):
             problem = f"the check {check.name} names the unknown entity or slot {check.entity}/{check.slot}."
@@ -179,21 +240,19 @@ def _judge_names(
             raise DefinitionError(path, line_of(path, steps), problem, "Correct the name.")
 
 
-def _places(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], Check]]:
+def _places(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], Check | ManyCheck]]:
     """Each check of a file with the steps that lead to it."""
     for number, check in enumerate(checks.every):
         yield ("every", number), check
     for slot, resource in checks.resources.items():
         for number, check in enumerate(resource.checks):
             yield ("resources", slot, "checks", number), check
+        for number, many in enumerate(resource.many):
+            yield ("resources", slot, "many", number), many
 
 
-def _table(path: Path) -> ApprovedTable:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [{name: (cell or "").strip() for name, cell in row.items()} for row in csv.DictReader(file)]
-    return ApprovedTable(
-        {
-            row["local_code"].casefold(): (row["system"], row["code"]) if row["status"] == "approved" else None
-            for row in rows
-        }
-    )
+def split_member(path: str) -> tuple[str, str]:
+    """A member's path as (its parent's path, its name); the parent of a resource's own member is ``$this``."""
+    match = _MEMBER.fullmatch(path)
+    assert match is not None
+    return match["parent"] or "$this", match["name"]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from medferry.definition.checks import ApprovedTable, Check
+from medferry.definition.checks import Check
+from medferry.definition.tables import ApprovedTable
 from medferry.fhir.fhirpath import compiled
 from medferry.plan.model import Source
 
@@ -39,10 +40,14 @@ class Case:
     """(entity, slot, key) → "Type/id" by the crosswalk."""
     bytes_of: Callable[[str], bytes]
     """URL of an attachment → what Medplum has under it."""
+    item: tuple[Any, ...] | None = None
+    """Of a list that is compared item by item: the only value that counts as found."""
 
     @property
     def found(self) -> list[Any]:
         """What the resource has at the check's path. Raises PathFailed."""
+        if self.item is not None:
+            return list(self.item)
         return compiled(self.check.path)(self.resource, {"base": self.base})
 
     def legacy(self, sql: str | None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.definition.checks import Check, EntityChecks
+from medferry.definition.checks import Check, EntityChecks, ManyCheck
 from medferry.errors import SourceError
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
@@ -98,6 +98,16 @@ class LegacyReader:
                     f"The checks of {self.entity.name} find several rows for one key.", "Correct `from` in checks."
                 )
             found[key] = dict(zip(self.expressions, row.values(), strict=True))
+        return found
+
+    def lists(self, many: ManyCheck, keys: Sequence[str]) -> dict[str, list[Any]]:
+        """Key → the values that the check's own tables have for it, in its order; keys without any are left out."""
+        columns = f"SELECT {many.key} AS source_key, {many.sql} AS item FROM {many.tables}"
+        wanted = f"{_escaped(columns)} WHERE ({_escaped(many.where)}) AND {_escaped(many.key)} IN :keys"
+        order = f" ORDER BY {_escaped(many.order)}" if many.order else ""
+        found: dict[str, list[Any]] = {}
+        for row in self._by_key(wanted + order, keys):
+            found.setdefault(str(row["source_key"]), []).append(row["item"])
         return found
 
     @cached_property

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from medferry.definition.checks import ApprovedTable, EntityChecks
+from medferry.definition.checks import EntityChecks
 from medferry.definition.migration import Migration
+from medferry.definition.tables import ApprovedTable
 from medferry.errors import MedferryError
 from medferry.fhir.fhirpath import compiled
 from medferry.verification.pages import WrittenResource
@@ -17,7 +18,7 @@ from medferry.verification.references import Life, ReferenceResolver
 CHRONOLOGY, LIFETIME = "meaning: chronology", "meaning: within the lifetime"
 CODES, PROVENANCE = "meaning: approved codes", "meaning: source and tag"
 
-_TAG_SYSTEM = "urn:medferry:migration"
+TAG_SYSTEM = "urn:medferry:migration"
 _PAIRS = (("start", "end"), ("onsetDateTime", "abatementDateTime"), ("birthDate", "deceasedDateTime"))
 
 
@@ -131,7 +132,7 @@ def _provenance(resource: dict[str, Any], written: WrittenResource, migration: s
     meta = resource.get("meta", {})
     if meta.get("source") != written.system:
         return "source"
-    tags = [tag.get("code") for tag in meta.get("tag", []) if tag.get("system") == _TAG_SYSTEM]
+    tags = [tag.get("code") for tag in meta.get("tag", []) if tag.get("system") == TAG_SYSTEM]
     return None if tags == [migration] else "tag"
 
 

@@ -12,6 +12,7 @@ from more_itertools import chunked
 from medferry.errors import MedferryError
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
+from medferry.verification.coverage import Coverage
 from medferry.verification.legacy import LegacyReader
 from medferry.verification.pages import Page, WrittenResource, pages
 from medferry.verification.recorder import CheckRecorder
@@ -55,7 +56,8 @@ class StoredResourceCheck:
         if checks:
             entity = self.scope.migration.entities[self.entity]
             legacy = LegacyReader(self.scope.environment.source, entity, checks)
-        self.values = Values(self.scope, self.client, self.entity, checks) if checks else None
+        self.values = Values(self.scope, self.client, self.entity, checks, legacy) if checks and legacy else None
+        self.coverage = Coverage(self.scope, self.entity, self.recorder)
         self.structure = Structure(self.client, self.scope.choice, self.scope.expected_resources(self.entity))
         for page in pages(self.scope, self.entity):
             self._page(page, legacy)
@@ -142,6 +144,7 @@ class StoredResourceCheck:
         if self.values and rows is not None:
             successful = [(w, r) for w, r in items if page.records[w.key].disposition == "successful"]
             self.values.examine(slot, successful, rows, self.recorder)
+        self.coverage.examine(slot, items, rows)
 
     @property
     def _by_resource(self) -> list[str]:
@@ -183,6 +186,7 @@ class StoredResourceCheck:
             for name in _EACH:  # nothing that was written is there: then nothing of it is as written
                 self.recorder.due(name, 1)
         self.structure.finish(self.recorder)
+        self.coverage.finish()
         if self.values:
             self.values.finish(self.recorder)
         else:

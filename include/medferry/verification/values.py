@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from medferry.definition.checks import Check, EntityChecks
+from medferry.definition.checks import Check, EntityChecks, ManyCheck
 from medferry.errors import MedferryError
+from medferry.fhir.selection import selection
 from medferry.manifest.crosswalk import find_targets
 from medferry.medplum.client import MedplumClient
 from medferry.verification.case import Case, Unreadable
 from medferry.verification.comparators import compare
 from medferry.verification.content import binary_id
-from medferry.verification.legacy import condition
+from medferry.verification.declared import constant_faults, list_fault
+from medferry.verification.legacy import LegacyReader, condition
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
 
 Item = tuple[WrittenResource, dict[str, Any]]
 """A resource as the crosswalk knows it, and as Medplum has it."""
+
+Places = dict[tuple[str, str, str], str]
+"""(entity, slot, key) → "Type/id" by the crosswalk."""
 
 NONE_DECLARED = "values: declared checks"
 
@@ -45,6 +51,7 @@ class Values:
     client: MedplumClient
     entity: str
     checks: EntityChecks
+    legacy: LegacyReader
     rows: Counter[str] = field(default_factory=Counter)
     first: dict[str, tuple[Item, dict[str, Any]]] = field(default_factory=dict)
 
@@ -62,23 +69,64 @@ class Values:
     def _compare(
         self, slot: str, chosen: Sequence[Item], legacy: Mapping[str, dict[str, Any]], recorder: CheckRecorder
     ) -> None:
-        places = self._places(slot, [legacy[written.key] for written, _ in chosen])
+        places = self._places(self.checks.checks(slot), [legacy[written.key] for written, _ in chosen])
         for check in self.checks.checks(slot):
             name = name_of(check, slot)
             for written, resource in chosen:
                 if check.where and not legacy[written.key][condition(check.where)]:
                     continue
-                case = Case(
-                    check=check,
-                    columns=legacy[written.key],
-                    resource=resource,
-                    source=self.scope.migration.plan.source,
-                    tables=self.scope.migration.checks.tables,
-                    base=self.scope.migration.plan.base,
-                    place_of=lambda entity, slot, key: places.get((entity, slot, key)),
-                    bytes_of=self._bytes_of,
-                )
-                self._judge(case, name, written, recorder)
+                case = self._case(check, legacy[written.key], resource, places)
+                self._judge(name, written, check.path, partial(compare, case), recorder)
+        self._compare_declared(slot, chosen, recorder)
+
+    def _compare_declared(self, slot: str, chosen: Sequence[Item], recorder: CheckRecorder) -> None:
+        """Constants and whole lists."""
+        plan = self.scope.migration.plan
+        if constants := self.checks.constants_of(slot):
+            for written, resource in chosen:
+                for path, kind in constant_faults(resource, constants, plan.base).items():
+                    recorder.judge(f"value: {slot}/constants", written.key, path, kind, written.place)
+        for many in self.checks.many(slot):
+            try:
+                lists = self.legacy.lists(many, [written.key for written, _ in chosen])
+            except MedferryError as error:
+                keys = [written.key for written, _ in chosen]
+                recorder.unchecked(name_of(many.single, slot), len(keys), error.problem, *keys)
+                continue
+            single, items = many.single, (item for items in lists.values() for item in items)
+            places = self._places([single], [{many.sql: item} for item in items])
+            for written, resource in chosen:
+                found = [place[2] for place in selection(many.path)(resource, plan.base).places]
+                fault = partial(self._list_fault, many, resource, places, lists.get(written.key, []), found)
+                self._judge(name_of(single, slot), written, many.path, fault, recorder)
+
+    def _list_fault(
+        self, many: ManyCheck, resource: dict[str, Any], places: Places, expected: Sequence[Any], found: Sequence[Any]
+    ) -> str | None:
+        def same(legacy: Any, held: Any) -> bool:
+            return compare(self._case(many.single, {many.sql: legacy}, resource, places, (held,))) is None
+
+        return list_fault(many, expected, found, same)
+
+    def _case(
+        self,
+        check: Check,
+        columns: Mapping[str, Any],
+        resource: dict[str, Any],
+        places: Places,
+        item: tuple[Any] | None = None,
+    ) -> Case:
+        return Case(
+            check=check,
+            columns=columns,
+            resource=resource,
+            source=self.scope.migration.plan.source,
+            tables=self.scope.migration.checks.tables,
+            base=self.scope.migration.plan.base,
+            place_of=lambda entity, slot, key: places.get((entity, slot, key)),
+            bytes_of=self._bytes_of,
+            item=item,
+        )
 
     def finish(self, recorder: CheckRecorder) -> None:
         """Have a result for every check, with the error bound of a sample."""
@@ -89,9 +137,16 @@ class Values:
             for check in self.checks.checks(slot):
                 recorder.expect(name_of(check, slot), self.scope.choice.bound(self.rows[slot]))
 
-    def _judge(self, case: Case, name: str, written: WrittenResource, recorder: CheckRecorder) -> None:
+    def _judge(
+        self,
+        name: str,
+        written: WrittenResource,
+        path: str,
+        fault: Callable[[], str | None],
+        recorder: CheckRecorder,
+    ) -> None:
         try:
-            kind = compare(case)
+            kind = fault()
         except NoBytes:
             kind = "no content"
         except Unreadable as error:
@@ -103,18 +158,18 @@ class Values:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             recorder.unchecked(name, 1, f"The comparison failed ({type(error).__name__}).", written.key)
             return
-        recorder.judge(name, written.key, case.check.path, kind, written.place)
+        recorder.judge(name, written.key, path, kind, written.place)
 
-    def _places(self, slot: str, rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str], str]:
+    def _places(self, checks: Sequence[Check], rows: Iterable[Mapping[str, Any]]) -> Places:
         """(entity, slot, key) → "Type/id" of everything that the rows' reference checks expect."""
         wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
-        checks = [check for check in self.checks.checks(slot) if check.compare == "reference"]
+        referring = [check for check in checks if check.compare == "reference"]
         for row in rows:
-            for check in checks:
+            for check in referring:
                 key = row[check.sql or ""]
                 if key is not None:
                     wanted[check.entity or "", check.slot].add(str(key).strip())
-        found: dict[tuple[str, str, str], str] = {}
+        found: Places = {}
         with self.scope.environment.manifest.begin() as connection:
             for (entity, of_slot), keys in wanted.items():
                 system = self.scope.migration.naming.system(entity, of_slot)
