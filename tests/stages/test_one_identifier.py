@@ -29,12 +29,25 @@ def staff(row, ctx):
     )
 """
 
+CHECKS = """
+from: staff s
+key: s.id
+resources:
+  main:
+    checks:
+      - {name: answer, sql: s.family, path: item.answer.valueString, compare: text}
+  letter:
+    checks:
+      - {name: title, sql: s.family, path: title, compare: text}
+"""
+
 
 def written(folder: Path, mapping: str) -> Path:
     """A copy of the tiny migration whose staff are mapped so."""
     copy = folder / "tiny"
     shutil.copytree(tiny_platform.MIGRATION, copy)
     (copy / "mappings" / "staff.py").write_text(mapping, encoding="utf-8")
+    (copy / "checks" / "staff.yaml").write_text(CHECKS, encoding="utf-8")
     return copy
 
 
