@@ -15,6 +15,7 @@ from medferry.apply.batch import BatchSender
 from medferry.apply.doubts import Doubts
 from medferry.apply.plan import Failed
 from medferry.apply.targets import ResolvedResource
+from medferry.apply.visibility import Visibility
 from medferry.apply.writer import Writer
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
@@ -249,7 +250,7 @@ def test_in_conditional_mode_an_invalid_resource_is_rejected(tiny: Environment) 
     body = b'{"identifier":[{"system":"%s","value":"9"}],"name":7,"resourceType":"Organization"}' % name[0].encode()
     with tiny.medplum() as client:
         sender = BatchSender(client, ConcurrencyLimiter(1), "clinic", lambda _: 0, lambda: None)
-        writer = Writer(sender, 200, Doubts(0.5), conditional=True, sleep=lambda _: None)
+        writer = Writer(sender, 200, Doubts(0.5), Visibility(client, 0.5), conditional=True, sleep=lambda _: None)
         result = writer.write([ResolvedResource(name, "Organization", body, "")], {})
     [failed] = result.settled.values()
     assert isinstance(failed, Failed)

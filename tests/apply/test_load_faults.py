@@ -25,7 +25,7 @@ from medferry.stages.transform import transform_slice
 from tests.tiny_platform import EXPECTED, RESOURCES
 from tests.workflows.test_migrate import dispositions, migrate
 
-BATCH = {"method": "POST", "path": "/fhir/R4/?$"}
+BATCH = {"method": "POST", "path": "/fhir/R4/?$", "entries": "writes"}
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,9 @@ from tests import tiny_platform
 from tests.faults.checker import CANARY, Scene, problems
 
 ROOT = Path(__file__).resolve().parents[2]
-BATCH = {"method": "POST", "path": "/fhir/R4/?$"}
+BATCH = {"method": "POST", "path": "/fhir/R4/?$", "entries": "writes"}
 SEARCH = {"method": "POST", "path": "_search"}
+LOOKUP = {"method": "POST", "path": "/fhir/R4/?$", "entries": "reads"}
 SETTLE_SECONDS = 0.5
 """How long a batch without an answer may be at work here; a fault that holds one longer sets its own."""
 
@@ -75,7 +76,7 @@ class Ended:
     @property
     def sent(self) -> int:
         """Entries of all batches sent."""
-        return sum(int(step.split()[-1]) for step in self.steps if "batch " in step and not step.startswith("!"))
+        return sum(int(step.split()[-1]) for step in self.steps if step.split()[1] == "batch" and step[0] != "!")
 
 
 @dataclass
@@ -145,7 +146,7 @@ class World:
             "medplum_client_secret": job.pop("secret", server.client_secret),
             "manifest_url": self.manifest_url,
             "staging_url": f"{self.folder}/staging",
-            "settle_seconds": SETTLE_SECONDS,
+            "settle_seconds": job.pop("settle", SETTLE_SECONDS),
         }
         common = {"what": what, "run_id": run_id, "migration": str(self.migration), "settings": settings}
         files = {"folder": str(self.folder), "log": f"{self.folder}/{number}.log", "trace": str(trace)}

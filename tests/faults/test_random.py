@@ -10,9 +10,9 @@ import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
 from tests.faults.conftest import SEEDS
-from tests.faults.simulator import BATCH, SEARCH, Ended, World
+from tests.faults.simulator import BATCH, LOOKUP, SEARCH, Ended, World
 
-PAUSES = ("NotSettled", "MedplumUnavailable", "VerificationFailed", "Unauthorised")
+PAUSES = ("NotSettled", "MedplumUnavailable", "VerificationFailed", "Unauthorised", "WritesHidden")
 """How a run may stop while the faults last (a token may be revoked twice in a row); anything else is a bug."""
 
 
@@ -33,15 +33,17 @@ def some_faults(dice: random.Random) -> list[dict[str, Any]]:
         {"kind": "entry-conflict"},
         {"kind": "entry-error"},
         {"kind": "error", "status": dice.choice([500, 502, 503]), **BATCH},
-        {"kind": "error", "status": dice.choice([500, 502, 503]), **SEARCH},
-        {"kind": "cut-before", **dice.choice([BATCH, SEARCH])},
+        {"kind": "error", "status": dice.choice([500, 502, 503]), **dice.choice([SEARCH, LOOKUP])},
+        {"kind": "cut-before", **dice.choice([BATCH, SEARCH, LOOKUP])},
         {"kind": "cut-after", **BATCH},
         {"kind": "phantom", **BATCH},
         {"kind": "delay", "ms": 30},
         {"kind": "revoke-token"},
     ]
     chosen = dice.sample(kinds, dice.randint(0, 3))
-    return [rule | {"probability": dice.uniform(0.02, 0.4), "seed": dice.randrange(10**6)} for rule in chosen]
+    outage = {"kind": "entry-invalid", "next": dice.randint(1, 60), "skip": dice.randint(0, 60)}
+    lot = [rule | {"probability": dice.uniform(0.02, 0.4), "seed": dice.randrange(10**6)} for rule in chosen]
+    return [*lot, outage] if dice.random() < 0.3 else lot
 
 
 def some_options(dice: random.Random) -> dict[str, Any]:

@@ -8,7 +8,15 @@ import orjson
 import pytest
 
 from medferry.fhir.canonical import canonical, has_content
-from medferry.medplum.answers import EntryOutcome, issue_text, read_outcomes, read_texts, throttled_seconds
+from medferry.medplum.answers import (
+    EntryOutcome,
+    is_placed,
+    issue_text,
+    read_answers,
+    read_outcomes,
+    read_text,
+    throttled_seconds,
+)
 
 REFUSAL = {
     "issue": [
@@ -77,17 +85,38 @@ def test_what_is_no_batch_response_has_no_outcomes(answer: bytes) -> None:
     assert found == []
 
 
-def test_texts_stay_as_they_are() -> None:
+def test_what_is_read_stays_as_it_is() -> None:
     text = b'{ "resourceType":"Patient", "meta":{"versionId":"v"},"id":"7", "x":1.50 }'
-    searchset = b'{"resourceType":"Bundle","link":[],"entry":[{"fullUrl":"u","resource": %b }]}' % text
-    assert read_texts(searchset) == {"7": ("v", text)}
-    assert read_texts(b'{"resourceType":"Bundle"}') == {}
+    answers, wait = read_answers(
+        b'{"resourceType":"Bundle","type":"batch-response","entry":[{"response":{"status":"200"},"resource": %b },'
+        b'{"response":{"status":"404","outcome":{"resourceType":"OperationOutcome"}}}]}' % text
+    )
+    assert [(answer.status, answer.resource) for answer in answers] == [(200, text), (404, b"null")]
+    assert wait is None
+    assert read_text(answers[0].resource) == ("v", text)
     with pytest.raises(ValueError):
-        read_texts(b'{"resourceType":"OperationOutcome"}')
+        read_answers(b"<html>")
+
+
+@pytest.mark.parametrize(
+    ("issue", "placed"),
+    [
+        ({"expression": ["Patient.birthDate"]}, True),
+        ({"location": ["Patient.birthDate"]}, True),
+        ({"details": {"text": 'index row size 3024 exceeds btree version 4 maximum 2704 for index "x"'}}, True),
+        ({"details": {"text": "Multiple resources found matching condition"}}, True),
+        ({"details": {"text": "Connection terminated unexpectedly"}}, False),
+        ({"details": {"text": "the database system is shutting down"}}, False),
+        ({"details": {"text": "Reached the max retries per request limit"}}, False),
+        ({}, False),
+    ],
+)
+def test_a_refusal_is_about_the_resource_or_names_no_place(issue: dict[str, object], placed: bool) -> None:
+    assert is_placed({"resourceType": "OperationOutcome", "issue": [{"code": "invalid", **issue}]}) is placed
 
 
 def test_a_lone_surrogate_of_somebody_elses_is_read_and_is_no_content_of_ours() -> None:
     text = b'{"resourceType": "Patient", "id": "7", "meta": {"versionId": "v"}, "name": [{"family": "\\ud800"}]}'
-    found = read_texts(b'{"resourceType":"Bundle","entry":[{"resource":%b}]}' % text)
-    assert found == {"7": ("v", text)}
-    assert not has_content(found["7"][1], canonical({"resourceType": "Patient", "name": [{"family": "A"}]}))
+    version, found = read_text(text)
+    assert version == "v"
+    assert not has_content(found, canonical({"resourceType": "Patient", "name": [{"family": "A"}]}))

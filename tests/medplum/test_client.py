@@ -8,7 +8,14 @@ import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.medplum.client import MedplumClient
-from medferry.medplum.errors import MedplumUnavailable, RequestRefused, RequestTooLarge, Throttled, Unauthorised
+from medferry.medplum.errors import (
+    MedplumUnavailable,
+    RequestFailed,
+    RequestRefused,
+    RequestTooLarge,
+    Throttled,
+    Unauthorised,
+)
 
 SYSTEM = "https://client.example/thing"
 
@@ -34,7 +41,7 @@ def test_identifiers_with_awkward_characters_are_found(client: MedplumClient) ->
     assert {resource["identifier"][0]["value"] for resource in found} == set(values)
     ids = [resource["id"] for resource in found]
     assert len(client.by_id("Patient", ids)) == len(values)
-    texts = client.texts_by_id("Patient", ids)
+    texts = client.read_each([("Patient", one) for one in ids])
     assert {one: version for one, (version, _) in texts.items()} == client.versions("Patient", ids)
     assert {orjson.loads(text)["identifier"][0]["value"] for _, text in texts.values()} == set(values)
 
@@ -95,7 +102,30 @@ def test_a_search_that_answers_no_bundle_is_not_taken_for_nothing_found(
     with pytest.raises(MedplumUnavailable, match="no Bundle"):
         client.by_identifier("Patient", SYSTEM, ["1"])
     with pytest.raises(MedplumUnavailable, match="no Bundle"):
-        client.texts_by_id("Patient", ["1"])
+        client.read_each([("Patient", "1")])
+
+
+def test_what_is_read_by_id_is_there_or_missing(client: MedplumClient) -> None:
+    [outcome] = client.batch([create(patient("1"))], 100)
+    found = client.read_each([("Patient", outcome.id), ("Patient", "00000000-0000-4000-8000-000000000000")])
+    assert found.keys() == {outcome.id}
+    version, text = found[outcome.id]
+    assert (version, orjson.loads(text)["identifier"][0]["value"]) == (outcome.version, "1")
+    assert client.read_each([]) == {}
+
+
+@pytest.mark.parametrize("status", ["500", "400"])
+def test_a_read_in_a_batch_that_failed_is_not_taken_for_nothing_found(
+    client: MedplumClient, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """While its database is away, Medplum answers 200 with an "invalid" that names no place in each entry."""
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid"}]}
+    answer = {"resourceType": "Bundle", "entry": [{"response": {"status": status, "outcome": outcome}}]}
+    monkeypatch.setattr(client, "_read", lambda *_, **__: httpx.Response(200, json=answer))
+    with pytest.raises(RequestFailed):
+        client.by_identifier("Patient", SYSTEM, ["1"])
+    with pytest.raises(RequestFailed):
+        client.read_each([("Patient", "1")])
 
 
 def test_a_revoked_token_is_renewed_unseen_and_a_wrong_secret_is_not(

@@ -67,8 +67,17 @@ export class App {
   }
 
   async #fhir(req, res, url) {
+    if (this.faults?.looksIntoBatches && req.method === 'POST' && /^\/fhir\/R4\/?$/.test(url.pathname)) {
+      const body = await readBody(req, 64 * MB);
+      return this.#struck(replayed(req, body), res, url, /"method":"(POST|PUT|PATCH|DELETE)"/.test(body.toString()));
+    }
+    return this.#struck(req, res, url, undefined);
+  }
+
+  /** @param writes whether the request is a batch with a write; undefined when nobody asks. */
+  async #struck(req, res, url, writes) {
     const strikes = {};
-    for (const rule of this.faults?.request(req.method, url.pathname) ?? []) {
+    for (const rule of this.faults?.request(req.method, url.pathname, writes) ?? []) {
       if (rule.kind === 'delay') await sleep(rule.ms ?? 1000);
       else if (rule.kind === 'late') return this.#late(req, res, url, rule);
       else if (rule.kind === 'revoke-token') this.tokens.revoke();
@@ -82,12 +91,10 @@ export class App {
 
   /** A gateway gives up and answers at once; what was asked is done all the same, later. */
   async #late(req, res, url, rule) {
-    const { method, socket, headers } = req;
     const body = await readBody(req, MB);
     await sendJson(req, res, 504, outcome({ status: 504 }));
     await sleep(rule.ms ?? 1000);
-    const again = Object.assign(Readable.from([body]), { method, socket, headers: { ...headers, 'content-encoding': '' } });
-    return this.fhir.handle(again, { writeHead() {}, end() {} }, url);
+    return this.fhir.handle(replayed(req, body), { writeHead() {}, end() {} }, url);
   }
 
   /** Answers with an injected error, after the body has arrived so that the client reads the answer. */
@@ -97,4 +104,9 @@ export class App {
     const status = rule.kind === 'error' ? (rule.status ?? 500) : getStatus(body);
     return sendJson(req, res, status, body, { 'Content-Type': 'application/fhir+json' });
   }
+}
+
+/** The same request with its body, inflated, to be read again. */
+function replayed({ method, socket, headers, url }, body) {
+  return Object.assign(Readable.from([body]), { method, socket, url, headers: { ...headers, 'content-encoding': '' } });
 }

@@ -1,4 +1,4 @@
-import { conflict, OperationOutcomeError, serverError } from '@medplum/core';
+import { badRequest, conflict, OperationOutcomeError, serverError } from '@medplum/core';
 import { throttled } from './quota.js';
 
 /** Where a kind strikes: the whole request, one search, one entry of a batch. */
@@ -15,6 +15,7 @@ const KINDS = {
   'entry-throttle': 'entry',
   'entry-conflict': 'entry',
   'entry-error': 'entry',
+  'entry-invalid': 'entry',
 };
 
 /** The rules set by `POST /faults`; see README for their elements. */
@@ -32,9 +33,15 @@ export class Faults {
     return this.#rules.map(({ random: _, ...rule }) => rule);
   }
 
-  /** The rules that strike a request, in the order they were given. */
-  request(method, path) {
-    return this.#rules.filter((rule) => KINDS[rule.kind] === 'request' && matches(rule, method, path) && fires(rule));
+  /** Whether a rule is for batches of reads, or of writes, alone. */
+  get looksIntoBatches() {
+    return this.#rules.some((rule) => rule.entries);
+  }
+
+  /** The rules that strike a request, in the order they were given; `writes`: it is a batch with a write in it. */
+  request(method, path, writes) {
+    const strikes = (rule) => matches(rule, method, path) && (!rule.entries || (rule.entries === 'writes') === writes);
+    return this.#rules.filter((rule) => KINDS[rule.kind] === 'request' && strikes(rule) && fires(rule));
   }
 
   /** Whether a rule wants a search to find nothing. */
@@ -59,6 +66,7 @@ export function outcome({ kind, status, ms_before_next }) {
     return throttled({ _remainingPoints: 0, _msBeforeNext: ms_before_next ?? 1000, _isFirstInDuration: false });
   }
   if (kind === 'entry-conflict') return conflict('could not serialize access due to concurrent update', '40001');
+  if (kind === 'entry-invalid') return badRequest('Connection terminated unexpectedly');
   return serverError(new Error(`Injected fault (${status ?? 500})`));
 }
 

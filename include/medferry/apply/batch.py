@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from medferry.apply.entry import batch_entry, sent_entry
 from medferry.apply.plan import Step
+from medferry.errors import MedferryError
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import MedplumClient
-from medferry.medplum.errors import MedplumUnavailable, NotReached, RequestTooLarge, Throttled
+from medferry.medplum.errors import MedplumUnavailable, NotReached, RequestFailed, RequestTooLarge, Throttled
 from medferry.medplum.limiter import BatchHealth, ConcurrencyLimiter, health_of
 
 Note = Callable[[Sequence[SentEntry]], int]
@@ -49,11 +51,14 @@ class BatchSender:
         except MedplumUnavailable as error:
             if isinstance(error, NotReached):
                 self.closed.update(numbers)
+            elif isinstance(error, RequestFailed):  # it is at its end: the next look-up tells all
+                self.lost += [SentBatch(number, "", self.entity, inf, tuple(noted)) for number in numbers]
+                self.closed.update(numbers)
             else:
                 self.lost += [SentBatch(number, "", self.entity, 0.0, tuple(noted)) for number in numbers]
                 self.losses += 1
             raise
-        except (Throttled, RequestTooLarge):
+        except MedferryError:  # refused as a whole: nothing of it was done
             self.closed.update(numbers)
             raise
         self.closed.update(numbers)

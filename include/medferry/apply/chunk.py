@@ -12,6 +12,7 @@ from medferry.apply.breaker import Breaker
 from medferry.apply.doubts import Doubts
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
+from medferry.apply.visibility import Visibility
 from medferry.apply.writer import Writer, WriteResult
 from medferry.errors import MedferryError
 from medferry.manifest import sent_batches
@@ -53,10 +54,13 @@ class ChunkLoader:
     options: RunOptions
     client: MedplumClient
     limiter: ConcurrencyLimiter
+    visibility: Visibility
     nothing_there: bool
     breaker: Breaker
     refused: set[Name] = field(default_factory=set)
     """Conditional creates that got a 400 once, in whichever pass."""
+    suspects: dict[Name, float] = field(default_factory=dict)
+    """What was refused without a place, since when."""
 
     def load(self, records: Sequence[LoadRecord]) -> Counter[str]:
         """Load one chunk; returns dispositions, beside them counts of what is not decided yet and of what happened.
@@ -97,7 +101,8 @@ class ChunkLoader:
         """The crosswalk's view of the records' own names and of all that they refer to; and the doubts about them."""
         own = {resource.name for record in records for resource in record.resources}
         wanted = {name for record in records for resource in record.resources for name in resource.wanted}
-        migration, doubts = self.hold.run.migration, Doubts(self.hold.environment.settings.settle_seconds)
+        migration, settle = self.hold.run.migration, self.hold.environment.settings.settle_seconds
+        doubts = Doubts(settle + self.visibility.lag)
         with self.hold.environment.manifest.begin() as connection:
             doubts.add(sent_batches.open_batches(connection, migration, [self.slice.entity]), own)
             return find_targets(connection, migration, own | wanted), doubts
@@ -107,10 +112,12 @@ class ChunkLoader:
             BatchSender(self.client, self.limiter, self.slice.entity, self._note, self._stay_alive()),
             self.options.batch_size,
             doubts,
+            self.visibility,
             self.options.load_mode is LoadMode.CONDITIONAL,
             drift_policy(self.options),
             self.nothing_there and not doubts.of,
             refused=self.refused,
+            suspects=self.suspects,
         )
 
     def _note(self, entries: Sequence[SentEntry]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 
 from more_itertools import chunked, map_reduce
 
@@ -31,9 +30,5 @@ def find_locations(client: MedplumClient, targets: Sequence[ResolvedResource]) -
 
 
 def read_contents(client: MedplumClient, ids: Iterable[tuple[str, str]]) -> dict[str, Content]:
-    """Medplum id → content of those among (resource type, id) that exist."""
-    contents: dict[str, Content] = {}
-    for resource_type, of_type in map_reduce(ids, itemgetter(0), itemgetter(1)).items():
-        for group in chunked(of_type, PAGE):
-            contents |= client.texts_by_id(resource_type, group)
-    return contents
+    """Medplum id → content of those among (resource type, id) that can be read by their id."""
+    return client.read_each(list(ids))

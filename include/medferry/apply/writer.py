@@ -16,9 +16,10 @@ from medferry.apply.batch import BatchSender
 from medferry.apply.doubts import Doubts
 from medferry.apply.entry import sent_entry, weight
 from medferry.apply.lookup import find_locations, read_contents
-from medferry.apply.plan import Action, DriftPolicy, Location, Planner, Settlement, Step, rejected
+from medferry.apply.plan import Action, DriftPolicy, Failed, Location, Planner, Settlement, Step, rejected
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
+from medferry.apply.visibility import Visibility
 from medferry.errors import TransientError
 from medferry.manifest.crosswalk import Attempt, CrosswalkEntry, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
@@ -31,6 +32,10 @@ _ROUNDS = 20
 _RETRY_STATUSES = frozenset({0, 408, 409, 412, 423, 425, 429})
 _BATCH_BYTES = 900_000
 """Medplum's default limit for a synchronous body is 1 MB, inflated."""
+
+
+_ALONE_SECONDS = 60.0
+"""A refusal without a place counts after so long, where no other write can tell whether the server is well."""
 
 
 class NotSettled(TransientError):
@@ -67,6 +72,7 @@ class Writer:
     sender: BatchSender
     batch_size: int
     doubts: Doubts
+    visibility: Visibility
     conditional: bool = False
     policy: DriftPolicy = DriftPolicy.CONFLICT
     nothing_there: bool = False
@@ -74,6 +80,10 @@ class Writer:
     result: WriteResult = field(default_factory=WriteResult)
     refused: set[Name] = field(default_factory=set)
     """Conditional creates that got a 400 once: another writer may have been first."""
+    suspects: dict[Name, float] = field(default_factory=dict)
+    """What was refused without a place → since when (of the process's clock): they are tried alone."""
+    _repeated: dict[Name, Failed] = field(default_factory=dict)
+    """Refusals without a place of what was sent last."""
 
     def write(self, targets: Sequence[ResolvedResource], known: Mapping[Name, CrosswalkEntry]) -> WriteResult:
         """Settle every target, but those that are in doubt when all others are settled (`result.waiting`).
@@ -125,10 +135,13 @@ class Writer:
         throttled = False
         answered: list[Answered] = []
         try:
-            for batch in constrained_batches(steps, _BATCH_BYTES, self.batch_size, weight, strict=False):
+            usual = [step for step in steps if step.target.name not in self.suspects]
+            usual = self._first_of_each_type(usual, answered)
+            for batch in constrained_batches(usual, _BATCH_BYTES, self.batch_size, weight, strict=False):
                 throttled |= self._send(batch, answered)
         finally:
             self._prove(answered)
+        self._try_alone([step for step in steps if step.target.name in self.suspects], planner.known)
         return throttled
 
     def _steps(self, targets: Sequence[ResolvedResource], planner: Planner) -> list[Step]:
@@ -160,12 +173,66 @@ class Writer:
             contents = read_contents(self.sender.client, ((a.step.target.type, a.outcome.id) for a in answered))
             settled = prove(self.sender.entity, answered, contents, self.doubts.actions)
             self.result.settled |= settled
+            for answer in answered[:1]:
+                if answer.outcome.id in contents:
+                    self.visibility.keep(answer.step.target.type, answer.outcome.id, contents[answer.outcome.id])
         finally:
             created = [a for a in answered if a.outcome.status == 201 and a.step.target.name not in settled]
             for note, unproven in map_reduce(created, lambda answer: answer.note).items():
                 entries = [_with_id(answer) for answer in unproven]
                 self.result.unproven[note] = entries
                 self.doubts.add([SentBatch(note, "", self.sender.entity, 0.0, tuple(entries))])
+
+    def _first_of_each_type(self, steps: Sequence[Step], answered: list[Answered]) -> list[Step]:
+        """Send creates of a type that was never seen to be visible one by one, until one is; returns what is left.
+
+        Where none was done, no other of the type is sent in this round. Raises WritesHidden.
+        """
+        tried: set[Name] = set()
+        new = [
+            step for step in steps if step.action is Action.CREATE and not self.visibility.is_known(step.target.type)
+        ]
+        for resource_type, creates in map_reduce(new, lambda step: step.target.type).items():
+            with self.visibility.of_type(resource_type):
+                for step in creates:
+                    if self.visibility.is_known(resource_type):
+                        break
+                    tried.add(step.target.name)
+                    self._send([step], answered)
+                    if answered and answered[-1].step is step:
+                        self.visibility.prove(resource_type, step.target.name, answered[-1].outcome.id)
+                    elif step.target.name not in self.result.settled:
+                        tried.update(create.target.name for create in creates)
+                        break
+        return [step for step in steps if step.target.name not in tried]
+
+    def _try_alone(self, steps: Sequence[Step], known: Mapping[Name, CrosswalkEntry]) -> None:
+        """Send what was refused without a place alone, between two writes that succeed: refused again, it counts.
+
+        A database that fails is told as such a refusal. Where no write can be tried, it counts after `_ALONE_SECONDS`.
+        """
+        well = bool(steps) and self._can_write(known)
+        for step in steps:
+            name, answered = step.target.name, list[Answered]()
+            over = time.monotonic() - self.suspects[name] > _ALONE_SECONDS
+            if not well and not over:
+                return
+            self._repeated.clear()
+            try:
+                self._send([step], answered)
+            finally:
+                self._prove(answered)
+            well = self._can_write(known)
+            if (refusal := self._repeated.pop(name, None)) and (well or over):
+                self.result.settled[name] = refusal
+
+    def _can_write(self, known: Mapping[Name, CrosswalkEntry]) -> bool:
+        """Whether the server is well: a resource of ours, that the crosswalk knows if need be, can be put back."""
+        if not self.visibility.can_control and (entry := next(iter(known.values()), None)):
+            contents = read_contents(self.sender.client, [(entry.resource_type, entry.medplum_id)])
+            for medplum_id, content in contents.items():
+                self.visibility.keep(entry.resource_type, medplum_id, content)
+        return self.visibility.can_write()
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -204,6 +271,9 @@ class Writer:
         name = step.target.name
         if outcome.status == 400 and self._creates_conditionally(step) and name not in self.refused:
             self.refused.add(name)  # who loses a race gets a 400, too: the next round looks it up
+        elif outcome.status == 400 and not outcome.placed:
+            self.suspects.setdefault(name, time.monotonic())
+            self._repeated[name] = rejected("server-rejected", "HTTP 400, invalid; it names no place")
         elif 400 <= outcome.status < 500 and outcome.status not in _RETRY_STATUSES:
             place = f"HTTP {outcome.status}, {outcome.issue or 'no reason'}"
             self.result.settled[name] = rejected("server-rejected", place)

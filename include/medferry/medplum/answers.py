@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import orjson
@@ -18,13 +18,14 @@ _WINDOW_SECONDS = 60.0
 class EntryOutcome:
     """What one batch entry itself says; `id` and `version` are those of the resource that came with it, if any.
 
-    `issue` is "code at path", free of values.
+    `issue` is "code at path", free of values. `placed` tells that a refusal is about the resource.
     """
 
     status: int
     issue: str = ""
     id: str = ""
     version: str = ""
+    placed: bool = True
 
     @property
     def done(self) -> bool:
@@ -54,17 +55,17 @@ class _Answers(msgspec.Struct):
     entry: list[_Answer] = []
 
 
-class _Match(msgspec.Struct):
-    resource: msgspec.Raw
+class _Read(msgspec.Struct):
+    response: _Response = msgspec.field(default_factory=_Response)
+    resource: msgspec.Raw = _NOTHING
 
 
-class _Matches(msgspec.Struct):
-    resourceType: Literal["Bundle"]  # noqa: N815
-    entry: list[_Match] = []
+class _Reads(msgspec.Struct):
+    entry: list[_Read] = []
 
 
 _batch_response = msgspec.json.Decoder(_Answers)
-_searchset = msgspec.json.Decoder(_Matches)
+_read_response = msgspec.json.Decoder(_Reads)
 _resource = msgspec.json.Decoder(_Resource)
 
 
@@ -75,33 +76,47 @@ def read_outcomes(batch_response: bytes) -> tuple[list[EntryOutcome], float | No
     for answer in _batch_response.decode(batch_response).entry:
         code = answer.response.status[:3]
         status = int(code) if code.isdigit() else 0
-        issue = ""
+        issue, placed = "", True
         if status >= 400:
             told = msgspec.json.decode(answer.response.outcome)
-            issue = issue_text(told)
+            issue, placed = issue_text(told), is_placed(told)
             if status == 429 and wait is None:
                 wait = throttled_seconds(told)
-        outcomes.append(EntryOutcome(status, issue, answer.resource.id, answer.resource.meta.versionId))
+        outcomes.append(EntryOutcome(status, issue, answer.resource.id, answer.resource.meta.versionId, placed))
     return outcomes, wait
 
 
-def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
-    """id → (version, JSON) of the resources that a search found. Raises ValueError when it is no Bundle."""
+@dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """What a GET in a batch was answered. `resource` is JSON, "null" when none came."""
+
+    status: int
+    resource: bytes
+    issue: str = ""
+    placed: bool = True
+
+
+def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]:
+    """The answer to each read in a batch, in order, and how long to wait if one was throttled. Raises ValueError."""
+    answers: list[ReadAnswer] = []
+    wait: float | None = None
+    for answer in _read_response.decode(batch_response).entry:
+        code = answer.response.status[:3]
+        status = int(code) if code.isdigit() else 0
+        told = msgspec.json.decode(answer.response.outcome) if status >= 400 else None
+        if status == 429 and wait is None:
+            wait = throttled_seconds(told)
+        answers.append(ReadAnswer(status, bytes(answer.resource), issue_text(told), is_placed(told)))
+    return answers, wait
+
+
+def read_text(resource: bytes) -> tuple[str, bytes]:
+    """(version, JSON) of a resource."""
     try:
-        texts = [bytes(match.resource) for match in _searchset.decode(searchset).entry]
-        heads = [_resource.decode(text) for text in texts]
-    except ValueError:
-        return _odd_texts(searchset)
-    return {head.id: (head.meta.versionId, text) for head, text in zip(heads, texts, strict=True)}
-
-
-def _odd_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
-    """The same by the standard library, which reads the lone surrogates that Medplum takes from others."""
-    bundle = json.loads(searchset)
-    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
-        raise ValueError("no Bundle")
-    resources = [entry["resource"] for entry in bundle.get("entry", [])]
-    return {one["id"]: (one["meta"]["versionId"], json.dumps(one).encode()) for one in resources}
+        return _resource.decode(resource).meta.versionId, resource
+    except ValueError:  # the standard library reads the lone surrogates that Medplum takes from others
+        odd = json.loads(resource)
+        return odd["meta"]["versionId"], json.dumps(odd).encode()
 
 
 def issue_text(outcome: Any) -> str:
@@ -112,6 +127,26 @@ def issue_text(outcome: Any) -> str:
         return ""
     where = ", ".join(str(path) for path in first.get("expression", []))
     return f"{first.get('code', 'unknown')} at {where}" if where else str(first.get("code", "unknown"))
+
+
+def is_placed(outcome: Any) -> bool:
+    """Whether an OperationOutcome is about the resource: it names a place in it, or is known to be about its content.
+
+    A database that fails is told as a mere "invalid" (docs/medplum.md, "Batches"), with a text of the database's.
+    """
+    issues = outcome.get("issue", []) if isinstance(outcome, dict) else []
+    return any(issue.get("expression") or issue.get("location") or _is_about_content(issue) for issue in issues)
+
+
+_CONTENT = ("index row", "too large", "multiple resources")
+"""What stands in texts that are about a resource, though they name no place: a string too long for an index, a body
+beyond the limit, a condition that several match."""
+
+
+def _is_about_content(issue: dict[str, Any]) -> bool:
+    details = issue.get("details")
+    text = str(details.get("text", "") if isinstance(details, dict) else "").lower()
+    return any(known in text for known in _CONTENT)
 
 
 def throttled_seconds(outcome: Any) -> float:

@@ -17,6 +17,10 @@ class MedplumUnavailable(TransientError):
     """No answer, a cut connection or a 5xx. What was sent may or may not have been done."""
 
 
+class RequestFailed(MedplumUnavailable):
+    """Medplum itself says that it failed with a request. It has come to its end: nothing of it arrives later."""
+
+
 class NotReached(MedplumUnavailable):
     """No connection was made: nothing was sent, so nothing was done."""
 

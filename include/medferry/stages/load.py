@@ -19,6 +19,7 @@ from more_itertools import constrained_batches
 from medferry.apply.breaker import Breaker
 from medferry.apply.chunk import DEFERRED, LOST, WAITING, ChunkLoader
 from medferry.apply.targets import LoadRecord, staged_resource
+from medferry.apply.visibility import Visibility
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
@@ -61,6 +62,7 @@ class LoadSession:
     options: RunOptions
     client: MedplumClient
     limiter: ConcurrencyLimiter
+    visibility: Visibility
     threads: ThreadPoolExecutor
 
     def load(
@@ -120,7 +122,8 @@ def load_session(environment: Environment, run: RunRow, options: RunOptions) -> 
         environment.medplum(options) as client,
         ThreadPoolExecutor(options.lanes + 2) as threads,
     ):
-        yield LoadSession(environment, run, options, client, ConcurrencyLimiter(options.lanes), threads)
+        visibility = Visibility(client, environment.settings.settle_seconds)
+        yield LoadSession(environment, run, options, client, ConcurrencyLimiter(options.lanes), visibility, threads)
 
 
 def load_slice(
@@ -183,6 +186,7 @@ def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
         session.options,
         session.client,
         session.limiter,
+        session.visibility,
         _nothing_there(session, slice_),
         # The rows of a replay have all failed before: no breaker judges them.
         Breaker(slice_.entity, session.options.stop_at_share if slice_.keys is None else 1.0),

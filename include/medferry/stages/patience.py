@@ -15,7 +15,7 @@ from medferry.runtime.hold import Hold
 
 log = logging.getLogger(__name__)
 
-_LOSSES = 5
+_LOSSES = 10
 """Passes that settled nothing and lost another answer, before the slice gives up (and is retried later)."""
 
 _LOOK_SECONDS = 5.0

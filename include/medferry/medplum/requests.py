@@ -1,0 +1,175 @@
+"""One request to Medplum: paid for, authorised, repeated where that is safe, and every failure turned into its type.
+
+No message of its errors quotes a body or a query: both hold patient data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import orjson
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from medferry.errors import TransientError
+from medferry.medplum.answers import issue_text, throttled_seconds
+from medferry.medplum.budget import Budget
+from medferry.medplum.errors import (
+    MedplumUnavailable,
+    NotFound,
+    NotReached,
+    RequestFailed,
+    RequestRefused,
+    RequestTooLarge,
+    Throttled,
+    Unauthorised,
+)
+from medferry.medplum.http import HttpSettings, open_http
+from medferry.medplum.oauth import TokenSource
+
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+_READ_ATTEMPTS = 6
+_TOKEN_RENEWALS = 10
+"""A token may be revoked again before it is used, by whoever renews in another lane."""
+
+
+class Requests:
+    """What every request of a client has in common. `base_url` is the server's root ("http://host:8103/")."""
+
+    def __init__(
+        self,
+        base_url: str,
+        client_id: str,
+        client_secret: str,
+        budget: Budget | None = None,
+        http: HttpSettings | None = None,
+    ) -> None:
+        self.budget = budget or Budget()
+        self._http = open_http(base_url, http or HttpSettings())
+        # Compressing a page of answers costs the server more than looking it up; ours to it are compressed.
+        self._http.headers["Accept-Encoding"] = "identity"
+        self._tokens = TokenSource(self._http, client_id, client_secret)
+        self.sent = 0
+        """Requests so far, repeated ones too; `failed` of them got no answer or a 5xx."""
+        self.failed = 0
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _read(
+        self, method: str, path: str, cost: int, trusted: Callable[[httpx.Response], Any] | None = None, **request: Any
+    ) -> httpx.Response:
+        """Send until answered. Being throttled is waited out and is no failed attempt, however often it happens.
+
+        `trusted` raises a TransientError for an answer that is none.
+        """
+
+        def send() -> httpx.Response:
+            answer = self._send(method, path, cost, **request)
+            if trusted is not None:
+                trusted(answer)
+            return answer
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError) & retry_if_not_exception_type(Throttled),
+            stop=stop_after_attempt(_READ_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
+            reraise=True,
+        )
+        while True:
+            try:
+                return retrying(send)
+            except Throttled:
+                continue  # the budget knows for how long, and the next attempt pays only then
+
+    def _send(
+        self, method: str, path: str, cost: int, before: Callable[[], None] | None = None, **request: Any
+    ) -> httpx.Response:
+        """Pay, send, refresh a refused token, and turn every failure into its type."""
+        self.budget.pay(cost)
+        headers = request.pop("headers", {})
+        if isinstance(request.get("data"), list):
+            request["content"] = str(httpx.QueryParams(request.pop("data"))).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        token = self._token()
+        if before is not None:
+            before()
+        answer = self._exchange(method, path, token, headers, request)
+        for _ in range(_TOKEN_RENEWALS):
+            if answer.status_code != 401:
+                break
+            token = self._token(refused=token)
+            answer = self._exchange(method, path, token, headers, request)
+        self.budget.learn(answer.headers)
+        self._raise_for(answer)
+        return answer
+
+    def _token(self, refused: str | None = None) -> str:
+        try:
+            return self._tokens.token(refused)
+        except Throttled as error:
+            self.budget.exhausted(error.seconds)
+            raise
+
+    def _exchange(
+        self, method: str, path: str, token: str, headers: dict[str, str], request: dict[str, Any]
+    ) -> httpx.Response:
+        self.sent += 1
+        headers = {**headers, "Authorization": f"Bearer {token}"}
+        try:
+            answer = self._http.request(method, path, headers=headers, **request)
+            self.failed += answer.status_code >= 500
+            return answer
+        except httpx.TransportError as error:
+            self.failed += 1
+            kind = NotReached if isinstance(error, _UNSENT) else MedplumUnavailable
+            raise kind(
+                f"Medplum did not answer ({type(error).__name__}).", "Check that the server runs; then run again."
+            ) from None
+
+    def _raise_for(self, answer: httpx.Response) -> None:
+        status = answer.status_code
+        if status < 400:
+            return
+        if status == 429:
+            seconds = throttled_seconds(json_or_empty(answer))
+            self.budget.exhausted(seconds)
+            raise Throttled(seconds)
+        if status == 500 and json_or_empty(answer).get("resourceType") == "OperationOutcome":
+            raise RequestFailed("Medplum failed with a request (HTTP 500).", "Check the server's log.")
+        if status >= 500:
+            raise MedplumUnavailable(f"Medplum answered {status}.", "Nothing: it is tried again.")
+        if status in (401, 403):
+            raise Unauthorised(
+                f"Medplum refused the access (HTTP {status}).",
+                "Check the ClientApplication and its access policy, then run again: it goes on where it stopped.",
+            )
+        if status in (404, 410):
+            raise NotFound(f"Medplum has not what was asked for (HTTP {status}).", "See whether it was deleted.")
+        issue = issue_text(json_or_empty(answer))
+        if status == 413 or (status == 400 and _is_too_large(json_or_empty(answer))):
+            raise RequestTooLarge("Medplum refused a body as too large.", "Lower the batch size.")
+        raise RequestRefused(f"Medplum refused a request: HTTP {status}, {issue or 'no reason'}.", "See the reason.")
+
+
+def _is_too_large(outcome: dict[str, Any]) -> bool:
+    """Medplum 5.0.10 answers 400 with the text "File too large", later versions 413 (docs/medplum.md, "Limits")."""
+    issues = outcome.get("issue", [])
+    return any("too large" in str(issue.get("details", {}).get("text", "")).lower() for issue in issues)
+
+
+def json_or_empty(answer: httpx.Response) -> dict[str, Any]:
+    """The answer's JSON object; empty when it is none."""
+    try:
+        body = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
