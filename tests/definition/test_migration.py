@@ -40,6 +40,7 @@ BROKEN = {
     "yaml": (replace("plan.yaml", "units:", "units: ["), r"plan.yaml:\d+: this is not valid YAML"),
     "unknown key": (replace("plan.yaml", "strategy:", "stratgy:"), "plan.yaml:.*strategy"),
     "strategy": (replace("plan.yaml", "phased", "slowly"), "plan.yaml:3: strategy"),
+    "no zone": (replace("plan.yaml", "  time_zone: America/New_York\n", ""), "time_zone: is missing"),
     "zone": (replace("plan.yaml", "America/New_York", "America/Gotham"), "plan.yaml:7: source.time_zone.*IANA"),
     "wave": (replace("plan.yaml", "units: [north]", "units: [east]"), "plan.yaml:.*unknown unit east"),
     "two waves": (replace("plan.yaml", "units: [north]", "units: [south]"), "unit south is in two waves"),

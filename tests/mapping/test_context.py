@@ -176,3 +176,26 @@ def test_levels_follow_the_references() -> None:
 def test_a_ring_of_references_is_named() -> None:
     with pytest.raises(ReferenceCycle, match=r"a → b → a|b → a → b"):
         load_levels({s.entity: s for s in (spec("a", "b"), spec("b", "a"))})
+
+
+def test_a_zero_date_is_no_date_to_a_mapping(context: Context) -> None:
+    def read(row: Row, ctx: Context) -> list[Resource]:
+        if row["deleted_at"]:
+            raise ctx.skip("soft-deleted")
+        return [ctx.resource(birthDate=ctx.date(row["born"], "born"))]
+
+    declared = mapping(entity="patient", version="1", owner="o", produces={"main": "Patient"})(read)
+    alive = apply_mapping(declared, {"deleted_at": "0000-00-00", "born": "0000-00-00"}, "1", context.settings)
+    assert (alive.disposition, [(f.reason, f.field) for f in alive.findings]) == (
+        "pending",
+        [("sentinel-date", "born")],
+    )
+    assert "birthDate" not in alive.resources[0]
+    gone = apply_mapping(declared, {"deleted_at": "2020-01-01", "born": "0000-00-00"}, "1", context.settings)
+    assert (gone.disposition, gone.reason) == ("skipped", "soft-deleted")
+
+
+def test_digits_beyond_a_microsecond_are_a_finding(context: Context) -> None:
+    assert context.instant("2020-03-01 10:11:12.1234567", "t") == "2020-03-01T10:11:12.123456+01:00"
+    assert context.instant("2020-03-01 10:11:12.0000000", "u") == "2020-03-01T10:11:12+01:00"
+    assert context.findings == [Finding("fraction-cut", "t")]

@@ -147,6 +147,14 @@ def test_the_fraction_of_a_local_time_is_kept() -> None:
         ("0.1", 0.1),
         ("42.35811234567891", 42.35811234567891),
         ("123456789012345", 123456789012345),
+        ("1e-05", 0.00001),
+        (2e-7, 2e-7),
+        ("1E+3", 1000),
+        ("1e16", 10**16),
+        ("100000000000000000000", 1e20),
+        ("-10000000000000000000", -1e19),
+        ("-9e18", -9 * 10**18),
+        ("1.5e300", 1.5e300),
     ],
 )
 def test_numbers_are_exact_and_whole_ones_are_integers(value: object, expected: float) -> None:
@@ -155,16 +163,40 @@ def test_numbers_are_exact_and_whole_ones_are_integers(value: object, expected: 
     assert str(number) == str(expected)
 
 
-@pytest.mark.parametrize("value", ["abc", "", "1,5", "1e3", "NaN", "inf", "7 kg", True])
+@pytest.mark.parametrize("value", ["abc", "", "1,5", "1e", "e3", "1e99999", "NaN", "inf", "7 kg", True])
 def test_what_is_no_number_is_quarantined(value: object) -> None:
     with pytest.raises(Quarantine, match="not-a-number"):
         values.parse_number(value)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["0.12345678901234567", "12345678901234567", "1.00000000000000000001"])
+@pytest.mark.parametrize(
+    "text", ["0.12345678901234567", "12345678901234567", "1.00000000000000000001", "1e400", "1e-400"]
+)
 def test_a_number_that_a_double_cannot_hold_is_quarantined(text: str) -> None:
     with pytest.raises(Quarantine, match="precision-loss"):
         values.parse_number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "cut"),
+    [
+        ("2020-03-01 10:11:12.1234567", "2020-03-01 10:11:12.123456", True),
+        ("2020-03-01 10:11:12.123456000Z", "2020-03-01 10:11:12.123456Z", False),
+        ("2020-03-01 10:11:12.123456789-05:00", "2020-03-01 10:11:12.123456-05:00", True),
+        ("2020-03-01 10:11:12.123456", "2020-03-01 10:11:12.123456", False),
+        ("2020-03-01 10:11:12.1234567890", "2020-03-01 10:11:12.1234567890", False),  # no engine prints ten
+    ],
+)
+def test_what_is_finer_than_a_microsecond_is_cut(text: str, expected: str, cut: bool) -> None:
+    assert values.to_microseconds(text) == (expected, cut)
+
+
+def test_a_zero_date_is_false_and_kept() -> None:
+    row = {"deleted_at": "0000-00-00 00:00:00.000", "born": "0000-00-00", "died": "1980-00-00", "note": "0000-00-00x"}
+    read = values.with_zero_dates(row)
+    assert read == row
+    assert [name for name, value in read.items() if value] == ["died", "note"]
+    assert values.with_zero_dates({"a": None, "b": 0, "c": "x"}) == {"a": None, "b": 0, "c": "x"}
 
 
 def test_mojibake_is_told_from_honest_accents() -> None:

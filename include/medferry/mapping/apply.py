@@ -10,6 +10,7 @@ from types import MappingProxyType
 from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
+from medferry.mapping.values import with_zero_dates
 from medferry.mapping.yielded import Odd, resources_of
 
 
@@ -34,7 +35,7 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
     context = Context(spec, key, settings)
     try:
         # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.
-        resources = resources_of(spec, spec(MappingProxyType(row), context), key, settings.naming)
+        resources = resources_of(spec, spec(MappingProxyType(with_zero_dates(row)), context), key, settings.naming)
     except RowOutcome as outcome:
         return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
     except Odd as odd:

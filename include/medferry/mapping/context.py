@@ -134,12 +134,16 @@ class Context:
     def instant(self, value: Any, field: str = "", zone: str | None = None) -> str | None:
         """A time as ISO 8601 with offset: the text's own offset, else a wall-clock time of `zone`.
 
-        `zone` is an IANA name, the plan's zone by default. None for null and sentinels. Raises Quarantine as
+        `zone` is an IANA name, the plan's zone by default. None for null and sentinels. Of a second, six digits are
+        kept, and what is cut off is a finding. Raises Quarantine as
         ``values.parse_exact_time`` and ``values.parse_local_time`` do.
         """
         text = self._moment(value, field)
         if text is None:
             return None
+        text, cut = values.to_microseconds(text)
+        if cut:
+            self.finding("fraction-cut", field)
         if values.has_offset(text):
             return values.parse_exact_time(text, field)
         return values.parse_local_time(text, values.zone_of(zone) if zone else self.settings.zone, field)

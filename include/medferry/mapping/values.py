@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
+from typing import Any
 
 from pendulum import Timezone
 from pendulum.tz.exceptions import AmbiguousTime, NonExistingTime
@@ -18,7 +20,31 @@ _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)")
 _OFFSET = re.compile(r" ?(Z|([+-](?:0\d|1[0-3]|14(?=:?00|$)))(?::?([0-5]\d))?)$")
 _HAS_OFFSET = re.compile(r":\d{2}(\.\d+)? ?(Z|[+-][\d:]+)$")
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_FINE = re.compile(r"(:\d{2}\.\d{6})(\d{1,3})(?!\d)")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,4})?")
+_ZERO_DATE = re.compile(r"0000-00-00([ T]00:00(:00(\.0+)?)?)?")
+
+_INTEGERS = 2**63
+"""From here on JSON libraries print no integers; a double says the same."""
+
+
+class ZeroDate(str):
+    """MySQL's `0000-00-00`, in the date and time columns that may not be null: no date, and so false."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def with_zero_dates(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row, its zero dates as ``ZeroDate``: ``if row["deleted_at"]`` must not take the living for deleted."""
+    zero = {
+        name: ZeroDate(value)
+        for name, value in row.items()
+        if isinstance(value, str) and value.startswith("0000-00-00") and _ZERO_DATE.fullmatch(value)
+    }
+    return {**row, **zero} if zero else row
 
 
 def is_undecodable(text: str) -> bool:
@@ -81,6 +107,14 @@ def parse_local_time(text: str, zone: Timezone, field: str = "") -> str:
     raise Quarantine(reason, field)
 
 
+def to_microseconds(text: str) -> tuple[str, bool]:
+    """A time of up to nine digits of a second with six, and whether that cut anything but zeros off."""
+    match = _FINE.search(text)
+    if not match:
+        return text, False
+    return text[: match.end(1)] + text[match.end() :], match[2].strip("0") != ""
+
+
 def has_offset(text: str) -> bool:
     """True when a time of day in `text` is followed by ``Z`` or by something that is to be its offset from UTC."""
     return bool(_HAS_OFFSET.search(text))
@@ -117,10 +151,10 @@ def _isoformat(moment: datetime) -> str:
 
 
 def parse_number(value: str | int | float, field: str = "") -> int | float:
-    """Read a decimal exactly as a JSON number; whole numbers come back as int, so 72.0 and 72 are one.
+    """Read a decimal, with or without an exponent, exactly as a JSON number; 72.0 and 72 are both the int 72.
 
-    Raises Quarantine: 'not-a-number', or 'precision-loss' when a double would print other digits (a JSON number is a
-    double in Medplum).
+    From 2⁶³ on a whole number comes back as float. Raises Quarantine: 'not-a-number', or 'precision-loss' when a double
+    would print other digits (a JSON number is a double in Medplum).
     """
     text = str(value).strip()
     if isinstance(value, bool) or not _NUMBER.fullmatch(text):
@@ -128,4 +162,5 @@ def parse_number(value: str | int | float, field: str = "") -> int | float:
     number = Decimal(text)
     if Decimal(repr(float(number))) != number:
         raise Quarantine("precision-loss", field)
-    return int(number) if number == number.to_integral_value() else float(number)
+    whole = abs(number) < _INTEGERS and number == number.to_integral_value()
+    return int(number) if whole else float(number)

@@ -31,7 +31,8 @@ class Source(_Part):
     """The legacy database. `connection` is an Airflow connection id; the command line reads MEDFERRY_SOURCE_URL."""
 
     connection: str
-    time_zone: str = "UTC"
+    time_zone: str
+    """Of wall times that say no zone. There is no default: a wrong one would move every time in silence."""
     null_tokens: frozenset[str] = DEFAULT_NULL_TOKENS
     sentinel_dates: frozenset[str] = DEFAULT_SENTINEL_DATES
 
