@@ -31,6 +31,7 @@ _COMMANDS = (
 _COMMANDS += (("dead-letters",), ("history",), ("replay",), ("pause",), ("resume",), ("abort",))
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
+_COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"))
 
 
 def test_every_command_has_its_place_on_the_page() -> None:

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from medferry.cli.capture import capture_app
 from medferry.cli.charts import charts_app
 from medferry.cli.control import control_app
 from medferry.cli.dead_letters import dead_letters_app
@@ -37,6 +38,7 @@ app.add_typer(dead_letters_app)
 app.add_typer(control_app)
 app.add_typer(exceptions_app, name="exceptions")
 app.add_typer(charts_app, name="charts")
+app.add_typer(capture_app, name="capture")
 
 
 if __name__ == "__main__":

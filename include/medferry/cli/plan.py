@@ -11,7 +11,10 @@ from medferry.cli.terminal import (
     environment_of,
     report_errors,
 )
+from medferry.errors import DefinitionError
+from medferry.plan.model import Strategy
 from medferry.runtime.environment import Environment
+from medferry.source.changes.rules import CaptureMethod
 from medferry.source.database import snapshot
 from medferry.source.slices import count_by_unit
 
@@ -24,6 +27,9 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
     """Check plan, entities, mappings, checks and code tables; with a source configured, its units and keys too."""
     environment = environment_of(migration)
     loaded = environment.migration
+    if loaded.capture is None and loaded.plan.strategy is Strategy.PARALLEL:
+        remedy = "Write capture.yaml: docs/runbooks/capture.md."
+        raise DefinitionError(loaded.folder, None, "both systems are to be kept in step, with no capture.", remedy)
     table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
     for name in ("level", "entity", "produces", "refers to", "mapping", "owner", "rows"):
         table.add_column(name, justify="right" if name == "rows" else "left")
@@ -39,6 +45,10 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
         console.print(f"wave [bold]{wave.id}[/] {wave.title}: {', '.join(loaded.plan.units_of_wave(wave.id))}")
     for unit in loaded.plan.units_in_no_wave:
         console.print(f"[yellow]unit {unit} is in no wave: by waves it never moves[/]")
+    if loaded.capture:
+        by_method = {method: loaded.capture.by_method(method) for method in CaptureMethod}
+        told = "; ".join(f"by {method}: {', '.join(names)}" for method, names in by_method.items() if names)
+        console.print(f"changes are found {told}")
     if not counts:
         console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
+from medferry.definition.capture import CaptureRules, load_capture
 from medferry.definition.checks import Declared, load_checks
 from medferry.errors import DefinitionError
 from medferry.fhir.identifiers import IdentifierForm, form_of
@@ -39,6 +40,8 @@ class Migration:
     specs: Mapping[str, MappingSpec]
     tables: Mapping[str, CodeTable]
     checks: Declared
+    capture: CaptureRules | None
+    """How changes of the legacy rows are found; None for a migration that does not keep both systems in step."""
     fingerprint: str
     """SHA-256 over every file of the definition as it was read, kept with each run as evidence of what was run."""
 
@@ -93,7 +96,8 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
     _check_acceptance(folder, plan, set(specs))
-    return Migration(folder, plan, entities, specs, tables, load_checks(folder, specs), _fingerprint(folder))
+    checks, capture = load_checks(folder, specs), load_capture(folder, entities)
+    return Migration(folder, plan, entities, specs, tables, checks, capture, _fingerprint(folder))
 
 
 def _fingerprint(folder: Path) -> str:

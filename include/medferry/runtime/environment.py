@@ -38,6 +38,14 @@ class Environment:
         self.settings.require("source_url")
         return connect_engine(self.settings.source_url, self.settings.source_arguments)
 
+    @cached_property
+    def capture(self) -> sa.Engine:
+        """The legacy database for the journal of changes, which is written. Raises SettingsError."""
+        if self.settings.capture_url:
+            return connect_engine(self.settings.capture_url)
+        self.settings.require("source_url")
+        return connect_engine(self.settings.source_url, self.settings.source_arguments)
+
     def medplum(self, options: RunOptions | None = None) -> MedplumClient:
         """A client to be used as a context manager. Raises SettingsError when Medplum is not configured."""
         self.settings.require("medplum_base_url", "medplum_client_id", "medplum_client_secret")

@@ -12,6 +12,7 @@ from medferry.medplum.http import HttpSettings
 
 _VARIABLES = {
     "source_url": "MEDFERRY_SOURCE_URL",
+    "capture_url": "MEDFERRY_CAPTURE_URL",
     "medplum_base_url": "MEDFERRY_MEDPLUM_BASE_URL",
     "medplum_client_id": "MEDFERRY_MEDPLUM_CLIENT_ID",
     "medplum_client_secret": "MEDFERRY_MEDPLUM_CLIENT_SECRET",
@@ -31,6 +32,8 @@ class Settings:
     source_url: str = field(default="", repr=False)
     source_arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     """What the driver's ``connect`` is given beside the URL; only a connection of Airflow has any."""
+    capture_url: str = field(default="", repr=False)
+    """The legacy database under an account that may write the journal of changes; the source's own without."""
     medplum_base_url: str = ""
     medplum_client_id: str = ""
     medplum_client_secret: str = field(default="", repr=False)

@@ -38,20 +38,29 @@ def execute(engine: sa.Engine, journal: Journal, statements: Iterable[str]) -> N
             plain.exec_driver_sql(statement)
 
 
-def install(engine: sa.Engine, journal: Journal) -> list[str]:
-    """Make what is missing or not as it must be, and say what was done; nothing when all is there."""
+def to_install(engine: sa.Engine, journal: Journal) -> list[str]:
+    """The statements that make what is missing or not as it must be; none when all is there. Raises CaptureBroken."""
     with writing(engine) as connection:
-        needed = [statement for fault in journal.faults(connection) for statement in fault.mend]
-    needed = list(dict.fromkeys(needed))
-    if needed:
-        execute(engine, journal, needed)
-    return needed
+        return list(dict.fromkeys(statement for fault in journal.faults(connection) for statement in fault.mend))
+
+
+def to_remove(engine: sa.Engine, journal: Journal) -> list[str]:
+    """The statements that leave nothing of ours."""
+    with writing(engine) as connection:
+        return journal.removal(connection)
+
+
+def install(engine: sa.Engine, journal: Journal) -> list[str]:
+    """Make what is missing or not as it must be, and say what was done."""
+    return _done(engine, journal, to_install(engine, journal))
 
 
 def remove(engine: sa.Engine, journal: Journal) -> list[str]:
     """Leave nothing of ours, and say what was done."""
-    with writing(engine) as connection:
-        needed = journal.removal(connection)
-    if needed:
-        execute(engine, journal, needed)
-    return needed
+    return _done(engine, journal, to_remove(engine, journal))
+
+
+def _done(engine: sa.Engine, journal: Journal, statements: list[str]) -> list[str]:
+    if statements:
+        execute(engine, journal, statements)
+    return statements

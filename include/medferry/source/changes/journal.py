@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +148,11 @@ class Journal(ABC):
                 f"Capture has {len(faults)} fault(s): {problem}.",
                 "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal.",
             )
+
+    def script(self, statements: Sequence[str]) -> list[str]:
+        """The statements as lines that a DBA can give to the engine's own client."""
+        patience = [f"{self.patience};"] if self.patience else []
+        return ["BEGIN;", *patience, *(f"{statement};" for statement in statements), "COMMIT;"]
 
     # -- cuts --------------------------------------------------------------------------------------
 

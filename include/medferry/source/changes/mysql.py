@@ -9,7 +9,7 @@ parent's triggers log the children. TRUNCATE fires none at all; the sweep finds 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -87,6 +87,10 @@ class MysqlJournal(Journal):
             Found(table, name, _text(body), True, str(created), (f"DROP TRIGGER `{name}`",))
             for table, name, body, created in connection.execute(statement)
         ]
+
+    def script(self, statements: Sequence[str]) -> list[str]:
+        """A trigger holds semicolons, so the client is told of another delimiter."""
+        return ["DELIMITER $$", *(f"{statement} $$" for statement in (self.patience, *statements)), "DELIMITER ;"]
 
     def server(self, connection: sa.Connection) -> str:
         """MySQL's server_uuid; MariaDB has none, so what tells its servers apart."""

@@ -5,6 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CaptureMethod(StrEnum):
+    """How changes of an entity are found."""
+
+    LOG = "log"
+    """Triggers log its keys."""
+    SWEEP = "sweep"
+    """All its rows are read again and again, and compared."""
+
 
 ROW = "{row}"
 """Stands for the changed row in an expression: ``{row}.patient_id``."""

@@ -1,0 +1,81 @@
+"""The journal of changes in the legacy database: `capture install`, `check`, `remove`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+from rich.table import Table
+
+from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.errors import MedferryError
+from medferry.runtime.environment import Environment
+from medferry.source.changes.engines import execute, journal_of, to_install, to_remove
+from medferry.source.changes.journal import Journal
+from medferry.source.database import snapshot
+
+capture_app = typer.Typer(
+    no_args_is_help=True,
+    help="Log in the legacy database which records change. MEDFERRY_CAPTURE_URL is its URL with the account that may "
+    "write there; without it MEDFERRY_SOURCE_URL is taken.",
+)
+ApplyOption = Annotated[bool, typer.Option("--apply", help="Execute the statements instead of printing them.")]
+
+
+@capture_app.command("install")
+@report_errors
+def capture_install(migration: MigrationOption = "clinics", apply: ApplyOption = False) -> None:
+    """Print the statements that make the journal and its triggers, or mend them, for the DBA to read and run."""
+    _change(environment_of(migration), to_install, apply)
+
+
+@capture_app.command("remove")
+@report_errors
+def capture_remove(migration: MigrationOption = "clinics", apply: ApplyOption = False) -> None:
+    """Print the statements that remove everything that `install` made, the journal's content too."""
+    _change(environment_of(migration), to_remove, apply)
+
+
+@capture_app.command("check")
+@report_errors
+def capture_check(migration: MigrationOption = "clinics") -> None:
+    """Check that every trigger is as the definition says and at work, and list who has written what."""
+    environment = environment_of(migration)
+    journal = _journal(environment)
+    with snapshot(environment.source) as connection:
+        journal.check(connection)
+        lines = journal.census(connection)
+    console.print(f"Capture is complete: {len(journal.watched)} tables.")
+    table = Table(title="Who has written what since the journal began", title_justify="left")
+    for name in ("account", "application", "entity", "changes"):
+        table.add_column(name, justify="right" if name == "changes" else "left")
+    for line in lines:
+        table.add_row(line.who, line.application, line.entity, f"{line.changes:,}")
+    console.print(table)
+
+
+def _change(environment: Environment, needed: Callable[[sa.Engine, Journal], list[str]], apply: bool) -> None:
+    journal = _journal(environment)
+    statements = needed(environment.capture, journal)
+    if not statements:
+        console.print("Nothing to do.")
+    elif apply:
+        execute(environment.capture, journal, statements)
+        console.print(f"Done: {len(statements)} statements.")
+    else:
+        console.print(f"-- {journal.rights}", soft_wrap=True, highlight=False, markup=False)
+        for line in journal.script(statements):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print("-- Nothing was executed: repeat with --apply, or have the DBA run it.", soft_wrap=True)
+
+
+def _journal(environment: Environment) -> Journal:
+    """Raises MedferryError when the migration says nothing of capture."""
+    rules = environment.migration.capture
+    if rules is None:
+        raise MedferryError(
+            f"The migration {environment.migration.name} has no capture.yaml.", "Write one: docs/runbooks/capture.md."
+        )
+    return journal_of(environment.capture, rules.watched())

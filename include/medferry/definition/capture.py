@@ -1,0 +1,157 @@
+"""How changes of each entity are found: `capture.yaml` of a migration, judged against the entities' own SQL.
+
+    static:
+      drug_codes: replaced once a year, with a new load
+    entities:
+      patient:
+        tables: {patients: patient_id, patient_addresses: patient_id}
+      visit:
+        tables:
+          visits: visit_id
+          patients: SELECT v.visit_id FROM visits v WHERE v.patient_id = {row}.patient_id
+      lab_result: {method: sweep}
+
+A key is a column of the changed row, an expression with `{row}`, or a SELECT that finds any number of keys by one
+column of it. docs/runbooks/capture.md tells which to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import sqlglot
+from pydantic import BaseModel, ConfigDict, Field
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from medferry.errors import DefinitionError
+from medferry.plan.load import line_of, load_model
+from medferry.source.changes.rules import CaptureMethod, KeyOf, Watched, watched
+from medferry.source.entity import SourceEntity
+
+FILE = "capture.yaml"
+
+_DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
+"""sqlglot's names by ours."""
+
+Reason = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EntityCapture(_Part):
+    """How changes of one entity are found."""
+
+    method: CaptureMethod = CaptureMethod.LOG
+    tables: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    """Table → SQL of the entity's key for a changed row."""
+    static: dict[str, Reason] = {}
+    """Table that this entity reads and whose changes do not matter to it → why."""
+
+
+class CaptureRules(_Part):
+    """`capture.yaml`."""
+
+    static: dict[str, Reason] = {}
+    """Table whose changes matter to no entity → why."""
+    entities: dict[str, EntityCapture]
+
+    def watched(self) -> Watched:
+        """What the triggers have to log."""
+        return watched({name: entity.tables for name, entity in self.entities.items()})
+
+    def by_method(self, method: CaptureMethod) -> list[str]:
+        return [name for name, entity in self.entities.items() if entity.method is method]
+
+
+def load_capture(folder: Path, entities: Mapping[str, SourceEntity]) -> CaptureRules | None:
+    """Read `capture.yaml` and judge it; None when the migration has none. Raises DefinitionError with file and line."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    rules = load_model(path, CaptureRules)
+    for steps, problem, remedy in _faults(rules, entities):
+        raise DefinitionError(path, line_of(path, steps), problem, remedy)
+    return rules
+
+
+Told = tuple[tuple[str, ...], str, str]
+"""Where in the file, what is wrong, what to do."""
+
+
+def _faults(rules: CaptureRules, entities: Mapping[str, SourceEntity]) -> Iterator[Told]:
+    for name in entities:
+        if name not in rules.entities:
+            remedy = "Name its tables, or write `method: sweep`."
+            yield ("entities",), f"it does not say how changes of {name} are found.", remedy
+    for name, capture in rules.entities.items():
+        place = ("entities", name)
+        if name not in entities:
+            yield place, f"there is no entity {name}.", f"Name one of {', '.join(sorted(entities))}."
+        elif capture.method is CaptureMethod.SWEEP:
+            if capture.tables:
+                yield place, f"{name} is swept, so its tables log nothing.", "Remove `tables`, or the method."
+        else:
+            yield from _coverage(place, entities[name], capture, rules.static)
+            for table, sql in capture.tables.items():
+                if told := _key_fault(KeyOf(name, sql)):
+                    yield (*place, "tables", table), *told
+
+
+def _coverage(
+    place: tuple[str, ...], entity: SourceEntity, capture: EntityCapture, static: Mapping[str, str]
+) -> Iterator[Told]:
+    """Every table that the entity reads is captured or static, and no other is named."""
+    try:
+        read = tables_read(entity)
+    except SqlglotError:
+        yield place, f"the SQL of {entity.name} cannot be read by a parser.", "Write `method: sweep` for it."
+        return
+    named = {table.casefold() for table in (*capture.tables, *capture.static)}
+    for table in sorted(read - named - {table.casefold() for table in static}):
+        remedy = "Name it under `tables` with the key, or under `static` with the reason why its changes do not matter."
+        yield place, f"{entity.name} reads {table}, which is neither captured nor static.", remedy
+    for kind, tables in (("tables", capture.tables), ("static", capture.static)):
+        for table in tables:
+            if table.casefold() not in read:
+                yield (*place, kind, table), f"{entity.name} does not read {table}.", "Correct the name, or remove it."
+
+
+def _key_fault(key: KeyOf) -> tuple[str, str] | None:
+    if key.is_select and len(key.columns) != 1:
+        return "a SELECT must find the keys by one column of {row}.", "Write `… WHERE x.patient_id = {row}.patient_id`."
+    if not key.columns:
+        return "the key names no column of the changed row.", "Write the column, or an expression with {row}.column."
+    try:
+        sqlglot.parse_one(key.lookup("1") if key.is_select else f"SELECT {key.logged('changed')}")
+    except SqlglotError:
+        return "the key is not valid SQL.", "Write a column, an expression or a SELECT."
+    return None
+
+
+def tables_read(entity: SourceEntity) -> frozenset[str]:
+    """Every table that any variant of the entity's query reads, in lower case. Raises SqlglotError."""
+    found = _tables(entity.sql, ("", *_DIALECTS.values()))
+    for dialect, sql in entity.variants.items():
+        found |= _tables(sql, (_DIALECTS[dialect],))
+    return frozenset(found)
+
+
+def _tables(sql: str, dialects: tuple[str, ...]) -> set[str]:
+    """By the first of the dialects that reads the query: the portable one is written for several."""
+    for number, dialect in enumerate(dialects, start=1):
+        try:
+            parsed = sqlglot.parse_one(sql, dialect=dialect)
+        except SqlglotError:
+            if number == len(dialects):
+                raise
+        else:
+            break
+    aliases = {cte.alias.casefold() for cte in parsed.find_all(exp.CTE)}
+    tables = [table for table in parsed.find_all(exp.Table) if isinstance(table.this, exp.Identifier)]
+    names = {".".join(part.name for part in table.parts).casefold() for table in tables}
+    return names - aliases
