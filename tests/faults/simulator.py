@@ -141,7 +141,7 @@ class World:
         server = self.server
         settings = {
             "source_url": f"sqlite:///{self.source}",
-            "medplum_base_url": server.base_url,
+            "medplum_base_url": job.pop("base_url", server.base_url),
             "medplum_client_id": server.client_id,
             "medplum_client_secret": job.pop("secret", server.client_secret),
             "manifest_url": self.manifest_url,

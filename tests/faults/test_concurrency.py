@@ -15,7 +15,7 @@ def test_the_same_slice_given_to_two_workers_doubles_nothing(world: World, nurse
         assert second.error.startswith("SliceBusy: Slice weight-")
         assert second.sent == 0
     [first] = ended
-    assert (first.status, first.error, first.steps[1]) == (0, "", "! batch 30")
+    assert (first.status, first.error, first.steps[1]) == (0, "", "! batch 1")
     assert world.do().status == 0
     assert world.problems() == []
 

@@ -136,7 +136,7 @@ def test_a_server_restarted_in_mid_batch(
     moment: str, durable: EmbeddedMedplum, make_world: Callable[..., World]
 ) -> None:
     world = make_world(durable)
-    with world.paused("batch 5", options={**SMALL, "lanes": 1}, fast=False) as ended:  # 30 weights go as 5, 5, …
+    with world.paused("batch 5", options={**SMALL, "lanes": 1}, fast=False) as ended:  # 30 weights go as 1, 5, 5, …
         if moment == "before the batch":
             durable.kill()
         if moment == "in the batch":

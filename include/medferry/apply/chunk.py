@@ -11,6 +11,7 @@ from medferry.apply.batch import BatchSender
 from medferry.apply.breaker import Breaker
 from medferry.apply.doubts import Doubts
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
+from medferry.apply.referable import Referable
 from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
 from medferry.apply.visibility import Visibility
 from medferry.apply.writer import Writer, WriteResult
@@ -20,6 +21,7 @@ from medferry.manifest.crosswalk import (
     ConfirmedWrite,
     CrosswalkEntry,
     Name,
+    confirmed_by,
     find_targets,
     record_attempts,
     record_confirmed,
@@ -55,6 +57,7 @@ class ChunkLoader:
     client: MedplumClient
     limiter: ConcurrencyLimiter
     visibility: Visibility
+    referable: Referable
     nothing_there: bool
     breaker: Breaker
     refused: set[Name] = field(default_factory=set)
@@ -69,12 +72,12 @@ class ChunkLoader:
         still arrive; LOST are batches that got no answer.
         """
         checkpoint(self.hold.environment, self.hold.run)
-        known, doubts = self._known(records)
+        known, referable, doubts = self._known(records)
         settled: dict[Name, Settlement] = {}
         waiting: set[Name] = set()
         counts: Counter[str] = Counter()
         left = list(records)
-        while ready := _ready(left, known, settled, waiting):
+        while ready := _ready(left, referable, settled, waiting):
             failure: MedferryError | None = None
             writer = self._writer(doubts)
             try:
@@ -84,7 +87,9 @@ class ChunkLoader:
             moved = _has_moved(written, known)
             settled |= written.settled
             waiting |= written.waiting
-            known |= {name: _as_known(end) for name, end in written.settled.items() if isinstance(end, ConfirmedWrite)}
+            new = {name: _as_known(end) for name, end in written.settled.items() if isinstance(end, ConfirmedWrite)}
+            known |= new
+            referable |= new
             decisions = [decision for record in left if (decision := _decision(record, settled))]
             self._record(written, decisions, moved)
             counts.update(decision.disposition for decision in decisions)
@@ -95,17 +100,22 @@ class ChunkLoader:
             left = [record for record in left if record.key not in decided]
         held_up = [record for record in left if any(resource.name in waiting for resource in record.resources)]
         counts[WAITING] += len(held_up)
-        return counts + self._unresolved([record for record in left if record not in held_up], known)
+        return counts + self._unresolved([record for record in left if record not in held_up], referable)
 
-    def _known(self, records: Sequence[LoadRecord]) -> tuple[dict[Name, CrosswalkEntry], Doubts]:
-        """The crosswalk's view of the records' own names and of all that they refer to; and the doubts about them."""
+    def _known(
+        self, records: Sequence[LoadRecord]
+    ) -> tuple[dict[Name, CrosswalkEntry], dict[Name, CrosswalkEntry], Doubts]:
+        """The crosswalk's view of the records' names; what they may refer to; and the doubts about them."""
         own = {resource.name for record in records for resource in record.resources}
         wanted = {name for record in records for resource in record.resources for name in resource.wanted}
-        migration, settle = self.hold.run.migration, self.hold.environment.settings.settle_seconds
+        run, settle = self.hold.run, self.hold.environment.settings.settle_seconds
         doubts = Doubts(settle + self.visibility.lag)
         with self.hold.environment.manifest.begin() as connection:
-            doubts.add(sent_batches.open_batches(connection, migration, [self.slice.entity]), own)
-            return find_targets(connection, migration, own | wanted), doubts
+            doubts.add(sent_batches.open_batches(connection, run.migration, [self.slice.entity]), own)
+            known = find_targets(connection, run.migration, own | wanted)
+            confirmed = confirmed_by(connection, run.id, wanted)
+        targets = {name: entry for name, entry in known.items() if name in wanted}
+        return known, self.referable.among(targets, confirmed), doubts
 
     def _writer(self, doubts: Doubts) -> Writer:
         return Writer(

@@ -28,11 +28,13 @@ _KINDS = (
     ("meaning", "meaning", CRITICAL),
     ("structure", "structure", MAJOR),
     ("Medplum's answers", "server", MAJOR),
+    ("batches", "server", CRITICAL),
 )
 """(beginning of the family, category, severity)."""
 
 NEVER = {
     "accounting": "a source record without an explained outcome: finish the run, then verify it",
+    "batches: at an end": "what was sent may still arrive, or has doubled something: verify again, or remove the twin",
     "Medplum's answers": "a server that often failed gives no evidence: verify again when it is well",
 }
 """Families that nobody can accept, and why."""

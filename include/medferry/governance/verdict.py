@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from medferry.errors import VerificationFailed
 from medferry.governance.register import NEVER, family_of, is_fault
 from medferry.manifest.charts import DIFFERS, charts_of
-from medferry.manifest.checks import CheckResult, get_verification, results_of, verification_of
+from medferry.manifest.checks import CheckResult, CheckStatus, get_verification, results_of, verification_of
 from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_found_by, exceptions_of
 from medferry.manifest.runs import find_run
 
@@ -51,10 +51,18 @@ class Verdict:
         """The run may be relied on: verified, nothing unresolved or open, no chart that a reviewer found to differ."""
         return bool(self.results) and not (self.unresolved or self.still_open or self.differing_charts)
 
+    @property
+    def settling(self) -> bool:
+        """Nothing stands against it but that something sent may still arrive: it is too early to say."""
+        waits = bool(self.unresolved) and all(result.status == CheckStatus.SETTLING for result in self.unresolved)
+        return waits and not (self.still_open or self.differing_charts)
+
     def text(self) -> str:
-        """proven; proven by a sample of 10%; …, with N accepted exceptions; not proven; not verified; dry run."""
+        """proven; proven by a sample of 10%; …, with N accepted exceptions; settling; not proven; …; dry run."""
         if not self.results:
             return "not verified"
+        if self.settling:
+            return "settling"
         if not self.passed:
             return "not proven"
         if self.dry_run:
@@ -76,6 +84,11 @@ class Verdict:
 
     def require_passed(self, exceptions: str) -> None:
         """Raises VerificationFailed for what is not equal and not accepted; `exceptions` is what lists it."""
+        if self.settling:
+            raise VerificationFailed(
+                "It is too early for a verdict: a batch got no answer and may still arrive.",
+                f"Verify again later ({self.unresolved[0].note or 'see the report'}).",
+            )
         if self.unresolved:
             unresolved = sorted({f"{result.name} of {result.entity} ({result.status})" for result in self.unresolved})
             names = ", ".join(unresolved[:8])

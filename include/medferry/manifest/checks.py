@@ -22,6 +22,8 @@ class CheckStatus(StrEnum):
     EQUAL = "equal"
     NOTHING = "nothing_compared"
     """There was nothing to compare: that is no proof of anything, nor a fault, unless there had to be something."""
+    SETTLING = "settling"
+    """What was sent may still arrive: it is too early to say."""
     COULD_NOT_CHECK = "could_not_check"
     DIFFERENT = "different"
 

@@ -73,6 +73,19 @@ def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name
     return found
 
 
+def confirmed_by(connection: sa.Connection, run_id: str, names: Iterable[Name]) -> set[Name]:
+    """Which of `names` a run has written or confirmed."""
+    by_system: dict[str, list[str]] = {}
+    for system, value in names:
+        by_system.setdefault(system, []).append(value)
+    found: set[Name] = set()
+    for system, values in by_system.items():
+        of_run = sa.and_(outcome.c.run_id == run_id, outcome.c.system == system)
+        statement = sa.select(outcome.c.value).where(of_run, among(connection, outcome.c.value, values))
+        found |= {(system, value) for value in connection.scalars(statement)}
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class KnownResource:
     """A resource as the crosswalk has it. `run_id` is the run that last wrote or confirmed it."""

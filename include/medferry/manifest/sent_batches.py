@@ -116,6 +116,16 @@ def open_batches(connection: sa.Connection, migration: str, entities: Collection
     ]
 
 
+def count_ended(connection: sa.Connection, migration: str, entities: Collection[str]) -> int:
+    """How many batches of some entities have come to a known end."""
+    ended = sa.and_(
+        sent_batch.c.migration == migration,
+        sent_batch.c.entity.in_(sorted(entities)),
+        sent_batch.c.ended_at.is_not(None),
+    )
+    return connection.scalar(sa.select(sa.func.count()).select_from(sent_batch).where(ended)) or 0
+
+
 def any_open(connection: sa.Connection, migration: str, entity: str) -> bool:
     """Whether something of an entity was sent of which the end is not known."""
     return bool(open_batches(connection, migration, [entity]))

@@ -18,6 +18,7 @@ from more_itertools import constrained_batches
 
 from medferry.apply.breaker import Breaker
 from medferry.apply.chunk import DEFERRED, LOST, WAITING, ChunkLoader
+from medferry.apply.referable import Referable
 from medferry.apply.targets import LoadRecord, staged_resource
 from medferry.apply.visibility import Visibility
 from medferry.errors import MedferryError
@@ -63,6 +64,7 @@ class LoadSession:
     client: MedplumClient
     limiter: ConcurrencyLimiter
     visibility: Visibility
+    referable: Referable
     threads: ThreadPoolExecutor
 
     def load(
@@ -123,7 +125,8 @@ def load_session(environment: Environment, run: RunRow, options: RunOptions) -> 
         ThreadPoolExecutor(options.lanes + 2) as threads,
     ):
         visibility = Visibility(client, environment.settings.settle_seconds)
-        yield LoadSession(environment, run, options, client, ConcurrencyLimiter(options.lanes), visibility, threads)
+        limiter, referable = ConcurrencyLimiter(options.lanes), Referable(client)
+        yield LoadSession(environment, run, options, client, limiter, visibility, referable, threads)
 
 
 def load_slice(
@@ -187,6 +190,7 @@ def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
         session.client,
         session.limiter,
         session.visibility,
+        session.referable,
         _nothing_there(session, slice_),
         # The rows of a replay have all failed before: no breaker judges them.
         Breaker(slice_.entity, session.options.stop_at_share if slice_.keys is None else 1.0),

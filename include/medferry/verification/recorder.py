@@ -20,6 +20,7 @@ class _Count:
     equal: int = 0
     different: int = 0
     unchecked: int = 0
+    settling: int = 0
     due: int = 0
     examples: list[str] = field(default_factory=list)
     note: str = ""
@@ -71,6 +72,12 @@ class CheckRecorder:
         room = max(EXAMPLES - len(count.examples), 0)
         count.examples += [f"{key} could not check" for key in keys[:room]]
 
+    def settling(self, name: str, number: int, why: str) -> None:
+        """`number` things may still change by what was sent; `why` holds no data."""
+        count = self._of(name)
+        count.settling += number
+        count.note = count.note or why[:400]
+
     def due(self, name: str, number: int) -> None:
         """`number` resources or records are there for `name` to judge: what it does not judge could not be checked."""
         self._of(name).due += number
@@ -81,7 +88,7 @@ class CheckRecorder:
             self.waiting = []
 
     def results(self) -> list[CheckResult]:
-        """Different outweighs could not check, and that outweighs equal; what compared nothing is none of them."""
+        """Different outweighs could not check, then settling, then equal; what compared nothing is none of them."""
         self.flush()
         for name, count in self.counts.items():
             overlooked = count.due - count.equal - count.different - count.unchecked
@@ -104,4 +111,6 @@ def _status(count: _Count) -> CheckStatus:
         return CheckStatus.DIFFERENT
     if count.unchecked:
         return CheckStatus.COULD_NOT_CHECK
+    if count.settling:
+        return CheckStatus.SETTLING
     return CheckStatus.EQUAL if count.equal else CheckStatus.NOTHING

@@ -24,6 +24,7 @@ from medferry.verification.accounting import examine_rows, examine_source
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
+from medferry.verification.sent import examine_sent
 from medferry.verification.server import examine_answers
 from medferry.verification.stored import ResourceProgress, StoredResourceCheck
 
@@ -114,7 +115,7 @@ def parts(
     """The parts of a verification in order; of some `entities` only, or all. Without a client: the sources alone."""
     names = scope.entities if entities is None else [name for name in scope.entities if name in entities]
     found = [VerificationPart(f"source/{name}", name, partial(_source, scope, name)) for name in names]
-    whole = VerificationPart("run" if scope.run else "all", "all", partial(_whole, scope))
+    whole = VerificationPart("run" if scope.run else "all", "all", partial(_whole, scope, client))
     if client is None:
         return found
     stored = partial(_stored, scope, client, ReferenceResolver(client), report_progress)
@@ -168,7 +169,9 @@ def _stored(
     return resources
 
 
-def _whole(scope: VerificationScope, recorder: CheckRecorder) -> int:
+def _whole(scope: VerificationScope, client: MedplumClient | None, recorder: CheckRecorder) -> int:
     examine_rows(scope, recorder)
     acceptance.examine_subject(scope, recorder)
+    if client is not None:
+        examine_sent(scope, client, recorder)
     return 0
