@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 
 from medferry.definition.capture import CaptureRules, load_capture
 from medferry.definition.checks import Declared, load_checks
+from medferry.definition.fingerprint import DefinitionFiles
+from medferry.definition.importing import local_modules, mappings_package
 from medferry.errors import DefinitionError
 from medferry.fhir.identifiers import IdentifierForm, form_of
 from medferry.mapping.context import MappingSettings
@@ -43,7 +42,8 @@ class Migration:
     capture: CaptureRules | None
     """How changes of the legacy rows are found; None for a migration that does not keep both systems in step."""
     fingerprint: str
-    """SHA-256 over every file of the definition as it was read, kept with each run as evidence of what was run."""
+    """SHA-256 over every file that can change a result as it was read, kept with each run and record as evidence."""
+    files: DefinitionFiles
 
     @property
     def name(self) -> str:
@@ -88,44 +88,22 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     if not folder.is_dir():
         known = ", ".join(sorted(p.parent.name for p in MIGRATIONS_FOLDER.glob("*/plan.yaml"))) or "none"
         raise DefinitionError(folder, None, "there is no such migration.", f"Known migrations: {known}.")
+    before = DefinitionFiles(folder).fingerprint()
     plan = load_plan(folder / "plan.yaml")
     entities = load_entities(folder / "entities")
     tables = {path.stem: load_code_table(path) for path in sorted((folder / "terminology").glob("*.csv"))}
-    package = _mappings_package(plan.name, folder / "mappings")
+    package = mappings_package(plan.name, folder / "mappings")
     specs = {name: _load_spec(package, folder / "mappings" / f"{name}.py", name) for name in entities}
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
     _check_acceptance(folder, plan, set(specs))
     checks, capture = load_checks(folder, specs), load_capture(folder, entities)
-    return Migration(folder, plan, entities, specs, tables, checks, capture, _fingerprint(folder))
-
-
-def _fingerprint(folder: Path) -> str:
-    """Of every file, whatever its ending: a mapping may read it. Hidden ones and Python's own caches are left out."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _is_meant(path.relative_to(folder))):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _is_meant(path: Path) -> bool:
-    return not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-
-
-def _mappings_package(migration: str, folder: Path) -> str:
-    """Make the mappings folder importable as a package of its own, so that mappings can share ``from ._x import y``.
-
-    Modules of an earlier load under the same name are forgotten: the files may have changed or moved.
-    """
-    name = f"medferry_migrations.{migration}"
-    for stale in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
-        del sys.modules[stale]
-    importlib.invalidate_caches()
-    for part, path in (("medferry_migrations", []), (name, [str(folder)])):
-        package = ModuleType(part)
-        package.__path__ = path
-        sys.modules.setdefault(part, package)
-    return name
+    files = DefinitionFiles(folder, local_modules(package, folder / "mappings"))
+    if DefinitionFiles(folder).fingerprint() != before:
+        raise DefinitionError(
+            folder, None, "its files changed while they were read.", "Try again when they are complete."
+        )
+    return Migration(folder, plan, entities, specs, tables, checks, capture, files.fingerprint(), files)
 
 
 def _load_spec(package: str, path: Path, entity: str) -> MappingSpec:
@@ -155,7 +133,7 @@ def _load_spec(package: str, path: Path, entity: str) -> MappingSpec:
 
 def _check_strays(folder: Path, entities: set[str]) -> None:
     for path in sorted(folder.glob("*.py")):
-        if path.stem not in entities and not path.stem.startswith("_"):
+        if path.stem not in entities and not path.stem.startswith(("_", ".")):
             raise DefinitionError(path, 1, "it maps no entity.", f"Write entities/{path.stem}.sql, or remove the file.")
 
 

@@ -44,7 +44,10 @@ class OtherScope(NotContinued):
 
 
 def check_continues(connection: sa.Connection, migration: Migration, run: RunRow) -> None:
-    """Raises OtherMigration, FilesChanged, LaterRun. A dry run writes nothing: it may go on behind a later one."""
+    """Raises OtherMigration, FilesChanged, LaterRun. A dry run writes nothing: it may go on behind a later one.
+
+    By the files as this process has read them: `check_files` sees whether they still are these.
+    """
     if run.migration != migration.name:
         raise OtherMigration(
             f"Run {run.id} is of the migration {run.migration}, not of {migration.name}.", "Name that migration."
@@ -63,6 +66,15 @@ def check_continues(connection: sa.Connection, migration: Migration, run: RunRow
             f"Run {later} was started after run {run.id}, over units and entities of it: what run {run.id} has staged "
             "may be older than what is in Medplum.",
             "Start a new run, which reads the legacy database anew. Nothing is lost: it takes over what was loaded.",
+        )
+
+
+def check_files(migration: Migration) -> None:
+    """Raises FilesChanged when the files are not those that this process has read: a mapping may read them any time."""
+    if not migration.files.still_are(migration.fingerprint):
+        raise FilesChanged(
+            f"The files of the migration {migration.name} were changed while a run was at work.",
+            "Start a new run: it maps everything by the present files and writes what differs.",
         )
 
 

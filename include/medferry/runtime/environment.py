@@ -13,7 +13,7 @@ from medferry.manifest.database import open_manifest
 from medferry.manifest.runs import RunRow, get_run
 from medferry.medplum.budget import Budget
 from medferry.medplum.client import MedplumClient
-from medferry.runtime.continuing import check_continues, is_dry
+from medferry.runtime.continuing import check_continues, check_files, is_dry
 from medferry.runtime.options import RunOptions, kept_options
 from medferry.runtime.settings import Settings
 from medferry.runtime.staging import Staging
@@ -74,6 +74,7 @@ def own_run(environment: Environment, run_id: str) -> tuple[RunRow, RunOptions]:
 
     Raises UnknownRun, LeaseHeld, and NotContinued where the files are others or a later run has begun in its scope.
     """
+    check_files(environment.migration)
     with environment.manifest.begin() as connection:
         run = get_run(connection, run_id)
         hold_run(connection, environment.migration, run)

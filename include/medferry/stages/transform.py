@@ -155,7 +155,7 @@ class _Transform:
             field=mapped.field,
             place=mapped.place,
             source_digest=row_digest(line),
-            fingerprint=self.run.fingerprint,
+            fingerprint=self.environment.migration.fingerprint,
         )
 
 
