@@ -14,12 +14,13 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from medferry.errors import ManifestTooNew
-from medferry.manifest import database
+from medferry.manifest import database, homes
 from medferry.manifest.charts import charts_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
 from medferry.manifest.runs import find_run, list_runs, slices_of
 from medferry.manifest.sent_batches import open_batches
+from medferry.manifest.staged_files import digest_of_file
 from medferry.manifest.tables import metadata
 from medferry.manifest.unit_state import states_of
 
@@ -90,6 +91,11 @@ def fill(connection: sa.Connection) -> None:
     repeats = {"digest": "d" * 64, "repeats": "first/patient-00000"}
     insert("slice", run_id="second", id="patient-00000", entity="patient", level=1, fence=2, **bounds, **repeats)
     insert("job", run_id="second", url="fhir/R4/job/1/status", slice_id="patient-00000", entries=3, submitted_at="t")
+    written = {"entity": "patient", "resource_type": "Patient", "medplum_id": "p", "version_id": "v"}
+    for migration in ("m", "other"):
+        for value in ("1", "2"):
+            own = {"migration": migration, "system": f"https://{migration}/patient", "value": value}
+            insert("target", **own, **written, content_hash="", run_id="first")
     facts = {"severity": "major", "different": 1, "unchecked": 0, "digest": "x" * 64, "edition": 2, "found_at": "t"}
     insert("exception", id=7, run_id="second", family="versions", entity="patient", category="content", **facts)
     said = {"approver": "A. Reviewer", "owner": "B. Owner", "action": "none", "due": "2026-02-01"}
@@ -161,6 +167,17 @@ def test_what_was_sent_before_there_were_notes_is_not_noted(filled: sa.Engine) -
     database.upgrade(filled)
     with filled.begin() as connection:
         assert open_batches(connection, "m") == []
+
+
+def test_identifiers_belong_to_who_wrote_them_and_the_first_medplum_is_taken_on_trust(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        systems = ["https://m/patient", "https://other/patient", "https://new/patient"]
+        assert homes.claim_identifiers(connection, "m", systems) == {"https://other/patient": "other"}
+        assert homes.claim_identifiers(connection, "other", systems).keys() == {systems[0], systems[2]}
+        assert homes.medplums_of(connection, "m") == []
+        assert homes.manifest_id(connection) == homes.manifest_id(connection) != ""
+        assert digest_of_file(connection, "second", "rows/patient-00000.ndjson.gz") is None
 
 
 def test_it_is_done_once_however_many_open_it(filled: sa.Engine) -> None:

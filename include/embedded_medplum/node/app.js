@@ -33,6 +33,7 @@ export class App {
     const { pathname } = url;
     if (pathname === '/healthcheck') return sendJson(req, res, 200, { ok: true, version: VERSION });
     if (pathname.startsWith('/oauth2/')) return this.#oauth(req, res, pathname);
+    if (pathname === '/auth/me') return this.#me(req, res);
     if (pathname === '/faults' && this.faults) return this.#faults(req, res);
     if (pathname.startsWith('/storage/')) return this.#storage(req, res, url);
     if (/^\/fhir\/R4(\/|$)/.test(pathname)) return this.#fhir(req, res, url);
@@ -47,6 +48,13 @@ export class App {
     }
     if (pathname === '/oauth2/token' && req.method === 'POST') return handleToken(req, res, this.tokens);
     return sendJson(req, res, 404, { error: 'not found' });
+  }
+
+  /** Of Medplum's answer the one thing that a client of a project cannot know otherwise: which project it is of. */
+  async #me(req, res) {
+    const token = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1];
+    if (!token || !this.tokens.accepts(token)) return sendJson(req, res, 401, { error: 'unauthorized' });
+    return sendJson(req, res, 200, { project: { resourceType: 'Project', id: this.tokens.project } });
   }
 
   async #faults(req, res) {

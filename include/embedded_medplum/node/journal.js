@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
 
 const SCHEMA = `
@@ -6,6 +7,7 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS version (
     seq INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, last_updated TEXT NOT NULL, content TEXT);
   CREATE TABLE IF NOT EXISTS blob (id TEXT PRIMARY KEY, content BLOB NOT NULL);
+  CREATE TABLE IF NOT EXISTS project (id TEXT PRIMARY KEY);
 `;
 
 /**
@@ -53,6 +55,14 @@ export class Journal {
       store.load(row);
     }
     this.pending = [];
+  }
+
+  /** The id of the one project: kept with its data, so that other data is another project. */
+  project() {
+    const fresh = randomUUID();
+    if (!this.#db) return fresh;
+    this.#db.prepare('INSERT INTO project SELECT ? WHERE NOT EXISTS (SELECT * FROM project)').run(fresh);
+    return this.#db.prepare('SELECT id FROM project').get().id;
   }
 
   saveBlob(id, content) {

@@ -31,7 +31,9 @@ const settings = {
   checkReferencesOnWrite: options['check-references'],
   maxJsonBytes: options['max-json-bytes'],
 };
+const project = journal.project();
 const tokens = new Tokens({
+  project,
   clientId: options['client-id'],
   clientSecret: options['client-secret'],
   expiresIn: options['expires-in'],
@@ -39,7 +41,7 @@ const tokens = new Tokens({
 const output = new Output({
   baseUrl: settings.baseUrl,
   author: { reference: `ClientApplication/${options['client-id']}`, display: 'Embedded client' },
-  project: '161452d9-43b7-5c29-aa7b-c85680fa45c6',
+  project,
   secret: options['client-secret'],
 });
 const faults = options.faults ? new Faults() : undefined;

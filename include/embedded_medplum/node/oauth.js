@@ -11,8 +11,8 @@ export class Tokens {
   #revokedBefore = 0;
   #issued = 0;
 
-  constructor({ clientId, clientSecret, expiresIn }) {
-    Object.assign(this, { clientId, clientSecret, expiresIn });
+  constructor({ clientId, clientSecret, expiresIn, project }) {
+    Object.assign(this, { clientId, clientSecret, expiresIn, project });
   }
 
   issue() {
@@ -64,7 +64,8 @@ export async function handleToken(req, res, tokens) {
   if (!id || !secret) return refuse('Missing client ID or secret');
   if (!tokens.knows(id, secret)) return refuse('Invalid client');
   const scope = form.get('scope') ?? 'openid';
-  const body = { token_type: 'Bearer', expires_in: tokens.expiresIn, scope, access_token: tokens.issue() };
+  const project = { reference: `Project/${tokens.project}` };
+  const body = { token_type: 'Bearer', expires_in: tokens.expiresIn, scope, access_token: tokens.issue(), project };
   return sendJson(req, res, 200, body);
 }
 

@@ -16,6 +16,7 @@ from medferry.cli.plan import plan_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
 from medferry.cli.source import source_app
+from medferry.cli.systems import systems_app
 from medferry.cli.try_row import try_app
 from medferry.cli.verify import verify_app
 
@@ -36,6 +37,7 @@ app.add_typer(source_app, name="source")
 app.add_typer(inventory_app)
 app.add_typer(dead_letters_app)
 app.add_typer(control_app)
+app.add_typer(systems_app)
 app.add_typer(exceptions_app, name="exceptions")
 app.add_typer(charts_app, name="charts")
 app.add_typer(capture_app, name="capture")

@@ -18,6 +18,7 @@ from medferry.fhir.references import system_token
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome, ReadAnswer, read_answers, read_outcomes, read_text
 from medferry.medplum.errors import MedplumUnavailable, NotFound, RequestFailed, RequestRefused, Throttled, Unauthorised
+from medferry.medplum.oauth import project_of
 from medferry.medplum.requests import Requests, json_or_empty
 
 Resource = dict[str, Any]
@@ -140,6 +141,10 @@ class MedplumClient(Requests):
         except RequestRefused as error:
             return error.problem
         return None
+
+    def project(self, patient: bool = True) -> str:
+        """Id of its project; empty where the server does not tell. Not `patient`: asked for once, without retries."""
+        return project_of(self._tokens, self._read if patient else self._send)
 
     # -- writing -----------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from medferry.medplum.errors import NotReached, Throttled, Unauthorised
+from medferry.medplum.errors import NotFound, NotReached, RequestFailed, RequestRefused, Throttled, Unauthorised
 
 _MARGIN_SECONDS = 30.0
 
@@ -25,6 +25,8 @@ class TokenSource:
         self._lock = threading.Lock()
         self._token = ""
         self._good_until = 0.0
+        self.project = ""
+        """Id of the project that the token is of, as the server says with it; empty: it does not."""
 
     def token(self, refused: str | None = None) -> str:
         """The present token; a new one when it is about to expire or is the one that was `refused`.
@@ -57,5 +59,24 @@ class TokenSource:
             lifetime, token = float(body.get("expires_in", 3600)), str(body["access_token"])
         except (ValueError, TypeError, KeyError, AttributeError):
             raise NotReached("Medplum's token endpoint gave no token.", "Check what stands in between.") from None
-        self._token = token
+        self._token, self.project = token, id_of_project(body.get("project"))
         self._good_until = self._clock() + lifetime - min(_MARGIN_SECONDS, lifetime / 2)
+
+
+def project_of(tokens: TokenSource, read: Callable[..., httpx.Response]) -> str:
+    """The id of the project that a client is of, as its token told, else ``auth/me``; `read` is the client's own."""
+    if tokens.project:
+        return tokens.project
+    try:
+        body = read("GET", "auth/me", 0).json()
+    except (NotFound, RequestFailed, RequestRefused, ValueError):
+        body = None
+    return tokens.project or id_of_project(body.get("project") if isinstance(body, dict) else None)
+
+
+def id_of_project(project: object) -> str:
+    """The id of a project given as a reference or as a resource; empty for anything else."""
+    if not isinstance(project, dict):
+        return ""
+    reference = project.get("reference")
+    return reference.removeprefix("Project/") if isinstance(reference, str) else str(project.get("id") or "")

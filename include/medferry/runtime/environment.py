@@ -11,12 +11,13 @@ from medferry.definition.migration import Migration
 from medferry.manifest import leases
 from medferry.manifest.database import open_manifest
 from medferry.manifest.runs import RunRow, get_run
+from medferry.manifest.staged_files import digest_of_file
 from medferry.medplum.budget import Budget
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.continuing import check_continues, check_files, is_dry
 from medferry.runtime.options import RunOptions, kept_options
 from medferry.runtime.settings import Settings
-from medferry.runtime.staging import Staging
+from medferry.runtime.staging import Staging, StagingArea
 from medferry.source.database import connect_engine
 
 
@@ -54,7 +55,17 @@ class Environment:
         return MedplumClient(s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget, s.medplum_http)
 
     def staging(self, run_id: str) -> Staging:
-        return Staging(self.settings.staging_url, run_id)
+        """The staged files of a run, each checked against what the manifest knows of it when it is read."""
+
+        def digest_of(name: str) -> str | None:
+            with self.manifest.connect() as connection:
+                return digest_of_file(connection, run_id, name)
+
+        return Staging(self.settings.staging_url, run_id, digest_of)
+
+    @property
+    def staging_area(self) -> StagingArea:
+        return StagingArea(self.settings.staging_url)
 
 
 def scopes_of(run: RunRow) -> list[str]:

@@ -11,8 +11,8 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -24,19 +24,62 @@ from medferry.errors import StagingError
 from medferry.fhir.bundle import Staged, read_batch
 
 _LEVEL = 3
+_MARKER = "medferry.json"
+
+
+@dataclass(frozen=True)
+class StagingArea:
+    """Where the runs of one manifest stage their files; a small file in it says of which manifest."""
+
+    url: str
+
+    @cached_property
+    def place(self) -> tuple[Any, str]:
+        """File system and root, which ends without a slash."""
+        filesystem, root = fsspec.core.url_to_fs(self.url)
+        return filesystem, root.rstrip("/")
+
+    def owner(self) -> str:
+        """The id of the manifest that the area belongs to; empty: of none yet. Raises StagingError."""
+        filesystem, root = self.place
+        try:
+            with filesystem.open(f"{root}/{_MARKER}", "rb") as file:
+                return str(orjson.loads(file.read())["manifest"])
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(_MARKER, error) from None
+
+    def claim(self, manifest_id: str) -> None:
+        """Say that the area belongs to a manifest. Raises StagingError."""
+        filesystem, root = self.place
+        try:
+            filesystem.makedirs(root, exist_ok=True)
+            with filesystem.open(f"{root}/{_MARKER}.part", "wb") as file:
+                file.write(orjson.dumps({"manifest": manifest_id}))
+            filesystem.mv(f"{root}/{_MARKER}.part", f"{root}/{_MARKER}")
+        except OSError as error:
+            raise _unwritten(_MARKER, error) from None
+
+
+class StagedFileChanged(StagingError):
+    """A staged file is not what was staged."""
 
 
 @dataclass(frozen=True)
 class Staging:
-    """The staging area of one run."""
+    """The staged files of one run. `digest_of` tells what a file must be: SHA-256 by name, None: not known."""
 
     url: str
     run_id: str
+    digest_of: Callable[[str], str | None] = lambda _: None
+    written: dict[str, str] = field(default_factory=dict)
+    """Name → SHA-256 of what was written by this object: to be recorded with the stage."""
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
-        filesystem, root = fsspec.core.url_to_fs(self.url)
-        return filesystem, f"{root.rstrip('/')}/{re.sub(r'[^A-Za-z0-9._-]', '_', self.run_id)}"
+        filesystem, root = StagingArea(self.url).place
+        return filesystem, f"{root}/{re.sub(r'[^A-Za-z0-9._-]', '_', self.run_id)}"
 
     def write_rows(self, slice_id: str, rows: Iterable[bytes]) -> int:
         """Stage the rows of a slice, as ``dump_row`` made them; returns how many. Raises StagingError."""
@@ -95,27 +138,61 @@ class Staging:
         try:
             filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
             # No name and no time in the gzip header: the same input gives the same bytes.
-            with (
-                filesystem.open(f"{path}.part", "wb") as raw,
-                gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=_LEVEL, mtime=0) as packed,
-            ):
-                for part in parts:
-                    packed.write(part)
+            with filesystem.open(f"{path}.part", "wb") as file:
+                raw = _Digesting(file)
+                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
+                    for part in parts:
+                        packed.write(part)
             filesystem.mv(f"{path}.part", path)
         except OSError as error:
-            raise StagingError(
-                f"Staging {name} failed ({type(error).__name__}, errno {error.errno}).",
-                "Check space and rights of the staging URL, then run again: finished slices are kept.",
-            ) from None
+            raise _unwritten(name, error) from None
+        self.written[name] = raw.digest.hexdigest()
 
     def _open(self, name: str) -> BinaryIO:
+        """Raises StagedFileChanged before anything of it is used."""
         filesystem, root = self._place
+        expected = self.digest_of(name)
         file: BinaryIO = filesystem.open(f"{root}/{name}", "rb")
+        if expected is not None and _digest(file) != expected:
+            file.close()
+            raise StagedFileChanged(
+                f"The staged file {name} of run {self.run_id} is not what was staged: somebody else has written it.",
+                "Give each manifest a staging URL of its own, then start a new run.",
+            )
+        file.seek(0)
         return file
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class _Digesting:
+    """A file to write to, and the digest of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 _DAMAGED = (OSError, EOFError, zlib.error, ValueError)
 """How a staged file that is missing, cut off or changed shows."""
+
+
+def _unwritten(name: str, error: OSError) -> StagingError:
+    return StagingError(
+        f"Staging {name} failed ({type(error).__name__}, errno {error.errno}).",
+        "Check space and rights of the staging URL, then run again: finished slices are kept.",
+    )
 
 
 def _unreadable(name: str, error: Exception) -> StagingError:

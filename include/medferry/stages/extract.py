@@ -13,6 +13,7 @@ from more_itertools import chunked
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.slice_lock import only_worker
+from medferry.manifest.staged_files import record_files
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold
@@ -57,6 +58,7 @@ def _extract(environment: Environment, run: RunRow, options: RunOptions, slice_:
     # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
     eligible = number if slice_.keys is None else len(slice_.keys)
     with Hold(environment, run, slice_).writing() as connection:
+        record_files(connection, run.id, staging.written)
         runs.set_extracted(connection, run.id, slice_.id, eligible)
         runs.set_stage(connection, run.id, slice_.id, "extracted")
     return number

@@ -37,6 +37,7 @@ from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
+from medferry.runtime.systems import check_medplum
 from medferry.stages.patience import Patience
 
 CHUNK_TARGETS = 400
@@ -115,7 +116,10 @@ class LoadSession:
 
 @contextmanager
 def load_session(environment: Environment, run: RunRow, options: RunOptions) -> Iterator[LoadSession]:
-    """The session that loads slices of a run in this process. Raises DryRun: nothing of such a run may be written."""
+    """The session that loads slices of a run in this process.
+
+    Raises DryRun, as nothing of such a run may be written; OtherSystem, MedplumUnavailable, Unauthorised.
+    """
     if is_dry(run):
         raise DryRun(f"Run {run.id} is a dry run: it writes nothing.", "Start a run to load.")
     # More threads than lanes: some look up, read back and record while others have their batch in flight.
@@ -124,6 +128,7 @@ def load_session(environment: Environment, run: RunRow, options: RunOptions) -> 
         environment.medplum(options) as client,
         ThreadPoolExecutor(options.lanes + 2) as threads,
     ):
+        check_medplum(environment, client)
         visibility = Visibility(client, environment.settings.settle_seconds)
         limiter, referable = ConcurrencyLimiter(options.lanes), Referable(client)
         yield LoadSession(environment, run, options, client, limiter, visibility, referable, threads)

@@ -16,6 +16,7 @@ from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.source_records import SourceRecord, forget_slice, write_records
+from medferry.manifest.staged_files import record_files
 from medferry.manifest.unchanged import carry_over
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
@@ -101,6 +102,7 @@ class _Transform:
         with self.hold.writing() as connection:
             records = gone_records(connection, self.run, self.slice, self.spec.version, sorted(gone))
             write_records(connection, self.run.id, records, [])
+            record_files(connection, self.run.id, self.staging.written)
             runs.set_stage(connection, self.run.id, self.slice.id, "transformed", self.bundles)
         return self.counts
 

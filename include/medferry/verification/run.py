@@ -19,6 +19,7 @@ from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
+from medferry.runtime.systems import check_medplum_if_it_answers
 from medferry.verification import acceptance
 from medferry.verification.accounting import examine_rows, examine_source
 from medferry.verification.recorder import CheckRecorder
@@ -86,6 +87,8 @@ def _verify(
     with environment.manifest.begin() as connection:
         verification_id, done = checks.begin_verification(connection, scope.request(), force)
     with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
+        if client is not None:
+            check_medplum_if_it_answers(environment, client)
         for part in parts(scope, client, report_progress):
             if part.name not in done:
                 progress(part.entity)

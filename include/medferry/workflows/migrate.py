@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from medferry.errors import VerificationFailed
 from medferry.manifest.checks import CheckResult
+from medferry.manifest.database import create_manifest
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.slice_lock import SliceBusy
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.options import RunOptions
+from medferry.runtime.systems import check_systems
 from medferry.stages.load import load_session
 from medferry.stages.prepare import RunScope, prepare_run
 from medferry.verification.run import verify_run
@@ -30,6 +32,8 @@ def execute_run(
 
     Raises what the stages raise; the leases are given back in any case. VerificationFailed comes last.
     """
+    create_manifest(environment.settings.manifest_url)
+    check_systems(environment, options.dry_run)
     slices = prepare_run(environment, run_id, kind, scope, options)
     return carry_out(RunInOneProcess(environment, run_id, slices, progress))
 

@@ -6,6 +6,7 @@ from medferry.manifest.checks import CheckResult
 from medferry.manifest.dead_letters import Choice
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
+from medferry.runtime.systems import check_systems
 from medferry.stages.replay import prepare_replay
 from medferry.workflows.migrate import Progress, RunInOneProcess, carry_out
 
@@ -17,5 +18,6 @@ def execute_replay(
 
     No result and no run when there are none to replay.
     """
+    check_systems(environment, options.dry_run)
     slices = prepare_replay(environment, run_id, replays, choice, options)
     return carry_out(RunInOneProcess(environment, run_id, slices, progress)) if slices else []

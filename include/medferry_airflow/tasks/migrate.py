@@ -11,8 +11,10 @@ from airflow.sdk.configuration import conf
 
 from medferry.errors import MedferryError
 from medferry.manifest import runs
+from medferry.manifest.database import create_manifest
 from medferry.manifest.dead_letters import Choice
 from medferry.runtime.options import RunOptions
+from medferry.runtime.systems import check_systems
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
 from medferry.stages.prepare import prepare_run, scope_of
@@ -48,6 +50,8 @@ def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[st
     if not options.dry_run:
         _check_medplum(scope.entities, options)
     try:
+        create_manifest(environment().settings.manifest_url)
+        check_systems(environment(), options.dry_run)
         slices = prepare_run(environment(), run, kind, scope, options)
         _check_number(len(slices))
     except BaseException as error:
@@ -73,6 +77,7 @@ def prepare_again(run: str, params: dict[str, Any] | None = None) -> list[str]:
     chosen = params or {}
     options = options_among(chosen, RunOptions)
     try:
+        check_systems(environment(), options.dry_run)
         slices = prepare_replay(environment(), run, chosen.get("run"), _letters(chosen), options)
         _check_number(len(slices))
         if not options.dry_run:

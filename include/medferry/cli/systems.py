@@ -1,0 +1,40 @@
+"""The systems that a manifest belongs to: `systems`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.runtime.systems import accept_systems, look_at_systems
+
+systems_app = typer.Typer()
+
+
+@systems_app.command()
+@report_errors
+def systems(
+    migration: MigrationOption = "clinics",
+    accept: Annotated[
+        bool, typer.Option("--accept", help="From now on the manifest belongs to the systems as they are.")
+    ] = False,
+) -> None:
+    """Show which Medplum, staging area and identifiers the manifest belongs to; exit 1 when one is another.
+
+    Accept another only when it is the same under a new name (a project that was moved, an address that changed, a
+    migration that was renamed): what the manifest knows of ids and files is kept as it is.
+    """
+    environment = environment_of(migration)
+    if accept:
+        accept_systems(environment)
+    found = look_at_systems(environment)
+    table = Table("system", "the manifest knows", "now", "")
+    for state in found:
+        table.add_row(state.name, escape(state.known or "nothing yet"), escape(state.present), state.problem)
+    console.print(table)
+    if any(state.problem for state in found):
+        console.print("Correct the settings, or accept with --accept what is the same under another name.")
+        raise typer.Exit(1)

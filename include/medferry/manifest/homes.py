@@ -1,0 +1,79 @@
+"""Which systems the manifest belongs to, and which identifiers belong to which of its migrations."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from medferry.manifest.bulk import among, upsert
+from medferry.manifest.clock import read_clock
+from medferry.manifest.tables_of_place import home, identifier_owner
+
+_COLUMNS = ("migration", "kind", "place", "identity", "since")
+
+
+class HomeKind(StrEnum):
+    """What is known."""
+
+    MANIFEST = "manifest"
+    MEDPLUM = "medplum"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A system: where it is, and what it calls itself (empty: it does not tell)."""
+
+    place: str
+    identity: str
+
+
+def manifest_id(connection: sa.Connection) -> str:
+    """The manifest's own name, the same for all who open it; given when it is first asked for."""
+    given = ("", HomeKind.MANIFEST, "", str(uuid.uuid4()), read_clock(connection))
+    upsert(connection, home, _COLUMNS, [given], update=())
+    kept = sa.select(home.c.identity).where(home.c.migration == "", home.c.kind == HomeKind.MANIFEST)
+    return str(connection.execute(kept).scalar_one())
+
+
+def medplums_of(connection: sa.Connection, migration: str) -> list[Home]:
+    """The Medplum that a migration's ids are of, by each address under which it is known; none before the first run."""
+    statement = sa.select(home.c.place, home.c.identity).where(*_medplum(migration)).order_by(home.c.since)
+    return [Home(*row) for row in connection.execute(statement)]
+
+
+def add_medplum(connection: sa.Connection, migration: str, known: Home) -> None:
+    """From now on the migration's Medplum is known by this address, too."""
+    row = (migration, HomeKind.MEDPLUM, known.place, known.identity, read_clock(connection))
+    upsert(connection, home, _COLUMNS, [row], update=("identity",))
+
+
+def forget_medplums(connection: sa.Connection, migration: str) -> None:
+    connection.execute(sa.delete(home).where(*_medplum(migration)))
+
+
+def _medplum(migration: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return home.c.migration == migration, home.c.kind == HomeKind.MEDPLUM
+
+
+def claim_identifiers(connection: sa.Connection, migration: str, systems: Iterable[str]) -> dict[str, str]:
+    """Make the identifier systems the migration's own; returns those that another one has, and which."""
+    wanted = sorted(set(systems))
+    upsert(connection, identifier_owner, ("system", "migration"), [(one, migration) for one in wanted], update=())
+    return others_identifiers(connection, migration, wanted)
+
+
+def others_identifiers(connection: sa.Connection, migration: str, systems: Iterable[str]) -> dict[str, str]:
+    """Those of the identifier systems that another migration has → which."""
+    statement = sa.select(identifier_owner.c.system, identifier_owner.c.migration).where(
+        among(connection, identifier_owner.c.system, systems), identifier_owner.c.migration != migration
+    )
+    return {row.system: row.migration for row in connection.execute(statement.order_by(identifier_owner.c.system))}
+
+
+def take_identifiers(connection: sa.Connection, migration: str, systems: Iterable[str]) -> None:
+    """Make the identifier systems the migration's own, whoever had them."""
+    upsert(connection, identifier_owner, ("system", "migration"), [(one, migration) for one in sorted(set(systems))])

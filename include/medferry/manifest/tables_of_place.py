@@ -1,0 +1,35 @@
+"""The manifest's tables of where it belongs: its Medplum, its staged files, whose each identifier is."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from medferry.manifest.tables import Time, metadata
+
+home = sa.Table(
+    "home",
+    metadata,
+    sa.Column("migration", sa.String(40), primary_key=True, comment="empty: of the manifest itself"),
+    sa.Column("kind", sa.String(20), primary_key=True, comment="manifest, medplum"),
+    sa.Column("place", sa.String(500), primary_key=True, comment="base URL"),
+    sa.Column("identity", sa.String(64), nullable=False, comment="project id, id of the manifest; empty: not known"),
+    sa.Column("since", Time, nullable=False),
+    comment="the systems to which the ids and the files that the manifest knows belong",
+)
+
+identifier_owner = sa.Table(
+    "identifier_owner",
+    metadata,
+    sa.Column("system", sa.String(300), primary_key=True),
+    sa.Column("migration", sa.String(40), nullable=False),
+    comment="the one migration that writes resources under an identifier system",
+)
+
+staged_file = sa.Table(
+    "staged_file",
+    metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("name", sa.String(120), primary_key=True, comment="below the run's folder"),
+    sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of its bytes"),
+    comment="what each staged file held when its stage was recorded",
+)

@@ -1,0 +1,178 @@
+"""Whether Medplum, the staging area and the identifiers are those that the manifest belongs to.
+
+A manifest used with another Medplum would make references to ids of the first; a staging area that two manifests share
+would give one the rows of the other.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from medferry.errors import MedferryError
+from medferry.manifest import homes
+from medferry.manifest.homes import Home
+from medferry.medplum.client import MedplumClient
+from medferry.runtime.continuing import NotContinued, OtherMigration
+from medferry.runtime.environment import Environment
+
+log = logging.getLogger(__name__)
+
+_ACCEPT = "if it is the same under another name, `medferry systems --accept`."
+
+
+class OtherSystem(NotContinued):
+    """A system is not the one that the manifest belongs to. Nothing is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemState:
+    """A system as the manifest knows it (empty: not yet) and as it is; `problem` says why they do not go together."""
+
+    name: str
+    known: str
+    present: str
+    problem: str = ""
+
+
+def check_systems(environment: Environment, dry: bool) -> None:
+    """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
+
+    Raises OtherSystem, OtherMigration, StagingError. A Medplum that does not answer is asked again before the load.
+    """
+    check_staging(environment)
+    if dry:
+        return
+    claim_identifiers(environment)
+    try:
+        opened = environment.medplum()
+    except MedferryError:
+        return  # what needs it will say what is missing
+    with opened as client:
+        check_medplum_if_it_answers(environment, client)
+
+
+def check_medplum(environment: Environment, client: MedplumClient) -> None:
+    """To be asked before Medplum is written to. Raises OtherSystem, MedplumUnavailable, Unauthorised."""
+    _check_medplum(environment, _present(environment, client, patient=True))
+
+
+def check_medplum_if_it_answers(environment: Environment, client: MedplumClient) -> None:
+    """To be asked before it is compared, or before there is anything to write. Raises OtherSystem."""
+    try:
+        present = _present(environment, client, patient=False)
+    except MedferryError as error:
+        log.info("Which Medplum this is cannot be asked now (%s).", type(error).__name__)
+    else:
+        _check_medplum(environment, present)
+
+
+def _present(environment: Environment, client: MedplumClient, patient: bool) -> Home:
+    return Home(environment.settings.medplum_base_url.rstrip("/") + "/", client.project(patient))
+
+
+def _check_medplum(environment: Environment, present: Home) -> None:
+    migration = environment.migration.name
+    with environment.manifest.begin() as connection:
+        known = homes.medplums_of(connection, migration)
+        if known and not any(_same(one, present) for one in known):
+            raise OtherSystem(
+                f"The manifest belongs to {_told(known[-1])}; this is {_told(present)}.",
+                f"Correct the connection of Medplum, or MEDFERRY_MANIFEST_URL; {_ACCEPT}",
+            )
+        if present not in known:
+            homes.add_medplum(connection, migration, present)
+
+
+def check_staging(environment: Environment) -> None:
+    """Raises OtherSystem, StagingError."""
+    with environment.manifest.begin() as connection:
+        own = homes.manifest_id(connection)
+    found = environment.staging_area.owner()
+    if not found:
+        environment.staging_area.claim(own)
+    elif found != own:
+        raise OtherSystem(
+            f"The staging area {environment.settings.staging_url} belongs to another manifest ({found}).",
+            f"Give each manifest a MEDFERRY_STAGING_URL of its own; {_ACCEPT}",
+        )
+
+
+def claim_identifiers(environment: Environment) -> None:
+    """Raises OtherMigration."""
+    migration = environment.migration
+    with environment.manifest.begin() as connection:
+        taken = homes.claim_identifiers(connection, migration.name, _systems(environment))
+        if taken:
+            system, other = next(iter(taken.items()))
+            raise OtherMigration(
+                f"The migration {other} writes under the identifier system {system} ({len(taken)} in all): records of "
+                f"{migration.name} would be taken for its own.",
+                f"Give one of them an identifier_base of its own; if {other} was renamed, `medferry systems --accept`.",
+            )
+
+
+def look_at_systems(environment: Environment) -> list[SystemState]:
+    """Each system with what is known of it. Raises MedplumUnavailable, Unauthorised, StagingError; changes nothing."""
+    with environment.medplum() as client:
+        present = _present(environment, client, patient=True)
+    staged, migration = environment.staging_area.owner(), environment.migration
+    with environment.manifest.begin() as connection:
+        own, known = homes.manifest_id(connection), homes.medplums_of(connection, migration.name)
+        taken = homes.others_identifiers(connection, migration.name, _systems(environment))
+    other = bool(known) and not any(_same(one, present) for one in known)
+    return [
+        SystemState("Medplum", _told(known[-1]) if known else "", _told(present), "another one" if other else ""),
+        SystemState(
+            "staging",
+            environment.settings.staging_url if staged == own else "",
+            f"of the manifest {staged}" if staged else "of no manifest yet",
+            "of another manifest" if staged not in ("", own) else "",
+        ),
+        SystemState(
+            "identifiers",
+            migration.name,
+            ", ".join(sorted({migration.name, *taken.values()})),
+            f"{len(taken)} belong to another migration" if taken else "",
+        ),
+    ]
+
+
+def accept_systems(environment: Environment) -> None:
+    """From now on the manifest belongs to the present systems. Raises what `look_at_systems` raises."""
+    migration = environment.migration.name
+    with environment.medplum() as client:
+        present = _present(environment, client, patient=True)
+    with environment.manifest.begin() as connection:
+        own = homes.manifest_id(connection)
+        if not any(one.identity == present.identity != "" for one in homes.medplums_of(connection, migration)):
+            homes.forget_medplums(connection, migration)
+        homes.add_medplum(connection, migration, present)
+        homes.take_identifiers(connection, migration, _systems(environment))
+    environment.staging_area.claim(own)
+
+
+def _systems(environment: Environment) -> list[str]:
+    return [system for systems in environment.migration.systems.values() for system in systems]
+
+
+def _same(known: Home, present: Home) -> bool:
+    """By project and address; a project on this machine may have another port, since it has no fixed one.
+
+    The same project under another address may be a copy of the database: that is for a person to say.
+    """
+    if known.identity and present.identity:
+        local = _is_local(known.place) and _is_local(present.place)
+        return known.identity == present.identity and (local or known.place == present.place)
+    return known.place == present.place
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _told(medplum: Home) -> str:
+    project = f"the project {medplum.identity}" if medplum.identity else "an unknown project"
+    return f"{project} of the Medplum at {medplum.place}"

@@ -1,0 +1,213 @@
+"""The manifest belongs to one Medplum, one staging area, and its migrations to identifiers of their own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from embedded_medplum.server import EmbeddedMedplum
+from medferry.definition.migration import load_migration
+from medferry.errors import MedferryError
+from medferry.manifest import homes, runs
+from medferry.manifest.homes import Home
+from medferry.manifest.runs import UnknownRun
+from medferry.medplum.errors import RequestRefused
+from medferry.medplum.oauth import id_of_project, project_of
+from medferry.runtime.continuing import OtherMigration
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.runtime.staging import StagedFileChanged
+from medferry.runtime.systems import OtherSystem, accept_systems, look_at_systems
+from medferry.stages.extract import extract_slice
+from medferry.stages.load import load_slice
+from medferry.stages.prepare import prepare_run, scope_of
+from medferry.stages.transform import transform_slice
+from medferry.verification.run import verify_run, verify_subject
+from tests.tiny_platform import MIGRATION
+from tests.workflows.test_migrate import migrate
+
+
+@pytest.fixture
+def another() -> Iterator[EmbeddedMedplum]:
+    with EmbeddedMedplum(quota=1_000_000_000) as server:
+        yield server
+
+
+def at(tiny: Environment, **settings: str) -> Environment:
+    return Environment(tiny.migration, replace(tiny.settings, **settings))
+
+
+def patients(environment: Environment) -> int:
+    with environment.medplum() as client:
+        return client.count("Patient")
+
+
+def problems(environment: Environment) -> dict[str, str]:
+    return {state.name: state.problem for state in look_at_systems(environment)}
+
+
+NONE = {"Medplum": "", "staging": "", "identifiers": ""}
+
+
+def test_another_medplum_is_refused_by_name_before_anything_is_prepared(
+    tiny: Environment, another: EmbeddedMedplum
+) -> None:
+    migrate(tiny, "first")
+    other = at(tiny, medplum_base_url=another.base_url)
+    told = rf"belongs to the project .* at {tiny.settings.medplum_base_url}; this is the project .*{another.base_url}"
+    with pytest.raises(OtherSystem, match=told):
+        migrate(other, "second")
+    with tiny.manifest.begin() as connection, pytest.raises(UnknownRun):
+        runs.get_run(connection, "second")
+    for verified in (lambda: verify_run(other, "first"), lambda: verify_subject(other)):
+        with pytest.raises(OtherSystem):
+            verified()
+    assert patients(other) == 0
+    assert problems(other) == {**NONE, "Medplum": "another one"}
+    migrate(other, "dry", dry_run=True)
+    accept_systems(other)
+    assert problems(other) == NONE and problems(tiny) == {**NONE, "Medplum": "another one"}
+
+
+def test_a_run_begun_in_one_is_not_loaded_into_another(tiny: Environment, another: EmbeddedMedplum) -> None:
+    migrate(tiny, "first", units=["north"])
+    slices = prepare_run(tiny, "second", "run", scope_of(tiny.migration, None, None), RunOptions())
+    for slice_ in slices:
+        extract_slice(tiny, "second", slice_.id)
+        transform_slice(tiny, "second", slice_.id)
+    other = at(tiny, medplum_base_url=another.base_url)
+    with pytest.raises(OtherSystem):
+        load_slice(other, "second", slices[0].id)
+    assert patients(other) == 0
+
+
+def test_the_first_medplum_is_taken_on_trust_when_it_answers(tiny: Environment, another: EmbeddedMedplum) -> None:
+    away = at(tiny, medplum_base_url="http://127.0.0.1:9/")
+    with pytest.raises(MedferryError):
+        migrate(away, "away")
+    with tiny.manifest.begin() as connection:
+        assert homes.medplums_of(connection, "tiny") == []
+    migrate(tiny, "first")
+    with pytest.raises(OtherSystem):
+        migrate(at(tiny, medplum_base_url=another.base_url), "second")
+
+
+@pytest.mark.parametrize(
+    ("known", "present", "same"),
+    [
+        (("https://a/", "p"), ("https://a/", "p"), True),
+        (("https://a/", "p"), ("https://a/", "q"), False),
+        (("https://a/", "p"), ("https://b/", "p"), False),  # a copy of the database?
+        (("http://127.0.0.1:1/", "p"), ("http://localhost:2/", "p"), True),
+        (("http://127.0.0.1:1/", "p"), ("http://127.0.0.1:1/", "q"), False),
+        (("https://a/", ""), ("https://a/", "p"), True),
+        (("https://a/", "p"), ("https://a/", ""), True),
+        (("https://a/", ""), ("https://b/", ""), False),
+        (("http://127.0.0.1:1/", ""), ("http://127.0.0.1:2/", ""), False),
+    ],
+)
+def test_a_medplum_is_known_by_project_and_address(
+    tiny: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    known: tuple[str, str],
+    present: tuple[str, str],
+    same: bool,
+) -> None:
+    migrate(tiny, "first", dry_run=True)
+    with tiny.manifest.begin() as connection:
+        homes.add_medplum(connection, "tiny", Home(*known))
+    monkeypatch.setattr("medferry.runtime.systems._present", lambda *_, **__: Home(*present))
+    assert problems(tiny) == {**NONE, "Medplum": "" if same else "another one"}
+    accept_systems(tiny)
+    assert problems(tiny) == NONE
+    with tiny.manifest.begin() as connection:
+        kept = homes.medplums_of(connection, "tiny")
+    # The same project may have two addresses; another project takes the place of the first.
+    assert (Home(*known) in kept) == (known == present or (known[1] == present[1] != ""))
+
+
+def test_two_manifests_do_not_share_a_staging_area(tiny: Environment, tmp_path: Path) -> None:
+    migrate(tiny, "first")
+    other = at(tiny, manifest_url=f"sqlite:///{tmp_path}/other.db")
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(OtherSystem, match=r"staging area .* belongs to another manifest"):
+            migrate(other, "second", **options)
+    assert problems(other)["staging"] == "of another manifest"
+    accept_systems(other)
+    assert problems(other) == NONE
+    with pytest.raises(OtherSystem, match="staging area"):
+        migrate(tiny, "third")
+
+
+@pytest.mark.parametrize("kind", ["rows", "unchanged", "bundles"])
+def test_a_staged_file_that_somebody_else_has_written_is_not_used(tiny: Environment, kind: str) -> None:
+    slices = prepare_run(tiny, "r", "run", scope_of(tiny.migration, None, None), RunOptions())
+    slice_id = next(slice_.id for slice_ in slices if slice_.entity == "clinic")
+    extract_slice(tiny, "r", slice_id)
+    if kind == "bundles":
+        transform_slice(tiny, "r", slice_id)
+    [staged] = [path for path in Path(tiny.settings.staging_url, "r", kind).rglob("*.gz") if slice_id in str(path)]
+    staging = Environment(tiny.migration, tiny.settings).staging("r")
+    if kind == "bundles":
+        staging.write_bundle(slice_id, 0, b'{"resourceType": "Bundle", "type": "batch", "entry": []}')
+    else:
+        staging._write(f"{kind}/{slice_id}.ndjson.gz", [])
+    with pytest.raises(StagedFileChanged, match=rf"{kind}/{slice_id}.* of run r is not what was staged"):
+        (load_slice if kind == "bundles" else transform_slice)(tiny, "r", slice_id)
+    assert staged.exists()
+
+
+def test_two_migrations_do_not_write_under_the_same_identifiers(tiny: Environment, tmp_path: Path) -> None:
+    folder = tmp_path / "twin"
+    shutil.copytree(MIGRATION, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    plan = (folder / "plan.yaml").read_text()
+    (folder / "plan.yaml").write_text(plan.replace("name: tiny", "name: twin"))
+    twin = Environment(load_migration(folder), tiny.settings)
+    assert twin.migration.name == "twin" and twin.migration.systems == tiny.migration.systems
+    prepare_run(tiny, "dry", "run", scope_of(tiny.migration, None, None), RunOptions(dry_run=True))
+    migrate(tiny, "first")
+    with pytest.raises(OtherMigration, match=r"migration tiny writes under the identifier system .*identifier_base"):
+        migrate(twin, "second")
+    assert problems(twin)["identifiers"] == "5 belong to another migration"
+    accept_systems(twin)
+    assert problems(twin) == NONE
+    with pytest.raises(OtherMigration, match="migration twin writes"):
+        migrate(tiny, "third")
+
+
+def test_a_project_is_told_by_the_token_or_by_the_server(medplum: EmbeddedMedplum, tiny: Environment) -> None:
+    with tiny.medplum() as first, tiny.medplum() as second:
+        assert first.project() == second.project(patient=False) != ""
+        first._tokens.project = ""
+        assert first.project() == second.project()
+        answers = {"project": {"resourceType": "Project", "id": "p"}}
+        first._tokens.project = ""
+        assert project_of(first._tokens, lambda *_: httpx.Response(200, json=answers)) == "p"
+        assert project_of(first._tokens, lambda *_: httpx.Response(200, text="<html>")) == ""
+
+        def refused(*_: object) -> httpx.Response:
+            raise RequestRefused("no such thing")
+
+        assert project_of(first._tokens, refused) == ""
+    assert [id_of_project(one) for one in ({"reference": "Project/x"}, {"id": "y"}, {}, None)] == ["x", "y", "", ""]
+
+
+def test_an_embedded_medplum_is_the_same_project_as_long_as_it_has_the_same_data(tmp_path: Path) -> None:
+    def project(data: Path | None) -> str:
+        with EmbeddedMedplum(data=data) as server:
+            form = {"grant_type": "client_credentials", "client_id": server.client_id}
+            answer = httpx.post(f"{server.base_url}oauth2/token", data={**form, "client_secret": server.client_secret})
+            me = httpx.get(
+                f"{server.base_url}auth/me", headers={"Authorization": f"Bearer {answer.json()['access_token']}"}
+            )
+            assert httpx.get(f"{server.base_url}auth/me").status_code == 401
+            assert answer.json()["project"] == {"reference": f"Project/{me.json()['project']['id']}"}
+            return str(me.json()["project"]["id"])
+
+    assert project(tmp_path / "a.db") == project(tmp_path / "a.db")
+    assert len({project(tmp_path / "a.db"), project(tmp_path / "b.db"), project(None), project(None)}) == 4
