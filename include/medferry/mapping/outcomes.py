@@ -32,6 +32,7 @@ class Reason(StrEnum):
     """Reasons that Medferry itself gives; a mapping's own are its author's words."""
 
     AMBIGUOUS_TARGET = "ambiguous-target"
+    AT_WORK_ELSEWHERE = "at-work-elsewhere"
     INVALID_RESOURCE = "invalid-resource"
     MAPPING_ERROR = "mapping-error"
     NO_RESOURCE = "no-resource"
@@ -60,6 +61,7 @@ SYSTEMATIC = frozenset(
 DECIDED_BY_LOAD = frozenset(
     {
         Reason.AMBIGUOUS_TARGET,
+        Reason.AT_WORK_ELSEWHERE,
         Reason.SERVER_REJECTED,
         Reason.STORED_DIFFERENTLY,
         Reason.TARGET_CHANGED,

@@ -38,6 +38,7 @@ from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_medplum
+from medferry.stages.moved import leave_moved
 from medferry.stages.patience import Patience
 
 CHUNK_TARGETS = 400
@@ -232,6 +233,7 @@ def _one_pass(
     progress: Progress,
 ) -> Counter[str]:
     """Go once through all pending records with the session's threads; returns DEFERRED, WAITING and LOST."""
+    counts["quarantined"] += leave_moved(loader.hold, loader.slice)
     with session.environment.manifest.begin() as connection:
         pending = pending_keys(connection, session.run.id, loader.slice.id)
     decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes
