@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from medferry import errors
 from medferry.cli.main import app
 from medferry.definition.migration import load_migration
+from medferry.source.types import mysql, postgresql, sqlite
 from tests.contract import changes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +118,28 @@ def test_the_page_of_medplum_s_behaviour_names_real_tests_and_modules() -> None:
     assert {name for name, path in places.items() if not (path.is_dir() or path.with_suffix(".py").exists())} == set()
 
 
+TYPES_PAGE = ROOT / "docs/types.md"
+
+
+def types_page() -> str:
+    """docs/types.md as it must be: a table for each engine, from the code's own."""
+    tables = {
+        "PostgreSQL": [*postgresql.TYPES.values(), *postgresql.EXTENSIONS.values(), *postgresql.MADE.values()],
+        "MySQL and MariaDB": [*mysql.TYPES.values(), mysql.BINARY_STRINGS],
+        "SQLite": list(sqlite.TYPES.values()),
+    }
+    lines = [""]
+    for engine, known in tables.items():
+        lines += [f"## {engine}", "", "| SQL type | What arrives | Note |", "|---|---|---|"]
+        lines += [f"| {row.name} | {row.canonical} | {row.note} |" for row in known] + [""]
+    return _TABLE.sub(lambda found: found[1] + "\n".join([*lines, ""]) + found[2], TYPES_PAGE.read_text())
+
+
+def test_the_page_of_types_is_the_boundary_s_tables() -> None:
+    assert TYPES_PAGE.read_text() == types_page(), "run `make docs`"
+
+
 if __name__ == "__main__":
+    TYPES_PAGE.write_text(types_page())
     MEDPLUM_PAGE.write_text(medplum_page())
     (ROOT / "docs/command-line.md").write_text(command_line())

@@ -16,7 +16,7 @@ from demo_clinics.compare import differences
 from medferry.definition.migration import Migration, load_migration
 from medferry.fhir.validate import problems
 from medferry.mapping.apply import MappedRow, apply_mapping
-from medferry.source.database import connect_engine, json_value
+from medferry.source.database import connect_engine, stream
 
 from .conftest import LegacyReader
 from .test_truth import _references
@@ -37,8 +37,7 @@ def mapped(legacy: LegacyReader) -> dict[Key, MappedRow]:
 
 def _map(migration: Migration, name: str, connection: sa.Connection) -> Any:
     entity = migration.entities[name]
-    for stored in connection.execute(sa.text(entity.query(connection.dialect.name))).mappings():
-        row = {column: json_value(value) for column, value in stored.items()}
+    for row in stream(connection, sa.text(entity.query(connection.dialect.name)), {}):
         key = str(row[entity.key])
         yield (name, key), apply_mapping(migration.specs[name], row, key, migration.settings)
 

@@ -14,6 +14,7 @@ from medferry.mapping.levels import ReferenceCycle, load_levels
 from medferry.mapping.outcomes import Finding, Quarantine
 from medferry.mapping.terminology import CodeRow, CodeTable
 from medferry.mapping.values import zone_of
+from medferry.source.types.canonical import binary
 
 SEX = CodeTable(
     "sex",
@@ -199,3 +200,17 @@ def test_digits_beyond_a_microsecond_are_a_finding(context: Context) -> None:
     assert context.instant("2020-03-01 10:11:12.1234567", "t") == "2020-03-01T10:11:12.123456+01:00"
     assert context.instant("2020-03-01 10:11:12.0000000", "u") == "2020-03-01T10:11:12+01:00"
     assert context.findings == [Finding("fraction-cut", "t")]
+
+
+def test_bytes_are_no_text_unless_they_are_asked_for(context: Context) -> None:
+    scan = binary(b"text")
+    for read in (context.text, context.date, context.number, context.instant):
+        with pytest.raises(Quarantine, match="binary-value") as told:
+            read(scan, "scan")
+        assert told.value.field == "scan"
+    assert context.base64(scan, "scan") == "dGV4dA=="
+    assert context.base64(None) is None
+    with pytest.raises(TypeError, match="no text"):
+        f"Scan: {scan}"
+    with pytest.raises(Quarantine, match="not-binary"):
+        context.base64("dGV4dA==", "scan")

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from demo_clinics import database as servers
 from medferry.errors import SettingsError, SourceError, SourceUnavailable
 from medferry.runtime.staging import dump_row, load_row
+from medferry.source.columns import check_columns
 from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import KEYS_AT_ONCE, stream_keys, units_of_keys
 from medferry.source.profile import profile
 from medferry.source.slices import count_by_unit, cut, row_by_key, rows_of
+from medferry.source.types.canonical import binary
 
 
 def entity(sql: str, **variants: str) -> SourceEntity:
@@ -131,6 +133,14 @@ def test_more_keys_than_a_statement_takes(engine: sa.Engine) -> None:
     assert sorted(read) == [n for n in range(0, 3 * number, 3) if n % 2 == 0]
 
 
+def test_columns_are_judged_before_a_row_is_read(engine: sa.Engine) -> None:
+    with snapshot(engine) as connection:
+        check_columns(connection, entity("SELECT 1 AS id, 'a:b' AS unit"))
+    with pytest.raises(SourceError) as told, snapshot(engine) as connection:
+        check_columns(connection, entity("SELECT 1 AS id, 'u' AS unit, 'u' AS unit"))
+    assert "a name of its own" in told.value.remedy
+
+
 def test_two_hundred_tiny_units_share_slices(engine: sa.Engine) -> None:
     counts = {f"u{number:03}": 2 for number in range(200)}
     with snapshot(engine) as connection:
@@ -169,6 +179,14 @@ def test_undecodable_bytes_survive_staging(tmp_path: Path) -> None:
     with snapshot(engine) as connection:
         [row] = stream(connection, sa.text("SELECT CAST(x'636166e9' AS TEXT) AS word"), {})
     assert load_row(dump_row(row)) == {"word": "caf\udce9"}
+
+
+def test_bytes_survive_staging_beside_undecodable_text() -> None:
+    for text in ("x", "caf\udce9", '{"base64":"AA=="}'):
+        row = {"scan": binary(b"\0\xff"), "note": text}
+        read = load_row(dump_row(row))
+        assert read == row
+        assert (str(read["scan"]), read["note"]) == ("AP8=", text)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle://u@h/x", "postgresql+nodriver://u@h/x"])

@@ -194,17 +194,18 @@ def test_a_reference_is_the_one_that_the_other_row_became() -> None:
 
 
 def test_a_document_is_its_bytes() -> None:
-    blob = base64.b64encode(b"abc").decode()
-    held = {"contentType": "t/x", "data": blob}
+    encoded = base64.b64encode(b"abc").decode()
+    blob = {"base64": encoded}
+    held = {"contentType": "t/x", "data": encoded}
     assert verdict("document", blob, held) is None
     assert verdict("document", blob, {"url": "Binary/1"}) is None
     assert verdict("document", "abc", held, as_text=True) is None
     assert verdict("document", blob, held, media_type="z") == "type"
     assert verdict("document", blob, held | {"data": base64.b64encode(b"ab").decode()}) == "size"
     assert verdict("document", blob, held | {"data": base64.b64encode(b"abd").decode()}) == "hash"
-    assert verdict("document", blob, held | {"data": blob[:-1] + " "}) == "no base64"
-    assert verdict("document", blob, held | {"data": "!" + blob}) == "no base64"
-    assert verdict("document", blob, held | {"data": f"{blob[:2]}\n{blob[2:]}"}) is None
+    assert verdict("document", blob, held | {"data": encoded[:-1] + " "}) == "no base64"
+    assert verdict("document", blob, held | {"data": "!" + encoded}) == "no base64"
+    assert verdict("document", blob, held | {"data": f"{encoded[:2]}\n{encoded[2:]}"}) is None
     assert verdict("document", None, held) == "unexpected"
     assert verdict("document", blob) == "missing"
 

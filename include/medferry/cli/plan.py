@@ -15,6 +15,7 @@ from medferry.errors import DefinitionError
 from medferry.plan.model import Strategy
 from medferry.runtime.environment import Environment
 from medferry.source.changes.rules import CaptureMethod
+from medferry.source.columns import check_columns
 from medferry.source.database import snapshot
 from medferry.source.slices import count_by_unit
 
@@ -59,6 +60,7 @@ def _source_counts(environment: Environment) -> dict[str, str]:
     counts = {}
     with snapshot(environment.source) as connection:
         for name, entity in environment.migration.entities.items():
+            check_columns(connection, entity)
             by_unit = count_by_unit(connection, entity, environment.migration.plan.unit_ids)
             counts[name] = f"{sum(by_unit.values()):,}"
     return counts

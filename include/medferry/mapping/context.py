@@ -19,6 +19,7 @@ from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
 from medferry.mapping.terminology import CodeTable, is_fhir_code
 from medferry.plan.model import DEFAULT_NULL_TOKENS, DEFAULT_SENTINEL_DATES
+from medferry.source.types.canonical import base64_of
 
 
 class MappingFault(Exception):
@@ -110,11 +111,13 @@ class Context:
     def text(self, value: Any, field: str = "") -> str | None:
         """Trimmed text, or None for null, blanks and null tokens.
 
-        Raises Quarantine('undecodable-text'). Control characters are removed and suspected mojibake is kept, both
-        with a finding.
+        Raises Quarantine: 'undecodable-text', 'binary-value' for bytes (cast a column that holds text in them in
+        the SQL). Control characters are removed and suspected mojibake is kept, both with a finding.
         """
         if value is None:
             return None
+        if isinstance(value, Mapping):
+            raise Quarantine("binary-value", field)
         text = str(value)
         if values.is_undecodable(text):
             raise Quarantine("undecodable-text", field)
@@ -125,6 +128,15 @@ class Context:
             self.finding("suspected-mojibake", field)
         clean = clean.strip()
         return None if clean in self.settings.null_tokens else clean
+
+    def base64(self, value: Any, field: str = "") -> str | None:
+        """The base64 of bytes, or None for null. Raises Quarantine('not-binary') for anything else."""
+        if value is None:
+            return None
+        encoded = base64_of(value)
+        if encoded is None:
+            raise Quarantine("not-binary", field)
+        return encoded
 
     def date(self, value: Any, field: str = "") -> str | None:
         """A FHIR date, or None for null and sentinels (with a finding). Raises Quarantine('impossible-date')."""

@@ -22,8 +22,11 @@ import orjson
 from medferry import __version__
 from medferry.errors import StagingError
 from medferry.fhir.bundle import Staged, read_batch
+from medferry.source.types.canonical import as_streamed
 
 _LEVEL = 3
+_BYTES = b'{"base64":'
+"""In no line without bytes: a text has its quotes escaped."""
 _MARKER = "medferry.json"
 
 
@@ -205,15 +208,16 @@ def dump_row(row: Any) -> bytes:
     try:
         return orjson.dumps(row)
     except TypeError:
-        return json.dumps(row).encode("ascii")
+        return json.dumps(row, separators=(",", ":")).encode("ascii")
 
 
 def load_row(line: bytes) -> Any:
     """The row that ``dump_row`` wrote. Raises ValueError for a line that is none."""
     try:
-        return orjson.loads(line)
+        row = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return json.loads(line)
+        row = json.loads(line)
+    return as_streamed(row) if _BYTES in line else row
 
 
 def row_digest(line: bytes) -> str:

@@ -36,7 +36,7 @@ class ColumnProfile:
         if value is None:
             self.nulls += 1
             return
-        self.kinds[type(value).__name__] += 1
+        self.kinds["bytes" if isinstance(value, dict) else type(value).__name__] += 1
         text = str(value)
         self.blanks += not text.strip()
         self.longest = max(self.longest, len(text))

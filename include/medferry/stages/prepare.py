@@ -13,6 +13,7 @@ from medferry.manifest.runs import RunRow, SliceRow
 from medferry.runtime.continuing import check_options, check_scope
 from medferry.runtime.environment import Environment, hold_run, scopes_of
 from medferry.runtime.options import RunOptions
+from medferry.source.columns import check_columns
 from medferry.source.database import snapshot
 from medferry.source.slices import SliceSpec, count_by_unit, cut
 
@@ -120,6 +121,7 @@ def _cut_source(environment: Environment, scope: RunScope, rows_per_slice: int) 
     with snapshot(environment.source) as connection:
         for name in scope.entities:
             entity, spec = migration.entities[name], migration.specs[name]
+            check_columns(connection, entity)
             counts = count_by_unit(connection, entity, migration.plan.unit_ids)
             in_scope = {unit: rows for unit, rows in counts.items() if unit in scope.units}
             # Rows that refer to rows of their own entity need one loader that sees them all.

@@ -54,10 +54,15 @@ class Case:
         return None if sql is None else self.columns[sql]
 
     def text(self, sql: str | None) -> str | None:
-        """A legacy text without outer blanks and control characters; None for what the plan says is no value."""
+        """A legacy text without outer blanks and control characters; None for what the plan says is no value.
+
+        Raises Unreadable for bytes.
+        """
         value = self.legacy(sql)
         if value is None:
             return None
+        if isinstance(value, dict):
+            raise Unreadable("bytes, and no text")
         clean = _CONTROL.sub("", str(value)).strip()
         return None if clean in self.source.null_tokens else clean
 

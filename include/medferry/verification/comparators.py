@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from medferry.source.types.canonical import base64_of
 from medferry.verification import times
 from medferry.verification.case import (
     DIFFERENT,
@@ -140,7 +141,7 @@ def _reference(case: Case) -> str | None:
 def _document(case: Case) -> str | None:
     """An Attachment's bytes: size and SHA-256, and its type where the check names one.
 
-    SQL has the bytes as a blob (base64 here), or `as_text`.
+    SQL has the bytes as a blob, or `as_text`.
     """
     kind = case.text(case.check.media_type)
     expected = _bytes(case)
@@ -174,7 +175,12 @@ def _bytes(case: Case) -> bytes | None:
         text = case.text(case.check.sql)
         return None if text is None else text.encode()
     value = case.legacy(case.check.sql)
-    return None if value is None else b64decode(value)
+    if value is None:
+        return None
+    encoded = base64_of(value)
+    if encoded is None:
+        raise Unreadable("no bytes")
+    return b64decode(encoded)
 
 
 def _absent(case: Case) -> str | None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+BASE64 = "base64"
+"""The one name in the object that stands for bytes."""
+
 Convert = Callable[[Any], Any]
 """From a value that the driver gives, never None, to the one that a row holds."""
 
@@ -28,7 +31,7 @@ class Canonical(StrEnum):
     INSTANT = "text of an instant with its offset, in UTC: `YYYY-MM-DD HH:MM:SS+00`"
     TIME = "text of a time of day"
     INTERVAL = "text of a span of time"
-    BYTES = "base64 of the bytes"
+    BYTES = 'bytes: `{"base64": "…"}`'
     JSON = "text of the JSON"
     AS_PRINTED = "text, as the engine prints it"
 
@@ -50,9 +53,33 @@ class Column:
     convert: Convert | None = None
 
 
-def binary(value: Any) -> str:
-    """Bytes as a row holds them."""
-    return base64.b64encode(value).decode("ascii")
+class Binary(dict[str, str]):
+    """Bytes as a row holds them: an object, so that nobody takes base64 for the text that a column may hold.
+
+    ``str`` gives the base64, the text of a key; to be put into another text it refuses.
+    """
+
+    def __str__(self) -> str:
+        return self[BASE64]
+
+    def __format__(self, format_spec: str) -> str:
+        raise TypeError("bytes are no text: see Context.base64")
+
+
+def binary(value: bytes) -> Binary:
+    return Binary({BASE64: base64.b64encode(value).decode("ascii")})
+
+
+def as_streamed(row: Any) -> Any:
+    """A row that was read back from JSON, its bytes as ``binary`` made them."""
+    if not isinstance(row, dict):
+        return row
+    return {name: Binary(value) if isinstance(value, dict) else value for name, value in row.items()}
+
+
+def base64_of(value: Any) -> str | None:
+    """The base64 of bytes in a row, None for any other value."""
+    return value[BASE64] if isinstance(value, dict) and value.keys() == {BASE64} else None
 
 
 def finite(value: float) -> float | str:

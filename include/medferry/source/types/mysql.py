@@ -7,6 +7,7 @@ an instant, printed in the session's time zone, which is UTC (`source.session`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -39,7 +40,7 @@ TYPES: Mapping[int, SourceType] = {
     12: SourceType("DATETIME", Canonical.LOCAL_TIME, _NO_DATE),
     7: SourceType("TIMESTAMP", Canonical.INSTANT, f"with `+00:00`; {_NO_DATE}"),
     11: SourceType("TIME", Canonical.TIME, "from `-838:59:59` to `838:59:59`"),
-    13: SourceType("YEAR", Canonical.INTEGER),
+    13: SourceType("YEAR", Canonical.INTEGER, "`0000` is 0"),
     254: SourceType("CHAR, ENUM, SET, UUID, INET4, INET6", Canonical.TEXT),
     253: SourceType("VARCHAR", Canonical.TEXT),
     15: SourceType("VARCHAR of a server before 5.0", Canonical.TEXT),
@@ -97,12 +98,9 @@ def _as_double(name: str) -> sa.ColumnElement[Any]:
 
 
 def columns(result: sa.CursorResult[Any], floats: frozenset[str]) -> list[Column]:
-    """How each column of a result is read. Raises SourceError naming the first whose type is not in the table.
-
-    To be called before the first row is fetched: it tells the driver which numbers to leave as they are printed.
-    """
+    """How each column of a result is read. Raises SourceError naming the first whose type is not in the table."""
     fields = _fields(result)
-    for number, field in enumerate(fields):
+    for field in fields:
         if field.type_code not in TYPES:
             name = REFUSED.get(field.type_code, f"number {field.type_code}")
             cast = REMEDIES.get(field.type_code, "CAST({name} AS CHAR)").format(name=field.name)
@@ -110,19 +108,23 @@ def columns(result: sa.CursorResult[Any], floats: frozenset[str]) -> list[Column
                 f"The column {field.name} is of the type {name}, which is not read.",
                 f"Leave it out, or cast it in the entity's SQL: {cast}.",
             )
-        if field.flags & _ZEROFILL and field.type_code in _INTEGERS:
-            result.cursor._result.converters[number] = ("ascii", None)
     return [Column(field.name, _convert(field, floats)) for field in fields]
 
 
 def _convert(field: Any, floats: frozenset[str]) -> Convert | None:
     if field.type_code in _STRINGS:
         return binary if field.charsetnr == _BINARY_CHARSET else None
+    if field.flags & _ZEROFILL and field.type_code in _INTEGERS:
+        return partial(_zero_filled, field.length)
     if field.type_code == _BIT:
         return _bits
     if field.type_code == _TIMESTAMP:
         return _instant
     return single_precision if field.name in floats else None
+
+
+def _zero_filled(width: int, value: int) -> str:
+    return str(value).zfill(width)
 
 
 def _bits(value: bytes) -> int:

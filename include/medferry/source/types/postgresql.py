@@ -82,9 +82,9 @@ _DRIVERS_OWN = {16, 17, 20, 21, 23, 700, 701}
 """What psycopg reads by itself: booleans, bytes, integers, floats."""
 
 _KIND = sa.text(
-    "SELECT CAST(oid AS bigint) AS oid, typname, CAST(typtype AS text) AS typtype, CAST(typelem AS bigint) AS typelem, "
-    "CAST(typcategory AS text) AS typcategory, typlen "
-    "FROM pg_catalog.pg_type WHERE oid = ANY(CAST(:oids AS oid[]))"
+    "SELECT CAST(t.oid AS bigint) AS oid, t.typname, CAST(t.typtype AS text) AS typtype, "
+    "CAST(e.oid AS bigint) AS element FROM pg_catalog.pg_type t "
+    "LEFT JOIN pg_catalog.pg_type e ON e.typarray = t.oid WHERE t.oid = ANY(CAST(:oids AS oid[]))"
 )
 
 
@@ -149,16 +149,11 @@ def _convert(column: Any) -> Convert | None:
 def _refused(connection: sa.Connection, oids: set[int]) -> dict[int, str]:
     """Of types that have no identifier of their own everywhere: those not in the table, with their names."""
     rows = connection.execute(_KIND, {"oids": sorted(oids)}).all()
-    elements = {row.typelem for row in rows if _is_array(row)} - TYPES.keys()
+    elements = {row.element for row in rows if row.element} - TYPES.keys()
     within = _refused(connection, elements) if elements else {}
     found = {}
     for row in rows:
-        known = row.typtype in MADE or row.typname in EXTENSIONS
-        known = row.typelem not in within if _is_array(row) else known
+        known = row.element not in within if row.element else row.typtype in MADE or row.typname in EXTENSIONS
         if not known:
             found[row.oid] = row.typname
     return found
-
-
-def _is_array(row: Any) -> bool:
-    return bool(row.typcategory == "A" and row.typelem and row.typlen == -1)

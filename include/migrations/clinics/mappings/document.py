@@ -19,13 +19,12 @@ from ._datatypes import element, present
     references=("patient", "encounter"),
 )
 def document(row: Row, ctx: Context) -> Iterator[Resource]:
-    """A DocumentReference with the file inside; the staged row holds the content as base64."""
+    """A DocumentReference with the file inside."""
     skip_deleted(ctx, row)
-    if not row["content"]:
+    content = ctx.base64(row["content"], "content")
+    if not content:
         raise ctx.quarantine("missing-required", field="content")
-    attachment = element(
-        contentType=text(ctx, row, "mime_type"), data=row["content"], title=text(ctx, row, "file_name")
-    )
+    attachment = element(contentType=text(ctx, row, "mime_type"), data=content, title=text(ctx, row, "file_name"))
     yield ctx.resource(
         status="current",
         type=ctx.code("document_kind", row["kind_code"], "kind_code"),
