@@ -13,7 +13,9 @@ from typing import Any
 
 
 class MedferryError(Exception):
-    """Base of every error that Medferry raises on purpose."""
+    """Base of every error that Medferry raises on purpose. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem = problem
@@ -71,6 +73,12 @@ class LeaseLost(MedferryError):
 
 class VerificationFailed(MedferryError):
     """The run is finished but not proven: the report says what differs."""
+
+
+class HashesOnly(VerificationFailed):
+    """Nothing differs, but of some entity nothing was compared with the legacy database."""
+
+    exit_code = 3
 
 
 class TransientError(MedferryError):

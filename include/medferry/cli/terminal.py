@@ -60,7 +60,7 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except MedferryError as error:
             Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
-            raise typer.Exit(1) from None
+            raise typer.Exit(error.exit_code) from None
         except SQLAlchemyError as error:
             name = type(error).__name__  # its text quotes the statement
             Console(stderr=True).print(f"[bold red]{name}[/]: a database failed. Check it, then go on with --resume.")

@@ -21,8 +21,11 @@ from medferry.cli.terminal import (
 )
 from medferry.errors import MedferryError
 from medferry.governance.verdict import verdict_of
+from medferry.manifest.checks import verification_of
+from medferry.manifest.coverage import coverage_of
 from medferry.manifest.subject import Subject
 from medferry.report.checks_table import checks_table
+from medferry.report.coverage import coverage_text
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry.verification.run import EntityProgress, verify_run, verify_subject
@@ -74,6 +77,8 @@ def _verify_run(environment: Environment, run_id: str, options: VerifyOptions, r
         results = verify_run(environment, run_id, begin, options, options.force, compared)
     console.print(checks_table(results, run_id))
     with environment.manifest.begin() as connection:
+        done = verification_of(connection, run_id)
+        console.print(coverage_text(coverage_of(connection, done.id) if done else []), soft_wrap=True)
         settle(connection, run_id)
         verdict = verdict_of(connection, run_id)
     paths = write_report(environment, run_id, report_folder / run_id)
@@ -85,6 +90,8 @@ def _verify_subject(environment: Environment, subject: Subject, options: VerifyO
     with _progress() as (begin, compared):
         found = verify_subject(environment, subject, begin, options, options.force, compared)
     console.print(checks_table(found.verdict.results, f"verification {found.id}"))
+    with environment.manifest.begin() as connection:
+        console.print(coverage_text(coverage_of(connection, found.id)), soft_wrap=True)
     console.print(f"verification {found.id}: {found.verdict.text()}", soft_wrap=True)
     found.verdict.require_passed(f"--verification {found.id}")
 

@@ -150,7 +150,7 @@ def _check_types(path: Path, spec: MappingSpec) -> None:
 
 
 def _check_acceptance(folder: Path, plan: Plan, entities: set[str]) -> None:
-    named = {*plan.acceptance.entities, *plan.acceptance.may_be_empty}
+    named = {*plan.acceptance.entities, *plan.acceptance.may_be_empty, *plan.acceptance.hashes_only}
     named |= {name.partition("/")[2] for name in plan.acceptance.may_be_set_aside}
     if unknown := sorted(named - entities):
         path = folder / "plan.yaml"

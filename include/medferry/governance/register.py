@@ -48,7 +48,7 @@ def is_fault(result: CheckResult) -> bool:
     """Whether a result stands against the verdict until somebody accepts it."""
     if result.status == CheckStatus.NOTHING:
         return family_of(result.name) in NEEDED
-    return result.status != CheckStatus.EQUAL
+    return result.status not in (CheckStatus.EQUAL, CheckStatus.HASHES_ONLY)
 
 
 def family_of(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from medferry.errors import VerificationFailed
+from medferry.errors import HashesOnly, VerificationFailed
 from medferry.governance.register import NEVER, family_of, is_fault
 from medferry.manifest.charts import DIFFERS, charts_of
 from medferry.manifest.checks import CheckResult, CheckStatus, get_verification, results_of, verification_of
@@ -49,6 +49,11 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """The run may be relied on: verified, nothing unresolved or open, no chart that a reviewer found to differ."""
+        return self.nothing_differs and not self.hashes_only
+
+    @property
+    def nothing_differs(self) -> bool:
+        """Verified, nothing unresolved or open, no chart that a reviewer found to differ: by hashes alone, perhaps."""
         return bool(self.results) and not (self.unresolved or self.still_open or self.differing_charts)
 
     @property
@@ -57,33 +62,55 @@ class Verdict:
         waits = bool(self.unresolved) and all(result.status == CheckStatus.SETTLING for result in self.unresolved)
         return waits and not (self.still_open or self.differing_charts)
 
+    @property
+    def hashes_only(self) -> list[str]:
+        """The entities of which nothing was compared with the legacy database, and for which nobody has accepted it."""
+        return sorted({result.entity for result in self.results if result.status == CheckStatus.HASHES_ONLY})
+
     def text(self) -> str:
-        """proven; proven by a sample of 10%; …, with N accepted exceptions; settling; not proven; …; dry run."""
+        """proven; proven by a sample of 10%; …, with N accepted exceptions; hashes only; settling; not proven; …"""
         if not self.results:
             return "not verified"
         if self.settling:
             return "settling"
-        if not self.passed:
+        if not self.nothing_differs:
             return "not proven"
         if self.dry_run:
             return "dry run"
+        if self.hashes_only:
+            return "hashes only"
         proven = "proven" if self.sample_share == 1 else f"proven by a sample of {self.sample_share:.3%}"
         number = len(self.accepted)
         return f"{proven}, with {number} accepted exception{'s' if number > 1 else ''}" if number else proven
 
     def require(self, run_id: str) -> None:
-        """Raises VerificationFailed unless the run has passed."""
+        """Raises VerificationFailed unless the run has passed; HashesOnly where nothing differs, nor was compared."""
         if not self.results:
             raise VerificationFailed(f"Run {run_id} was not verified.", "Run its verification, then finish it.")
-        self.require_passed(run_id)
+        self._require_no_fault(run_id)
         if self.differing_charts:
             raise VerificationFailed(
                 f"{self.differing_charts} charts differ, by their reviewers.",
                 f"Remove the cause, draw them again with `medferry charts {run_id}`, and record the new review.",
             )
+        self._require_comparisons()
 
     def require_passed(self, exceptions: str) -> None:
-        """Raises VerificationFailed for what is not equal and not accepted; `exceptions` is what lists it."""
+        """Raises VerificationFailed for what is not equal and not accepted; `exceptions` is what lists it.
+
+        Raises HashesOnly when nothing differs, but of some entity nothing was compared.
+        """
+        self._require_no_fault(exceptions)
+        self._require_comparisons()
+
+    def _require_comparisons(self) -> None:
+        if self.hashes_only:
+            raise HashesOnly(
+                f"Hashes only: nothing of {', '.join(self.hashes_only)} was compared with the legacy database.",
+                "Declare checks/<entity>.yaml, or accept it by name in the plan: acceptance.hashes_only.",
+            )
+
+    def _require_no_fault(self, exceptions: str) -> None:
         if self.settling:
             raise VerificationFailed(
                 "It is too early for a verdict: a batch got no answer and may still arrive.",

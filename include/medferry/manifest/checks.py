@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.manifest.coverage import LeafCount, coverage
 from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
 from medferry.manifest.tables import check, difference, period_account, verification, verified_part
@@ -22,6 +23,8 @@ class CheckStatus(StrEnum):
     EQUAL = "equal"
     NOTHING = "nothing_compared"
     """There was nothing to compare: that is no proof of anything, nor a fault, unless there had to be something."""
+    HASHES_ONLY = "hashes_only"
+    """Everything is as it was written; whether it was right was not asked."""
     SETTLING = "settling"
     """What was sent may still arrive: it is too early to say."""
     COULD_NOT_CHECK = "could_not_check"
@@ -34,7 +37,7 @@ def worst(statuses: Iterable[CheckStatus]) -> CheckStatus:
     return max(statuses, key=order.index, default=CheckStatus.NOTHING)
 
 
-_RESULTS = (verified_part, check, difference, period_account)
+_RESULTS = (verified_part, check, difference, period_account, coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ def _remove(connection: sa.Connection, verification_id: int) -> None:
 
 def forget_part(connection: sa.Connection, verification_id: int, part: str) -> None:
     """Remove what an unfinished part has written, before it is done again."""
-    for table in (check, difference, verified_part):
+    for table in (check, coverage, difference, verified_part):
         connection.execute(sa.delete(table).where(table.c.verification_id == verification_id, table.c.part == part))
 
 
@@ -173,6 +176,7 @@ def record_part(
     part: FinishedPart,
     results: Sequence[CheckResult],
     periods: Sequence[PeriodCount] = (),
+    leaves: Sequence[LeafCount] = (),
 ) -> None:
     """Write the results of a part, forgotten before, and that it is finished."""
     own = {"verification_id": verification_id}
@@ -181,6 +185,8 @@ def record_part(
         connection.execute(sa.insert(check), rows)
     if periods:
         connection.execute(sa.insert(period_account), [{**own, **asdict(count)} for count in periods])
+    if leaves:
+        connection.execute(sa.insert(coverage), [{**own, "part": part.part, **asdict(count)} for count in leaves])
     connection.execute(sa.insert(verified_part), [{**own, **asdict(part)}])
 
 

@@ -13,6 +13,7 @@ from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
 from medferry.manifest.checks import CheckResult, FinishedPart, Verification, parts_of, verification_of
+from medferry.manifest.coverage import LeafCount, coverage_of
 from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.throughput import Second, seconds
@@ -32,6 +33,7 @@ class Reconciliation:
     unit_titles: dict[str, str]
     verification: Verification | None
     parts: list[FinishedPart]
+    coverage: list[LeafCount]
     sent: list[Second]
     versions: dict[str, str]
     """Entity → version of the mapping that made it."""
@@ -87,6 +89,7 @@ class Reconciliation:
             "exceptions": [asdict(one) for one in self.exceptions],
             "charts": [asdict(chart) for chart in self.charts],
             "verification": self._verification(),
+            "coverage": [asdict(count) for count in self.coverage],
             "parts": [asdict(part) for part in self.parts],
             "throughput": [asdict(second) for second in self.sent],
             "mapping_versions": self.versions,
@@ -99,6 +102,7 @@ class Reconciliation:
 
 def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> Reconciliation:
     """Gather a run's report. Raises UnknownRun."""
+    done = verification_of(connection, run_id)
     return Reconciliation(
         run=get_run(connection, run_id),
         title=migration.plan.title,
@@ -108,7 +112,8 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         reasons=reasons(connection, run_id),
         findings=findings(connection, run_id),
         unit_titles={unit.id: unit.title or unit.id for unit in migration.plan.units},
-        verification=verification_of(connection, run_id),
+        verification=done,
+        coverage=coverage_of(connection, done.id) if done else [],
         parts=parts_of(connection, run_id),
         sent=seconds(connection, run_id),
         versions=mapping_versions(connection, run_id),

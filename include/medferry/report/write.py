@@ -10,6 +10,7 @@ import orjson
 
 from medferry.governance.register import family_of, is_fault, kind_of
 from medferry.manifest.checks import CheckResult, CheckStatus, worst
+from medferry.report.coverage import coverage_text
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.throughput import svg
 from medferry.runtime.environment import Environment
@@ -53,6 +54,7 @@ def render_html(content: Reconciliation) -> str:
         throughput=svg(content.sent),
         families=_families(content),
         status_of=_status,
+        coverage_text=coverage_text,
         faults=list(filter(is_fault, content.checks)),
         dispositions=("successful", "skipped", "quarantined", "rejected", "pending"),
     )

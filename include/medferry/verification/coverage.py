@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from medferry.verification.closed_world import ClosedWorld
+from medferry.manifest.coverage import LeafCount, summed
+from medferry.verification.closed_world import ClosedWorld, count_leaves
 from medferry.verification.constancy import Witness
 from medferry.verification.derived import DerivedValues
-from medferry.verification.ownership import SlotOwnership
+from medferry.verification.ownership import Owner, SlotOwnership
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
 
-NOTHING_ELSE = "values: nothing else"
+NOTHING_ELSE, DECLARED = "values: nothing else", "values: declared checks"
+SHARE = "acceptance: compared share"
 
 Items = Sequence[tuple[WrittenResource, dict[str, Any]]]
 
@@ -34,9 +36,10 @@ class Coverage:
         migration, checks = self.scope.migration, self.scope.checks(self.entity)
         derived = DerivedValues(migration.plan.base, migration.checks.tables)
         self._worlds: dict[str, tuple[SlotOwnership, ClosedWorld]] = {}
-        for slot, system in self.scope.systems(self.entity).items() if checks else ():
-            assert checks is not None
-            if not checks.compares(slot):
+        self._bare: dict[str, list[int]] = {}
+        for slot, system in self.scope.systems(self.entity).items():
+            if checks is None or not checks.compares(slot):
+                self._bare[slot] = []
                 continue
 
             def report(whose: Witness, path: str, kind: str, slot: str = slot) -> None:
@@ -48,7 +51,8 @@ class Coverage:
 
     def examine(self, slot: str, items: Items, rows: Mapping[str, dict[str, Any]] | None) -> None:
         """Account for the leaves of a page's resources; `rows` are the legacy rows by key, None without an answer."""
-        if slot not in self._worlds:
+        if slot in self._bare:
+            self._bare[slot] += [count_leaves(resource) for _, resource in items]
             return
         owners, world = self._worlds[slot]
         for written, resource in items:
@@ -58,8 +62,35 @@ class Coverage:
             world.examine(resource, owners.owned(resource, row), whose, compared)
 
     def finish(self) -> None:
-        """Tell what deviates from the others, and how many resources have nothing that they should not have."""
+        """Tell what deviates from the others, how much was compared, and of what nothing was."""
+        counts: list[LeafCount] = []
         for slot, (_, world) in self._worlds.items():
             world.finish()
             self.recorder.equal(NOTHING_ELSE, max(world.resources - self.faults[slot], 0))
+            leaves = (world.leaves[owner] for owner in (Owner.VALUE, Owner.RULE, Owner.HASH))
+            counts.append(LeafCount(self.entity, slot, world.resources, *leaves))
+        counts += [LeafCount(self.entity, slot, len(each), 0, 0, sum(each)) for slot, each in self._bare.items()]
         self.recorder.expect(NOTHING_ELSE)
+        self.recorder.leaves += counts
+        acceptance = self.scope.migration.plan.acceptance
+        self._judge_share(counts, acceptance.min_compared_share)
+        self._judge_bare(acceptance.hashes_only)
+
+    def _judge_share(self, counts: list[LeafCount], least: float) -> None:
+        whole = summed(self.entity, counts)
+        if not least or not whole.resources:
+            return
+        share = f"{whole.compared_share:.1%} of {whole.total:,} leaf values compared; at least {least:.1%} demanded"
+        self.recorder.expect(SHARE, share)
+        self.recorder.judge(SHARE, self.entity, share, "too little" if whole.compared_share < least else None)
+
+    def _judge_bare(self, accepted: Mapping[str, str]) -> None:
+        """Nothing compared is no proof of the values, unless the plan says why that is accepted."""
+        resources = sum(len(each) for each in self._bare.values())
+        slots = ", ".join(slot for slot, each in self._bare.items() if each)
+        if self.entity in accepted and resources:
+            self.recorder.equal(DECLARED, resources)
+            self.recorder.expect(DECLARED, f"By hashes alone, as the plan accepts: {accepted[self.entity]}")
+        elif resources:
+            note = f"No checks are declared for {slots}: the values are proven by their hashes alone."
+            self.recorder.hashes_only(DECLARED, resources, note)

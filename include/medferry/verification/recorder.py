@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medferry.manifest.checks import EXAMPLES, CheckResult, CheckStatus, Difference, PeriodCount
+from medferry.manifest.coverage import LeafCount
 
 Keep = Callable[[list[Difference]], None]
 """Writes differences away; called with some hundreds at a time."""
@@ -22,6 +23,7 @@ class _Count:
     unchecked: int = 0
     settling: int = 0
     due: int = 0
+    hashed: int = 0
     examples: list[str] = field(default_factory=list)
     note: str = ""
     unchecked_keys: Any = field(default_factory=hashlib.sha256)
@@ -37,6 +39,7 @@ class CheckRecorder:
     counts: dict[str, _Count] = field(default_factory=dict)
     waiting: list[Difference] = field(default_factory=list)
     periods: list[PeriodCount] = field(default_factory=list)
+    leaves: list[LeafCount] = field(default_factory=list)
 
     def expect(self, name: str, note: str = "") -> None:
         """Have a result for `name`, also when nothing comes up to be compared."""
@@ -78,6 +81,11 @@ class CheckRecorder:
         count.settling += number
         count.note = count.note or why[:400]
 
+    def hashes_only(self, name: str, number: int, note: str) -> None:
+        """Of `number` resources nothing was compared but that they are as written."""
+        self.expect(name, note)
+        self._of(name).hashed += number
+
     def due(self, name: str, number: int) -> None:
         """`number` resources or records are there for `name` to judge: what it does not judge could not be checked."""
         self._of(name).due += number
@@ -113,4 +121,6 @@ def _status(count: _Count) -> CheckStatus:
         return CheckStatus.COULD_NOT_CHECK
     if count.settling:
         return CheckStatus.SETTLING
+    if count.hashed:
+        return CheckStatus.HASHES_ONLY
     return CheckStatus.EQUAL if count.equal else CheckStatus.NOTHING

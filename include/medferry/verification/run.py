@@ -148,7 +148,7 @@ def _do(environment: Environment, verification_id: int, part: VerificationPart, 
     points = client.budget.spent - spent if client else 0
     finished = FinishedPart(part.name, started, now(), resources, points)
     with environment.manifest.begin() as connection:
-        checks.record_part(connection, verification_id, finished, results, recorder.periods)
+        checks.record_part(connection, verification_id, finished, results, recorder.periods, recorder.leaves)
 
 
 def _source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> int:

@@ -12,14 +12,14 @@ from more_itertools import chunked
 from medferry.errors import MedferryError
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
-from medferry.verification.coverage import Coverage
+from medferry.verification.coverage import DECLARED, Coverage
 from medferry.verification.legacy import LegacyReader
 from medferry.verification.pages import Page, WrittenResource, pages
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import VerificationScope
 from medferry.verification.structure import Structure
-from medferry.verification.values import NONE_DECLARED, Values, name_of
+from medferry.verification.values import Values, name_of
 
 ResourceProgress = Callable[[str, int], None]
 """Called with the entity and the number of resources that have just been compared."""
@@ -90,7 +90,7 @@ class StoredResourceCheck:
             self.recorder.unchecked(identity.MANIFEST, len(page.successful), error.problem, *page.successful)
             return None
         for key in absent:
-            self.recorder.different(NONE_DECLARED, key, "", "not in the source")
+            self.recorder.different(DECLARED, key, "", "not in the source")
         return rows
 
     def _unaccounted(self, keys: list[str], legacy: LegacyReader) -> list[str]:
@@ -189,5 +189,3 @@ class StoredResourceCheck:
         self.coverage.finish()
         if self.values:
             self.values.finish(self.recorder)
-        else:
-            self.recorder.expect(NONE_DECLARED, "No checks are declared: the values are proven by their hashes alone.")

@@ -28,8 +28,6 @@ Item = tuple[WrittenResource, dict[str, Any]]
 Places = dict[tuple[str, str, str], str]
 """(entity, slot, key) → "Type/id" by the crosswalk."""
 
-NONE_DECLARED = "values: declared checks"
-
 
 def name_of(check: Check, slot: str) -> str:
     """The name of a check's result: ``value: <slot>/<check>``."""
