@@ -42,7 +42,9 @@ def red_run(airflow: LocalAirflow, platform: Platform, early_run: str) -> str:
     """A DAG run that Medplum let read, but not write, at its end."""
     assert airflow.wait("wave_pilot", early_run, 120) == "failed"
     platform.start_medplum()
-    platform.medplum.inject({"kind": "error", "status": 403, "method": "POST", "path": "/fhir/R4/?$", "every": 1})
+    platform.medplum.inject(
+        {"kind": "error", "status": 403, "method": "POST", "path": "/fhir/R4/?$", "entries": "writes", "every": 1}
+    )
     run_id = airflow.trigger("wave_pilot", {"slice_rows": 10})
     assert airflow.wait("wave_pilot", run_id, 180) == "failed"
     platform.medplum.inject()
@@ -155,7 +157,9 @@ def test_a_run_that_is_marked_failed_gives_back_its_leases_too(
 ) -> None:
     api = airflow.api
     assert api is not None
-    platform.medplum.inject({"kind": "error", "status": 503, "method": "POST", "path": "/fhir/R4/?$", "every": 1})
+    platform.medplum.inject(
+        {"kind": "error", "status": 503, "method": "POST", "path": "/fhir/R4/?$", "entries": "writes", "every": 1}
+    )
     run_id = airflow.trigger("wave_rest")
     loading = ("load_level_1.load", 0)  # level 0 is unchanged, and so is not written
     api.until(lambda: airflow.task_states("wave_rest", run_id).get(loading) == "running", 90, "nothing was loaded")

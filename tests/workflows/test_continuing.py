@@ -25,7 +25,14 @@ from medferry.workflows import finish
 from medferry.workflows.migrate import execute_run
 from tests.workflows.test_migrate import migrate
 
-REFUSE_WRITES = {"kind": "error", "status": 403, "method": "POST", "path": "^/fhir/R4/?$", "every": 1}
+REFUSE_WRITES = {
+    "kind": "error",
+    "status": 403,
+    "method": "POST",
+    "path": "^/fhir/R4/?$",
+    "entries": "writes",
+    "every": 1,
+}
 
 
 def run_of(tiny: Environment, run_id: str) -> runs.RunRow:

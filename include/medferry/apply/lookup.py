@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from more_itertools import chunked, map_reduce
 
@@ -30,5 +31,11 @@ def find_locations(client: MedplumClient, targets: Sequence[ResolvedResource]) -
 
 
 def read_contents(client: MedplumClient, ids: Iterable[tuple[str, str]]) -> dict[str, Content]:
-    """Medplum id → content of those among (resource type, id) that can be read by their id."""
-    return client.read_each(list(ids))
+    """Medplum id → content of those among (resource type, id) that are there; what no search shows is read by id."""
+    contents: dict[str, Content] = {}
+    wanted = list(ids)
+    for resource_type, of_type in map_reduce(wanted, itemgetter(0), itemgetter(1)).items():
+        for group in chunked(of_type, PAGE):
+            contents |= client.texts_by_id(resource_type, group)
+    unseen = [(resource_type, medplum_id) for resource_type, medplum_id in wanted if medplum_id not in contents]
+    return contents | client.read_each(unseen)

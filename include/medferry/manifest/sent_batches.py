@@ -8,7 +8,8 @@ that a server held for hours may still be done. All ages are by the manifest dat
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 
 import sqlalchemy as sa
 
@@ -41,6 +42,9 @@ class SentEntry:
         return self.system, self.value
 
 
+_line = attrgetter(*SentEntry.__slots__)
+
+
 @dataclass(frozen=True, slots=True)
 class SentBatch:
     """An open note. `age` is in seconds; `entries` are in the order in which they were sent."""
@@ -59,7 +63,7 @@ def note(connection: sa.Connection, migration: str, slice_: SliceRow, entries: S
         "run_id": slice_.run_id,
         "slice_id": slice_.id,
         "entity": slice_.entity,
-        "entries": [astuple(entry) for entry in entries],
+        "entries": [_line(entry) for entry in entries],
         "sent_at": clock(connection),
     }
     return int(connection.execute(sa.insert(sent_batch).values(values).returning(sent_batch.c.id)).scalar_one())
@@ -77,7 +81,7 @@ def keep_only(connection: sa.Connection, id_: int, entries: Sequence[SentEntry])
     if not entries:
         end(connection, [id_])
         return
-    kept = [astuple(entry) for entry in entries]
+    kept = [_line(entry) for entry in entries]
     connection.execute(sa.update(sent_batch).where(sent_batch.c.id == id_).values(entries=kept))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -55,6 +55,15 @@ class _Answers(msgspec.Struct):
     entry: list[_Answer] = []
 
 
+class _Match(msgspec.Struct):
+    resource: msgspec.Raw
+
+
+class _Matches(msgspec.Struct):
+    resourceType: Literal["Bundle"]  # noqa: N815
+    entry: list[_Match] = []
+
+
 class _Read(msgspec.Struct):
     response: _Response = msgspec.field(default_factory=_Response)
     resource: msgspec.Raw = _NOTHING
@@ -66,6 +75,7 @@ class _Reads(msgspec.Struct):
 
 _batch_response = msgspec.json.Decoder(_Answers)
 _read_response = msgspec.json.Decoder(_Reads)
+_searchset = msgspec.json.Decoder(_Matches)
 _resource = msgspec.json.Decoder(_Resource)
 
 
@@ -103,11 +113,33 @@ def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]
     for answer in _read_response.decode(batch_response).entry:
         code = answer.response.status[:3]
         status = int(code) if code.isdigit() else 0
-        told = msgspec.json.decode(answer.response.outcome) if status >= 400 else None
+        if status < 400:
+            answers.append(ReadAnswer(status, bytes(answer.resource)))
+            continue
+        told = msgspec.json.decode(answer.response.outcome)
         if status == 429 and wait is None:
             wait = throttled_seconds(told)
         answers.append(ReadAnswer(status, bytes(answer.resource), issue_text(told), is_placed(told)))
     return answers, wait
+
+
+def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
+    """id → (version, JSON) of the resources that a search found. Raises ValueError when it is no Bundle."""
+    try:
+        texts = [bytes(match.resource) for match in _searchset.decode(searchset).entry]
+        heads = [_resource.decode(text) for text in texts]
+    except ValueError:
+        return _odd_texts(searchset)
+    return {head.id: (head.meta.versionId, text) for head, text in zip(heads, texts, strict=True)}
+
+
+def _odd_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
+    """The same by the standard library, which reads the lone surrogates that Medplum takes from others."""
+    bundle = json.loads(searchset)
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+        raise ValueError("no Bundle")
+    resources = [entry["resource"] for entry in bundle.get("entry", [])]
+    return {one["id"]: (one["meta"]["versionId"], json.dumps(one).encode()) for one in resources}
 
 
 def read_text(resource: bytes) -> tuple[str, bytes]:

@@ -16,7 +16,7 @@ from more_itertools import chunked
 
 from medferry.fhir.references import system_token
 from medferry.medplum import budget as points
-from medferry.medplum.answers import EntryOutcome, ReadAnswer, read_answers, read_outcomes, read_text
+from medferry.medplum.answers import EntryOutcome, ReadAnswer, read_answers, read_outcomes, read_text, read_texts
 from medferry.medplum.errors import MedplumUnavailable, NotFound, RequestFailed, RequestRefused, Throttled, Unauthorised
 from medferry.medplum.oauth import project_of
 from medferry.medplum.requests import Requests, json_or_empty
@@ -94,16 +94,26 @@ class MedplumClient(Requests):
 
     def search_in_batch(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Resource:
         """As `search`, as an entry of a batch: no replica that lags answers it, unless the server is set to."""
-        [answer] = self._in_batch([f"{resource_type}?{httpx.QueryParams(list(parameters))}"], points.SEARCH)
-        if answer.status == 403:
-            raise Unauthorised("Medplum refused a search (HTTP 403).", "Check the client's access policy.")
         try:
-            bundle: Resource = orjson.loads(answer.resource)
+            bundle: Resource = orjson.loads(self._searchset(resource_type, parameters))
         except ValueError:
             raise _no_bundle() from None
         if bundle.get("resourceType") != "Bundle":
             raise _no_bundle()
         return bundle
+
+    def texts_by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        """id → (version, JSON) of those of `ids` (at most 1,000) that a search in a batch shows."""
+        try:
+            return read_texts(self._searchset(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))]))
+        except ValueError:
+            raise _no_bundle() from None
+
+    def _searchset(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> bytes:
+        [answer] = self._in_batch([f"{resource_type}?{httpx.QueryParams(list(parameters))}"], points.SEARCH)
+        if answer.status == 403:
+            raise Unauthorised("Medplum refused a search (HTTP 403).", "Check the client's access policy.")
+        return answer.resource
 
     def read_each(self, names: Sequence[tuple[str, str]]) -> dict[str, tuple[str, bytes]]:
         """id → (version, JSON) of those of (resource type, id) that can be read: read by id, a point each."""
