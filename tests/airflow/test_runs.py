@@ -289,6 +289,30 @@ def test_a_replay_brings_in_what_was_mended_after_a_wave(airflow: LocalAirflow, 
     }
 
 
+def test_a_run_that_is_cleared_after_a_later_one_is_refused(
+    airflow: LocalAirflow, platform: Platform, red_run: str
+) -> None:
+    assert airflow.api is not None
+    before = platform.run(f"wave_pilot.{red_run}")
+    cleared = {"dry_run": False, "dag_run_id": red_run, "only_failed": False, "task_ids": ["prepare"]}
+    airflow.api.request(
+        "POST",
+        "dags/wave_pilot/clearTaskInstances",
+        {**cleared, "include_downstream": True, "reset_dag_runs": True},
+    )
+    assert airflow.wait("wave_pilot", red_run, 120) == "failed"
+    assert any("LaterRun" in line for line in _log_lines(airflow, "wave_pilot", red_run, "prepare"))
+    assert platform.run(f"wave_pilot.{red_run}") == before
+    assert platform.leases() == 0
+
+
+def test_the_schedule_verifies_everything_that_was_loaded(airflow: LocalAirflow) -> None:
+    run_id = airflow.trigger("verify")
+    airflow.wait("verify", run_id, 120)
+    assert by_task(airflow, "verify", run_id)["verify"] == {"success": 1}
+    assert any("Verification " in line for line in _log_lines(airflow, "verify", run_id, "conclude"))
+
+
 def _is_small(value: object) -> bool:
     if isinstance(value, list):
         return all(isinstance(one, str) and len(one) < 40 for one in value)
