@@ -156,7 +156,7 @@ def test_a_staged_file_that_somebody_else_has_written_is_not_used(tiny: Environm
     if kind == "bundles":
         staging.write_bundle(slice_id, 0, b'{"resourceType": "Bundle", "type": "batch", "entry": []}')
     else:
-        staging._write(f"{kind}/{slice_id}.ndjson.gz", [])
+        staging._write(f"{kind}/{slice_id}.ndjson.gz", [b'"9"\n'])
     with pytest.raises(StagedFileChanged, match=rf"{kind}/{slice_id}.* of run r is not what was staged"):
         (load_slice if kind == "bundles" else transform_slice)(tiny, "r", slice_id)
     assert staged.exists()
