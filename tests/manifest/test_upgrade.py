@@ -18,6 +18,7 @@ from medferry.manifest import database, homes
 from medferry.manifest.charts import charts_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
+from medferry.manifest.leftovers import LeftoverKind, leftovers
 from medferry.manifest.runs import find_run, list_runs, slices_of
 from medferry.manifest.sent_batches import open_batches
 from medferry.manifest.staged_files import digest_of_file
@@ -178,6 +179,12 @@ def test_identifiers_belong_to_who_wrote_them_and_the_first_medplum_is_taken_on_
         assert homes.medplums_of(connection, "m") == []
         assert homes.manifest_id(connection) == homes.manifest_id(connection) != ""
         assert digest_of_file(connection, "second", "rows/patient-00000.ndjson.gz") is None
+
+
+def test_nothing_was_replaced_before_it_was_remembered(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    found = [one for page in leftovers(filled, "m", [("s", "Patient")], ["north"]) for one in page]
+    assert LeftoverKind.REPLACED not in {one.kind for one in found}
 
 
 def test_it_is_done_once_however_many_open_it(filled: sa.Engine) -> None:

@@ -18,6 +18,8 @@ _KINDS = (
     ("source", "accounting", CRITICAL),
     ("loaded before", "accounting", MAJOR),
     ("acceptance", "acceptance", MAJOR),
+    ("leftovers", "accounting", MAJOR),
+    ("verification", "accounting", CRITICAL),
     ("manifest", "identity", CRITICAL),
     ("identifiers", "identity", CRITICAL),
     ("versions", "content", MAJOR),
@@ -35,6 +37,7 @@ _KINDS = (
 NEVER = {
     "accounting": "a source record without an explained outcome: finish the run, then verify it",
     "batches: at an end": "what was sent may still arrive, or has doubled something: verify again, or remove the twin",
+    "verification: of one state": "something was written while it was verified: verify again",
     "Medplum's answers": "a server that often failed gives no evidence: verify again when it is well",
 }
 """Families that nobody can accept, and why."""

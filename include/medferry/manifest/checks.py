@@ -13,6 +13,7 @@ from medferry.manifest.coverage import LeafCount, coverage
 from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
 from medferry.manifest.tables import check, difference, period_account, verification, verified_part
+from medferry.manifest.verifications import fresh_parts
 
 EXAMPLES = 20
 
@@ -127,7 +128,8 @@ class Verification:
 def begin_verification(
     connection: sa.Connection, request: VerificationRequest, force: bool
 ) -> tuple[int, frozenset[str]]:
-    """Start a verification, or go on with an unfinished one of the same: its id and the parts that it has finished.
+    """Start a verification, or go on with an unfinished one of the same: its id and the parts that it has finished
+    within the last hour.
 
     What a run's earlier verification found is removed, and what of the subject's was never finished.
     """
@@ -136,8 +138,7 @@ def begin_verification(
     earlier = [row for row in earlier if request.run_id or row["subject"] == values["subject"]]
     for row in earlier:
         if not force and row["finished_at"] is None and all(row[name] == value for name, value in values.items()):
-            done = sa.select(verified_part.c.part).where(verified_part.c.verification_id == row["id"])
-            return row["id"], frozenset(connection.scalars(done))
+            return row["id"], fresh_parts(connection, row["id"])
     for row in earlier:
         _remove(connection, row["id"])
     added = connection.execute(sa.insert(verification).values(**values, started_at=now()))
@@ -158,9 +159,13 @@ def _remove(connection: sa.Connection, verification_id: int) -> None:
 
 
 def forget_part(connection: sa.Connection, verification_id: int, part: str) -> None:
-    """Remove what an unfinished part has written, before it is done again."""
+    """Remove what a part has written that did not finish, or is too old, before it is done again."""
     for table in (check, coverage, difference, verified_part):
         connection.execute(sa.delete(table).where(table.c.verification_id == verification_id, table.c.part == part))
+    kind, _, entity = part.partition("/")
+    if kind == "source":
+        own = (period_account.c.verification_id == verification_id, period_account.c.entity == entity)
+        connection.execute(sa.delete(period_account).where(*own))
 
 
 def record_differences(connection: sa.Connection, verification_id: int, part: str, found: Iterable[Difference]) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from medferry.manifest.bulk import among, append, upsert
 from medferry.manifest.database import now
 from medferry.manifest.paging import pages
+from medferry.manifest.replaced import remember_replaced
 from medferry.manifest.subject import Records
 from medferry.manifest.tables import attempt, outcome, source_record, target
 
@@ -191,6 +192,7 @@ def record_confirmed(
 
     A target that this run created stays "created" when a redone slice finds it unchanged.
     """
+    remember_replaced(connection, migration, [(each.system, each.value, each.medplum_id) for each in proven])
     upsert(
         connection,
         target,

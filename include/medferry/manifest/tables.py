@@ -183,6 +183,7 @@ verification = sa.Table(
     sa.Column("declared", sa.JSON, nullable=False, comment="SQL and FHIRPath of each entity's checks as they were run"),
     sa.Column("started_at", Time, nullable=False),
     sa.Column("finished_at", Time, comment="null: it is at work, or it died; its results do not count yet"),
+    sa.Column("state", sa.String(64), comment="of the subject's records when it began; null: an earlier version"),
     sa.Index("verification_run", "run_id", unique=True),
     sa.Index("verification_subject", "migration", "finished_at"),
     comment="the newest verification of each run, and every one of a subject",

@@ -62,6 +62,15 @@ class Wave(_Part):
     units: Annotated[list[UnitId], Field(min_length=1)]
 
 
+class LeftoverPolicy(StrEnum):
+    """What becomes of a resource that the plan, or its row, does not make any more."""
+
+    REPORT = "report"
+    """It is a difference, by name."""
+    KEEP = "keep"
+    """It stays: accepted, and counted in the result."""
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -107,6 +116,7 @@ class Plan(_Part):
     units: Annotated[list[Unit], Field(min_length=1)]
     waves: list[Wave] = []
     acceptance: Acceptance = Acceptance()
+    leftovers: LeftoverPolicy = LeftoverPolicy.REPORT
     answers: dict[str, str] = {}
     """The planning questions and the organisation's answers, in its own words; shown in the reports."""
 

@@ -19,6 +19,7 @@ from medferry.manifest.subject import (
     records_by_key,
     unexplained_keys,
 )
+from medferry.plan.model import LeftoverPolicy
 from medferry.verification.legacy import KEYS_AT_ONCE, LegacyReader, LegacyRow
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
@@ -186,7 +187,7 @@ def _rowless(scope: VerificationScope, entity: str, legacy: LegacyReader, record
             continue
         vanished.update(units[key] for key in gone)
         with scope.environment.manifest.begin() as connection:
-            _tell_gone(places_of(connection, scope.migration.name, entity, gone), recorder)
+            _tell_gone(scope, places_of(connection, scope.migration.name, entity, gone), recorder)
     return vanished
 
 
@@ -199,9 +200,12 @@ def _nowhere(scope: VerificationScope, entity: str, keys: Sequence[str], recorde
             recorder.different(KEYS, key, "", "unknown")
 
 
-def _tell_gone(places: Sequence[Place], recorder: CheckRecorder) -> int:
+def _tell_gone(scope: VerificationScope, places: Sequence[Place], recorder: CheckRecorder) -> int:
     for key, place in places:
-        recorder.different(GONE, key, "", "gone", place)
+        if scope.migration.plan.leftovers is LeftoverPolicy.KEEP:
+            recorder.keep_by_policy(GONE)
+        else:
+            recorder.different(GONE, key, "", "gone", place)
     return len(places)
 
 
@@ -218,7 +222,7 @@ def _left_behind(
         places, number = left_behind(connection, scope.migration.name, run_id, entity, units, whole)
         lines = records_by_key(connection, scope.records, entity, [key for key, _ in places])
     there = {row.key for row in legacy.rows_by_key([key for key, _ in places if key not in lines])}
-    recorder.equal(GONE, number - _tell_gone([place for place in places if place[0] not in there], recorder))
+    recorder.equal(GONE, number - _tell_gone(scope, [place for place in places if place[0] not in there], recorder))
 
 
 def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
@@ -226,4 +230,4 @@ def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> 
     with scope.environment.manifest.begin() as connection:
         places = skipped_places(connection, scope.records, entity)
         number = count_resources_of(connection, scope.records, entity)
-    recorder.equal(GONE, number - _tell_gone(places, recorder))
+    recorder.equal(GONE, number - _tell_gone(scope, places, recorder))

@@ -24,6 +24,7 @@ class _Count:
     settling: int = 0
     due: int = 0
     hashed: int = 0
+    kept: int = 0
     examples: list[str] = field(default_factory=list)
     note: str = ""
     unchecked_keys: Any = field(default_factory=hashlib.sha256)
@@ -57,6 +58,12 @@ class CheckRecorder:
         self.waiting.append(Difference(name, self.entity, key[:200], field[:200], kind, place))
         if len(self.waiting) >= _AT_ONCE:
             self.flush()
+
+    def keep_by_policy(self, name: str) -> None:
+        """One that would be a difference, which the plan says may stay."""
+        count = self._of(name)
+        count.equal += 1
+        count.kept += 1
 
     def judge(self, name: str, key: str, field: str, kind: str | None, place: str = "") -> None:
         """Equal when `kind` is None, else different in that way."""
@@ -110,8 +117,11 @@ class CheckRecorder:
 
 def _result(name: str, entity: str, count: _Count) -> CheckResult:
     compared = count.equal + count.different
+    kept = f"{count.kept:,} kept, as the plan says. " if count.kept else ""
     note = f"{count.note} [rows {count.unchecked_keys.hexdigest()[:12]}]" if count.unchecked else count.note
-    return CheckResult(name, entity, _status(count), compared, count.different, count.examples, count.unchecked, note)
+    return CheckResult(
+        name, entity, _status(count), compared, count.different, count.examples, count.unchecked, kept + note
+    )
 
 
 def _status(count: _Count) -> CheckStatus:

@@ -11,10 +11,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+import sqlalchemy as sa
+
 from medferry.governance.register import register
 from medferry.governance.verdict import Verdict, verdict_of_verification
-from medferry.manifest import checks
-from medferry.manifest.checks import CheckResult, Difference, FinishedPart, Verification
+from medferry.manifest import checks, verifications
+from medferry.manifest.checks import CheckResult, Difference, FinishedPart, Verification, VerificationRequest
 from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
 from medferry.medplum.client import MedplumClient
@@ -22,12 +24,16 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.systems import check_medplum_if_it_answers
 from medferry.verification import acceptance
 from medferry.verification.accounting import examine_rows, examine_source
+from medferry.verification.hold import SubjectHold, holding
+from medferry.verification.leftovers import examine_leftovers
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
 from medferry.verification.sent import examine_sent
 from medferry.verification.server import examine_answers
 from medferry.verification.stored import ResourceProgress, StoredResourceCheck
+
+ONE_STATE, _STATE = "verification: of one state", "state"
 
 EVERYTHING = Subject()
 """Whatever has been loaded."""
@@ -46,8 +52,9 @@ def verify_run(
 ) -> list[CheckResult]:
     """Run all checks of a run's subject, record them for it and return them. Raises UnknownRun.
 
-    A verification of the same choice that died goes on behind its finished parts, unless `force`. A dry run wrote
-    nothing: only its accounting against the source is checked.
+    A verification of the same choice that died goes on behind its finished parts, unless `force`, they are older
+    than an hour, or something was written since. Raises VerificationAtWork while another process has the same subject.
+    A dry run wrote nothing: only its accounting against the source is checked.
     """
     scope = scope_of_run(environment, run_id, choice or Sampling())
     return _verify(scope, progress, force, report_progress)[1]
@@ -83,21 +90,50 @@ def verify_subject(
 def _verify(
     scope: VerificationScope, progress: EntityProgress, force: bool, report_progress: ResourceProgress
 ) -> tuple[Verification, list[CheckResult]]:
-    environment = scope.environment
-    with environment.manifest.begin() as connection:
-        verification_id, done = checks.begin_verification(connection, scope.request(), force)
-    with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
-        if client is not None:
-            check_medplum_if_it_answers(environment, client)
-        for part in parts(scope, client, report_progress):
-            if part.name not in done:
-                progress(part.entity)
-                _do(environment, verification_id, part, client)
-    with environment.manifest.begin() as connection:
-        finished = checks.finish_verification(connection, verification_id)
-        results = checks.results_of(connection, finished)
-        register(connection, finished, results)
-        return finished, results
+    environment, request = scope.environment, scope.request()
+    with holding(environment.manifest, request) as hold:
+        with environment.manifest.begin() as connection:
+            verification_id, done = _begin(connection, scope, request, force)
+        with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
+            if client is not None:
+                check_medplum_if_it_answers(environment, client)
+            due = parts(scope, client, report_progress)
+            due.append(VerificationPart(_STATE, "all", partial(_one_state, scope, verification_id)))
+            for part in due:
+                if part.name not in done - {_STATE}:
+                    progress(part.entity)
+                    _do(environment, verification_id, part, client, hold)
+        with environment.manifest.begin() as connection:
+            hold.check(connection)
+            verifications.require_parts(connection, verification_id, [part.name for part in due])
+            finished = checks.finish_verification(connection, verification_id)
+            results = checks.results_of(connection, finished)
+            register(connection, finished, results)
+            return finished, results
+
+
+def _begin(
+    connection: sa.Connection, scope: VerificationScope, request: VerificationRequest, force: bool
+) -> tuple[int, frozenset[str]]:
+    """The verification's id, and the parts that need not be done: none where something was written since it began."""
+    state = verifications.state_of(connection, request.migration, scope.units)
+    verification_id, done = checks.begin_verification(connection, request, force)
+    if done and verifications.began_with(connection, verification_id) != state:
+        verification_id, done = checks.begin_verification(connection, request, force=True)
+    verifications.note_state(connection, verification_id, state)
+    return verification_id, done
+
+
+def _one_state(scope: VerificationScope, verification_id: int, recorder: CheckRecorder) -> int:
+    """Nothing has decided any record of the subject since the verification began: it is of one state."""
+    with scope.environment.manifest.begin() as connection:
+        now_is = verifications.state_of(connection, scope.migration.name, scope.units)
+        same = verifications.began_with(connection, verification_id) == now_is
+    if same:
+        recorder.equal(ONE_STATE)
+    else:
+        recorder.unchecked(ONE_STATE, 1, "Something was written of the subject while it was verified.")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +159,8 @@ def parts(
         return found
     stored = partial(_stored, scope, client, ReferenceResolver(client), report_progress)
     found += [VerificationPart(f"stored/{name}", name, partial(stored, name)) for name in names]
+    if entities is None:
+        found.append(VerificationPart("leftovers", "all", partial(examine_leftovers, scope, client)))
     return [*found, whole]
 
 
@@ -134,12 +172,20 @@ def examine(part: VerificationPart) -> tuple[list[CheckResult], list[Difference]
     return recorder.results(), found
 
 
-def _do(environment: Environment, verification_id: int, part: VerificationPart, client: MedplumClient | None) -> None:
+def _do(
+    environment: Environment,
+    verification_id: int,
+    part: VerificationPart,
+    client: MedplumClient | None,
+    hold: SubjectHold,
+) -> None:
     def keep(found: list[Difference]) -> None:
         with environment.manifest.begin() as connection:
+            hold.check(connection)
             checks.record_differences(connection, verification_id, part.name, found)
 
     with environment.manifest.begin() as connection:
+        hold.check(connection)
         checks.forget_part(connection, verification_id, part.name)
     started, spent = now(), client.budget.spent if client else 0
     recorder = CheckRecorder(part.entity, keep)
@@ -148,6 +194,7 @@ def _do(environment: Environment, verification_id: int, part: VerificationPart, 
     points = client.budget.spent - spent if client else 0
     finished = FinishedPart(part.name, started, now(), resources, points)
     with environment.manifest.begin() as connection:
+        hold.check(connection)
         checks.record_part(connection, verification_id, finished, results, recorder.periods, recorder.leaves)
 
 

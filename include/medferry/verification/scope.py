@@ -134,10 +134,18 @@ class VerificationScope:
 
 
 def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> VerificationScope:
-    """A run's own subject: its units and entities; of a replay its keys. Raises UnknownRun."""
+    """A run's own subject: its units and entities; of a replay its keys.
+
+    Raises UnknownRun, and UnknownSubject when the plan no longer names one of its entities.
+    """
     with environment.manifest.begin() as connection:
         run = get_run(connection, run_id)
         slices = slices_of(connection, run_id)
+    if unknown := sorted(set(run.entities) - set(environment.migration.specs)):
+        raise UnknownSubject(
+            f"Run {run_id} was of entities that the plan no longer names: it has no {unknown[0]}.",
+            "Verify what there is now: `medferry verify`, without a run. What that entity has left is told there.",
+        )
     keys: dict[str, set[str]] = {}
     for part in slices:
         keys.setdefault(part.entity, set()).update(str(key) for key in part.keys or ())

@@ -1,0 +1,119 @@
+"""Leftovers: whatever Medplum has of this migration that the present plan, or the newest run, does not make.
+
+The crosswalk says what was once written; Medplum is asked whether it is there still, and what else carries the
+migration's tag. The plan's policy decides: `report` makes each a difference, `keep` only counts them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from more_itertools import chunked
+
+from medferry.errors import MedferryError
+from medferry.fhir.references import system_token
+from medferry.manifest.leftovers import Leftover, Slot, known_types, leftovers
+from medferry.manifest.replaced import known_ids
+from medferry.medplum.client import PAGE, MedplumClient
+from medferry.plan.model import LeftoverPolicy
+from medferry.verification.identity import values_of
+from medferry.verification.recorder import CheckRecorder
+from medferry.verification.scope import VerificationScope
+
+LEFT, TAGGED = "leftovers: written before, not made any more", "leftovers: tagged, unknown to the manifest"
+
+
+def examine_leftovers(scope: VerificationScope, client: MedplumClient, recorder: CheckRecorder) -> int:
+    """Judge all of the subject's; returns how many resources were looked for."""
+    recorder.expect(LEFT)
+    recorder.expect(TAGGED)
+    looked = 0
+    for page in leftovers(
+        scope.environment.manifest, scope.migration.name, _slots(scope), scope.migration.plan.unit_ids
+    ):
+        mine = [leftover for leftover in page if _is_mine(scope, leftover)]
+        looked += len(mine)
+        _judge(scope, client, mine, recorder)
+    if _is_everything(scope):
+        for resource_type in sorted(_types(scope)):
+            _tagged(scope, client, resource_type, recorder)
+    return looked
+
+
+def _slots(scope: VerificationScope) -> list[Slot]:
+    migration = scope.migration
+    return [
+        (migration.naming.system(name, slot), kind)
+        for name, spec in migration.specs.items()
+        for slot, kind in spec.produces.items()
+    ]
+
+
+def _is_everything(scope: VerificationScope) -> bool:
+    """Whether the subject is of all entities: only then what belongs to none of them is its concern."""
+    named = scope.run.entities if scope.run else scope.subject.entities
+    return not scope.keys and (not named or set(named) >= set(scope.migration.specs))
+
+
+def _is_mine(scope: VerificationScope, leftover: Leftover) -> bool:
+    if leftover.entity in scope.keys:
+        return leftover.key in scope.keys[leftover.entity]
+    of_no_unit = leftover.unit not in scope.migration.plan.unit_ids
+    if leftover.entity not in scope.migration.specs or of_no_unit:
+        return _is_everything(scope)
+    return leftover.unit in scope.units.get(leftover.entity, ())
+
+
+def _judge(scope: VerificationScope, client: MedplumClient, found: Iterable[Leftover], recorder: CheckRecorder) -> None:
+    """Those of some leftovers that Medplum still has."""
+    by_type: dict[str, list[Leftover]] = defaultdict(list)
+    for leftover in found:
+        by_type[leftover.resource_type].append(leftover)
+    for resource_type, of_type in by_type.items():
+        for page in chunked(of_type, PAGE):
+            try:
+                there = client.versions(resource_type, [leftover.medplum_id for leftover in page])
+            except MedferryError as error:
+                recorder.unchecked(LEFT, len(page), error.problem, *(leftover.key for leftover in page))
+                continue
+            for leftover in page:
+                kind = leftover.kind if leftover.medplum_id in there else None
+                _tell(scope, recorder, LEFT, f"{leftover.entity}/{leftover.key}", kind, leftover.place)
+
+
+def _types(scope: VerificationScope) -> set[str]:
+    with scope.environment.manifest.begin() as connection:
+        known = known_types(connection, scope.migration.name)
+    return {kind for spec in scope.migration.specs.values() for kind in spec.produces.values()} | known.keys()
+
+
+def _tagged(scope: VerificationScope, client: MedplumClient, resource_type: str, recorder: CheckRecorder) -> None:
+    """What carries the migration's tag is in the crosswalk. Under the plan's systems the identifiers were judged."""
+    tag = scope.migration.naming.tag
+    form = [("_tag", system_token(tag["system"], tag["code"]))]
+    with scope.environment.manifest.begin() as connection:
+        known = known_types(connection, scope.migration.name).get(resource_type, 0)
+    try:
+        there = client.count(resource_type, form)
+        if there <= known:
+            recorder.equal(TAGGED, there)
+            return
+        systems = [system for system, kind in _slots(scope) if kind == resource_type]
+        for page in chunked(client.search_all(resource_type, [*form, ("_fields", "id,identifier")]), PAGE):
+            ours = [one for one in page if not any(values_of(one, system) for system in systems)]
+            recorder.equal(TAGGED, len(page) - len(ours))
+            with scope.environment.manifest.begin() as connection:
+                ids = known_ids(connection, scope.migration.name, resource_type, [one["id"] for one in ours])
+            for one in ours:
+                kind = None if one["id"] in ids else "unknown"
+                _tell(scope, recorder, TAGGED, resource_type, kind, f"{resource_type}/{one['id']}")
+    except MedferryError as error:
+        recorder.unchecked(TAGGED, max(known, 1), error.problem)
+
+
+def _tell(scope: VerificationScope, recorder: CheckRecorder, name: str, key: str, kind: str | None, place: str) -> None:
+    if kind is not None and scope.migration.plan.leftovers is LeftoverPolicy.KEEP:
+        recorder.keep_by_policy(name)
+    else:
+        recorder.judge(name, key, "", kind, place)

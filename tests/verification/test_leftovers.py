@@ -1,0 +1,147 @@
+"""What was loaded and is made no more is named, as long as Medplum has it; what nobody knows of is named too."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medferry.definition.migration import load_migration
+from medferry.errors import VerificationFailed
+from medferry.governance.verdict import verdict_of
+from medferry.manifest.checks import checks_of, differences_of
+from medferry.manifest.leftovers import LeftoverKind
+from medferry.manifest.subject import Subject
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import RunOptions
+from medferry.stages.prepare import scope_of
+from medferry.verification.leftovers import LEFT, TAGGED
+from medferry.verification.run import verify_run, verify_subject
+from medferry.verification.scope import UnknownSubject
+from medferry.workflows.migrate import execute_run
+from tests.tiny_platform import MIGRATION
+
+STAFF = """
+from medferry.mapping import mapping
+@mapping(entity="staff", version="2", owner="test", produces={produces}, references=("clinic",))
+def staff(row, ctx):
+    {role}yield ctx.resource("role", practitioner=ctx.reference("staff", ctx.key))
+    yield ctx.resource({main}={value})
+"""
+
+
+@pytest.fixture
+def loaded(tiny: Environment, tmp_path: Path) -> Environment:
+    """A copy of the tiny platform, loaded once."""
+    environment = Environment(load_migration(shutil.copytree(MIGRATION, tmp_path / "tiny")), tiny.settings)
+    assert run(environment, "first") == set()
+    return environment
+
+
+def run(environment: Environment, run_id: str, overwrite: bool = False) -> set[tuple[str, str, str]]:
+    """Run everything; (check, key, kind) of the leftovers that its verification found."""
+    scope = scope_of(environment.migration, None, None)
+    with suppress(VerificationFailed):
+        execute_run(environment, run_id, "run", scope, RunOptions(overwrite=overwrite), lambda *_: None)
+    with environment.manifest.begin() as connection:
+        found = {(one.name, one.key, one.kind) for one in differences_of(connection, run_id)}
+        assert not found or verdict_of(connection, run_id).text() == "not proven"
+        return {one for one in found if one[0] in (LEFT, TAGGED)}
+
+
+def changed(environment: Environment, **files: str | None) -> Environment:
+    """The migration with other files (None: without), by their path with __ for the slash and _dot_ for the dot."""
+    for name, text in files.items():
+        path = environment.migration.folder / name.replace("__", "/").replace("_dot_", ".")
+        path.write_text(text) if text is not None else path.unlink()
+    return Environment(load_migration(environment.migration.folder), environment.settings)
+
+
+def plan(environment: Environment, **values: object) -> str:
+    known = yaml.safe_load((environment.migration.folder / "plan.yaml").read_text())
+    return yaml.safe_dump(known | values)
+
+
+def legacy(environment: Environment, statement: str) -> None:
+    with environment.source.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_a_slot_that_is_no_more(loaded: Environment) -> None:
+    mapping = STAFF.format(produces='{"main": "Practitioner"}', role="# ", main="active", value=True)
+    later = changed(loaded, mappings__staff_dot_py=mapping, checks__staff_dot_yaml=None)
+    gone = {(LEFT, f"staff/{key}", LeftoverKind.NO_SLOT.value) for key in (1, 2)}
+    assert run(later, "second", overwrite=True) == gone
+
+
+def test_a_slot_that_a_row_does_not_fill_any_more(loaded: Environment) -> None:
+    produces = '{"main": "Practitioner", "role": "PractitionerRole"}'
+    mapping = STAFF.format(produces=produces, role="if ctx.key == '1': ", main="active", value=True)
+    later = changed(loaded, mappings__staff_dot_py=mapping)
+    assert run(later, "second", overwrite=True) == {(LEFT, "staff/2", LeftoverKind.NOT_MADE.value)}
+
+
+def test_another_type_under_the_same_identifiers(loaded: Environment) -> None:
+    produces = '{"main": "Person", "role": "PractitionerRole"}'
+    role = 'yield ctx.resource("role", active=True)\n    # '
+    later = changed(
+        loaded, mappings__staff_dot_py=STAFF.format(produces=produces, role=role, main="active", value=True)
+    )
+    replaced = {(LEFT, f"staff/{key}", LeftoverKind.REPLACED.value) for key in (1, 2)}
+    assert run(later, "second", overwrite=True) == replaced
+
+
+def test_an_entity_that_is_no_more_until_medplum_has_it_no_more(loaded: Environment) -> None:
+    later = changed(
+        loaded,
+        mappings__weight_dot_py=None,
+        entities__weight_dot_sql=None,
+        checks__weight_dot_yaml=None,
+        plan_dot_yaml=plan(loaded, acceptance={"max_quarantined_share": 1, "max_rejected_share": 1, "small_group": 5}),
+    )
+    with pytest.raises(UnknownSubject, match="has no weight"):
+        verify_run(later, "first")
+    assert {(name, kind) for name, _, kind in run(later, "second")} == {(LEFT, LeftoverKind.NO_SLOT.value)}
+    with later.medplum() as client:
+        entries = [
+            {"request": {"method": "DELETE", "url": f"Observation/{one['id']}"}}
+            for one in client.search_all("Observation", [("_fields", "id")])
+        ]
+        client.batch(entries, 3_000)
+    assert run(later, "third") == set()
+    assert verify_subject(later).verdict.text() == "proven"
+
+
+def test_another_base(loaded: Environment) -> None:
+    later = changed(loaded, plan_dot_yaml=plan(loaded, identifier_base="https://other.example/legacy"))
+    assert {kind for _, _, kind in run(later, "second")} == {LeftoverKind.NO_SLOT.value}
+
+
+def test_a_row_that_cannot_be_loaded_any_more_has_its_old_content_in_medplum(loaded: Environment) -> None:
+    legacy(loaded, "UPDATE patient SET born = '1970-02-30' WHERE id = 1")
+    found = run(loaded, "second")
+    assert found == {(LEFT, "patient/1", LeftoverKind.QUARANTINED.value)}
+    other = verify_subject(loaded, Subject(units=("south",)))
+    assert next(one for one in other.verdict.results if one.name == LEFT).different == 0
+
+
+def test_the_plan_may_keep_them_and_they_are_counted(loaded: Environment) -> None:
+    legacy(loaded, "UPDATE patient SET born = '1970-02-30' WHERE id = 1")
+    legacy(loaded, "UPDATE patient SET deleted_at = '2024-06-01' WHERE id = 8")
+    later = changed(loaded, plan_dot_yaml=plan(loaded, leftovers="keep"))
+    assert run(later, "second") == set()
+    with later.manifest.begin() as connection:
+        notes = {(one.name, one.note) for one in checks_of(connection, "second") if "kept" in one.note}
+    assert {name for name, _ in notes} == {LEFT, "loaded before, now gone from the source"}
+    assert {note for _, note in notes} == {"1 kept, as the plan says. "}
+
+
+def test_what_carries_the_tag_and_nobody_knows(loaded: Environment) -> None:
+    tag = loaded.migration.naming.tag
+    with loaded.medplum() as client:
+        stray = {"resourceType": "Patient", "meta": {"tag": [tag]}, "gender": "male"}
+        client.batch([{"resource": stray, "request": {"method": "POST", "url": "Patient"}}], 100)
+    assert run(loaded, "second") == {(TAGGED, "Patient", "unknown")}
