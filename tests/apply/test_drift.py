@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
 
@@ -234,6 +235,26 @@ def test_in_conditional_mode_another_creator_of_the_key_is_not_doubled(
         assert (found[0], other.actions()["4"]) == ("successful", "unchanged")
     else:
         assert found == ("quarantined", "target-changed", f"Organization/{present['id']}")
+
+
+@MODES
+def test_what_is_deleted_before_it_is_read_back_stays_deleted(
+    tiny: Environment, mode: LoadMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id that Medplum gave and that is gone is a deletion, not a write that failed."""
+    batch = MedplumClient.batch
+
+    def then_deleted(self: MedplumClient, entries: Any, *rest: Any) -> Any:
+        outcomes = batch(self, entries, *rest)
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if outcome.status == 201 and b'"value":"1"' in orjson.dumps(entry):
+                batch(self, [{"request": {"method": "DELETE", "url": f"Organization/{outcome.id}"}}], 100)
+        return outcomes
+
+    monkeypatch.setattr(MedplumClient, "batch", then_deleted)
+    loading = Clinics(tiny, mode)
+    assert loading.load()["1"][:2] == ("quarantined", "target-deleted")
+    assert loading.all("1") == []
 
 
 @MODES

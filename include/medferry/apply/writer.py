@@ -16,7 +16,7 @@ from medferry.apply.batch import BatchSender
 from medferry.apply.doubts import Doubts
 from medferry.apply.entry import sent_entry, weight
 from medferry.apply.lookup import find_locations, read_contents
-from medferry.apply.plan import Action, DriftPolicy, Failed, Location, Planner, Settlement, Step, rejected
+from medferry.apply.plan import Action, DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.visibility import Visibility
@@ -147,6 +147,7 @@ class Writer:
     def _steps(self, targets: Sequence[ResolvedResource], planner: Planner) -> list[Step]:
         """What to send in this round; what needs no sending is settled, what is in doubt waits."""
         found = {} if self.nothing_there else self._find(targets)
+        targets = [target for target in targets if target.name not in self.result.settled]
         self.nothing_there = False  # from now on, what this round sends may be there
         self.result.waiting = self.doubts.held_back(targets, found)
         plan = planner.by_version([target for target in targets if target.name not in self.result.waiting], found)
@@ -162,8 +163,12 @@ class Writer:
         """What is there under the targets' identifiers, and under the ids that Medplum gave them."""
         found = dict(find_locations(self.sender.client, targets))
         given = self.doubts.given_ids(target.name for target in targets if target.name not in found)
-        contents = read_contents(self.sender.client, given.values()) if given else {}
+        gone: set[str] = set()
+        contents = self.sender.client.read_each(list(given.values()), gone)
         found |= {name: [(id_, contents[id_][0])] for name, (_, id_) in given.items() if id_ in contents}
+        for name, (resource_type, id_) in given.items():
+            if id_ in gone and self.policy is DriftPolicy.CONFLICT:  # somebody deleted it before it was read back
+                self.result.settled[name] = quarantined("target-deleted", f"{resource_type}/{id_}")
         return found
 
     def _prove(self, answered: Sequence[Answered]) -> None:

@@ -115,14 +115,19 @@ class MedplumClient(Requests):
             raise Unauthorised("Medplum refused a search (HTTP 403).", "Check the client's access policy.")
         return answer.resource
 
-    def read_each(self, names: Sequence[tuple[str, str]]) -> dict[str, tuple[str, bytes]]:
-        """id → (version, JSON) of those of (resource type, id) that can be read: read by id, a point each."""
+    def read_each(self, names: Sequence[tuple[str, str]], gone: set[str] | None = None) -> dict[str, tuple[str, bytes]]:
+        """id → (version, JSON) of those of (resource type, id) that can be read: read by id, a point each.
+
+        `gone` takes the ids of those that were deleted (410).
+        """
         found: dict[str, tuple[str, bytes]] = {}
         for some in chunked(names, _READS_AT_ONCE):
             answers = self._in_batch(
                 [f"{resource_type}/{medplum_id}" for resource_type, medplum_id in some], points.READ
             )
             found |= {id_: read_text(a.resource) for (_, id_), a in zip(some, answers, strict=True) if a.status == 200}
+            if gone is not None:
+                gone |= {id_ for (_, id_), answer in zip(some, answers, strict=True) if answer.status == 410}
         return found
 
     def versions(self, resource_type: str, ids: Sequence[str]) -> dict[str, str]:
