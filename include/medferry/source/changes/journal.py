@@ -169,6 +169,10 @@ class Journal(ABC):
         """The SQL condition of the journal's rows in the cut (low, high], and its values."""
 
     @abstractmethod
+    def behind(self, low: str) -> tuple[str, dict[str, Any]]:
+        """The SQL condition of all rows of the journal that are in no cut up to `low`, and its values."""
+
+    @abstractmethod
     def mark(self, connection: sa.Connection) -> None:
         """Write the heartbeat, and whatever the next cut needs, in a transaction of its own."""
 
@@ -200,6 +204,9 @@ class Journal(ABC):
     def replay(self, connection: sa.Connection, previous: str, position: str) -> Cut:
         """The cut from `previous` to `position` again, however much was written since."""
         condition, values = self.window(previous.partition("@")[2], position.partition("@")[2])
+        return self._read(connection, position, condition, values)
+
+    def _read(self, connection: sa.Connection, position: str, condition: str, values: Mapping[str, Any]) -> Cut:
         statement = sa.text(f"SELECT DISTINCT entity, via, {self.key} FROM {CHANGE} WHERE {condition}")
         rows = connection.execute(statement, values)
         logged = frozenset((str(entity), str(via), None if key is None else str(key)) for entity, via, key in rows)
@@ -212,6 +219,11 @@ class Journal(ABC):
             keys.setdefault(entity, set()).update(found)
         return Cut(position, {name: tuple(sorted(some)) for name, some in sorted(keys.items()) if some},
                    frozenset(whole), logged)  # fmt: skip
+
+    def waiting(self, connection: sa.Connection, position: str) -> Cut:
+        """What the journal has behind a position as of the connection's snapshot; it checks and moves nothing."""
+        condition, values = self.behind(position.partition("@")[2])
+        return self._read(connection, position, condition, values)
 
     def _looked_up(self, connection: sa.Connection, entity: str, table: str, value: str) -> list[str]:
         """The keys of an entity that belong to a changed row of another table. Raises PositionLost."""

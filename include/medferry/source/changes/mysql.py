@@ -105,6 +105,9 @@ class MysqlJournal(Journal):
     def window(self, low: str, high: str) -> tuple[str, dict[str, Any]]:
         return "position > :low AND position <= :high", {"low": int(low), "high": int(high)}
 
+    def behind(self, low: str) -> tuple[str, dict[str, Any]]:
+        return "(position IS NULL OR position > :low)", {"low": int(low)}
+
     def mark(self, connection: sa.Connection) -> None:
         """Two that mark at once take turns at the heartbeat's row."""
         beat = f"UPDATE {HEARTBEAT} SET cut = cut + 1, at = UTC_TIMESTAMP(6) WHERE name = 'journal'"

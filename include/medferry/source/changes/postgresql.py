@@ -119,6 +119,13 @@ class PostgresqlJournal(Journal):
         )
         return condition, {"low": low, "high": high}
 
+    def behind(self, low: str) -> tuple[str, dict[str, Any]]:
+        condition = (
+            "position >= pg_snapshot_xmin(CAST(:low AS pg_snapshot)) "
+            "AND NOT pg_visible_in_snapshot(position, CAST(:low AS pg_snapshot))"
+        )
+        return condition, {"low": low}
+
     def mark(self, connection: sa.Connection) -> None:
         connection.execute(sa.text(f"UPDATE {HEARTBEAT} SET at = clock_timestamp() WHERE name = 'journal'"))
 

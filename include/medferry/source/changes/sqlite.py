@@ -81,6 +81,9 @@ class SqliteJournal(Journal):
     def window(self, low: str, high: str) -> tuple[str, dict[str, Any]]:
         return "id > :low AND id <= :high", {"low": int(low), "high": int(high)}
 
+    def behind(self, low: str) -> tuple[str, dict[str, Any]]:
+        return "id > :low", {"low": int(low)}
+
     def mark(self, connection: sa.Connection) -> None:
         connection.execute(sa.text(f"UPDATE {HEARTBEAT} SET at = CURRENT_TIMESTAMP WHERE name = 'journal'"))
 
