@@ -24,6 +24,7 @@ _NEVER_UNSAID = frozenset({"modifierExtension", "contained", "implicitRules"})
 """Elements that nobody may add without a word: they change, or hide, what the others mean."""
 _DERIVED = frozenset({"display", "text", "unit", "type"})
 _SERVERS_META = frozenset({"versionId", "lastUpdated", "author", "project", "compartment", "account", "accounts"})
+_CONCEPT = frozenset({"coding", "text", "id", "extension"})
 _SIGNS = ("system", "use", "url")
 """Members that tell the items of a list apart."""
 
@@ -48,7 +49,7 @@ class ClosedWorld:
     def examine(self, resource: dict[str, Any], owned: Owned, whose: Witness, compared: bool) -> None:
         """Account for every leaf of a resource. Unless `compared`, the checks were not made on it: a sample."""
         self.resources += 1
-        walk = _Walk(owned.places, owned.whole, self._seen, self.derived, self.report, whose)
+        walk = _Walk(owned.places, owned.whole, owned.alike, self._seen, self.derived, self.report, whose)
         walk.element(resource, self.type)
         if not compared:
             walk.leaves[Owner.HASH] += walk.leaves.pop(Owner.VALUE, 0)
@@ -75,6 +76,7 @@ class _Walk:
 
     places: dict[tuple[int, Any], Owner]
     whole: set[int]
+    alike: set[tuple[int, Any]]
     seen: Constancy
     derived: DerivedValues
     report: Report
@@ -121,7 +123,8 @@ class _Walk:
         for item in loose:
             self._note(f"{path}[]", _sign(item), item)
         if me not in self.whole:
-            self.seen.value(path, "number", len(items) - states.count(_COUNTED), self.whose)
+            uncounted = states.count(_NOT_COUNTED), states.count(_UNOWNED)
+            self.seen.value(path, "number", uncounted, self.whose)
             if len(items) > 1:
                 signs = [_sign(item) for item in items]
                 self.seen.value(path, ("order", *sorted(signs)), tuple(signs), self.whose)
@@ -147,12 +150,13 @@ class _Walk:
                 self.leaves[Owner.RULE] += 1
                 if not holds:
                     self.report(self.whose, f"{path}.{name}", NOT_BY_RULE)
-        is_concept = "coding" in element
-        if is_concept and "text" in element and "text" not in names:
-            names.append("text")  # by its check in some, by the rule in others: it must be there in all
+        if "coding" in element:  # its text is compared in some, proven by the rule in others: all must have it
+            names = [*(name for name in names if name != "text"), *(["text"] if "text" in element else [])]
+        elif "text" in element and element.keys() <= _CONCEPT:
+            names = [*(name for name in names if name != "text"), "text"]
+        names += [name for name in element if (id(element), name) in self.alike]
         known = "code" in element and bool(self.derived.names(element))
-        context = (is_concept, element["system"] if known else None)
-        self.seen.names(path, context, tuple(sorted(names)), self.whose)
+        self.seen.names(path, element["system"] if known else None, tuple(sorted(names)), self.whose)
 
     def _note(self, path: str, context: Hashable, held: Any) -> None:
         """A part that nobody owns."""

@@ -25,7 +25,8 @@ class DerivedValues:
             return bool(value == str(element["reference"]).partition("/")[0])
         if name in ("display", "unit") and "code" in element:
             known = self.names(element)
-            return value in known if known else None
+            local = name == "display" and element.get("system") in self._local
+            return value in known if known or local else None
         if name == "text" and isinstance(element.get("coding"), list):
             texts = self._texts(element["coding"])
             return value in texts if texts else None

@@ -31,11 +31,13 @@ class Owner(IntEnum):
 class Owned:
     """The owned places of one resource: (id of the container, name or index) → owner. Holds while the resource does.
 
-    `whole` are the lists (by id) whose number and order of items a check compares.
+    `whole` are the lists (by id) whose number and order of items a check compares, `alike` the places whose values are
+    compared only as one: a missing one is not noticed.
     """
 
     places: dict[tuple[int, Any], Owner] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)
+    alike: set[tuple[int, Any]] = field(default_factory=set)
 
     def own(self, container: Any, names: Iterable[Any], owner: Owner) -> None:
         for name in names:
@@ -123,9 +125,12 @@ def _owning(check: Check, whole: bool = False) -> Callable[[Owned, Selected], No
         owner = Owner.RULE if selected.alike else Owner.VALUE
         for container, name, value in selected.places if compares else ():
             if isinstance(value, dict):
-                found.own(value, (member for member in members if member in value), owner)
+                passed = ("url",) if "data" in value else ()  # the bytes beside it were compared, and not it
+                found.own(value, (each for each in members if each in value and each not in passed), owner)
             elif container is not None:
                 found.own(container, (name,), owner)
+                if selected.alike:
+                    found.alike.add((id(container), name))
             if whole and isinstance(container, list):
                 found.whole.add(id(container))
         for container, name, _ in selected.tested:
