@@ -40,6 +40,12 @@ def test_only_the_snapshot_is_bound(reader: sa.Engine, owner: sa.Connection) -> 
     assert only(reader, "SELECT COUNT(*) AS number FROM free") == {"number": 1}
 
 
+def test_a_connection_serves_many_snapshots(reader: sa.Engine) -> None:
+    """A driver that prepares what it has sent often would break on settings that are sent as one statement."""
+    for number in range(12):
+        assert only(reader, "SELECT 7 AS number") == {"number": 7}, number
+
+
 def test_a_snapshot_is_one_view(reader: sa.Engine, owner: sa.Connection) -> None:
     if reader.dialect.name == "sqlite":
         pytest.skip("SQLite's view is that of one statement")
@@ -154,7 +160,8 @@ def test_bytes_of_a_database_that_is_not_utf_8(encoding: str, stored: bytes, rea
 def test_mariadb_reads_the_same_under_any_setting(reader: sa.Engine, owner: sa.Connection) -> None:
     if reader.dialect.name not in MYSQL_NAMES:
         pytest.skip("MariaDB's own settings")
-    root = sa.create_engine(reader.url.set(username="root"), isolation_level="AUTOCOMMIT").connect()
+    server = sa.create_engine(reader.url.set(username="root"), isolation_level="AUTOCOMMIT")
+    root = server.connect()
     odd = {"time_zone": "'-05:00'", "sql_mode": "'PAD_CHAR_TO_FULL_LENGTH'", "group_concat_max_len": "4",
            "sql_select_limit": "1", "sql_auto_is_null": "1"}  # fmt: skip
     was = {name: owner.exec_driver_sql(f"SELECT @@global.{name}").scalar() for name in odd}
