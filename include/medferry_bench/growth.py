@@ -48,7 +48,7 @@ def stage_rows(environment: Environment, model_run: str, run_id: str, number: in
 
 
 def _stage(environment: Environment, model_run: str, model: list[SliceRow], mine: SliceRow) -> int:
-    key = environment.migration.entities[mine.entity].key
+    key = environment.migration.entities[mine.entity].key[0]
     rows = islice(_copies(environment.staging(model_run), model, key), mine.eligible)
     staged = environment.staging(mine.run_id).write_rows(mine.id, map(dump_row, rows))
     environment.staging(mine.run_id).write_keys(mine.id, [])

@@ -21,5 +21,5 @@ def load(case: str) -> dict[str, Any]:
 
 def apply(migration: Migration, entity: str, row: dict[str, Any]) -> MappedRow:
     """Map one row as the transform stage does."""
-    key = str(row[migration.entities[entity].key])
+    key = migration.entities[entity].ledger_key_of(row)
     return apply_mapping(migration.specs[entity], row, key, migration.settings)

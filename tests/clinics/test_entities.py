@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from demo_clinics.schema import METADATA
 from medferry.definition.migration import Migration
-from medferry.source.database import stream
-from medferry.source.slices import row_by_key
+from medferry.source.lookup import row_of_key
 
 NOW = datetime(2024, 5, 2, 13, 0)  # noqa: DTZ001 - the legacy system's own times have no zone
 
@@ -25,7 +24,8 @@ def insert(connection: sa.Connection, table: str, **row: Any) -> None:
 
 
 def selected(migration: Migration, connection: sa.Connection, entity: str, key: int) -> dict[str, Any]:
-    (row,) = stream(connection, *row_by_key("sqlite", migration.entities[entity], key))
+    row = row_of_key(connection, migration.entities[entity], str(key))
+    assert row is not None
     return row
 
 

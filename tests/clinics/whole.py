@@ -11,8 +11,9 @@ from medferry.definition.migration import Migration
 from medferry.fhir.references import parse_conditional, references
 from medferry.fhir.validate import problems
 from medferry.mapping.apply import MappedRow, apply_mapping
+from medferry.source.count import count_by_unit
 from medferry.source.database import snapshot, stream
-from medferry.source.slices import count_by_unit, rows_of
+from medferry.source.slices import rows_of
 
 LONGEST_FAMILY = 2_700
 """Bytes of an indexed string that Medplum takes."""
@@ -45,10 +46,10 @@ def _migrate_entity(migration: Migration, connection: sa.Connection, name: str, 
         outcome.counts[name, unit] = number
     statement, values = rows_of(connection.dialect.name, entity, migration.plan.unit_ids, None, None)
     for row in stream(connection, statement, values):
-        key = str(row[entity.key])
+        key = entity.ledger_key_of(row)
         mapped = apply_mapping(spec, row, key, migration.settings)
         disposition, reason = _disposition(mapped, outcome)
-        ended = {"unit": str(row[entity.unit]), "disposition": disposition, "reason": reason, "field": mapped.field}
+        ended = {"unit": entity.unit_of(row), "disposition": disposition, "reason": reason, "field": mapped.field}
         outcome.rows[name, key] = {part: value for part, value in ended.items() if value}
         if disposition == "successful":
             _keep(migration, name, key, mapped, outcome)

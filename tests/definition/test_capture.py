@@ -100,7 +100,9 @@ def test_sql_that_no_parser_reads_must_be_swept(folder: Path) -> None:
 
 
 def test_the_tables_of_every_variant_count() -> None:
-    entity = SourceEntity("x", Path("x.sql"), "id", "unit", None, "X", "SELECT * FROM a", {"sqlite": "SELECT * FROM b"})
+    entity = SourceEntity(
+        "x", Path("x.sql"), ("id",), "unit", None, "X", "SELECT * FROM a", {"sqlite": "SELECT * FROM b"}
+    )
     assert tables_read(entity) == {"a", "b"}
 
 

@@ -68,7 +68,7 @@ BROKEN = {
     "code header": (replace("terminology/sex.csv", "local_code,", "code,"), "sex.csv:1: the header is wrong"),
     "code cells": (replace("terminology/sex.csv", "Male,approved", "Male"), "sex.csv:3: 5 cells instead of 6"),
     "code status": (replace("terminology/sex.csv", "draft", "maybe"), "sex.csv:4: unknown status 'maybe'"),
-    "code twice": (replace("terminology/sex.csv", "M,Male", "f,Male"), "sex.csv:3: the local code 'f' stands twice"),
+    "code twice": (replace("terminology/sex.csv", "M,Male", "F,Male"), "sex.csv:3: the local code 'F' appears twice"),
 }
 
 

@@ -38,7 +38,7 @@ def mapped(legacy: LegacyReader) -> dict[Key, MappedRow]:
 def _map(migration: Migration, name: str, connection: sa.Connection) -> Any:
     entity = migration.entities[name]
     for row in stream(connection, sa.text(entity.query(connection.dialect.name)), {}):
-        key = str(row[entity.key])
+        key = entity.ledger_key_of(row)
         yield (name, key), apply_mapping(migration.specs[name], row, key, migration.settings)
 
 

@@ -85,7 +85,7 @@ def _resources(migration: Migration, engine: sa.Engine) -> Iterator[Resource]:
             entity = migration.entities[name]
             statement, values = rows_of(engine.dialect.name, entity, units, None, None)
             for row in islice(stream(connection, statement, values), ROWS):
-                yield from apply_mapping(spec, row, str(row[entity.key]), migration.settings).resources
+                yield from apply_mapping(spec, row, entity.ledger_key_of(row), migration.settings).resources
 
 
 @pytest.fixture(scope="module")

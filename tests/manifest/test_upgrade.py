@@ -24,6 +24,7 @@ from medferry.manifest.sent_batches import open_batches
 from medferry.manifest.staged_files import digest_of_file
 from medferry.manifest.tables import metadata
 from medferry.manifest.unit_state import states_of
+from medferry.source.keys import MAX_KEY_BYTES
 
 REVISIONS = Path(database.__file__).parent / "revisions"
 FIRST_SHA256 = "a16f6c25dc2bca91f72e68fdf2281234e215836bdd021b335861bc4f79766e92"
@@ -185,6 +186,18 @@ def test_nothing_was_replaced_before_it_was_remembered(filled: sa.Engine) -> Non
     database.upgrade(filled)
     found = [one for page in leftovers(filled, "m", [("s", "Patient")], ["north"]) for one in page]
     assert LeftoverKind.REPLACED not in {one.kind for one in found}
+
+
+def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    long = "k" * MAX_KEY_BYTES
+    with filled.begin() as connection:
+        connection.execute(
+            sa.update(metadata.tables["source_unit"]).values(key=long).where(sa.text("run_id = 'foreign'"))
+        )
+        chart = {"run_id": "second", "entity": "patient", "chosen": "given", "seed": 3, "drawn_at": "t", "key": long}
+        connection.execute(sa.insert(metadata.tables["chart"]).values(**chart))
+        assert {len(one.key) for one in charts_of(connection, "second")} == {1, MAX_KEY_BYTES}
 
 
 def test_it_is_done_once_however_many_open_it(filled: sa.Engine) -> None:

@@ -35,7 +35,14 @@ def spec(entity: str, *references: str, **produces: str) -> MappingSpec:
 @pytest.fixture
 def context() -> Context:
     specs = {"patient": spec("patient", "clinic"), "clinic": spec("clinic", main="Organization"), "bed": spec("bed")}
-    settings = MappingSettings(Naming("https://x.example", "m"), zone_of("Europe/Berlin"), {"sex": SEX}, specs)
+    settings = MappingSettings(
+        Naming("https://x.example", "m"),
+        zone_of("Europe/Berlin"),
+        {"sex": SEX},
+        specs,
+        null_tokens=frozenset({"N/A"}),
+        column_null_tokens={"patient.result": frozenset({"-"}), "clinic.family": frozenset({"NULL"})},
+    )
     return Context(specs["patient"], "007", settings)
 
 
@@ -52,7 +59,7 @@ def test_a_resource_carries_its_name_source_and_tag_and_nothing_empty(context: C
 
 def test_a_reference_is_conditional_and_escaped(context: Context) -> None:
     assert context.reference("clinic", " a|b&c ") == {
-        "reference": "Organization?identifier=https://x.example/clinic|a%5C%7Cb%26c",
+        "reference": "Organization?identifier=https://x.example/clinic|%20a%5C%7Cb%26c%20",
         "type": "Organization",
     }
     assert context.reference("clinic", None) is None
@@ -70,12 +77,20 @@ def test_undeclared_references_slots_and_tables_are_faults(context: Context) -> 
 
 def test_text_trims_and_knows_nulls_and_tells_what_it_removed(context: Context) -> None:
     assert context.text("  Ada \x00\x1b ", "family") == "Ada"
-    assert [context.text(token) for token in (None, "", "  ", "N/A", "NULL", "-")] == [None] * 6
-    assert context.text("Null") == "Null"  # a surname
+    assert [context.text(token) for token in (None, "", "  ")] == [None] * 3
+    assert [context.text(text) for text in ("NULL", "-", "--", "n/a")] == ["NULL", "-", "--", "n/a"]  # surname, result
     assert context.text(0) == "0"
     assert context.findings == [Finding("control-characters-removed", "family")]
     with pytest.raises(Quarantine, match="undecodable-text"):
         context.text("caf\udce9")
+
+
+def test_a_null_token_is_no_value_where_it_is_declared_and_each_use_is_counted(context: Context) -> None:
+    assert context.text(" N/A ", "family") is None
+    assert context.text("-", "result") is None
+    assert context.text("-", "family") == "-"
+    assert context.text("NULL", "family") == "NULL"  # of another entity's column
+    assert context.findings == [Finding("null-token", "family"), Finding("null-token", "result")]
 
 
 def test_sentinel_dates_become_nothing_with_a_finding(context: Context) -> None:
@@ -138,7 +153,7 @@ def test_a_local_coding_is_the_one_that_a_concept_holds(context: Context) -> Non
     assert made in context.code("sex", "f")["coding"]  # type: ignore[index]
     assert context.local_coding("sex", "X") == {"system": made["system"], "code": "X", "display": "?"}
     assert context.local_coding("sex", "Q") == {"system": made["system"], "code": "Q"}
-    assert [context.local_coding("sex", value) for value in (None, " ", "N/A", "not  sure")] == [None] * 4
+    assert [context.local_coding("sex", value) for value in (None, " ", "not  sure")] == [None] * 3
     assert context.findings == []
     with pytest.raises(MappingFault, match=r"terminology/colour\.csv"):
         context.local_coding("colour", "red")

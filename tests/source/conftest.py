@@ -39,3 +39,11 @@ def owner(url: str) -> Iterator[sa.Connection]:
     with engine.connect() as connection:
         yield connection
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def engine(url: str) -> Iterator[sa.Engine]:
+    """The same for a whole session, for tests that make tables of their own."""
+    engine = connect_engine(url)
+    yield engine
+    engine.dispose()

@@ -100,4 +100,4 @@ def test_sql_that_cannot_be_read_is_named_by_its_file(schema: LegacySchema) -> N
 
 
 def _entity(name: str, sql: str) -> SourceEntity:
-    return SourceEntity(name, Path(f"{name}.sql"), "id", "unit", None, name, sql, {})
+    return SourceEntity(name, Path(f"{name}.sql"), ("id",), "unit", None, name, sql, {})

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from medferry.definition.migration import MIGRATIONS_FOLDER, Migration, load_migration
 from medferry.mapping.apply import MappedRow
+from medferry.source.count import count_by_unit
 from medferry.source.database import connect_engine, snapshot, stream
-from medferry.source.slices import count_by_unit, rows_of
+from medferry.source.slices import rows_of
 from medferry.stages.transform import map_row
 from migrations.synthea.prepare import prepare
 

@@ -122,3 +122,19 @@ def test_an_unreachable_database_is_told_without_its_url(folder: Path) -> None:
     with pytest.raises(SourceError, match="refused the import") as raised:
         import_folder(engine, folder)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_read_where_the_header_has_no_comma(
+    engine: sa.Engine, folder: Path, separator: str
+) -> None:
+    lines = (separator.join(cells) for cells in (("id", "price"), ("1", "1,5"), ("2", '"a;\tb"')))
+    (folder / "visits.csv").write_text("\n".join(lines) + "\n\n")
+    assert import_folder(engine, folder) == {"visits": 2}
+    assert rows(engine, "visits") == [(2, "1", "1,5"), (3, "2", "a;\tb")]
+
+
+def test_a_cell_may_be_a_whole_document(engine: sa.Engine, folder: Path) -> None:
+    (folder / "visits.csv").write_text(f"id,body\n1,{'x' * 200_000}\n")
+    import_folder(engine, folder)
+    assert rows(engine, "visits") == [(2, "1", "x" * 200_000)]

@@ -58,8 +58,8 @@ def test_the_mappings_read_what_the_register_says(sample: Sample, register: list
     read: dict[str, set[str]] = defaultdict(set)
     for name, spec in sample.migration.specs.items():
         for row in map(Watched, sample.rows(name)):
-            apply_mapping(spec, row, str(row[sample.migration.entities[name].key]), sample.migration.settings)
+            apply_mapping(spec, row, sample.migration.entities[name].ledger_key_of(row), sample.migration.settings)
             read[name] |= row.read
-        keys = {sample.migration.entities[name].key}
+        keys = set(sample.migration.entities[name].key)
         said = {line["column"] for line in register if line["entity"] == name and line["disposition"] in READ}
         assert read[name] - keys == said, name

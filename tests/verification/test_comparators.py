@@ -38,7 +38,7 @@ def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:
             check=declared,
             columns=columns,
             resource=resource,
-            source=Source(connection="c", time_zone="UTC"),
+            source=Source(connection="c", time_zone="UTC", null_tokens={"N/A"}),
             tables=TABLES,
             base=BASE,
             place_of=lambda entity, slot, key: places.get((entity, slot, key)),

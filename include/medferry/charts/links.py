@@ -70,7 +70,8 @@ class Links:
         """The entity's own way to the patient: straight, if its checks declare that, else by what hangs on one."""
         checks = self.scope.checks(entity)
         every = [one for slot in checks.resources for one in checks.checks(slot)] if checks else []
-        found = {(one.entity, one.sql): None for one in every if one.compare == "reference" and one.entity and one.sql}
+        plain = [one for one in every if one.compare == "reference" and not one.further_sql]
+        found = {(one.entity, one.sql): None for one in plain if one.entity and one.sql}
         straight = [one for one in found if one[0] == self.patient]
         return straight or [one for one in found if one[0] in self.entities and one[0] != entity]
 
@@ -85,7 +86,7 @@ class Links:
                 found[name] = {
                     key
                     for other, sql in self.references(name)
-                    for key in self.legacy(name).referring(sql, self.legacy(other), sorted(found.get(other, ())))
+                    for key in self.legacy(name).referring(sql, sorted(found.get(other, ())))
                 }
         return {entity: sorted(keys) for entity, keys in found.items()}
 

@@ -13,6 +13,7 @@ import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from medferry.cli.flags import with_options
 from medferry.cli.terminal import (
@@ -103,7 +104,7 @@ def _show_letters(letters: list[DeadLetter], of: int) -> None:
     for letter in letters:
         what = (letter.entity, letter.key, letter.unit, letter.disposition, letter.reason, letter.field, letter.place)
         cells = (*what, letter.mapping_version, str(letter.attempts), letter.now)
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*map(Text, cells))
     console.print(table)
     if len(letters) < of:
         console.print(f"{len(letters):,} of {of:,}: --limit 0 shows all.")
@@ -115,7 +116,7 @@ def show_history(entity: str, key: str, migration: MigrationOption = "clinics") 
     """Tell what every run made of one source record, and every attempt at its targets, oldest first."""
     environment = environment_of(migration)
     found = _history(environment, entity, key)
-    table = Table(title=f"{entity} {escape(key)}", title_justify="left")
+    table = Table(title=Text(f"{entity} {key}"), title_justify="left")
     for name in ("run", "time", "what", "status", "reason", "mapping"):
         table.add_column(name, overflow="fold")
     for entry in found:

@@ -16,8 +16,8 @@ from medferry.plan.model import Strategy
 from medferry.runtime.environment import Environment
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.columns import check_columns
+from medferry.source.count import count_by_unit
 from medferry.source.database import snapshot
-from medferry.source.slices import count_by_unit
 
 plan_app = typer.Typer(no_args_is_help=True, help="Look at a migration's plan.")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from medferry.cli.terminal import (
     MigrationOption,
@@ -54,5 +54,5 @@ def source_profile(
         distinct = f"{'≥' if column.distinct_is_more else ''}{column.distinct}"
         cells = [column.name, column.rows, column.nulls, column.blanks, distinct, column.longest, kinds]
         common = ", ".join(f"{text[:30]} ×{number}" for text, number in column.values.most_common(5))
-        table.add_row(*(escape(str(cell)) for cell in (*cells, *([common] if values else []))))
+        table.add_row(*(Text(str(cell)) for cell in (*cells, *([common] if values else []))))
     console.print(table)

@@ -25,7 +25,7 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.settings import settings_from_environment
 from medferry.source.entity import SourceEntity
 
-console = Console(width=None if sys.stdout.isatty() else 132)
+console = Console(width=None if sys.stdout.isatty() else 132, emoji=False)
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -8,6 +8,7 @@ import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from medferry.cli.terminal import (
     MigrationOption,
@@ -19,9 +20,10 @@ from medferry.cli.terminal import (
 from medferry.errors import MedferryError
 from medferry.mapping.apply import MappedRow
 from medferry.runtime.environment import Environment
-from medferry.source.database import snapshot, stream
+from medferry.source.count import require_columns
+from medferry.source.database import snapshot
 from medferry.source.entity import SourceEntity
-from medferry.source.slices import Key, row_by_key
+from medferry.source.lookup import row_of_key
 from medferry.stages.transform import map_row
 
 try_app = typer.Typer()
@@ -31,7 +33,7 @@ try_app = typer.Typer()
 @report_errors
 def try_row(
     entity: str,
-    key: Annotated[str, typer.Option("--key", "-k", help="The row's source key.")],
+    key: Annotated[str, typer.Option("--key", "-k", help="The row's source key, as the manifest writes it.")],
     migration: MigrationOption = "clinics",
 ) -> None:
     """Map one row and show it beside its resources and problems. Writes nothing; shows patient data."""
@@ -43,10 +45,10 @@ def try_row(
     left.add_column("column")
     left.add_column("value", overflow="fold")
     for name, value in row.items():
-        left.add_row(name, "[dim]null[/]" if value is None else escape(_shown(value)))
+        left.add_row(name, "[dim]null[/]" if value is None else Text(_shown(value)))
     right.add_column(_outcome(mapped), overflow="fold")
     for resource in mapped.resources:
-        right.add_row(escape(orjson.dumps(resource, option=orjson.OPT_INDENT_2).decode()))
+        right.add_row(Text(orjson.dumps(resource, option=orjson.OPT_INDENT_2).decode()))
         right.add_section()
     for found in mapped.findings:
         right.add_row(f"finding: {found.reason} {found.field}")
@@ -70,15 +72,10 @@ def _outcome(mapped: MappedRow) -> str:
 
 
 def _find_row(environment: Environment, entity: SourceEntity, key: str) -> dict[str, Any]:
-    """The row of that key, tried as text and as a number (engines do not compare the two)."""
-    candidates: list[Key] = [key, int(key)] if key.isdigit() else [key]
-    for candidate in candidates:
-        statement, bound = row_by_key(environment.source.dialect.name, entity, candidate)
-        try:
-            with snapshot(environment.source) as connection:
-                found = next(stream(connection, statement, bound), None)
-        except MedferryError:
-            continue
-        if found is not None:
-            return found
-    raise MedferryError(f"{entity.name} has no row with the key {key}.", "Check the key, or the entity's SQL.")
+    """The row of exactly that key. Raises MedferryError when there is none, and what the source itself raises."""
+    with snapshot(environment.source) as connection:
+        require_columns(connection, entity)
+        found = row_of_key(connection, entity, key)
+    if found is None:
+        raise MedferryError(f"{entity.name} has no row with the key {key}.", "Check the key, or the entity's SQL.")
+    return found

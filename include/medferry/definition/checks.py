@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -19,6 +19,7 @@ from medferry.errors import DefinitionError
 from medferry.fhir.fhirpath import compiled
 from medferry.fhir.selection import NotSelectable, selection
 from medferry.mapping.declare import MappingSpec
+from medferry.mapping.terminology import CodeTable
 from medferry.plan.load import line_of, load_model
 
 MAIN = "main"
@@ -72,6 +73,8 @@ class Check(_Part):
     path: FhirPath
     compare: Comparator
     sql: str | None = None
+    further_sql: list[str] = []
+    """reference: of the key's further columns, where it has several; written as a list under `sql`."""
     where: str | None = None
     """SQL condition: rows for which it does not hold are not compared."""
     unit: str | None = None
@@ -92,8 +95,17 @@ class Check(_Part):
     """reference: the slot of that entity."""
     media_type: str | None = None
     """document: SQL of the type."""
+    null_tokens: list[str] = []
+    """Texts that are no value here, beside the plan's."""
     as_text: bool = False
     """document: `sql` is a text, to be found in UTF-8; else it is a blob."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_several_columns(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("sql"), list) and data["sql"]:
+            return {**data, "sql": data["sql"][0], "further_sql": data["sql"][1:]}
+        return data
 
     @model_validator(mode="after")
     def _fits_its_comparator(self) -> Self:
@@ -101,6 +113,8 @@ class Check(_Part):
         for name in (*needed.get(self.compare, ()), *(() if self.compare == "absent" else ("sql",))):
             if getattr(self, name) is None:
                 raise ValueError(f"a check that compares {self.compare} needs {name}")
+        if self.further_sql and self.compare != "reference":
+            raise ValueError("sql is a list for a reference only, to a key of several columns")
         return self
 
     @property
@@ -119,13 +133,18 @@ class ManyCheck(_Part):
     path: PlacedPath
     compare: Literal["exact", "text", "number", "date", "reference"]
     tables: Annotated[str, Field(alias="from")]
-    key: str
+    key: str | list[str]
     sql: str
     where: str = "1 = 1"
     order: str | None = None
     """The order of the list; without, any order will do."""
     entity: str | None = None
     slot: str = MAIN
+
+    @property
+    def keys(self) -> list[str]:
+        """The SQL expression of each column of the key."""
+        return [self.key] if isinstance(self.key, str) else self.key
 
     @property
     def single(self) -> Check:
@@ -160,7 +179,8 @@ class EntityChecks(_Declarations):
     """
 
     tables: Annotated[str, Field(alias="from")]
-    key: str
+    key: str | list[str]
+    """A list for a key of several columns, in their order."""
     unit: str | None = None
     period: str | None = None
     lifetime: list[FhirPath] = []
@@ -175,6 +195,11 @@ class EntityChecks(_Declarations):
             if len(set(names)) < len(names):
                 raise ValueError(f"a check of {slot} stands twice")
         return self
+
+    @property
+    def keys(self) -> list[str]:
+        """The SQL expression of each column of the key."""
+        return [self.key] if isinstance(self.key, str) else self.key
 
     def checks(self, slot: str) -> list[Check]:
         """All checks of a slot's resources."""
@@ -205,12 +230,15 @@ class Declared:
     tables: Mapping[str, ApprovedTable]
 
 
-def load_checks(folder: Path, specs: Mapping[str, MappingSpec]) -> Declared:
-    """Read `checks/*.yaml` and the code tables of a migration's folder, and judge them by its mappings.
+def load_checks(folder: Path, specs: Mapping[str, MappingSpec], tables: Mapping[str, CodeTable]) -> Declared:
+    """Read `checks/*.yaml` of a migration's folder, and judge them by its mappings and code tables.
 
     Raises DefinitionError with file and line.
     """
-    tables = {path.stem: approved_table(path) for path in sorted((folder / "terminology").glob("*.csv"))}
+    approved = {
+        path.stem: approved_table(path, exact=tables[path.stem].exact)
+        for path in sorted((folder / "terminology").glob("*.csv"))
+    }
     found: dict[str, EntityChecks] = {}
     for path in sorted((folder / "checks").glob("*.y*ml")):
         if path.suffix != ".yaml":
@@ -219,11 +247,11 @@ def load_checks(folder: Path, specs: Mapping[str, MappingSpec]) -> Declared:
             raise DefinitionError(path, None, "it checks no entity.", "Name it after an entity, or remove it.")
         found[path.stem] = load_model(path, EntityChecks)
         _judge_names(path, found[path.stem], specs, tables)
-    return Declared(found, tables)
+    return Declared(found, approved)
 
 
 def _judge_names(
-    path: Path, checks: EntityChecks, specs: Mapping[str, MappingSpec], tables: Mapping[str, ApprovedTable]
+    path: Path, checks: EntityChecks, specs: Mapping[str, MappingSpec], tables: Mapping[str, CodeTable]
 ) -> None:
     """Every resource, entity and code table that a file names is one of the migration's."""
     produces = specs[path.stem].produces

@@ -57,7 +57,13 @@ class Migration:
     def settings(self) -> MappingSettings:
         source = self.plan.source
         return MappingSettings(
-            self.naming, zone_of(source.time_zone), self.tables, self.specs, source.null_tokens, source.sentinel_dates
+            self.naming,
+            zone_of(source.time_zone),
+            self.tables,
+            self.specs,
+            source.null_tokens,
+            source.sentinel_dates,
+            source.column_null_tokens,
         )
 
     @cached_property
@@ -91,13 +97,15 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     before = DefinitionFiles(folder).fingerprint()
     plan = load_plan(folder / "plan.yaml")
     entities = load_entities(folder / "entities")
-    tables = {path.stem: load_code_table(path) for path in sorted((folder / "terminology").glob("*.csv"))}
+    tables = _code_tables(folder, plan)
     package = mappings_package(plan.name, folder / "mappings")
     specs = {name: _load_spec(package, folder / "mappings" / f"{name}.py", name) for name in entities}
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
     _check_acceptance(folder, plan, set(specs))
-    checks, capture = load_checks(folder, specs), load_capture(folder, entities)
+    _check_columns(folder, plan, entities)
+    checks, capture = load_checks(folder, specs, tables), load_capture(folder, entities)
+    _check_keys(folder, entities, checks)
     files = DefinitionFiles(folder, local_modules(package, folder / "mappings"))
     if DefinitionFiles(folder).fingerprint() != before:
         raise DefinitionError(
@@ -158,6 +166,43 @@ def _check_acceptance(folder: Path, plan: Plan, entities: set[str]) -> None:
         raise DefinitionError(
             path, line_of(path, ("acceptance",)), problem, "Correct the name: a group is unit/entity."
         )
+
+
+def _code_tables(folder: Path, plan: Plan) -> dict[str, CodeTable]:
+    """Every ``terminology/*.csv``. Raises DefinitionError, also for a table that only the plan knows."""
+    paths = {path.stem: path for path in sorted((folder / "terminology").glob("*.csv"))}
+    if unknown := sorted(set(plan.case_sensitive_codes) - paths.keys()):
+        line = line_of(folder / "plan.yaml", ("case_sensitive_codes",))
+        problem = f"case_sensitive_codes names the unknown code table {unknown[0]}."
+        raise DefinitionError(folder / "plan.yaml", line, problem, "Correct the name.")
+    return {name: load_code_table(path, name in plan.case_sensitive_codes) for name, path in paths.items()}
+
+
+def _check_columns(folder: Path, plan: Plan, entities: Mapping[str, SourceEntity]) -> None:
+    for column in plan.source.column_null_tokens:
+        if column.partition(".")[0] not in entities:
+            path, steps = folder / "plan.yaml", ("source", "column_null_tokens", column)
+            problem = f"column_null_tokens names {column}, of no entity."
+            raise DefinitionError(path, line_of(path, steps), problem, "Write <entity>.<column>.")
+
+
+def _check_keys(folder: Path, entities: Mapping[str, SourceEntity], checks: Declared) -> None:
+    """The checks name as many columns of a key as the entity has."""
+    for name, declared in checks.entities.items():
+        path = folder / "checks" / f"{name}.yaml"
+        for entity, number in [
+            (name, len(declared.keys)),
+            *(
+                (check.entity or "", 1 + len(check.further_sql))
+                for slot in declared.resources
+                for check in declared.checks(slot)
+                if check.compare == "reference"
+            ),
+        ]:
+            wanted = len(entities[entity].key)
+            if number != wanted:
+                problem = f"the key of {entity} has {wanted} column(s), not {number}."
+                raise DefinitionError(path, None, problem, "List as many SQL expressions, in the entity's order.")
 
 
 def _check_references(folder: Path, specs: Mapping[str, MappingSpec]) -> None:

@@ -12,6 +12,10 @@ metadata = sa.MetaData()
 
 Time = sa.String(24)
 
+Key = sa.String(200).with_variant(sa.String(1_000), "postgresql")
+"""At most MAX_KEY_BYTES of ``source.keys``. SQLite holds nobody to a length, and would copy the table for another."""
+
+_Subject = sa.String(500).with_variant(sa.String(1_300), "postgresql")
 _DEAD = sa.text("disposition IN ('rejected', 'quarantined')")
 
 run = sa.Table(
@@ -54,7 +58,7 @@ source_record = sa.Table(
     metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("entity", sa.String(40), primary_key=True),
-    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("key", Key, primary_key=True),
     sa.Column("unit", sa.String(64), nullable=False),
     sa.Column("slice_id", sa.String(60), nullable=False),
     sa.Column("disposition", sa.String(12), nullable=False),
@@ -74,7 +78,7 @@ unit_state = sa.Table(
     metadata,
     sa.Column("migration", sa.String(40), primary_key=True),
     sa.Column("entity", sa.String(40), primary_key=True),
-    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("key", Key, primary_key=True),
     sa.Column("unit", sa.String(64), nullable=False),
     sa.Column("disposition", sa.String(12), nullable=False),
     sa.Column("reason", sa.String(60), nullable=False),
@@ -94,7 +98,7 @@ finding = sa.Table(
     metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("entity", sa.String(40), primary_key=True),
-    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("key", Key, primary_key=True),
     sa.Column("reason", sa.String(60), primary_key=True),
     sa.Column("field", sa.String(128), primary_key=True),
 )
@@ -104,7 +108,7 @@ target = sa.Table(
     metadata,
     sa.Column("migration", sa.String(40), primary_key=True),
     sa.Column("system", sa.String(300), primary_key=True),
-    sa.Column("value", sa.String(200), primary_key=True),
+    sa.Column("value", Key, primary_key=True),
     sa.Column("entity", sa.String(40), nullable=False),
     sa.Column("resource_type", sa.String(40), nullable=False),
     sa.Column("medplum_id", sa.String(64), nullable=False),
@@ -120,7 +124,7 @@ outcome = sa.Table(
     metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("system", sa.String(300), primary_key=True),
-    sa.Column("value", sa.String(200), primary_key=True),
+    sa.Column("value", Key, primary_key=True),
     sa.Column("entity", sa.String(40), nullable=False),
     sa.Column("slice_id", sa.String(60), nullable=False),
     sa.Column("action", sa.String(12), nullable=False, comment="created, updated, unchanged"),
@@ -135,7 +139,7 @@ attempt = sa.Table(
     sa.Column("run_id", sa.String(200), nullable=False),
     sa.Column("slice_id", sa.String(60), nullable=False),
     sa.Column("system", sa.String(300), nullable=False),
-    sa.Column("value", sa.String(200), nullable=False),
+    sa.Column("value", Key, nullable=False),
     sa.Column("at", Time, nullable=False),
     sa.Column("action", sa.String(12), nullable=False, comment="create, update"),
     sa.Column("status", sa.Integer, nullable=False, comment="HTTP status of the entry; 0 when no answer came"),
@@ -225,7 +229,7 @@ difference = sa.Table(
     sa.Column("part", sa.String(60), nullable=False),
     sa.Column("name", sa.String(80), nullable=False, comment="of the check"),
     sa.Column("entity", sa.String(40), nullable=False),
-    sa.Column("key", sa.String(200), nullable=False, comment="source key, or what stands in its place"),
+    sa.Column("key", Key, nullable=False, comment="source key, or what stands in its place"),
     sa.Column("field", sa.String(200), nullable=False, comment="column, element or unit; no data"),
     sa.Column("kind", sa.String(40), nullable=False, comment="missing, unexpected, different, precision …"),
     sa.Column("place", sa.String(120), nullable=False, comment="Type/id in Medplum"),
@@ -271,7 +275,7 @@ decision = sa.Table(
     "decision",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("subject", sa.String(500), nullable=False, comment="exception/<id>, chart/<run>/<entity>/<key>"),
+    sa.Column("subject", _Subject, nullable=False, comment="exception/<id>, chart/<run>/<entity>/<key>"),
     sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of exactly what was decided about"),
     sa.Column("person", sa.String(100), nullable=False),
     sa.Column("verdict", sa.String(20), nullable=False, comment="open, accepted; agrees, differs"),
@@ -288,7 +292,7 @@ chart = sa.Table(
     metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("entity", sa.String(40), primary_key=True),
-    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("key", Key, primary_key=True),
     sa.Column("chosen", sa.String(100), nullable=False, comment="how it came into the sample: given, random, risk"),
     sa.Column("seed", sa.Integer, nullable=False),
     sa.Column("drawn_at", Time, nullable=False),

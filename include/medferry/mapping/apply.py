@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from medferry.fhir.tidy import tidied
 from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
@@ -35,7 +36,8 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
     context = Context(spec, key, settings)
     try:
         # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.
-        resources = resources_of(spec, spec(MappingProxyType(with_zero_dates(row)), context), key, settings.naming)
+        made = resources_of(spec, spec(MappingProxyType(with_zero_dates(row)), context), key, settings.naming)
+        resources = [tidied(resource) for resource in made]
     except RowOutcome as outcome:
         return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
     except Odd as odd:

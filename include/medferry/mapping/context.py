@@ -18,7 +18,8 @@ from medferry.mapping.declare import MAIN, MappingSpec, Resource
 from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
 from medferry.mapping.terminology import CodeTable, is_fhir_code
-from medferry.plan.model import DEFAULT_NULL_TOKENS, DEFAULT_SENTINEL_DATES
+from medferry.plan.model import DEFAULT_SENTINEL_DATES
+from medferry.source.keys import fault_of, key_text
 from medferry.source.types.canonical import base64_of
 
 
@@ -34,8 +35,10 @@ class MappingSettings:
     zone: Timezone
     tables: Mapping[str, CodeTable]
     specs: Mapping[str, MappingSpec]
-    null_tokens: frozenset[str] = DEFAULT_NULL_TOKENS
+    null_tokens: frozenset[str] = frozenset()
     sentinel_dates: frozenset[str] = DEFAULT_SENTINEL_DATES
+    column_null_tokens: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By ``entity.column``."""
 
 
 @dataclass(slots=True)
@@ -77,10 +80,16 @@ class Context:
         return own
 
     def reference(self, entity: str, key: Any, slot: str = MAIN, display: str | None = None) -> dict[str, str] | None:
-        """Refer to the resource that another row became; None when `key` is null or blank."""
-        value = "" if key is None else str(key).strip()
-        if not value:
+        """Refer to the resource that another row became; None when `key` is null or blank.
+
+        Nothing is trimmed: a key is given as the source has it, one of several columns as a tuple of their values.
+        Raises Quarantine('key-…') when no row can have such a key.
+        """
+        value = key_text(key)
+        if value is None or not value.strip():
             return None
+        if fault := fault_of(value):
+            raise Quarantine(fault, entity)
         if entity not in (*self.spec.references, self.spec.entity):
             raise MappingFault(f"the mapping of {self.spec.entity} does not declare a reference to {entity}")
         resource_type = self.settings.specs[entity].produces.get(slot)
@@ -109,7 +118,7 @@ class Context:
     # -- values ------------------------------------------------------------------------------------
 
     def text(self, value: Any, field: str = "") -> str | None:
-        """Trimmed text, or None for null, blanks and null tokens.
+        """Trimmed text, or None for null, blanks and, with a finding, for the plan's null tokens.
 
         Raises Quarantine: 'undecodable-text', 'binary-value' for bytes (cast a column that holds text in them in
         the SQL). Control characters are removed and suspected mojibake is kept, both with a finding.
@@ -127,7 +136,15 @@ class Context:
         if values.looks_like_mojibake(clean):
             self.finding("suspected-mojibake", field)
         clean = clean.strip()
-        return None if clean in self.settings.null_tokens else clean
+        if not clean:
+            return None
+        if clean in self.settings.null_tokens or clean in self._null_tokens_of(field):
+            self.finding("null-token", field)
+            return None
+        return clean
+
+    def _null_tokens_of(self, field: str) -> frozenset[str]:
+        return self.settings.column_null_tokens.get(f"{self.spec.entity}.{field}", frozenset())
 
     def base64(self, value: Any, field: str = "") -> str | None:
         """The base64 of bytes, or None for null. Raises Quarantine('not-binary') for anything else."""

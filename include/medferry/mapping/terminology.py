@@ -1,14 +1,15 @@
 """Code tables: CSV files that say what a local code means in a standard system.
 
-Header: ``local_code,local_display,system,code,display,status``. Only rows with status ``approved`` map;
-``draft`` and ``unmapped`` rows keep the local code alone. Local codes are matched after trimming and casefolding.
+Header: ``local_code,local_display,system,code,display,status``, by commas or semicolons. Only rows with status
+``approved`` map; ``draft`` and ``unmapped`` rows keep the local code alone. Local codes are matched after trimming, and
+by case only in a table where case matters: one that the plan names, or that has two codes which differ by case alone.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from medferry.errors import DefinitionError
 
 HEADER = ["local_code", "local_display", "system", "code", "display", "status"]
 _STATUSES = {"approved", "draft", "unmapped"}
+_ROUNDED = re.compile(r"\d([.,]\d+)?[eE]\+\d{2,}")
 _FHIR_CODE = re.compile(r"[^\s]+(\s[^\s]+)*")
 
 
-def normalised(local_code: str) -> str:
-    """The form under which local codes are compared."""
-    return local_code.strip().casefold()
+def normalised(local_code: str, exact: bool = False) -> str:
+    """The form under which local codes are compared; `exact` keeps their case."""
+    code = local_code.strip()
+    return code if exact else code.casefold()
 
 
 def is_fhir_code(text: str) -> bool:
@@ -55,37 +58,68 @@ class CodeTable:
 
     name: str
     rows: Mapping[str, CodeRow]
+    exact: bool = False
+    """Whether case matters."""
 
     def find(self, local_code: str) -> CodeRow | None:
-        return self.rows.get(normalised(local_code))
+        return self.rows.get(normalised(local_code, self.exact))
 
 
-def load_code_table(path: Path) -> CodeTable:
-    """Read one CSV. Raises DefinitionError naming the line for a bad header, status, or a code said twice."""
+def load_code_table(path: Path, exact: bool = False) -> CodeTable:
+    """Read one CSV; `exact` where the plan says that case matters.
+
+    Raises DefinitionError naming the line for a bad header, status, a code that a spreadsheet damaged or that appears
+    twice.
+    """
+    lines = list(code_rows(path))
+    exact = exact or _differ_by_case(row.local_code for _, row in lines)
     rows: dict[str, CodeRow] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        if next(reader, None) != HEADER:
-            raise DefinitionError(path, 1, "the header is wrong.", f"Write {','.join(HEADER)}.")
-        for cells in reader:
-            row = _code_row(path, reader.line_num, cells)
-            if normalised(row.local_code) in rows:
-                raise DefinitionError(
-                    path, reader.line_num, f"the local code {row.local_code!r} stands twice.", "Keep one row."
-                )
-            rows[normalised(row.local_code)] = row
-    return CodeTable(path.stem, rows)
+    for line, row in lines:
+        name = normalised(row.local_code, exact)
+        if name in rows:
+            raise DefinitionError(path, line, f"the local code {row.local_code!r} appears twice.", "Keep one row.")
+        rows[name] = row
+    return CodeTable(path.stem, rows, exact)
 
 
-def _code_row(path: Path, line: int, cells: list[str]) -> CodeRow:
+def _differ_by_case(codes: Iterable[str]) -> bool:
+    different = {normalised(code, exact=True) for code in codes}
+    return len({code.casefold() for code in different}) < len(different)
+
+
+def code_rows(path: Path) -> Iterator[tuple[int, CodeRow]]:
+    """The lines of a code table with their numbers; blank ones are passed over. Raises DefinitionError."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            header = file.readline().rstrip("\r\n")
+            separator = next((sign for sign in ",;" if header.split(sign) == HEADER), None)
+            if separator is None:
+                raise DefinitionError(path, 1, "the header is wrong.", f"Write {','.join(HEADER)}.")
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield reader.line_num + 1, _code_row(path, reader.line_num + 1, cells, separator)
+        except UnicodeDecodeError:
+            raise DefinitionError(path, None, "it is not UTF-8.", "Save it as CSV UTF-8.") from None
+        except csv.Error as error:
+            raise DefinitionError(path, reader.line_num + 1, f"this is not CSV ({error}).", "Correct it.") from None
+
+
+def _code_row(path: Path, line: int, cells: list[str], separator: str) -> CodeRow:
     if len(cells) != len(HEADER):
-        raise DefinitionError(
-            path, line, f"{len(cells)} cells instead of {len(HEADER)}.", "Quote cells that hold commas."
-        )
+        problem = f"{len(cells)} cells instead of {len(HEADER)}."
+        raise DefinitionError(path, line, problem, f"Quote cells that hold a {separator!r}.")
     row = CodeRow(*(cell.strip() for cell in cells))
     if row.status not in _STATUSES:
         raise DefinitionError(
             path, line, f"unknown status {row.status!r}.", f"Use one of {', '.join(sorted(_STATUSES))}."
+        )
+    if damaged := next((code for code in (row.local_code, row.code) if _ROUNDED.fullmatch(code)), None):
+        raise DefinitionError(
+            path,
+            line,
+            f"a spreadsheet has rounded the code {damaged}: its digits are lost.",
+            "Enter the code again, in a column that is formatted as text.",
         )
     if row.status == "approved" and not row.code:
         raise DefinitionError(path, line, "an approved row has no code.", "Fill in system and code.")

@@ -8,11 +8,12 @@ from typing import Annotated, Self
 from pendulum import Timezone
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
-DEFAULT_NULL_TOKENS = frozenset({"", "N/A", "n/a", "NULL", "-", "--"})
 DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"})
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 UnitId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}\.[^.\s]+$")]
 
 
 class Strategy(StrEnum):
@@ -33,7 +34,10 @@ class Source(_Part):
     connection: str
     time_zone: str
     """Of wall times that say no zone. There is no default: a wrong one would move every time in silence."""
-    null_tokens: frozenset[str] = DEFAULT_NULL_TOKENS
+    null_tokens: frozenset[str] = frozenset()
+    """Texts that stand for no value in every column. None by itself: NULL is a surname, and `-` a result."""
+    column_null_tokens: dict[Column, frozenset[str]] = {}
+    """The same of one column alone, by ``entity.column``."""
     sentinel_dates: frozenset[str] = DEFAULT_SENTINEL_DATES
 
     @field_validator("time_zone")
@@ -115,6 +119,8 @@ class Plan(_Part):
     source: Source
     units: Annotated[list[Unit], Field(min_length=1)]
     waves: list[Wave] = []
+    case_sensitive_codes: list[str] = []
+    """Code tables in which `m` and `M` are two codes; one that holds both needs no mention."""
     acceptance: Acceptance = Acceptance()
     leftovers: LeftoverPolicy = LeftoverPolicy.REPORT
     answers: dict[str, str] = {}

@@ -2,7 +2,8 @@
 
 One table a file, named as the file in lower case. Every column is text under its header in lower case and holds the
 cell as it stands (an empty cell is ''). The column `csv_row` is the line of the file on which the record begins
-(the header is line 1). Works on SQLite and PostgreSQL.
+(the header is line 1). Cells are parted by commas, or by the semicolons or tabs of a header without commas. Works on
+SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from medferry.errors import SourceError
 
 LINE_COLUMN = "csv_row"
 _BATCH_ROWS = 1_000
+_LARGEST_CELL = 2**31 - 1
+"""A document in a cell is many times the 128 KB that Python's module reads by itself."""
 
 Record = tuple[int, list[str]]
 """The line on which a record begins, and its cells."""
@@ -83,10 +86,13 @@ def _import_file(connection: sa.Connection, name: str, path: Path) -> int:
 
 def _records(path: Path) -> Iterator[Record]:
     """Stream a file's records, header first; each is as wide as the header. Blank lines are passed over."""
+    csv.field_size_limit(_LARGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
         begins, width = 1, None
         try:
+            separator = _separator(file.readline())
+            file.seek(0)
+            reader = csv.reader(file, delimiter=separator, strict=True)
             for cells in reader:
                 if cells:
                     width = width or len(cells)
@@ -99,10 +105,16 @@ def _records(path: Path) -> Iterator[Record]:
             raise SourceError(f"{path.name}: near line {begins} it is not UTF-8.", "Convert the file.") from None
 
 
+def _separator(header: str) -> str:
+    """The sign between the names: a comma, or the semicolon or tab that the spreadsheets of many countries write."""
+    counts = {sign: header.count(sign) for sign in ",;\t"}
+    return "," if counts[","] else max(counts, key=lambda sign: counts[sign])
+
+
 def _check(path: Path, line: int, cells: list[str], width: int) -> None:
     if len(cells) != width:
         problem = f"{path.name}:{line}: {len(cells)} cells under a header of {width}."
-        raise SourceError(problem, "Quote cells that hold commas, or export the file again.")
+        raise SourceError(problem, "Quote cells that hold the separator, or export the file again.")
     if any("\0" in cell for cell in cells):
         raise SourceError(f"{path.name}:{line}: a cell holds a NUL character.", "No database keeps it: remove it.")
 

@@ -16,7 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
-from medferry.errors import SettingsError, SourceError, SourceUnavailable
+from medferry.errors import SettingsError, SourceError
+from medferry.source.faults import not_opened, state_of
 from medferry.source.session import pinned, refuse_warnings
 from medferry.source.types import mysql, postgresql, sqlite
 from medferry.source.types.canonical import Column, Convert
@@ -85,7 +86,7 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
         try:
             connection = stack.enter_context(pinned(engine))
         except DBAPIError as error:
-            raise _unavailable(error) from None
+            raise not_opened(error) from None
         try:
             yield connection
         except UnicodeEncodeError:
@@ -95,10 +96,10 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
             ) from None
         except DBAPIError as error:
             if error.connection_invalidated:
-                raise _unavailable(error) from None
+                raise not_opened(error) from None
             state = getattr(error.orig, "sqlstate", None)
             raise SourceError(
-                f"The legacy database refused a query ({_state(error)}).",
+                f"The legacy database refused a query ({state_of(error)}).",
                 _REMEDIES.get(state, "Try the entity's SQL by hand."),
             ) from None
 
@@ -111,18 +112,6 @@ _REMEDIES: dict[str | None, str] = {
     "22P05": "A text has no equivalent in UTF-8: correct it, or cast its column in the entity's SQL.",
 }
 """By SQLSTATE."""
-
-
-def _unavailable(error: DBAPIError) -> SourceUnavailable:
-    return SourceUnavailable(
-        f"The legacy database did not answer ({_state(error)}).", "Check its connection, then run again."
-    )
-
-
-def _state(error: DBAPIError) -> str:
-    """The driver's exception type and SQLSTATE; never its text, which may quote a row."""
-    state = getattr(error.orig, "sqlstate", None)
-    return f"{type(error.orig).__name__} {state}" if state else type(error.orig).__name__
 
 
 def stream(connection: sa.Connection, statement: Statement, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import sqlglot
+from sqlglot.errors import TokenError
+from sqlglot.tokenizer_core import Token, TokenType
 
 from medferry.errors import DefinitionError
+from medferry.source.keys import key_text, ledger_key, unit_text
 
-DIALECTS = ("postgresql", "mysql", "sqlite")
-"""SQLAlchemy dialect names for which ``<entity>.<dialect>.sql`` may replace the portable query."""
+DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
+"""SQLAlchemy dialects for which ``<entity>.<dialect>.sql`` may replace the portable query, as sqlglot calls them."""
 
 _SETTING = re.compile(r"--\s*(\w+)\s*:\s*(.+?)\s*$")
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_COLUMN = re.compile(r'\s*(?:"([^"]{1,63})"|([^\W\d]\w{0,62}))\s*')
 _SETTINGS = {"key", "unit", "changed", "title"}
 
 
@@ -23,7 +29,8 @@ class SourceEntity:
 
     name: str
     path: Path
-    key: str
+    key: tuple[str, ...]
+    """The columns of the key, as a rule one; their names are as the SELECT gives them."""
     unit: str
     changed: str | None
     title: str
@@ -33,6 +40,17 @@ class SourceEntity:
     def query(self, dialect: str) -> str:
         """The SELECT to run on `dialect` ("mariadb" counts as "mysql")."""
         return self.variants.get("mysql" if dialect == "mariadb" else dialect, self.sql)
+
+    def key_of(self, row: Mapping[str, Any]) -> str | None:
+        """The canonical key of a row; None where it is null."""
+        return key_text([row[name] for name in self.key])
+
+    def ledger_key_of(self, row: Mapping[str, Any]) -> str:
+        """The text under which the manifest keeps a row."""
+        return ledger_key(self.key_of(row))
+
+    def unit_of(self, row: Mapping[str, Any]) -> str:
+        return unit_text(row[self.unit])
 
 
 def load_entities(folder: Path) -> dict[str, SourceEntity]:
@@ -50,34 +68,48 @@ def load_entities(folder: Path) -> dict[str, SourceEntity]:
                 "this file belongs to no entity and dialect.",
                 f"Name it <entity>.<{'|'.join(DIALECTS)}>.sql.",
             )
-        variants[name][dialect] = _body(path)
+        variants[name][dialect] = _statement(path, _text(path), [DIALECTS[dialect]])
     return {name: _entity(path, variants[name]) for name, path in portable.items()}
 
 
+def _text(path: Path) -> str:
+    """The file's text, without the byte order mark that some editors write. Raises DefinitionError."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DefinitionError(path, None, "it is not UTF-8.", "Save it as UTF-8.") from None
+
+
 def _entity(path: Path, variants: Mapping[str, str]) -> SourceEntity:
-    settings = _settings(path)
+    text = _text(path)
+    settings = _settings(path, text)
     for required in ("key", "unit"):
         if required not in settings:
             raise DefinitionError(path, 1, f"the {required} is missing.", f"Add a line '-- {required}: <column>'.")
-    for name in ("key", "unit", "changed"):
-        if name in settings and not _COLUMN.fullmatch(settings[name]):
-            raise DefinitionError(path, 1, f"the {name} is no column name.", "Name one column of the SELECT.")
     return SourceEntity(
         name=path.stem,
         path=path,
-        key=settings["key"],
-        unit=settings["unit"],
-        changed=settings.get("changed"),
+        key=tuple(_column(path, "key", part) for part in settings["key"].split(",")),
+        unit=_column(path, "unit", settings["unit"]),
+        changed=_column(path, "changed", settings["changed"]) if "changed" in settings else None,
         title=settings.get("title", path.stem.replace("_", " ").capitalize()),
-        sql=_body(path),
+        sql=_statement(path, text),
         variants=variants,
     )
 
 
-def _settings(path: Path) -> dict[str, str]:
+def _column(path: Path, setting: str, text: str) -> str:
+    match = _COLUMN.fullmatch(text)
+    if not match:
+        remedy = 'Name a column of the SELECT, in "quotes" where it is no plain word; several of a key with commas.'
+        raise DefinitionError(path, 1, f"the {setting} is no column name.", remedy)
+    return match[1] or match[2]
+
+
+def _settings(path: Path, text: str) -> dict[str, str]:
     """The ``-- name: value`` lines above the SELECT."""
     settings: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.startswith("--"):
             break
         match = _SETTING.fullmatch(line)
@@ -90,11 +122,30 @@ def _settings(path: Path) -> dict[str, str]:
     return settings
 
 
-def _body(path: Path) -> str:
-    sql = path.read_text(encoding="utf-8").strip()
-    statement = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--")).strip()
-    if not re.match(r"(?i)(select|with)\b", statement):
-        raise DefinitionError(path, 1, "there is no SELECT.", "Write one SELECT (or WITH … SELECT).")
-    if ";" in statement:
-        raise DefinitionError(path, 1, "there is a semicolon.", "Write one statement, with no closing semicolon.")
-    return statement
+def _statement(path: Path, sql: str, dialects: Sequence[str] = tuple(DIALECTS.values())) -> str:
+    """The one SELECT of a file, without comments around it and a closing semicolon, as any of `dialects` reads it.
+
+    Raises DefinitionError.
+    """
+    faults = []
+    for dialect in dialects:
+        try:
+            return _only_select(path, sql, sqlglot.tokenize(sql, read=dialect))
+        except TokenError:
+            problem = "a quote or comment has no end."
+            faults.append(DefinitionError(path, None, problem, "Close it; double a quote inside a literal."))
+        except DefinitionError as fault:
+            faults.append(fault)
+    raise faults[0]
+
+
+def _only_select(path: Path, sql: str, tokens: Sequence[Token]) -> str:
+    semicolons = [token for token in tokens if token.token_type is TokenType.SEMICOLON]
+    said = [token for token in tokens if token.token_type is not TokenType.SEMICOLON]
+    if not said or said[0].token_type not in (TokenType.SELECT, TokenType.WITH):
+        line = said[0].line if said else 1
+        raise DefinitionError(path, line, "there is no SELECT.", "Write one SELECT (or WITH … SELECT).")
+    if semicolons and semicolons[0].start < said[-1].start:
+        problem = "there is a semicolon, and more after it."
+        raise DefinitionError(path, semicolons[0].line, problem, "Write one statement.")
+    return sql[said[0].start : said[-1].end + 1]

@@ -1,67 +1,131 @@
-"""Read rows by their source keys, given as the manifest writes them: text.
+"""The one canonical text of a source key, for identifiers, references, manifest, replays, checks and verification.
 
-An engine compares a key in its own type and collation (no index serves a cast, and ``a1`` may equal ``A1``), so keys go
-in as what the engine holds, and only rows whose key reads exactly as wanted come out.
+Nothing is trimmed, folded or cut: two keys that a database tells apart are two texts. The text of several columns is
+that of each, joined by a slash; a slash or backslash of their own is escaped by a backslash, so that no two keys meet.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import hashlib
+import math
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
-import sqlalchemy as sa
+from medferry.source.types.canonical import base64_of
 
-from medferry.source.database import stream
-from medferry.source.entity import SourceEntity
-from medferry.source.slices import entity_rows
+MAX_KEY_BYTES = 1_000
+"""The longest key that the manifest keeps, in UTF-8: with the columns beside it, what PostgreSQL's indexes take."""
 
-KEYS_AT_ONCE = 500
-"""Keys a statement; SQLite's limit on bound values was 999 for long."""
-
-
-def stream_keys(
-    connection: sa.Connection, entity: SourceEntity, units: Sequence[str], keys: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """The rows of these keys within `units`, each once, however many statements it takes."""
-    everything = sa.select(sa.text("*")).where(sa.column(entity.unit).in_(list(units)))
-    return _matching(connection, entity, everything, keys)
+_EXACT_FLOATS = 2.0**53
+_SEPARATOR = "/"
+_INEXACT = "inexact:"
+_ESCAPED = "not-text:"
+"""Begins the ledger's name of a key that cannot stand in the manifest as it is."""
 
 
-def units_of_keys(connection: sa.Connection, entity: SourceEntity, keys: Sequence[str]) -> dict[str, str]:
-    """The present unit of each of these keys that the source still has, whatever it is."""
-    pair: sa.Select[*tuple[Any, ...]] = sa.select(*(sa.column(name) for name in (entity.key, entity.unit)))
-    return {str(row[entity.key]): str(row[entity.unit]) for row in _matching(connection, entity, pair, keys)}
+class KeyFault(StrEnum):
+    """Why a key cannot name a record. The reason of the row, and of a row that refers to such a key."""
+
+    MISSING = "key-missing"
+    BLANK = "key-blank"
+    INEXACT = "key-inexact"
+    """A float from 2⁵³ on (or NaN, infinity): several integers are equal to it."""
+    NUL = "key-with-nul"
+    UNDECODABLE = "key-undecodable"
+    RESERVED = "key-reserved"
+    """It begins as Medferry's own names of such keys do."""
+    TOO_LONG = "key-too-long"
 
 
-def _matching(
-    connection: sa.Connection, entity: SourceEntity, statement: sa.Select[*tuple[Any, ...]], keys: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    source = entity_rows(connection.dialect.name, entity)
-    key: sa.ColumnClause[Any] = sa.column(entity.key)
-    # No type: the driver then sends a value as it is, and PostgreSQL reads text as whatever the column holds.
-    wanted_keys = sa.bindparam("wanted_keys", expanding=True, type_=sa.types.NullType())
-    chosen = statement.select_from(source).where(key.in_(wanted_keys)).order_by(key)
-    kind = connection.scalar(sa.select(key).select_from(source).where(key.is_not(None)).limit(1))
-    pending = iter(keys)
-    while some := list(islice(pending, KEYS_AT_ONCE)):
-        exactly = set(some)
-        for row in stream(connection, chosen, {"wanted_keys": _as_held(connection.dialect.name, kind, some)}):
-            if str(row[entity.key]) in exactly:
-                yield row
+def key_text(value: Any) -> str | None:
+    """The canonical text of a key, given as a driver or a staged row has it; None for null.
+
+    Several values, as a list or tuple, are one key of several columns, and null when any of them is.
+    """
+    if not isinstance(value, (list, tuple)):
+        return _single_text(value)
+    if len(value) == 1:
+        return _single_text(value[0])
+    parts = [_single_text(part) for part in value]
+    if any(part is None for part in parts):
+        return None
+    return _SEPARATOR.join(_escaped(part) for part in parts if part is not None)
 
 
-def _as_held(dialect: str, kind: Any, keys: Sequence[str]) -> list[Any]:
-    """`keys` in the type of `kind`, a key that the source holds; keys that cannot be of that type are left out."""
-    if dialect == "sqlite":  # it holds any type in any column, and compares all with all
-        return [*keys, *_numbers(keys)]
-    if isinstance(kind, int):
-        return _numbers(keys)
-    if isinstance(kind, (bytes, bytearray, memoryview)):
-        return [base64.b64decode(key) for key in keys]
-    return list(keys)
+def parts_of(key: str, columns: int) -> list[str] | None:
+    """The texts of the columns of a canonical key; None when it is none of that many columns."""
+    if columns == 1:
+        return [key]
+    parts, current, characters = list[str](), "", iter(key)
+    for character in characters:
+        if character == _SEPARATOR:
+            parts.append(current)
+            current = ""
+        else:
+            current += next(characters, "") if character == "\\" else character
+    parts.append(current)
+    return parts if len(parts) == columns else None
 
 
-def _numbers(keys: Sequence[str]) -> list[int]:
-    return [int(key) for key in keys if key.removeprefix("-").isdecimal() and str(int(key)) == key]
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace(_SEPARATOR, "\\" + _SEPARATOR)
+
+
+def _single_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return _float_text(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(bytes(value)).decode("ascii")
+    return base64_of(value) or str(value)
+
+
+def _float_text(value: float) -> str:
+    """1.0 names what 1 names: a foreign key is often a float where there are nulls."""
+    if not math.isfinite(value) or abs(value) >= _EXACT_FLOATS:
+        return f"{_INEXACT}{value!r}"
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def fault_of(key: str | None) -> KeyFault | None:
+    """Why a canonical key cannot name a record; None when it can."""
+    if key is None:
+        return KeyFault.MISSING
+    if not key.strip():
+        return KeyFault.BLANK
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return KeyFault.UNDECODABLE
+    if "\0" in key:
+        return KeyFault.NUL
+    if key.startswith((_INEXACT, _ESCAPED)):
+        return KeyFault.INEXACT if key.startswith(_INEXACT) else KeyFault.RESERVED
+    return KeyFault.TOO_LONG if size > MAX_KEY_BYTES else None
+
+
+def ledger_key(key: str | None) -> str:
+    """The text under which the manifest keeps a record: its key, or an escape of one that has a fault.
+
+    The escape has the key's bytes in hexadecimal (undecodable ones come as lone surrogates); of many, their SHA-256.
+    """
+    if key is not None and fault_of(key) is None:
+        return key
+    raw = (key or "").encode("utf-8", "surrogateescape")
+    text = raw.hex() if len(raw) <= MAX_KEY_BYTES // 4 else f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    return _ESCAPED + text
+
+
+def is_escaped(text: str) -> bool:
+    """Whether a text of the manifest is the escape of a key that has a fault."""
+    return text.startswith(_ESCAPED)
+
+
+def unit_text(value: Any) -> str:
+    """The text of a business unit; the padding of a CHAR column, which no plan can name, is cut."""
+    return str(key_text(value)).rstrip(" ")

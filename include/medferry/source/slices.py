@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.errors import SourceError
 from medferry.source.database import json_value
 from medferry.source.entity import SourceEntity
+from medferry.source.keys import fault_of, key_text
+from medferry.source.kinds import Kind, kinds_of
 
-Key = int | str
-"""A source key as the engine compares it."""
+Bound = Any
+"""A key as JSON from which the engine's own value can be made again; a list for a key of several columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,39 +28,10 @@ class SliceSpec:
 
     entity: str
     units: tuple[str, ...]
-    low: Key | None
-    high: Key | None
+    low: Bound | None
+    high: Bound | None
     rows: int
     keys: tuple[str, ...] | None = None
-
-
-def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: Iterable[str]) -> dict[str, int]:
-    """Eligible rows of every unit of the plan, by a query of its own.
-
-    Raises SourceError when rows belong to no unit of the plan or when the key is not unique: such rows could be
-    neither assigned nor accounted for.
-    """
-    inner = _inner(connection, entity)
-    unit, key = _column(entity.unit), _column(entity.key)
-    found = connection.execute(sa.select(unit, sa.func.count()).select_from(inner).group_by(unit)).all()
-    counts = {None if name is None else str(name): int(number) for name, number in found}
-    known = set(plan_units)
-    strays = sorted(str(name) for name in counts if name not in known)
-    if strays:
-        rows = sum(number for name, number in counts.items() if name not in known)
-        raise SourceError(
-            f"{rows} rows of {entity.name} belong to units that the plan does not name: {', '.join(strays[:10])}.",
-            "Add the units to the plan, or leave the rows out in the entity's SQL.",
-        )
-    total, with_key, distinct = connection.execute(
-        sa.select(sa.func.count(), sa.func.count(key), sa.func.count(sa.distinct(key))).select_from(inner)
-    ).one()
-    if not total == with_key == distinct:
-        raise SourceError(
-            f"The key {entity.key} of {entity.name} is not unique: {total} rows, {distinct} keys.",
-            "Choose another key, or make one in the entity's SQL.",
-        )
-    return {str(name): number for name, number in counts.items()}
 
 
 def cut(
@@ -87,68 +61,103 @@ def cut(
 
 def _split(
     connection: sa.Connection, entity: SourceEntity, unit: str, rows: int, rows_per_slice: int
-) -> Iterable[SliceSpec]:
+) -> Iterator[SliceSpec]:
     """Split one unit at every `rows_per_slice`-th key of the engine's own order."""
-    key = _column(entity.key)
+    dialect, keys = connection.dialect.name, key_columns(entity)
     numbered = (
-        sa.select(key.label("k"), sa.func.row_number().over(order_by=key).label("n"))
-        .select_from(_inner(connection, entity))
-        .where(_column(entity.unit) == unit)
+        sa.select(*keys, sa.func.row_number().over(order_by=keys).label("row_number_of_key"))
+        .select_from(entity_rows(dialect, entity))
+        .where(of_units(dialect, entity, [unit]))
         .subquery("numbered")
     )
-    nth = sa.select(numbered.c.k).where(numbered.c.n % rows_per_slice == 0).order_by(numbered.c.n)
-    bounds = [json_value(bound) for bound in connection.scalars(nth)]
-    if rows % rows_per_slice == 0:
-        bounds.pop()
-    lows: Sequence[Key | None] = [None, *bounds]
-    highs: Sequence[Key | None] = [*bounds, None]
-    last = rows - rows_per_slice * len(bounds)
-    for low, high in zip(lows, highs, strict=True):
-        yield SliceSpec(entity.name, (unit,), low, high, last if high is None else rows_per_slice)
+    place = numbered.c.row_number_of_key
+    nth = sa.select(*(numbered.c[name] for name in entity.key), place).where(place % rows_per_slice == 0)
+    kinds = kinds_of(connection, keys, entity_rows(dialect, entity)) or ()
+    ends = [(int(number), held) for *held, number in connection.execute(nth.order_by(place))]
+    # A key that cannot be sent back to the engine is no bound: its slice goes on to the next.
+    ends = [(number, held) for number, held in ends if number < rows and _is_bound(held)]
+    low, before = None, 0
+    for number, held in ends:
+        high = [_as_json(value, kind) for value, kind in zip(held, kinds, strict=True)]
+        high = high[0] if len(high) == 1 else high
+        yield SliceSpec(entity.name, (unit,), low, high, number - before)
+        low, before = high, number
+    yield SliceSpec(entity.name, (unit,), low, None, rows - before)
+
+
+def _is_bound(held: Sequence[Any]) -> bool:
+    return all(isinstance(value, float) or fault_of(key_text(value)) is None for value in held)
+
+
+def _as_json(value: Any, kind: Kind) -> Any:
+    """A key's value for the manifest, so that ``_held`` makes the engine's own of it again."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode("ascii")}
+    return {"decimal": str(value)} if kind is Decimal else json_value(value)
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Decimal(value["decimal"]) if "decimal" in value else base64.b64decode(value["base64"])
+    return value
 
 
 def rows_of(
     dialect: str,
     entity: SourceEntity,
-    units: Sequence[str],
-    low: Key | None,
-    high: Key | None,
+    units: Sequence[str] | None,
+    low: Bound | None,
+    high: Bound | None,
     limit: int | None = None,
 ) -> tuple[sa.Select[Any], dict[str, Any]]:
-    """The SELECT of a slice in key order, and its bound values."""
-    unit, key = _column(entity.unit), _column(entity.key)
-    statement = sa.select(sa.text("*")).select_from(entity_rows(dialect, entity))
-    statement = statement.where(unit.in_(list(units))).order_by(key)
+    """The SELECT of a slice in key order, and its bound values. Without `units`, of all."""
+    keys = key_columns(entity)
+    statement = sa.select(sa.text("*")).select_from(entity_rows(dialect, entity)).order_by(*keys)
+    if units is not None:
+        statement = statement.where(of_units(dialect, entity, units))
     values: dict[str, Any] = {}
     if low is not None:
-        statement, values["low"] = statement.where(key > sa.bindparam("low")), low
+        condition, bound = _beyond(keys, "low", low)
+        statement, values = statement.where(condition), values | bound
     if high is not None:
-        statement, values["high"] = statement.where(key <= sa.bindparam("high")), high
+        condition, bound = _beyond(keys, "high", high)
+        statement, values = statement.where(sa.not_(condition)), values | bound
     return (statement.limit(limit) if limit is not None else statement), values
 
 
-def row_by_key(dialect: str, entity: SourceEntity, key: Key) -> tuple[sa.Select[Any], dict[str, Any]]:
-    """The SELECT of one row by its key, as the command line's ``try`` uses it."""
-    statement = sa.select(sa.text("*")).select_from(entity_rows(dialect, entity))
-    return statement.where(_column(entity.key) == sa.bindparam("key")), {"key": key}
+def _beyond(
+    keys: Sequence[sa.ColumnClause[Any]], name: str, bound: Bound
+) -> tuple[sa.ColumnElement[bool], dict[str, Any]]:
+    """The condition that a key comes after `bound`, column by column, and the values of it."""
+    held = [_held(value) for value in (bound if isinstance(bound, list) else [bound])]
+    names = [f"{name}_{place}" for place in range(len(held))]
+    alternatives = []
+    for place, (key, of_key) in enumerate(zip(keys, names, strict=True)):
+        equal = [one == sa.bindparam(same) for one, same in zip(keys[:place], names[:place], strict=True)]
+        alternatives.append(sa.and_(*equal, key > sa.bindparam(of_key)))
+    return sa.or_(*alternatives), dict(zip(names, held, strict=True))
 
 
-def keys_and_units(dialect: str, entity: SourceEntity) -> sa.Select[Any]:
-    """The SELECT of every row's key and unit, as `key` and `unit`."""
-    columns = (_column(entity.key).label("key"), _column(entity.unit).label("unit"))
-    return sa.select(*columns).select_from(entity_rows(dialect, entity))
+def of_units(dialect: str, entity: SourceEntity, units: Iterable[str]) -> sa.ColumnElement[bool]:
+    """The condition that a row belongs to one of `units`, as the engine compares its column with them."""
+    texts = list(units)
+    # SQLite does not compare a number with a text, the others read a text as what the column holds.
+    numbers = [int(text) for text in texts if dialect == "sqlite" and text.isdecimal() and str(int(text)) == text]
+    wanted = sa.bindparam("wanted_units", [*texts, *numbers], expanding=True, type_=sa.types.NullType())
+    return sa.column(entity.unit).in_(wanted)
 
 
-def _inner(connection: sa.Connection, entity: SourceEntity) -> sa.TextClause:
-    return entity_rows(connection.dialect.name, entity)
+def texts_of_units(dialect: str, entity: SourceEntity) -> sa.ColumnElement[str]:
+    """The unit's column as text, without the padding of a CHAR column."""
+    return sa.cast(sa.column(entity.unit), sa.Text() if dialect in ("postgresql", "sqlite") else sa.CHAR())
+
+
+def key_columns(entity: SourceEntity) -> list[sa.ColumnClause[Any]]:
+    return [sa.column(name) for name in entity.key]
 
 
 def entity_rows(dialect: str, entity: SourceEntity) -> sa.TextClause:
     """The entity's query, to be selected from."""
-    # A colon of the user's SQL (a time, a cast) must not be read as a bind parameter.
+    # A colon of the user's SQL (a time, a cast) must not be read as a bind parameter, nor a comment at its end go on.
     escaped = entity.query(dialect).replace(":", "\\:")
-    return sa.text(f"({escaped}) AS entity_rows")
-
-
-def _column(name: str) -> sa.ColumnClause[Any]:
-    return sa.column(name)
+    return sa.text(f"(\n{escaped}\n) AS entity_rows")

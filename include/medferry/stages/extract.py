@@ -21,7 +21,7 @@ from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
-from medferry.source.keys import stream_keys
+from medferry.source.lookup import stream_keys
 from medferry.source.slices import rows_of
 from medferry.stages.unchanged import UnchangedRecords
 
@@ -74,7 +74,7 @@ def _changed(
 ) -> Iterator[bytes]:
     """The rows to be staged, as lines; the keys of the others are added to `unchanged`."""
     for page in chunked(rows, _ROWS_AT_ONCE):
-        lines = [(str(row[entity.key]), dump_row(row)) for row in page]
+        lines = [(entity.ledger_key_of(row), dump_row(row)) for row in page]
         same = records.among({key: row_digest(line) for key, line in lines})
         for key, line in lines:
             if key in same:

@@ -14,8 +14,9 @@ from medferry.runtime.continuing import check_options, check_scope
 from medferry.runtime.environment import Environment, hold_run, scopes_of
 from medferry.runtime.options import RunOptions
 from medferry.source.columns import check_columns
+from medferry.source.count import count_by_unit
 from medferry.source.database import snapshot
-from medferry.source.slices import SliceSpec, count_by_unit, cut
+from medferry.source.slices import SliceSpec, cut
 
 
 class ScopeError(MedferryError):

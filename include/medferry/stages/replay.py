@@ -19,7 +19,7 @@ from medferry.mapping.outcomes import Disposition
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.source.database import snapshot
-from medferry.source.keys import units_of_keys
+from medferry.source.lookup import units_of_keys
 from medferry.source.slices import SliceSpec
 from medferry.stages.prepare import RunScope, ScopeError, begin, continued
 

@@ -28,6 +28,7 @@ from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import row_digest
 from medferry.source.entity import SourceEntity
+from medferry.source.keys import fault_of, ledger_key
 from medferry.stages.replay import gone_records
 
 _ROWS_AT_ONCE = 1_000
@@ -149,7 +150,7 @@ class _Transform:
         return SourceRecord(
             entity=self.slice.entity,
             key=mapped.key,
-            unit=str(row[self.entity.unit]),
+            unit=self.entity.unit_of(row),
             slice_id=self.slice.id,
             disposition=mapped.disposition,
             mapping_version=self.spec.version,
@@ -163,7 +164,11 @@ class _Transform:
 
 def map_row(spec: MappingSpec, entity: SourceEntity, row: Row, settings: MappingSettings) -> MappedRow:
     """Map one row and validate what came out; an invalid resource rejects the row, naming FHIR paths only."""
-    mapped = apply_mapping(spec, row, str(row[entity.key]), settings)
+    key = entity.key_of(row)
+    fault = fault_of(key)
+    if key is None or fault is not None:
+        return MappedRow(ledger_key(key), Disposition.QUARANTINED, str(fault), entity.key[0])
+    mapped = apply_mapping(spec, row, key, settings)
     for resource in mapped.resources:
         if found := problems(resource):
             place = f"{resource['resourceType']}: {'; '.join(found[:3])}"

@@ -15,6 +15,7 @@ from medferry.definition.checks import Check
 from medferry.definition.tables import ApprovedTable
 from medferry.fhir.fhirpath import compiled
 from medferry.plan.model import Source
+from medferry.source.keys import key_text
 
 MISSING, UNEXPECTED, DIFFERENT, SEVERAL = "missing", "unexpected", "different", "several"
 
@@ -64,12 +65,19 @@ class Case:
         if isinstance(value, dict):
             raise Unreadable("bytes, and no text")
         clean = _CONTROL.sub("", str(value)).strip()
-        return None if clean in self.source.null_tokens else clean
+        tokens = self.source.null_tokens.union(self.check.null_tokens)
+        return None if not clean or clean in tokens else clean
 
     def moment(self) -> str | None:
         """As text, and None for a sentinel date."""
         value = self.text(self.check.sql)
         return None if value is None or value[:10] in self.source.sentinel_dates else value
+
+
+def referred_key(check: Check, columns: Mapping[str, Any]) -> str | None:
+    """The key of the row that a reference check's row refers to; None when it refers to none."""
+    key = key_text([columns[sql] for sql in (check.sql or "", *check.further_sql)])
+    return key if key is not None and key.strip() else None
 
 
 def single(expected: Any, found: list[Any], same: Callable[[Any], str | None]) -> str | None:

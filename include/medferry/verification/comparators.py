@@ -24,6 +24,7 @@ from medferry.verification.case import (
     Unreadable,
     decimal_of,
     plain,
+    referred_key,
     single,
 )
 from medferry.verification.units import in_base_unit
@@ -129,8 +130,7 @@ def _code(case: Case) -> str | None:
 
 def _reference(case: Case) -> str | None:
     """The resource that the other row became, and no other."""
-    key = case.legacy(case.check.sql)
-    key = None if key is None or not str(key).strip() else str(key).strip()
+    key = referred_key(case.check, case.columns)
     expected = None if key is None else case.place_of(case.check.entity or "", case.check.slot, key)
     if key is not None and expected is None:
         raise Unreadable("what it refers to is not in the manifest")

@@ -38,7 +38,7 @@ class DerivedValues:
         if not isinstance(system, str) or not isinstance(code, str):
             return frozenset()
         if (table := self._local.get(system)) is not None:
-            return frozenset({table.local_displays.get(code.strip().casefold(), "")} - {""})
+            return frozenset({table.local_displays.get(table.name(code), "")} - {""})
         return self._names.get((system, code), frozenset())
 
     def _texts(self, codings: list[Any]) -> set[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from more_itertools import chunked
 
 from medferry.definition.checks import Check, EntityChecks, ManyCheck
 from medferry.errors import SourceError
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
+from medferry.source.keys import is_escaped, key_text, ledger_key
+from medferry.source.kinds import kinds_of
+from medferry.source.lookup import key_condition
+from medferry.source.slices import entity_rows
 
 KEYS_AT_ONCE = 1_000
 
@@ -44,41 +48,51 @@ class LegacyReader:
         """Eligible rows of every unit that the source names, as it counts them itself."""
         statement = sa.text(f"SELECT unit_id, COUNT(*) AS number FROM ({self._listing}) AS listed GROUP BY unit_id")
         with snapshot(self.engine) as connection:
-            return {_text(unit): int(number) for unit, number in connection.execute(statement)}
+            return {str(unit or ""): int(number) for unit, number in connection.execute(statement)}
 
     def all_rows(self) -> Iterator[LegacyRow]:
         """Every row, in no order."""
-        statement = sa.text(f"SELECT source_key, unit_id, period FROM ({self._listing}) AS listed")
         with snapshot(self.engine) as connection:
-            yield from map(_row, stream(connection, statement, {}))
+            for row in stream(connection, sa.text(f"SELECT * FROM ({self._listing}) AS listed"), {}):
+                yield self._row(row)
 
     def rows_by_key(self, keys: Sequence[str]) -> Iterator[LegacyRow]:
         """Those of `keys` that there are."""
-        statement = f"SELECT source_key, unit_id, period FROM ({self._listing}) AS listed WHERE source_key IN :keys"
-        yield from map(_row, self._by_key(statement, keys))
+        listed = sa.text(f"({self._listing}) AS listed")
+        found = self._by_key(sa.select(sa.text("*")).select_from(listed), listed, self._names, keys)
+        yield from map(self._row, found)
+        if escaped := {key for key in keys if is_escaped(key)}:  # nobody can ask for these; they are rare
+            yield from (row for row in self.all_rows() if row.key in escaped)
+
+    def _row(self, row: dict[str, Any]) -> LegacyRow:
+        year = str(row["period"] or "")[:4]
+        return LegacyRow(self._key(row), str(row["unit_id"] or ""), year if year.isdecimal() else "")
 
     @cached_property
     def _listing(self) -> str:
-        """A SELECT of source_key, unit_id and period, by the checks' `from` and `key` where there are any.
+        """A SELECT of key, unit_id and period, by the checks' `from` and `key` where there are any.
 
         Where they name no unit, it is the entity's word; a row that the entity's SQL leaves out has none then.
         """
-        e = self.entity
-        if self.checks:
-            unit, period = self.checks.unit or "NULL", self.checks.period or "NULL"
-            columns = f"{self.checks.key} AS source_key, {unit} AS unit_id, {period} AS period"
-            own = _escaped(f"SELECT {columns} FROM {self.checks.tables}")
-            if self.checks.unit:
-                return own
-            units = f"SELECT {e.key} AS entity_key, {e.unit} AS entity_unit FROM ({self._inner}) AS entity_rows"
-            joined = f"({own}) AS own LEFT JOIN ({_escaped(units)}) AS units ON units.entity_key = own.source_key"
-            return f"SELECT own.source_key, units.entity_unit AS unit_id, own.period FROM {joined}"
-        columns = f"{e.key} AS source_key, {e.unit} AS unit_id, {e.changed or 'NULL'} AS period"
-        return _escaped(f"SELECT {columns} FROM ({self._inner}) AS entity_rows")
+        if self.checks and self.checks.unit:
+            return self._listed(self.checks.keys, self.checks.unit, self.checks.period, self.checks.tables)
+        quote, e = self.engine.dialect.identifier_preparer.quote, self.entity
+        keys, unit, changed = [quote(name) for name in e.key], quote(e.unit), e.changed and quote(e.changed)
+        of_entity = f"(\n{e.query(self.engine.dialect.name)}\n) AS entity_rows"
+        if self.checks is None:
+            return self._listed(keys, unit, changed, of_entity)
+        own = self._listed(self.checks.keys, "NULL", self.checks.period, self.checks.tables)
+        units = self._listed(keys, unit, None, of_entity)
+        same = " AND ".join(f"units.{name} = own.{name}" for name in self._names)
+        columns = ", ".join([*(f"own.{name}" for name in self._names), "units.unit_id", "own.period"])
+        return f"SELECT {columns} FROM ({own}) AS own LEFT JOIN ({units}) AS units ON {same}"
 
-    @property
-    def _inner(self) -> str:
-        return self.entity.query(self.engine.dialect.name)
+    def _listed(self, keys: Sequence[str], unit: str, period: str | None, rows: str) -> str:
+        # As text, a CHAR unit has no padding.
+        kind = "TEXT" if self.engine.dialect.name in ("postgresql", "sqlite") else "CHAR"
+        columns = [f"{sql} AS {name}" for sql, name in zip(keys, self._names, strict=True)]
+        columns += [f"CAST({unit} AS {kind}) AS unit_id", f"{period or 'NULL'} AS period"]
+        return _escaped(f"SELECT {', '.join(columns)} FROM {rows}")
 
     # -- values --------------------------------------------------------------------------------------
 
@@ -87,27 +101,28 @@ class LegacyReader:
 
         Raises SourceError when the checks' tables have several rows for one key.
         """
-        assert self.checks is not None
-        columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(self.expressions))
-        wanted = f"SELECT {self.checks.key} AS source_key, {columns} FROM {self.checks.tables}"
         found: dict[str, dict[str, Any]] = {}
-        for row in self._by_key(f"{_escaped(wanted)} WHERE {_escaped(self.checks.key)} IN :keys", keys):
-            key = str(row.pop("source_key"))
+        for row in self._of_checks([f"{sql} AS c{number}" for number, sql in enumerate(self.expressions)], keys):
+            key = self._key(row)
             if key in found:
                 raise SourceError(
                     f"The checks of {self.entity.name} find several rows for one key.", "Correct `from` in checks."
                 )
-            found[key] = dict(zip(self.expressions, row.values(), strict=True))
+            values = (value for name, value in row.items() if name not in self._names)
+            found[key] = dict(zip(self.expressions, values, strict=True))
         return found
 
     def lists(self, many: ManyCheck, keys: Sequence[str]) -> dict[str, list[Any]]:
         """Key → the values that the check's own tables have for it, in its order; keys without any are left out."""
-        columns = f"SELECT {many.key} AS source_key, {many.sql} AS item FROM {many.tables}"
-        wanted = f"{_escaped(columns)} WHERE ({_escaped(many.where)}) AND {_escaped(many.key)} IN :keys"
-        order = f" ORDER BY {_escaped(many.order)}" if many.order else ""
+        tables = sa.text(_escaped(many.tables))
+        columns = [f"{sql} AS {name}" for sql, name in zip(many.keys, self._names, strict=True)]
+        columns += [f"{many.sql} AS item", f"ROW_NUMBER() OVER (ORDER BY {many.order or 'NULL'}) AS item_place"]
+        statement = sa.select(sa.text(_escaped(", ".join(columns)))).select_from(tables)
+        statement = statement.where(sa.text(f"({_escaped(many.where)})"))
         found: dict[str, list[Any]] = {}
-        for row in self._by_key(wanted + order, keys):
-            found.setdefault(str(row["source_key"]), []).append(row["item"])
+        own: list[sa.ColumnElement[Any]] = [sa.literal_column(sql) for sql in many.keys]
+        for row in self._by_key(statement, tables, own, keys, order="item_place"):
+            found.setdefault(self._key(row), []).append(row["item"])
         return found
 
     @cached_property
@@ -124,23 +139,25 @@ class LegacyReader:
 
     def rows(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Key → column of the entity's SELECT → JSON value, for those of `keys` that there are."""
-        statement = _escaped(f"SELECT * FROM ({self._inner}) AS entity_rows WHERE entity_rows.{self.entity.key} IN ")
-        return {str(row[self.entity.key]): row for row in self._by_key(f"{statement}:keys", keys)}
+        source = entity_rows(self.engine.dialect.name, self.entity)
+        found = self._by_key(
+            sa.select(sa.text("*")).select_from(source), source, self.entity.key, keys, self.entity.key
+        )
+        return {self.entity.ledger_key_of(row): row for row in found}
 
-    def referring(self, sql: str, other: LegacyReader, keys: Sequence[str]) -> dict[str, str]:
-        """Own key → key of `other`, for the rows in which the checks' SQL expression is one of the other's `keys`."""
+    def referring(self, sql: str, keys: Sequence[str]) -> dict[str, str]:
+        """Own key → other key, for the rows in which the checks' SQL expression is one of the `keys` of other rows."""
         assert self.checks is not None
-        columns = f"SELECT {self.checks.key} AS source_key, {sql} AS other_key FROM {self.checks.tables}"
-        statement = f"{_escaped(columns)} WHERE {_escaped(sql)} IN :keys"
-        found = self._by_values(statement, [other.typed(key) for key in keys])
-        return {str(row["source_key"]): str(row["other_key"]) for row in found}
+        tables, aim = sa.text(_escaped(self.checks.tables)), ("other_key",)
+        columns = _escaped(", ".join([*self._own_keys, f"{sql} AS other_key"]))
+        statement = sa.select(sa.text(columns)).select_from(tables)
+        found = self._by_key(statement, tables, [sa.literal_column(sql)], keys, aim)
+        return {self._key(row): ledger_key(key_text(row["other_key"])) for row in found}
 
     def referred(self, sql: str, keys: Sequence[str]) -> dict[str, str]:
         """Own key → the value of the checks' SQL expression in it, for those of `keys` that have one."""
-        assert self.checks is not None
-        columns = f"SELECT {self.checks.key} AS source_key, {sql} AS other_key FROM {self.checks.tables}"
-        found = self._by_key(f"{_escaped(columns)} WHERE {_escaped(self.checks.key)} IN :keys", keys)
-        return {str(row["source_key"]): str(row["other_key"]) for row in found if row["other_key"] is not None}
+        found = self._of_checks([f"{sql} AS other_key"], keys)
+        return {self._key(row): ledger_key(key_text(row["other_key"])) for row in found if row["other_key"] is not None}
 
     def most_referred(self, sql: str, number: int) -> dict[str, int]:
         """Value of the checks' SQL expression → rows with it; the `number` commonest."""
@@ -148,35 +165,64 @@ class LegacyReader:
         columns = f"SELECT {sql} AS other_key, COUNT(*) AS number FROM {self.checks.tables}"
         statement = _escaped(f"{columns} WHERE {sql} IS NOT NULL GROUP BY {sql} ORDER BY 2 DESC, 1 LIMIT {number}")
         with snapshot(self.engine) as connection:
-            return {str(key): int(rows) for key, rows in connection.execute(sa.text(statement))}
+            found = connection.execute(sa.text(statement))
+            return {ledger_key(key_text(key)): int(rows) for key, rows in found}
 
     # -- keys ----------------------------------------------------------------------------------------
 
-    def _by_key(self, statement: str, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-        yield from self._by_values(statement, [self.typed(key) for key in keys])
-
-    def _by_values(self, statement: str, values: Sequence[Any]) -> Iterator[dict[str, Any]]:
-        """The rows for `values`, 1,000 at once; None among them is left out."""
-        prepared = sa.text(statement).bindparams(sa.bindparam("keys", expanding=True))
-        wanted = [value for value in values if value is not None]
-        for start in range(0, len(wanted), KEYS_AT_ONCE):
-            with snapshot(self.engine) as connection:
-                yield from stream(connection, prepared, {"keys": wanted[start : start + KEYS_AT_ONCE]})
-
-    def typed(self, key: str) -> Any:
-        """A key of the manifest as the engine compares it; None when it can be none of the source's."""
-        try:
-            return self._key_type(key)
-        except ValueError:
-            return None
+    @cached_property
+    def _names(self) -> list[str]:
+        """What the columns of the key are called in a listing."""
+        return [f"source_key_{number}" for number in range(len(self.entity.key))]
 
     @cached_property
-    def _key_type(self) -> type[Any]:
-        """The Python type of the source's keys, from any one of them."""
-        statement = sa.text(f"SELECT source_key FROM ({self._listing}) AS listed LIMIT 1")
+    def _own_keys(self) -> list[str]:
+        """The columns of the key in the checks' tables, under their names."""
+        assert self.checks is not None
+        return [f"{sql} AS {name}" for sql, name in zip(self.checks.keys, self._names, strict=True)]
+
+    def _key(self, row: dict[str, Any]) -> str:
+        return ledger_key(key_text([row[name] for name in self._names]))
+
+    def _of_checks(self, columns: Sequence[str], keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The key and these columns of the checks' tables, for those of `keys` that there are."""
+        assert self.checks is not None
+        tables = sa.text(_escaped(self.checks.tables))
+        statement = sa.select(sa.text(_escaped(", ".join([*self._own_keys, *columns])))).select_from(tables)
+        return self._by_key(statement, tables, [sa.literal_column(sql) for sql in self.checks.keys], keys)
+
+    def _by_key(
+        self,
+        statement: sa.Select[Any],
+        tables: sa.TextClause,
+        columns: Sequence[str | sa.ColumnElement[Any]],
+        keys: Sequence[str],
+        found_as: Sequence[str] = (),
+        order: str | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of `statement`, which reads `tables`, whose `columns` are one of `keys`; 1,000 keys at once.
+
+        What an engine takes for equal is left out: the rows have the columns as `found_as` (else as the key's own).
+        """
+        by: list[sa.ColumnElement[Any]] = [sa.column(order)] if order else []
+        expressions = [sa.column(one) if isinstance(one, str) else one for one in columns]
         with snapshot(self.engine) as connection:
-            kind = type(connection.execute(statement).scalar())
-        return kind if kind in (int, uuid.UUID) else str
+            kinds = kinds_of(connection, expressions, tables)
+        if kinds is None:
+            return
+        dialect, names = self.engine.dialect.name, found_as or self._names
+        for some in chunked((key for key in keys if not is_escaped(key)), KEYS_AT_ONCE // len(columns)):
+            where, values = key_condition(dialect, expressions, kinds, some)
+            if where is None:
+                continue
+            wanted = set(some)
+            with snapshot(self.engine) as connection:
+                # As a table of its own, its columns have names by which their types can be asked for.
+                within = statement.where(where).subquery("found")
+                wanted_rows = sa.select(sa.text("*")).select_from(within).order_by(*by)
+                for row in stream(connection, wanted_rows, values):
+                    if key_text([row[name] for name in names]) in wanted:
+                        yield row
 
 
 def condition(sql: str) -> str:
@@ -185,18 +231,16 @@ def condition(sql: str) -> str:
 
 def columns_of(check: Check) -> list[str]:
     """The SQL expressions that a check needs."""
-    found = (check.sql, check.unit, check.comparator, check.zone, check.plus_minutes, check.media_type)
+    found = (
+        check.sql,
+        *check.further_sql,
+        check.unit,
+        check.comparator,
+        check.zone,
+        check.plus_minutes,
+        check.media_type,
+    )
     return [sql for sql in (*found, check.where and condition(check.where)) if sql]
-
-
-def _row(row: dict[str, Any]) -> LegacyRow:
-    year = str(row["period"] or "")[:4]
-    return LegacyRow(_text(row["source_key"]), _text(row["unit_id"]), year if year.isdecimal() else "")
-
-
-def _text(value: Any) -> str:
-    """Of NULL: nothing. A row without a key is in no ledger."""
-    return "" if value is None else str(value)
 
 
 def _escaped(sql: str) -> str:

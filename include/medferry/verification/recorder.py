@@ -9,6 +9,7 @@ from typing import Any
 
 from medferry.manifest.checks import EXAMPLES, CheckResult, CheckStatus, Difference, PeriodCount
 from medferry.manifest.coverage import LeafCount
+from medferry.source.keys import MAX_KEY_BYTES
 
 Keep = Callable[[list[Difference]], None]
 """Writes differences away; called with some hundreds at a time."""
@@ -55,7 +56,7 @@ class CheckRecorder:
         count.different += 1
         if len(count.examples) < EXAMPLES:
             count.examples.append(" ".join(part for part in (key, place, field, kind) if part))
-        self.waiting.append(Difference(name, self.entity, key[:200], field[:200], kind, place))
+        self.waiting.append(Difference(name, self.entity, key[:MAX_KEY_BYTES], field[:200], kind, place))
         if len(self.waiting) >= _AT_ONCE:
             self.flush()
 

@@ -13,7 +13,7 @@ from medferry.errors import MedferryError
 from medferry.fhir.selection import selection
 from medferry.manifest.crosswalk import find_targets
 from medferry.medplum.client import MedplumClient
-from medferry.verification.case import Case, Unreadable
+from medferry.verification.case import Case, Unreadable, referred_key
 from medferry.verification.comparators import compare
 from medferry.verification.content import binary_id
 from medferry.verification.declared import constant_faults, list_fault
@@ -164,9 +164,9 @@ class Values:
         referring = [check for check in checks if check.compare == "reference"]
         for row in rows:
             for check in referring:
-                key = row[check.sql or ""]
+                key = referred_key(check, row)
                 if key is not None:
-                    wanted[check.entity or "", check.slot].add(str(key).strip())
+                    wanted[check.entity or "", check.slot].add(key)
         found: Places = {}
         with self.scope.environment.manifest.begin() as connection:
             for (entity, of_slot), keys in wanted.items():

@@ -1,0 +1,106 @@
+"""Count a source entity's rows by unit, and refuse what could be neither assigned nor accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.errors import SourceError
+from medferry.source.entity import SourceEntity
+from medferry.source.keys import MAX_KEY_BYTES
+from medferry.source.slices import entity_rows, texts_of_units
+
+_Columns = Sequence[sa.ColumnClause[Any]]
+
+
+def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: Iterable[str]) -> dict[str, int]:
+    """Eligible rows of every unit of the plan, by a query of its own.
+
+    Raises SourceError when the SELECT lacks a column, when rows belong to no unit of the plan, or when the key is null,
+    not unique or too long for the manifest.
+    """
+    dialect = connection.dialect.name
+    source = entity_rows(dialect, entity)
+    require_columns(connection, entity)
+    counts = _units(connection, entity, source)
+    known = set(plan_units)
+    strays = sorted(str(name) for name in counts if name not in known)
+    if strays:
+        rows = sum(number for name, number in counts.items() if name not in known)
+        raise SourceError(
+            f"{rows} rows of {entity.name} belong to units that the plan does not name: {', '.join(strays[:10])}.",
+            "Add the units to the plan, or leave the rows out in the entity's SQL. Case and outer blanks count.",
+        )
+    _check_keys(connection, entity, source, [sa.column(name) for name in entity.key])
+    return {str(name): number for name, number in counts.items()}
+
+
+def require_columns(connection: sa.Connection, entity: SourceEntity) -> None:
+    """Raises SourceError unless the SELECT has the columns that the entity's file names, letter for letter."""
+    source = entity_rows(connection.dialect.name, entity)
+    found = list(connection.execute(sa.select(sa.text("*")).select_from(source).limit(0)).keys())
+    for name in (*entity.key, entity.unit, *([entity.changed] if entity.changed else [])):
+        if name not in found:
+            raise SourceError(
+                f"The SELECT of {entity.name} has no column {name}; it has {', '.join(found)[:300]}.",
+                "Name it in the file's first lines as the database does (case counts), or add it to the SELECT.",
+            )
+
+
+def _units(connection: sa.Connection, entity: SourceEntity, source: sa.TextClause) -> dict[str | None, int]:
+    """Rows by unit. Units that the engine's collation takes for equal are kept apart by their bytes."""
+    dialect = connection.dialect.name
+    text = texts_of_units(dialect, entity)
+    apart = [text] if dialect == "postgresql" else [sa.func.hex(text), text.is_(None)]
+    statement = sa.select(sa.func.min(text), sa.func.count()).select_from(source).group_by(*apart)
+    counts: Counter[str | None] = Counter()
+    for name, number in connection.execute(statement):
+        counts[None if name is None else str(name)] += int(number)
+    return counts
+
+
+def _check_keys(connection: sa.Connection, entity: SourceEntity, source: sa.TextClause, keys: _Columns) -> None:
+    dialect, name = connection.dialect.name, " and ".join(entity.key)
+    there = sa.and_(*(key.is_not(None) for key in keys))
+    sizes = sum((_size(connection.dialect, key) for key in keys), start=sa.literal_column(str(len(keys) - 1)))
+    number = sa.func.count(sa.case((there, 1)))
+    total, with_key, size = connection.execute(
+        sa.select(sa.func.count(), number, sa.func.coalesce(sa.func.max(sizes), 0)).select_from(source)
+    ).one()
+    distinct = connection.scalar(_distinct(dialect, keys, source, there))
+    if not total == with_key == distinct:
+        raise SourceError(
+            f"The key {name} of {entity.name} is not unique: {total} rows, {distinct} keys.",
+            "Choose another key, or make one in the entity's SQL. Keys count as the database compares them: where its "
+            "collation ignores case, accents or blanks, keys that differ by these alone are one.",
+        )
+    if size > MAX_KEY_BYTES:
+        raise SourceError(
+            f"A key {name} of {entity.name} has {size:,} bytes; the manifest keeps at most {MAX_KEY_BYTES:,}.",
+            "Choose a shorter key, or make one in the entity's SQL, such as a hash of it.",
+        )
+
+
+def _distinct(dialect: str, keys: _Columns, source: sa.TextClause, there: sa.ColumnElement[bool]) -> sa.Select[int]:
+    alike = [_sqlite_text(key) for key in keys] if dialect == "sqlite" else keys
+    different = sa.select(*(one.label(f"k{place}") for place, one in enumerate(alike))).select_from(source).where(there)
+    return sa.select(sa.func.count()).select_from(different.distinct().subquery("different"))
+
+
+def _sqlite_text(key: sa.ColumnClause[Any]) -> sa.ColumnElement[Any]:
+    """SQLite tells the number 1 from the text '1' in one column; as keys they are the same."""
+    whole = sa.and_(sa.func.typeof(key) == "real", key == sa.cast(key, sa.Integer))
+    return sa.case((whole, sa.cast(sa.cast(key, sa.Integer), sa.Text)), else_=sa.cast(key, sa.Text))
+
+
+def _size(dialect: sa.Dialect, key: sa.ColumnClause[Any]) -> sa.ColumnElement[int]:
+    """The bytes of a key's text in UTF-8."""
+    if dialect.name == "sqlite":
+        return sa.func.length(sa.cast(key, sa.LargeBinary))
+    if dialect.name == "postgresql":
+        return sa.func.octet_length(sa.cast(key, sa.Text))
+    column = dialect.identifier_preparer.quote(key.name)
+    return sa.func.octet_length(sa.literal_column(f"CONVERT({column} USING utf8mb4)"))

@@ -1,0 +1,93 @@
+"""Find rows by their source keys, given as the manifest writes them: text.
+
+An engine compares a key in its own type and collation (no index serves a cast, and ``a1`` may equal ``A1``), so keys go
+in as what the engine holds, and only rows whose key reads exactly as wanted come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from more_itertools import chunked
+
+from medferry.source.database import stream
+from medferry.source.entity import SourceEntity
+from medferry.source.keys import is_escaped, parts_of, unit_text
+from medferry.source.kinds import Kind, comparable, held_values, kinds_of
+from medferry.source.slices import entity_rows, key_columns, of_units, texts_of_units
+
+KEYS_AT_ONCE = 500
+"""Keys a statement; SQLite's limit on bound values was 999 for long."""
+
+
+def stream_keys(
+    connection: sa.Connection, entity: SourceEntity, units: Sequence[str], keys: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of these keys within `units`, each once, however many statements it takes."""
+    everything = sa.select(sa.text("*")).where(of_units(connection.dialect.name, entity, units))
+    return _matching(connection, entity, everything, keys)
+
+
+def units_of_keys(connection: sa.Connection, entity: SourceEntity, keys: Sequence[str]) -> dict[str, str]:
+    """The present unit of each of these keys that the source still has, whatever it is."""
+    columns = [*key_columns(entity), texts_of_units(connection.dialect.name, entity).label("unit_of_key")]
+    rows = _matching(connection, entity, sa.select(*columns), keys)
+    return {entity.ledger_key_of(row): unit_text(row["unit_of_key"]) for row in rows}
+
+
+def row_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> dict[str, Any] | None:
+    """The row of that key, whatever its unit; None when there is none."""
+    return next(_matching(connection, entity, sa.select(sa.text("*")), [key]), None)
+
+
+def _matching(
+    connection: sa.Connection, entity: SourceEntity, statement: sa.Select[*tuple[Any, ...]], keys: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    dialect = connection.dialect.name
+    source, columns = entity_rows(dialect, entity), key_columns(entity)
+    chosen = statement.select_from(source).order_by(*columns)
+    kinds = kinds_of(connection, columns, source)
+    if kinds is None:
+        return
+    for some in chunked((key for key in keys if not is_escaped(key)), KEYS_AT_ONCE // len(columns)):
+        condition, values = key_condition(dialect, columns, kinds, some)
+        if condition is not None:
+            yield from _exactly(stream(connection, chosen.where(condition), values), entity, some)
+    # What the manifest has under an escape cannot be asked for; it is rare, so everything is read.
+    if escaped := [key for key in keys if is_escaped(key)]:
+        yield from _exactly(stream(connection, chosen, {}), entity, escaped)
+
+
+def _exactly(rows: Iterator[dict[str, Any]], entity: SourceEntity, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    wanted = set(keys)
+    return (row for row in rows if entity.ledger_key_of(row) in wanted)
+
+
+def key_condition(
+    dialect: str, columns: Sequence[sa.ColumnElement[Any]], kinds: Sequence[Kind], keys: Sequence[str]
+) -> tuple[sa.ColumnElement[bool] | None, dict[str, Any]]:
+    """The condition under which the key's columns are any of `keys`, and its bound values; None when none can be.
+
+    What an engine takes for equal comes, too.
+    """
+    compared = [comparable(column, dialect, kind) for column, kind in zip(columns, kinds, strict=True)]
+    if len(columns) == 1:
+        values = held_values(dialect, kinds[0], keys)
+        return (compared[0].in_(_any_of("wanted_keys")), {"wanted_keys": values}) if values else (None, {})
+    conditions, bound = list[sa.ColumnElement[bool]](), dict[str, Any]()
+    for number, key in enumerate(keys):
+        parts = parts_of(key, len(columns))
+        held = [held_values(dialect, kind, [part]) for kind, part in zip(kinds, parts or (), strict=bool(parts))]
+        if not held or not all(held):
+            continue
+        names = [f"wanted_{number}_{place}" for place in range(len(columns))]
+        bound.update(zip(names, held, strict=True))
+        conditions.append(sa.and_(*(one.in_(_any_of(name)) for one, name in zip(compared, names, strict=True))))
+    return (sa.or_(*conditions), bound) if conditions else (None, {})
+
+
+def _any_of(name: str) -> sa.BindParameter[Any]:
+    # No type: the driver then sends a value as it is, and PostgreSQL reads text as whatever the column holds.
+    return sa.bindparam(name, expanding=True, type_=sa.types.NullType())
