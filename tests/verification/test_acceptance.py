@@ -20,7 +20,13 @@ from medferry.verification.run import verify_run
 from tests.tiny_platform import MIGRATION
 from tests.workflows.test_migrate import migrate
 
-PATIENTS = {"from": "patient p", "key": "p.id", "resources": {"main": {"when": "p.deleted_at IS NULL"}}}
+
+def patients(when: str = "p.deleted_at IS NULL") -> dict[str, Any]:
+    """The checks of the tiny platform's patients, naming no unit."""
+    checks: dict[str, Any] = yaml.safe_load((MIGRATION / "checks" / "patient.yaml").read_text())
+    checks.pop("unit")
+    checks["resources"]["main"]["when"] = when
+    return checks
 
 
 def altered(tiny: Environment, folder: Path, checks: dict[str, Any] | None = None, **acceptance: Any) -> Environment:
@@ -30,7 +36,6 @@ def altered(tiny: Environment, folder: Path, checks: dict[str, Any] | None = Non
     plan["acceptance"] |= acceptance
     (copy / "plan.yaml").write_text(yaml.safe_dump(plan))
     if checks:
-        (copy / "checks").mkdir()
         (copy / "checks" / "patient.yaml").write_text(yaml.safe_dump(checks))
     return Environment(load_migration(copy), tiny.settings)
 
@@ -81,15 +86,14 @@ def test_the_limits_hold_for_each_entity_and_unit(
 
 
 def test_a_row_that_is_skipped_though_the_checks_want_it_is_a_difference(tiny: Environment, tmp_path: Path) -> None:
-    everybody = PATIENTS | {"resources": {"main": {"when": "p.id <> 7"}}}  # the third is soft-deleted
-    environment = altered(tiny, tmp_path, everybody)
+    environment = altered(tiny, tmp_path, patients("p.id <> 7"))  # the third is soft-deleted
     assert migrated(environment)[0] == "not proven"
     assert kinds(environment, "manifest: resources of successful rows") == {("3", "skipped, yet must exist")}
 
 
 def test_rows_that_the_entity_s_own_sql_loses_are_counted_by_the_checks(tiny: Environment, tmp_path: Path) -> None:
     """The checks name no unit: that is the entity's word, and a row without it is in none."""
-    environment = altered(tiny, tmp_path, PATIENTS)
+    environment = altered(tiny, tmp_path, patients())
     assert migrated(environment) == ("proven", set())
     path = environment.migration.folder / "entities" / "patient.sql"
     path.write_text(path.read_text() + "WHERE id <> 2\n")
