@@ -151,10 +151,15 @@ def read_text(resource: bytes) -> tuple[str, bytes]:
         return odd["meta"]["versionId"], json.dumps(odd).encode()
 
 
+def is_of_one_moment(page: dict[str, Any]) -> bool:
+    """Whether all resources of a page of a search have the same time, where their `meta` was asked for."""
+    times = [entry["resource"].get("meta", {}).get("lastUpdated") for entry in page.get("entry", [])]
+    return len(times) > 1 and times[0] is not None and len(set(times)) == 1
+
+
 def issue_text(outcome: Any) -> str:
     """ "code at path" of the first error of an OperationOutcome. The server's words may quote a value: left out."""
-    issues = outcome.get("issue", []) if isinstance(outcome, dict) else []
-    first = next((issue for issue in issues if issue.get("severity") in ("error", "fatal")), None)
+    first = next((issue for issue in _issues(outcome) if issue.get("severity") in ("error", "fatal")), None)
     if first is None:
         return ""
     where = ", ".join(str(path) for path in first.get("expression", []))
@@ -166,8 +171,25 @@ def is_placed(outcome: Any) -> bool:
 
     A database that fails is told as a mere "invalid" (docs/medplum.md, "Batches"), with a text of the database's.
     """
-    issues = outcome.get("issue", []) if isinstance(outcome, dict) else []
-    return any(issue.get("expression") or issue.get("location") or _is_about_content(issue) for issue in issues)
+    return any(
+        issue.get("expression") or issue.get("location") or _is_about_content(issue) for issue in _issues(outcome)
+    )
+
+
+def verdict_of(outcome: Any) -> str | None:
+    """What an OperationOutcome finds wrong with a resource: "code at path", or "" for nothing.
+
+    None where it says nothing about the resource: no OperationOutcome, an empty one, or a fault of the server.
+    """
+    if not isinstance(outcome, dict) or outcome.get("resourceType") != "OperationOutcome" or not _issues(outcome):
+        return None
+    issue = issue_text(outcome)
+    return issue if not issue or is_placed(outcome) else None
+
+
+def _issues(outcome: Any) -> list[dict[str, Any]]:
+    issues = outcome.get("issue") if isinstance(outcome, dict) else None
+    return [issue for issue in issues if isinstance(issue, dict)] if isinstance(issues, list) else []
 
 
 _CONTENT = ("index row", "too large", "multiple resources")

@@ -16,12 +16,32 @@ from more_itertools import chunked
 
 from medferry.fhir.references import system_token
 from medferry.medplum import budget as points
-from medferry.medplum.answers import EntryOutcome, ReadAnswer, read_answers, read_outcomes, read_text, read_texts
-from medferry.medplum.errors import MedplumUnavailable, NotFound, RequestFailed, RequestRefused, Throttled, Unauthorised
+from medferry.medplum.answers import (
+    EntryOutcome,
+    ReadAnswer,
+    is_of_one_moment,
+    read_answers,
+    read_outcomes,
+    read_text,
+    read_texts,
+    verdict_of,
+)
+from medferry.medplum.errors import (
+    MedplumUnavailable,
+    NotFound,
+    NoVerdict,
+    RequestFailed,
+    RequestRefused,
+    Throttled,
+    Unauthorised,
+)
 from medferry.medplum.oauth import project_of
 from medferry.medplum.requests import Requests, json_or_empty
 
 Resource = dict[str, Any]
+
+EXACT_BELOW = 1_000_000
+"""From here on, a server's count may be an estimate (docs/medplum.md, "Search and paging")."""
 
 PAGE = 1_000
 """The most that one search returns (a larger ``_count`` is silently cut)."""
@@ -58,7 +78,8 @@ class MedplumClient(Requests):
     def search_all(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Iterator[Resource]:
         """Every match, oldest change first, walked by cursor (offsets end at 10,000).
 
-        A resource that changes during the walk may come twice; callers key by id.
+        A resource that changes during the walk may come twice; callers key by id. Raises NoVerdict where a page is full
+        of resources of one moment: the cursor, which is a time, may not get past them.
         """
         form = [*parameters, ("_count", str(PAGE)), ("_sort", "_lastUpdated")]
         while True:
@@ -68,6 +89,8 @@ class MedplumClient(Requests):
             following = next((link["url"] for link in page.get("link", []) if link["relation"] == "next"), None)
             if following is None:
                 return
+            if is_of_one_moment(page):
+                raise NoVerdict("More resources than a page holds are of one moment.", "Write one of them again.")
             form = parse_qsl(urlsplit(following).query)
 
     def by_identifier(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
@@ -137,7 +160,7 @@ class MedplumClient(Requests):
         return {entry["resource"]["id"]: entry["resource"]["meta"]["versionId"] for entry in page.get("entry", [])}
 
     def count(self, resource_type: str, parameters: Iterable[tuple[str, str]] = ()) -> int:
-        """The exact number of matches."""
+        """The number of matches; above the server's threshold (a million, as a rule) an estimate."""
         return int(self.search(resource_type, [*parameters, ("_summary", "count")])["total"])
 
     def binary(self, medplum_id: str) -> bytes | None:
@@ -148,14 +171,24 @@ class MedplumClient(Requests):
             return None
 
     def validate(self, resource: Resource) -> str | None:
-        """What ``$validate`` finds wrong, as "code at path"; None when nothing is. Writes nothing."""
+        """What ``$validate`` finds wrong, as "code at path"; None when nothing is. Writes nothing.
+
+        Raises NoVerdict when the answer says nothing about the resource (HTML, a fault of the server).
+        """
+        path = f"fhir/R4/{resource['resourceType']}/$validate"
+        headers = {"Content-Type": "application/fhir+json"}
         try:
-            path = f"fhir/R4/{resource['resourceType']}/$validate"
-            headers = {"Content-Type": "application/fhir+json"}
-            self._read("POST", path, points.SEARCH, content=orjson.dumps(resource), headers=headers)
+            answer = self._read("POST", path, points.SEARCH, content=orjson.dumps(resource), headers=headers)
         except RequestRefused as error:
-            return error.problem
-        return None
+            verdict = error.verdict or None
+        else:
+            verdict = verdict_of(json_or_empty(answer))
+        if verdict is None:
+            raise NoVerdict(
+                "Medplum's answer to $validate says nothing about the resource.",
+                "Check what stands in between, and that the client may call $validate; then verify again.",
+            )
+        return verdict or None
 
     def project(self, patient: bool = True) -> str:
         """Id of its project; empty where the server does not tell. Not `patient`: asked for once, without retries."""
@@ -172,7 +205,7 @@ class MedplumClient(Requests):
         Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
         """
         body, headers = _body(entries)
-        answer = self._send("POST", "fhir/R4/", cost, before, content=body, headers=headers)
+        answer = self._send("POST", "fhir/R4/", cost, before=before, content=body, headers=headers)
         try:
             outcomes, wait = read_outcomes(answer.content)
         except ValueError:

@@ -34,8 +34,19 @@ class RequestTooLarge(MedferryError):
 
 
 class RequestRefused(MedferryError):
-    """Medplum refused a whole request with a 4xx that trying again will not change."""
+    """Medplum refused a whole request with a 4xx that trying again will not change.
+
+    `verdict`: what it found wrong with the resource that was sent, as "code at path"; empty when it is not about that.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", verdict: str = "") -> None:
+        self.verdict = verdict
+        super().__init__(problem, remedy)
 
 
 class NotFound(RequestRefused):
     """There is nothing under the address: it never was, or it was deleted."""
+
+
+class NoVerdict(MedferryError):
+    """What answered says nothing of what was asked: neither that it is so nor that it is not."""

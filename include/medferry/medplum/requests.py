@@ -6,6 +6,7 @@ No message of its errors quotes a body or a query: both hold patient data.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from tenacity import (
 )
 
 from medferry.errors import TransientError
-from medferry.medplum.answers import issue_text, throttled_seconds
+from medferry.medplum.answers import issue_text, throttled_seconds, verdict_of
 from medferry.medplum.budget import Budget
 from medferry.medplum.errors import (
     MedplumUnavailable,
@@ -35,6 +36,9 @@ from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+_NOBODY = "fhir/R4/Patient/00000000-0000-4000-8000-000000000000"
+"""The address of a resource that there is not."""
 
 _READ_ATTEMPTS = 6
 _TOKEN_RENEWALS = 10
@@ -53,6 +57,7 @@ class Requests:
         http: HttpSettings | None = None,
     ) -> None:
         self.budget = budget or Budget()
+        self.budget.look = self._look_at_quota
         self._http = open_http(base_url, http or HttpSettings())
         # Compressing a page of answers costs the server more than looking it up; ours to it are compressed.
         self._http.headers["Accept-Encoding"] = "identity"
@@ -90,11 +95,19 @@ class Requests:
             except Throttled:
                 continue  # the budget knows for how long, and the next attempt pays only then
 
-    def _send(
-        self, method: str, path: str, cost: int, before: Callable[[], None] | None = None, **request: Any
-    ) -> httpx.Response:
-        """Pay, send, refresh a refused token, and turn every failure into its type."""
+    def _send(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
         self.budget.pay(cost)
+        return self._deliver(method, path, **request)
+
+    def _look_at_quota(self) -> None:
+        """The smallest request there is, paid for by the budget: its answer's headers tell what is left."""
+        with suppress(NotFound, Unauthorised):
+            self._deliver("GET", _NOBODY)
+
+    def _deliver(
+        self, method: str, path: str, before: Callable[[], None] | None = None, **request: Any
+    ) -> httpx.Response:
+        """Send, refresh a refused token, and turn every failure into its type."""
         headers = request.pop("headers", {})
         if isinstance(request.get("data"), list):
             request["content"] = str(httpx.QueryParams(request.pop("data"))).encode()
@@ -137,8 +150,10 @@ class Requests:
 
     def _raise_for(self, answer: httpx.Response) -> None:
         status = answer.status_code
-        if status < 400:
+        if status < 300:
             return
+        if status < 400:
+            raise MedplumUnavailable(f"A redirect answered (HTTP {status}), not Medplum.", "Check the base URL.")
         if status == 429:
             seconds = throttled_seconds(json_or_empty(answer))
             self.budget.exhausted(seconds)
@@ -157,7 +172,8 @@ class Requests:
         issue = issue_text(json_or_empty(answer))
         if status == 413 or (status == 400 and _is_too_large(json_or_empty(answer))):
             raise RequestTooLarge("Medplum refused a body as too large.", "Lower the batch size.")
-        raise RequestRefused(f"Medplum refused a request: HTTP {status}, {issue or 'no reason'}.", "See the reason.")
+        problem = f"Medplum refused a request: HTTP {status}, {issue or 'no reason'}."
+        raise RequestRefused(problem, "See the reason.", verdict_of(json_or_empty(answer)) or "")
 
 
 def _is_too_large(outcome: dict[str, Any]) -> bool:
