@@ -14,6 +14,7 @@ NAME = ("urn:s", "1")
 WANTED = ResolvedResource(NAME, "Patient", b'{"active":true,"resourceType":"Patient"}', "new")
 EQUAL = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"2"},"active":true}'
 OTHER = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"2"},"active":false}'
+MORE = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"3"},"active":true,"gender":"female"}'
 OLD, SAME = CrosswalkEntry("a", "1", "old", "Patient"), CrosswalkEntry("a", "1", "new", "Patient")
 CONFLICT, OVERWRITE = DriftPolicy
 
@@ -123,3 +124,27 @@ def test_what_was_stored_differently_is_for_a_person() -> None:
 
 def test_another_s_resource_that_a_conditional_create_found_is_compared_by_the_next_round() -> None:
     assert prove("patient", [Answered(CREATE, EntryOutcome(200, "", "a", "2"))], {"a": ("2", OTHER)}, {}) == {}
+
+
+def test_what_a_bot_has_added_to_at_once_is_proven_in_the_version_that_was_written() -> None:
+    for step, status, action in ((CREATE, 201, "created"), (UPDATE, 200, "updated")):
+        settled = prove("patient", [Answered(step, EntryOutcome(status, "", "a", "2"))], {"a": ("3", MORE)}, {})
+        assert settled == {NAME: confirmed("patient", WANTED, ("a", "2"), action)}
+
+
+def test_the_version_before_an_update_does_not_prove_it_though_it_holds_all_that_was_written() -> None:
+    assert prove("patient", [Answered(UPDATE, EntryOutcome(200, "", "a", "2"))], {"a": ("1", MORE)}, {}) == {}
+
+
+def test_more_in_the_very_version_that_was_written_is_stored_differently() -> None:
+    [settled] = prove("patient", [Answered(CREATE, EntryOutcome(201, "", "a", "2"))], {"a": ("2", MORE)}, {}).values()
+    assert settled == Failed("quarantined", "stored-differently", "Patient/a")
+
+
+def test_what_others_added_beside_an_unchanged_content_is_no_conflict() -> None:
+    drifts = [Drift(WANTED, "a", "3")]
+    plan = planner(SAME).by_content(drifts, {"a": ("3", MORE)}, {})
+    assert plan.settled == {NAME: confirmed("patient", WANTED, ("a", "1"), "unchanged")}
+    for entry in (None, OLD):  # what is wanted is not what was written: an element that went would stay
+        [settled] = planner(entry).by_content(drifts, {"a": ("3", MORE)}, {}).settled.values()
+        assert settled == Failed("quarantined", "target-changed", "Patient/a")

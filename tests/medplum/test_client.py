@@ -10,6 +10,7 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import (
     MedplumUnavailable,
+    NoVerdict,
     RequestFailed,
     RequestRefused,
     RequestTooLarge,
@@ -139,3 +140,69 @@ def test_a_revoked_token_is_renewed_unseen_and_a_wrong_secret_is_not(
         pytest.raises(Unauthorised, match="Check the ClientApplication"),
     ):
         stranger.count("Patient")
+
+
+STRUCTURE = {"severity": "error", "code": "structure", "expression": ["Patient.name"]}
+
+
+def outcome(*issues: dict[str, object]) -> bytes:
+    return orjson.dumps({"resourceType": "OperationOutcome", "issue": list(issues)})
+
+
+def answered(client: MedplumClient, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes) -> str | None:
+    """What `validate` says of an answer."""
+    monkeypatch.setattr(client, "_exchange", lambda *_: httpx.Response(status, content=body))
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    return client.validate(patient("1"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (302, b"", MedplumUnavailable),
+        (200, b"", NoVerdict),
+        (200, b"<html>Sign in</html>", NoVerdict),
+        (200, b'{"resourceType":"Patient"}', NoVerdict),
+        (200, outcome(), NoVerdict),
+        (200, b'{"resourceType":"OperationOutcome","issue":"ok"}', NoVerdict),
+        (400, b"<html>Bad request</html>", NoVerdict),
+        (400, outcome({"severity": "error", "code": "invalid"}), NoVerdict),  # a database that is away
+        (404, outcome({"severity": "error", "code": "not-found"}), NoVerdict),
+        (401, b"", Unauthorised),
+        (403, outcome({"severity": "error", "code": "forbidden"}), Unauthorised),
+        (500, b"", MedplumUnavailable),
+        (503, outcome(STRUCTURE), MedplumUnavailable),
+    ],
+)
+def test_an_answer_that_is_no_verdict_of_validate_is_none(
+    client: MedplumClient, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind):
+        answered(client, monkeypatch, status, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict"),
+    [
+        (200, outcome({"severity": "information", "code": "informational"}), None),
+        (200, outcome(STRUCTURE), "structure at Patient.name"),
+        (400, outcome(STRUCTURE), "structure at Patient.name"),
+    ],
+)
+def test_a_verdict_of_validate_is_an_outcome_about_the_resource(
+    client: MedplumClient, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, verdict: str | None
+) -> None:
+    assert answered(client, monkeypatch, status, body) == verdict
+
+
+def test_validate_of_the_server_itself_is_a_verdict(client: MedplumClient) -> None:
+    assert client.validate(patient("1")) is None
+    assert "Patient.gender" in (client.validate({**patient("1"), "gender": 7}) or "")
+
+
+def test_a_walk_that_may_miss_some_is_not_believed(client: MedplumClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"resource": {"id": "1", "meta": {"lastUpdated": "2026-01-01T00:00:00.000Z"}}}
+    page = {"entry": [entry] * 3, "link": [{"relation": "next", "url": "https://x.example/Patient?_cursor=1"}]}
+    monkeypatch.setattr(client, "search", lambda *_: page)
+    with pytest.raises(NoVerdict, match="of one moment"):
+        list(client.search_all("Patient", []))

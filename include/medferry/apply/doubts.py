@@ -17,6 +17,7 @@ import orjson
 
 from medferry.apply.plan import Action, Content, Location
 from medferry.apply.targets import ResolvedResource
+from medferry.fhir.additions import unsigned
 from medferry.fhir.canonical import canonical
 from medferry.manifest.crosswalk import Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
@@ -129,6 +130,6 @@ class Doubts:
 def _hash(text: bytes) -> str:
     """The hash of a resource as Medplum has it, as the note has it of what was sent."""
     try:
-        return hashlib.sha256(canonical(orjson.loads(text))).hexdigest()
+        return hashlib.sha256(canonical(unsigned(orjson.loads(text)))).hexdigest()
     except ValueError:
         return ""  # what cannot be parsed was not sent from here

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir.canonical import has_content
+from medferry.fhir.canonical import has_content, holds_content
 from medferry.manifest.crosswalk import ConfirmedWrite, CrosswalkEntry, Name
 from medferry.mapping.outcomes import Disposition
 
@@ -135,11 +135,22 @@ class Planner:
             if has_content(text, target.body):
                 action = done(unanswered.get(target.name))
                 plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), action)
+            elif self.policy is DriftPolicy.CONFLICT and self._is_intact(target, text):
+                at = (drift.id, self.known[target.name].version_id)
+                plan.settled[target.name] = confirmed(self.entity, target, at, "unchanged")
             elif self.policy is DriftPolicy.CONFLICT and not own(target.name, contents[drift.id]):
                 plan.settled[target.name] = quarantined("target-changed", f"{target.type}/{drift.id}")
             else:
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
         return plan
+
+    def _is_intact(self, target: ResolvedResource, text: bytes) -> bool:
+        """Whether what is wanted is what we wrote before, and all of it is there beside what others (a Bot) added.
+
+        The crosswalk keeps the version that we wrote.
+        """
+        entry = self.known.get(target.name)
+        return entry is not None and entry.content_hash == target.hash and holds_content(text, target.body)
 
 
 def done(action: Action | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medferry.apply.plan import Action, Content, Settlement, Step, confirmed, done, quarantined
-from medferry.fhir.canonical import has_content
+from medferry.fhir.canonical import has_content, holds_content
 from medferry.manifest.crosswalk import Name
 from medferry.medplum.answers import EntryOutcome
 
@@ -32,14 +32,23 @@ def prove(
     for answer in answered:
         step, outcome = answer.step, answer.outcome
         version, text = contents.get(outcome.id, ("", b""))
-        if not version or version != outcome.version:
+        if not version or (version != outcome.version and not _enriched(answer, version, text)):
             continue  # not stored, or changed again: the next round looks it up
-        if has_content(text, step.target.body):
+        if version != outcome.version or has_content(text, step.target.body):
             action = _action(answer, unanswered)
-            settled[step.target.name] = confirmed(entity, step.target, (outcome.id, version), action)
+            settled[step.target.name] = confirmed(entity, step.target, (outcome.id, outcome.version), action)
         elif not _found(answer):
             settled[step.target.name] = quarantined("stored-differently", f"{step.target.type}/{outcome.id}")
     return settled
+
+
+def _enriched(answered: Answered, version: str, text: bytes) -> bool:
+    """Whether somebody (a Bot) has at once added to what was written, as a later version that holds all of it.
+
+    The version before ours may hold all of it, too: it proves nothing.
+    """
+    body = answered.step.target.body
+    return version != answered.step.version and not has_content(text, body) and holds_content(text, body)
 
 
 def _found(answered: Answered) -> bool:

@@ -9,17 +9,16 @@ from typing import Any
 import msgspec
 import orjson
 
-Resource = dict[str, Any]
+from medferry.fhir import additions
 
-SERVER_META = frozenset({"versionId", "lastUpdated", "author", "project", "compartment"})
-"""Members of ``meta`` that Medplum sets itself."""
+Resource = dict[str, Any]
 
 
 def owned(resource: Resource) -> Resource:
     """The part of a resource that its writer owns: without ``id`` and the server's members of ``meta``."""
     kept = resource.copy()
     kept.pop("id", None)
-    meta = {name: value for name, value in kept.pop("meta", {}).items() if name not in SERVER_META}
+    meta = {name: value for name, value in kept.pop("meta", {}).items() if name not in additions.META}
     return {**kept, "meta": meta} if meta else kept
 
 
@@ -35,13 +34,24 @@ def canonical(resource: Resource) -> bytes:
 
 
 def has_content(text: bytes, body: bytes) -> bool:
-    """Whether the resource of the JSON `text` has the content of the canonical form `body`.
+    """Whether the resource of the JSON `text`, as Medplum has it, has the content of the canonical form `body`.
 
     Where the server has kept what was sent to the letter, its members need no parsing. What cannot be parsed (a lone
     surrogate) was not sent from here.
     """
     try:
-        return _owned_text(text) == body or canonical(orjson.loads(text)) == body
+        if _owned_text(text) == body:
+            return True
+        stored = orjson.loads(text)
+        return canonical(stored) == body or (b'"Binary/' in body and canonical(additions.unsigned(stored)) == body)
+    except ValueError:
+        return False
+
+
+def holds_content(text: bytes, body: bytes) -> bool:
+    """Whether all of the canonical form `body` stands in the resource of the JSON `text`, beside whatever was added."""
+    try:
+        return additions.holds(additions.split(orjson.loads(text))[0], orjson.loads(body))
     except ValueError:
         return False
 

@@ -18,8 +18,10 @@ CONTENT, VERSIONS = "content: as written", "versions: changed since the load"
 
 _LARGEST_INTEGER = 2.0**63
 """Beyond it, numbers stay doubles: JSON libraries print no larger integers."""
-_SERVERS_OWN = ("versionId", "lastUpdated", "author", "project", "compartment")
-_SIGNED = re.compile(r"https?://[^?#]*?/(?:storage|Binary)/([0-9a-fA-F-]{36})(?:[/?#].*)?")
+_SERVERS_OWN = ("versionId", "lastUpdated", "author", "project", "compartment", "account", "accounts")
+_SIGNED = re.compile(
+    r"https?://[^?#]+/([0-9a-fA-F-]{36})(?:/[0-9a-fA-F-]{36})?\?(?:[^#]*&)?(?:[A-Za-z]+-)*(?:Signature|sig)=[^#]+"
+)
 
 
 def examine(written: WrittenResource, resource: dict[str, Any], recorder: CheckRecorder) -> None:
@@ -56,12 +58,13 @@ def binary_id(url: str) -> str | None:
     return match[1] if match else None
 
 
-def _canonical(value: Any) -> Any:
+def _canonical(value: Any, parent: str = "") -> Any:
     match value:
         case dict():
-            return {name: _url(item) if name == "url" else _canonical(item) for name, item in value.items()}
+            url = _canonical if parent in ("extension", "modifierExtension") else _url
+            return {name: url(item) if name == "url" else _canonical(item, name) for name, item in value.items()}
         case list():
-            return [_canonical(item) for item in value]
+            return [_canonical(item, parent) for item in value]
         case float() if abs(value) < _LARGEST_INTEGER and value == int(value):
             return int(value)
         case _:

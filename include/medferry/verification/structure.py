@@ -26,6 +26,9 @@ _AT_MOST = 300
 _SHARE = 0.04
 """Of the resources, so that at 20 points each this is 0.8 points a resource, under 1 % of what its load has cost."""
 
+_PATIENCE = 3
+"""Requests in a row without a verdict before the rest counts as not checked, without asking."""
+
 
 @dataclass
 class Structure:
@@ -36,6 +39,7 @@ class Structure:
     expected: int
     done: int = 0
     seen: int = 0
+    unanswered: int = 0
 
     def examine(self, items: list[tuple[WrittenResource, dict[str, Any]]], recorder: CheckRecorder) -> None:
         for written, resource in items:
@@ -45,10 +49,14 @@ class Structure:
             self.done += 1
             recorder.judge(MODELS, written.key, written.slot, model_fault(resource), written.place)
             try:
+                if self.unanswered >= _PATIENCE:
+                    raise MedferryError("$validate gave no verdict several times in a row.")
                 issue = self.client.validate(resource)
             except MedferryError as error:
+                self.unanswered += 1
                 recorder.unchecked(SERVER, 1, error.problem, written.key)
                 continue
+            self.unanswered = 0
             recorder.judge(SERVER, written.key, issue or written.slot, "invalid" if issue else None, written.place)
 
     def finish(self, recorder: CheckRecorder) -> None:

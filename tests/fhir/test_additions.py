@@ -1,0 +1,102 @@
+"""What Medplum adds is told from what was written; a change of what was written is neither."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from medferry.fhir.additions import holds, split, unsigned
+from medferry.fhir.canonical import canonical, has_content, holds_content
+from medferry.verification.content import digest
+
+ID = "18aa9dfc-35fd-4902-bf1c-b33e3122b8f5"
+SIGNED = [
+    f"https://storage.example/storage/{ID}?Expires=1&Signature=abc",
+    f"https://storage.example/binary/{ID}/{ID}?Expires=1&Key-Pair-Id=k&Signature=abc",
+    f"https://bucket.example/binary/{ID}/{ID}?X-Amz-Date=1&X-Amz-Signature=abc",
+    f"https://blob.example/binary/{ID}/{ID}?sv=1&sig=abc",
+]
+
+
+def document(url: str) -> dict[str, Any]:
+    return {"resourceType": "DocumentReference", "content": [{"attachment": {"contentType": "text/plain", "url": url}}]}
+
+
+def test_meta_that_medplum_sets_is_split_off() -> None:
+    meta = {"source": "s", "tag": [{"code": "m"}]}
+    added = {
+        "versionId": "2",
+        "lastUpdated": "t",
+        "author": {},
+        "project": "p",
+        "compartment": [],
+        "account": {"reference": "Organization/1"},
+        "accounts": [{"reference": "Organization/1"}],
+    }
+    stored = {"resourceType": "Patient", "id": "1", "meta": {**meta, **added}, "active": True}
+    ours = {"resourceType": "Patient", "meta": meta, "active": True}
+    assert split(stored) == (ours, {"meta": added})
+    assert has_content(orjson.dumps(stored), canonical(ours))
+    assert digest(stored) == digest(ours)
+
+
+@pytest.mark.parametrize("url", SIGNED)
+def test_a_signed_url_is_what_was_sent(url: str) -> None:
+    sent = document(f"Binary/{ID}")
+    assert unsigned(document(url)) == sent
+    assert has_content(orjson.dumps({**document(url), "id": "1"}), canonical(sent))
+    assert digest(document(url)) == digest(sent)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://evil.example/Binary/{ID}",
+        f"https://storage.example/storage/{ID}?x",
+        "https://else.example/a.pdf?Signature=abc",
+        f"Binary/{ID[:-1]}0",
+    ],
+)
+def test_another_url_is_a_change(url: str) -> None:
+    sent = document(f"Binary/{ID}")
+    assert not has_content(orjson.dumps(document(url)), canonical(sent))
+    assert digest(document(url)) != digest(sent)
+
+
+@pytest.mark.parametrize("url", SIGNED)
+def test_a_url_that_was_sent_as_a_signed_one_is_kept_and_the_name_of_an_extension_is_no_attachment(url: str) -> None:
+    assert has_content(orjson.dumps(document(url)), canonical(document(url)))
+    named = {"resourceType": "Patient", "extension": [{"url": url, "valueBoolean": True}]}
+    assert unsigned(named) == named
+    assert digest(named) != digest({**named, "extension": [{"url": f"Binary/{ID}", "valueBoolean": True}]})
+
+
+STORED = {"name": [{"family": "A", "given": ["x", "y"]}], "identifier": [{"value": "1"}], "n": 1, "active": True}
+
+
+@pytest.mark.parametrize(
+    ("added", "intact"),
+    [
+        ({"photo": [{"title": "t"}]}, True),
+        ({"identifier": [{"value": "MRN"}, {"value": "1"}]}, True),
+        ({"name": [{"family": "A", "given": ["x", "y"], "text": "t"}]}, True),
+        ({"n": 1.0}, True),
+        ({"name": [{"family": "B", "given": ["x", "y"]}]}, False),
+        ({"name": [{"family": "A", "given": ["y", "x"]}]}, False),
+        ({"name": [{"family": "A", "given": ["x"]}]}, False),
+        ({"name": []}, False),
+        ({"name": {"family": "A"}}, False),
+        ({"active": 1}, False),
+        ({"n": True}, False),
+        ({"n": None}, False),
+    ],
+)
+def test_an_addition_beside_what_was_written_leaves_it_intact(added: dict[str, Any], intact: bool) -> None:
+    assert holds({**STORED, **added}, STORED) is intact
+    assert holds_content(orjson.dumps({**STORED, **added, "id": "1"}), canonical(STORED)) is intact
+
+
+def test_what_cannot_be_parsed_holds_nothing() -> None:
+    assert not holds_content(b"<html>", canonical(STORED))
