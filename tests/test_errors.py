@@ -13,11 +13,13 @@ import pytest
 
 import medferry
 from medferry.errors import DefinitionError, MedferryError
+from medferry.medplum.budget import QuotaTooSmall
 from medferry.medplum.errors import Throttled
 
 ARGUMENTS: dict[type[MedferryError], tuple[Any, ...]] = {
     DefinitionError: (Path("plan.yaml"), 3, "a unit appears twice.", "Remove one of the two."),
     Throttled: (42.5,),
+    QuotaTooSmall: (100_000, 0, 49_999),
 }
 """Of the errors that are not made of a problem and a remedy."""
 
