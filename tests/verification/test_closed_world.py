@@ -143,6 +143,21 @@ def test_what_differs_from_row_to_row_and_nobody_compares_is_told_as_such() -> N
     assert {(path, kind) for _, path, kind in found} == {("issued", VARIES)}
 
 
+def test_concepts_with_a_code_and_those_in_words_may_stand_in_one_list() -> None:
+    """A payer's type: the same code in all, and the ownership in words, which a check compares."""
+    checks = {"name": "own", "sql": "own", "path": "type[1].text", "compare": "text"}
+    main = {"checks": [checks], "constants": {"type[0].coding.code": "pay"}}
+    declared = EntityChecks.model_validate({"from": "t", "key": "id", "resources": {"main": main}})
+    owners, found = SlotOwnership(declared, "main", f"{BASE}/t", BASE), list[str]()
+    world = ClosedWorld("Organization", DerivedValues(BASE, {}), lambda _, path, kind: found.append(f"{path} {kind}"))
+    for number in range(5):
+        kinds = [{"coding": [{"system": "urn:kinds", "code": "pay"}]}, {"text": f"owner {number}"}]
+        payer = {"resourceType": "Organization", "id": str(number), "type": kinds}
+        world.examine(payer, owners.owned(payer, None), Witness(str(number), ""), True)
+    world.finish()
+    assert found == []
+
+
 def test_of_two_that_differ_nobody_knows_which_is_right_but_some_elements_are_never_taken_on_trust() -> None:
     resources = [observation(1), observation(2) | {"status": "amended", "contained": [{"resourceType": "Patient"}]}]
     assert judged(resources)[0] == [("2", "contained", NOT_EXPECTED)]

@@ -24,7 +24,6 @@ _NEVER_UNSAID = frozenset({"modifierExtension", "contained", "implicitRules"})
 """Elements that nobody may add without a word: they change, or hide, what the others mean."""
 _DERIVED = frozenset({"display", "text", "unit", "type"})
 _SERVERS_META = frozenset({"versionId", "lastUpdated", "author", "project", "compartment", "account", "accounts"})
-_CONCEPT = frozenset({"coding", "text", "id", "extension"})
 _SIGNS = ("system", "use", "url")
 """Members that tell the items of a list apart."""
 
@@ -150,10 +149,9 @@ class _Walk:
                 self.leaves[Owner.RULE] += 1
                 if not holds:
                     self.report(self.whose, f"{path}.{name}", NOT_BY_RULE)
-        if "coding" in element:  # its text is compared in some, proven by the rule in others: all must have it
-            names = [*(name for name in names if name != "text"), *(["text"] if "text" in element else [])]
-        elif "text" in element and element.keys() <= _CONCEPT:
-            names = [*(name for name in names if name != "text"), "text"]
+        if "coding" in element:  # its text is compared in some, proven by the rule in others: all must have it, or none
+            names = [name for name in names if name != "text"]
+            self.seen.names(path, "coded", ("text",) if "text" in element else (), self.whose)
         names += [name for name in element if (id(element), name) in self.alike]
         known = "code" in element and bool(self.derived.names(element))
         self.seen.names(path, element["system"] if known else None, tuple(sorted(names)), self.whose)
