@@ -80,6 +80,18 @@ def test_no_task_of_it_is_cleared_either(tiny: Environment, medplum, task) -> No
         task(tiny, "old", "patient-00002")
 
 
+def test_a_proven_run_of_which_a_task_was_cleared_in_vain_stays_proven(tiny: Environment) -> None:
+    migrate(tiny, "old")
+    migrate(tiny, "new")
+    before = run_of(tiny, "old")
+    with pytest.raises(LaterRun):
+        load_slice(tiny, "old", "patient-00002")
+    finish.finish_run(tiny, "old", failed=True)
+    assert run_of(tiny, "old") == before and before.status == "succeeded"
+    finish.finish_run(tiny, "new", failed=True)
+    assert run_of(tiny, "new").status == "failed"
+
+
 def test_a_later_run_that_wrote_nothing_yet_counts_and_one_elsewhere_or_dry_does_not(
     tiny: Environment, medplum
 ) -> None:

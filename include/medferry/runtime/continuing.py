@@ -69,6 +69,15 @@ def check_continues(connection: sa.Connection, migration: Migration, run: RunRow
         )
 
 
+def may_continue(connection: sa.Connection, migration: Migration, run: RunRow) -> bool:
+    """Whether `check_continues` raises nothing."""
+    try:
+        check_continues(connection, migration, run)
+    except NotContinued:
+        return False
+    return True
+
+
 def check_files(migration: Migration) -> None:
     """Raises FilesChanged when the files are not those that this process has read: a mapping may read them any time."""
     if not migration.files.still_are(migration.fingerprint):

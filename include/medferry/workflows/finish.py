@@ -8,7 +8,7 @@ from medferry.errors import LeaseHeld
 from medferry.governance.verdict import verdict_of
 from medferry.manifest import leases, runs
 from medferry.manifest.runs import RunRow
-from medferry.runtime.continuing import NotContinued
+from medferry.runtime.continuing import NotContinued, may_continue
 from medferry.runtime.control import ABORT
 from medferry.runtime.environment import Environment
 
@@ -16,6 +16,7 @@ from medferry.runtime.environment import Environment
 def finish_run(environment: Environment, run_id: str, failed: bool = False) -> None:
     """End the run. `failed` tells that an earlier step did not succeed.
 
+    A run that has ended and may not go on, of which a task was cleared, was refused: it is left as it was.
     Raises VerificationFailed when it was never verified, or a check is neither "equal" nor an accepted exception.
     """
     with environment.manifest.begin() as connection:
@@ -23,7 +24,9 @@ def finish_run(environment: Environment, run_id: str, failed: bool = False) -> N
         if run is None:
             return  # refused before anything was written: nothing to give back
         verdict = verdict_of(connection, run_id)
-        runs.finish_run(connection, run_id, _status(run, verdict.passed and not failed))
+        refused = failed and run.finished_at and not may_continue(connection, environment.migration, run)
+        if not refused:
+            runs.finish_run(connection, run_id, _status(run, verdict.passed and not failed))
         leases.release(connection, run_id)
     if not failed:
         verdict.require(run_id)
