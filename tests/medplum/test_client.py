@@ -47,6 +47,16 @@ def test_identifiers_with_awkward_characters_are_found(client: MedplumClient) ->
     assert {orjson.loads(text)["identifier"][0]["value"] for _, text in texts.values()} == set(values)
 
 
+def test_long_identifiers_are_looked_up_in_as_many_searches_as_their_bytes_need(client: MedplumClient) -> None:
+    values = [f"{'医' * 330}{number:03}" for number in range(300)]
+    outcomes = client.batch([create(patient(value)) for value in values], 0)
+    assert {outcome.status for outcome in outcomes} == {201}
+    before = client.sent
+    found = client.by_identifier("Patient", SYSTEM, values)
+    assert sorted(resource["identifier"][0]["value"] for resource in found) == values
+    assert client.sent - before == 16
+
+
 def test_a_walk_goes_beyond_a_page(client: MedplumClient) -> None:
     for start in range(0, 1200, 400):
         client.batch([create(patient(str(start + n))) for n in range(400)], 0)

@@ -46,6 +46,9 @@ EXACT_BELOW = 1_000_000
 PAGE = 1_000
 """The most that one search returns (a larger ``_count`` is silently cut)."""
 
+_SEARCH_BYTES = 90_000
+"""The longest query of one look-up: forms end at 100 KB, and longer ones fail as entries of a batch, too."""
+
 _READS_AT_ONCE = 200
 """Reads by id in one batch."""
 
@@ -96,11 +99,12 @@ class MedplumClient(Requests):
     def by_identifier(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
         """id, identifier and meta of the resources with any of `values` (at most 1,000); one search, as a rule."""
         tokens = ",".join(system_token(system, value) for value in values)
-        form = [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
-        page = self.search_in_batch(resource_type, form)
-        found = [entry["resource"] for entry in page.get("entry", [])]
-        if len(found) < PAGE or len(values) == 1:
-            return found
+        if len(values) == 1 or len(str(httpx.QueryParams(identifier=tokens))) <= _SEARCH_BYTES:
+            form = [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
+            page = self.search_in_batch(resource_type, form)
+            found = [entry["resource"] for entry in page.get("entry", [])]
+            if len(found) < PAGE or len(values) == 1:
+                return found
         half = len(values) // 2  # a full page may hide more: some identifiers stand in many resources
         return [r for some in (values[:half], values[half:]) for r in self.by_identifier(resource_type, system, some)]
 
