@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from medferry.fhir.additions import holds, split, unsigned
+from medferry.fhir.additions import holds, split, unsigned, without_meta
 from medferry.fhir.canonical import canonical, has_content, holds_content
 from medferry.verification.content import digest
 
@@ -40,6 +40,9 @@ def test_meta_that_medplum_sets_is_split_off() -> None:
     assert split(stored) == (ours, {"meta": added})
     assert has_content(orjson.dumps(stored), canonical(ours))
     assert digest(stored) == digest(ours)
+    fhirs = {"versionId": "2", "lastUpdated": "t"}
+    assert without_meta(stored) == {**stored, "meta": {**meta, **fhirs}}
+    assert without_meta({"id": "1", "meta": fhirs}) == {"id": "1", "meta": fhirs}
 
 
 @pytest.mark.parametrize("url", SIGNED)

@@ -17,6 +17,7 @@ Resource = dict[str, Any]
 
 META = frozenset({"versionId", "lastUpdated", "author", "project", "compartment", "account", "accounts"})
 """Members of ``meta`` that Medplum, an AccessPolicy or ``$set-accounts`` sets."""
+_OUTSIDE_FHIR = META - {"versionId", "lastUpdated"}
 
 _ID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _SIGNED = re.compile(
@@ -43,6 +44,14 @@ def unsigned(value: Any, name: str = "") -> Any:
     if isinstance(url, str) and name not in _NOT_ATTACHMENTS and (binary := signed_binary(url)):
         made["url"] = f"Binary/{binary}"
     return made
+
+
+def without_meta(stored: Resource) -> Resource:
+    """A stored resource without the members of `meta` that Medplum alone knows: FHIR's has no accounts, no author."""
+    meta = stored.get("meta", {})
+    if _OUTSIDE_FHIR.isdisjoint(meta):
+        return stored
+    return {**stored, "meta": {name: value for name, value in meta.items() if name not in _OUTSIDE_FHIR}}
 
 
 def split(stored: Resource) -> tuple[Resource, Resource]:

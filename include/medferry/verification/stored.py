@@ -10,6 +10,7 @@ from typing import Any
 from more_itertools import chunked
 
 from medferry.errors import MedferryError
+from medferry.fhir.additions import without_meta
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
 from medferry.verification.coverage import DECLARED, Coverage
@@ -136,8 +137,9 @@ class StoredResourceCheck:
             identity.examine(written, resource, self.recorder)
             content.examine(written, resource, self.recorder)
             meaning.examine(written, resource, migration, self.recorder)
-        references.examine(items, self.existing, self.recorder)
-        self.structure.examine(items, self.recorder)
+        fhirs = [(written, without_meta(resource)) for written, resource in items]
+        references.examine(fhirs, self.existing, self.recorder)
+        self.structure.examine(fhirs, self.recorder)
         checks = self.scope.checks(self.entity)
         if checks and checks.lifetime:
             meaning.examine_lifetimes(items, checks, self.existing, self.recorder)
