@@ -15,7 +15,15 @@ from medferry.verification.comparators import compare
 
 TABLES = {
     "sex": ApprovedTable({"f": ("urn:sex", "female"), "x": None}),
-    "unit": ApprovedTable({"kg": ("http://unitsofmeasure.org", "kg"), "lb": ("http://unitsofmeasure.org", "[lb_av]")}),
+    "unit": ApprovedTable(
+        {
+            "kg": ("http://unitsofmeasure.org", "kg"),
+            "lb": ("http://unitsofmeasure.org", "[lb_av]"),
+            "g": ("http://unitsofmeasure.org", "g"),
+            "mg": ("http://unitsofmeasure.org", "mg"),
+            "degf": ("http://unitsofmeasure.org", "[degF]"),
+        }
+    ),
 }
 BASE = "https://a.example/legacy"
 
@@ -147,6 +155,34 @@ def test_a_quantity_across_units_only_with_a_tolerance() -> None:
     assert verdict("quantity", "154.324", KG, **given, tolerance=0.001) is None
     assert verdict("quantity", "155", KG, **given, tolerance=0.001) == "different"
     assert verdict("quantity", "154.324", KG, **given) == "unit"
+
+
+def _of(code: str, value: float) -> dict[str, Any]:
+    return {"value": value, "unit": code, "system": "http://unitsofmeasure.org", "code": code}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "unit", "found", "tolerance", "expected"),
+    [
+        ("500", "mg", _of("g", 0.5), 0.01, None),
+        ("500", "mg", _of("g", 0.50001), 0.01, None),
+        ("500", "mg", _of("g", 0.50002), 0.01, "different"),
+        ("500", "mg", _of("kg", 0.0005), 0.01, None),
+        ("0.5", "g", _of("mg", 505), 0.005, None),
+        ("0.5", "g", _of("mg", 506), 0.005, "different"),
+        ("154.3", "lb", KG, 0.05, None),
+        ("154.2", "lb", KG, 0.1, "different"),
+        ("98.6", "degf", _of("Cel", 37), 0.001, None),
+        ("100.4", "degf", _of("Cel", 37), 1.8, None),
+        ("100.5", "degf", _of("Cel", 37), 1.8, "different"),
+        ("500", "mg", _of("mL", 0.5), 0.01, "unit"),
+        ("500", "mg", _of("s", 0.5), 0.01, "unit"),
+    ],
+)
+def test_a_tolerance_is_in_the_unit_of_the_check(
+    legacy: str, unit: str, found: Any, tolerance: float, expected: str | None
+) -> None:
+    assert verdict("quantity", legacy, found, unit="u", table="unit", unit_value=unit, tolerance=tolerance) == expected
 
 
 LOCAL = {"system": f"{BASE}/CodeSystem/sex", "code": "F"}

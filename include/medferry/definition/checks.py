@@ -84,7 +84,7 @@ class Check(_Part):
     comparator: str | None = None
     """quantity: SQL of the expected FHIR comparator (`<`, `>`), or null."""
     tolerance: Annotated[float, Field(ge=0)] = 0.0
-    """number, quantity: how far apart equal values may be; for quantities also across convertible units."""
+    """number, quantity: how far apart equal values may be, in the legacy value's unit; also across convertible ones."""
     zone: str | None = None
     """instant: SQL of the IANA zone of the wall time; the plan's zone without."""
     plus_minutes: str | None = None

@@ -27,7 +27,7 @@ from medferry.verification.case import (
     referred_key,
     single,
 )
-from medferry.verification.units import in_base_unit
+from medferry.verification.units import converted
 
 _CODE = re.compile(r"\S+(\s\S+)*")
 _UCUM = "http://unitsofmeasure.org"
@@ -100,12 +100,13 @@ def _without_comparator(text: str | None) -> str | None:
 
 
 def _converted(expected: Decimal | None, unit: str, stored: dict[str, Any], tolerance: float) -> str | None:
+    """Compared in the check's own unit, as the tolerance is: 0.01 of a check in mg is 0.01 mg, whatever is stored."""
     if not tolerance or "value" not in stored or expected is None:
         return "unit"
-    legacy, found = in_base_unit(expected, unit), in_base_unit(Decimal(str(stored["value"])), str(stored.get("code")))
-    if legacy is None or found is None or legacy[1] != found[1]:
+    found = converted(Decimal(str(stored["value"])), str(stored.get("code")), unit)
+    if found is None:
         return "unit"
-    return None if abs(legacy[0] - found[0]) <= Decimal(repr(tolerance)) else DIFFERENT
+    return None if abs(expected - found) <= Decimal(repr(tolerance)) else DIFFERENT
 
 
 def _code(case: Case) -> str | None:
