@@ -29,7 +29,16 @@ _COMMANDS = (
     ("report",),
     ("runs",),
 )
-_COMMANDS += (("dead-letters",), ("history",), ("replay",), ("pause",), ("resume",), ("abort",), ("systems",))
+_COMMANDS += (
+    ("dead-letters",),
+    ("history",),
+    ("replay",),
+    ("pause",),
+    ("resume",),
+    ("abort",),
+    ("systems",),
+    ("heal",),
+)
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
 _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"))

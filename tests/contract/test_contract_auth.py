@@ -80,7 +80,7 @@ def test_the_author_is_shown_only_when_asked_for(target: Target) -> None:
     url = f"Patient/{created['id']}"
     assert not {"author", "project"} & target.get(url).json()["meta"].keys()
     extended = target.get(url, headers={"X-Medplum": "extended"}).json()["meta"]
-    assert extended["author"]["reference"]
+    assert extended["author"]["reference"] == ask(target).json()["profile"]["reference"]
     assert extended["project"]
 
 

@@ -160,6 +160,8 @@ def test_history_is_newest_first_and_only_of_instances(target: Target) -> None:
     history = target.get(f"{url}/_history", params={"_since": "2999-01-01"}).json()
     versions = [entry["resource"]["meta"]["versionId"] for entry in history["entry"]]
     assert versions == [updated["meta"]["versionId"], created["meta"]["versionId"]]
+    second = target.get(f"{url}/_history", params={"_count": 1, "_offset": 1}).json()
+    assert [entry["resource"]["meta"]["versionId"] for entry in second["entry"]] == versions[1:]
     old = target.get(f"{url}/_history/{created['meta']['versionId']}").json()
     assert old["gender"] == "female"
     assert target.get("Patient/_history").status_code in (400, 404)

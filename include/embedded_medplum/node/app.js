@@ -6,6 +6,9 @@ import { outcome } from './faults.js';
 import { parseJson, readBody, send, sendJson, MB } from './http.js';
 import { handleToken } from './oauth.js';
 
+/** Stands in for another client, of which the server knows none. */
+const OTHER_CLIENT = { reference: 'ClientApplication/00000000-0000-4000-8000-000000000001', display: 'Another client' };
+
 /** Routes HTTP requests to the token endpoint, the FHIR base, storage, and the fault switch. */
 export class App {
   /** @param faults undefined unless the server was started with `--faults`. */
@@ -50,11 +53,13 @@ export class App {
     return sendJson(req, res, 404, { error: 'not found' });
   }
 
-  /** Of Medplum's answer the one thing that a client of a project cannot know otherwise: which project it is of. */
+  /** Of Medplum's answer what a client cannot know otherwise: which project it is of, and as whom it writes. */
   async #me(req, res) {
     const token = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1];
     if (!token || !this.tokens.accepts(token)) return sendJson(req, res, 401, { error: 'unauthorized' });
-    return sendJson(req, res, 200, { project: { resourceType: 'Project', id: this.tokens.project } });
+    const { project, clientId } = this.tokens;
+    const profile = { resourceType: 'ClientApplication', id: clientId };
+    return sendJson(req, res, 200, { project: { resourceType: 'Project', id: project }, profile });
   }
 
   async #faults(req, res) {
@@ -92,6 +97,7 @@ export class App {
       else if (rule.kind === 'cut-before') return req.socket.destroy();
       else if (rule.kind === 'cut-after') strikes.cutAfter = true;
       else if (rule.kind === 'phantom') strikes.phantom = true;
+      else if (rule.kind === 'other-author') strikes.author = OTHER_CLIENT;
       else return this.#refuse(req, res, rule);
     }
     return this.fhir.handle(req, res, url, strikes);

@@ -10,6 +10,7 @@ const KINDS = {
   delay: 'request',
   late: 'request',
   phantom: 'request',
+  'other-author': 'request',
   'revoke-token': 'request',
   'no-match': 'search',
   'entry-throttle': 'entry',

@@ -43,7 +43,7 @@ export class Fhir {
   /**
    * Answers one request.
    *
-   * @param strikes `{ phantom, cutAfter }`: faults that were injected into it.
+   * @param strikes `{ phantom, cutAfter, author }`: faults that were injected into it.
    */
   async handle(req, res, url, strikes = {}) {
     const path = url.pathname.replace(/^\/fhir\/R4\/?/, '');
@@ -54,7 +54,7 @@ export class Fhir {
       this.requests.consume(1);
       const response = await this.#respond(req, path, url, strikes);
       if (strikes.cutAfter) return req.socket.destroy();
-      return await this.#reply(req, res, url, response);
+      return await this.#reply(req, res, url, response, strikes.author);
     } catch (err) {
       if (!(err instanceof OperationOutcomeError)) this.log(err.stack);
       return await this.#reply(req, res, url, [normalizeOperationOutcome(err)]);
@@ -122,7 +122,7 @@ export class Fhir {
     return content && req.headers.accept !== FHIR_JSON ? [allOk, resource, { content }] : [allOk, resource];
   }
 
-  async #reply(req, res, url, [outcome, resource, options]) {
+  async #reply(req, res, url, [outcome, resource, options], author) {
     const headers = this.#headers(outcome, resource);
     if (options?.content) {
       return send(req, res, 200, { ...headers, 'Content-Type': resource.contentType }, options.content);
@@ -131,6 +131,7 @@ export class Fhir {
     const shape = {
       extended: req.headers['x-medplum'] === 'extended',
       pretty: url.searchParams.get('_pretty') === 'true',
+      author,
     };
     const text = minimal ? '' : this.output.text(resource ?? outcome, shape);
     return send(req, res, getStatus(outcome), { ...headers, 'Content-Type': FHIR_JSON }, text);

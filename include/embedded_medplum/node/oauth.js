@@ -65,7 +65,9 @@ export async function handleToken(req, res, tokens) {
   if (!tokens.knows(id, secret)) return refuse('Invalid client');
   const scope = form.get('scope') ?? 'openid';
   const project = { reference: `Project/${tokens.project}` };
-  const body = { token_type: 'Bearer', expires_in: tokens.expiresIn, scope, access_token: tokens.issue(), project };
+  const profile = { reference: `ClientApplication/${tokens.clientId}` };
+  const access = { token_type: 'Bearer', expires_in: tokens.expiresIn, scope, access_token: tokens.issue() };
+  const body = { ...access, project, profile };
   return sendJson(req, res, 200, body);
 }
 

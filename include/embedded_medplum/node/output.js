@@ -9,20 +9,21 @@ export class Output {
     Object.assign(this, { baseUrl, author, project, secret });
   }
 
-  text(resource, { extended, pretty }) {
-    const shown = extended ? this.#extended(resource) : resource;
+  /** @param shape `author`: whom to show as the author instead. */
+  text(resource, { extended, pretty, author }) {
+    const shown = extended ? this.#extended(resource, author ?? this.author) : resource;
     const json = JSON.stringify(shown, undefined, pretty ? 2 : undefined);
     return json.includes('"Binary/') ? json.replace(ATTACHMENT, (_, id) => `"url":"${this.#signedUrl(id)}"`) : json;
   }
 
   /** `meta.author` and `meta.project` are the same for everything here: there is one client in one project. */
-  #extended(resource) {
+  #extended(resource, author) {
     if (resource.resourceType === 'Bundle' && resource.entry) {
-      const entry = resource.entry.map((e) => (e.resource ? { ...e, resource: this.#extended(e.resource) } : e));
+      const entry = resource.entry.map((e) => (e.resource ? { ...e, resource: this.#extended(e.resource, author) } : e));
       return { ...resource, entry };
     }
     if (!resource.meta) return resource;
-    return { ...resource, meta: { ...resource.meta, author: this.author, project: this.project } };
+    return { ...resource, meta: { ...resource.meta, author, project: this.project } };
   }
 
   #signedUrl(id) {

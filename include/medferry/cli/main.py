@@ -11,6 +11,7 @@ from medferry.cli.charts import charts_app
 from medferry.cli.control import control_app
 from medferry.cli.dead_letters import dead_letters_app
 from medferry.cli.exceptions import exceptions_app
+from medferry.cli.heal import heal_app
 from medferry.cli.inventory import inventory_app
 from medferry.cli.plan import plan_app
 from medferry.cli.run import run_app
@@ -38,6 +39,7 @@ app.add_typer(inventory_app)
 app.add_typer(dead_letters_app)
 app.add_typer(control_app)
 app.add_typer(systems_app)
+app.add_typer(heal_app)
 app.add_typer(exceptions_app, name="exceptions")
 app.add_typer(charts_app, name="charts")
 app.add_typer(capture_app, name="capture")

@@ -36,7 +36,8 @@ _KINDS = (
 
 NEVER = {
     "accounting": "a source record without an explained outcome: finish the run, then verify it",
-    "batches: at an end": "what was sent may still arrive, or has doubled something: verify again, or remove the twin",
+    "batches: at an end": "what was sent may still arrive, or has doubled something: verify again, or remove the twin "
+    "(`medferry heal`)",
     "verification: of one state": "something was written while it was verified: verify again",
     "Medplum's answers": "a server that often failed gives no evidence: verify again when it is well",
 }

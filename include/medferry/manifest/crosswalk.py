@@ -115,6 +115,17 @@ def resource_pages(manifest: sa.Engine, migration: str, system: str) -> Iterator
         yield {row.medplum_id: row.value for row in page}
 
 
+def systems_of(connection: sa.Connection, migration: str) -> list[tuple[str, str]]:
+    """(entity, identifier system) of all that the crosswalk has of a migration."""
+    statement = sa.select(target.c.entity, target.c.system).where(target.c.migration == migration).distinct()
+    return [(entity, system) for entity, system in connection.execute(statement.order_by(*statement.selected_columns))]
+
+
+def ids_in_crosswalk(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+    """Those of some Medplum ids that the crosswalk has, of whichever migration and under whichever name."""
+    return set(connection.scalars(sa.select(target.c.medplum_id).where(among(connection, target.c.medplum_id, ids))))
+
+
 def count_resources(connection: sa.Connection, migration: str, system: str) -> int:
     """How many resources the crosswalk has under an identifier system."""
     known = sa.and_(target.c.migration == migration, target.c.system == system)

@@ -35,7 +35,7 @@ from medferry.medplum.errors import (
     Throttled,
     Unauthorised,
 )
-from medferry.medplum.oauth import project_of
+from medferry.medplum.oauth import profile_of, project_of
 from medferry.medplum.requests import Requests, json_or_empty
 
 Resource = dict[str, Any]
@@ -48,6 +48,8 @@ PAGE = 1_000
 
 _SEARCH_BYTES = 90_000
 """The longest query of one look-up: forms end at 100 KB, and longer ones fail as entries of a batch, too."""
+
+_HISTORY_PAGE, _HISTORY_PAGES = 100, 20
 
 _READS_AT_ONCE = 200
 """Reads by id in one batch."""
@@ -125,7 +127,7 @@ class MedplumClient(Requests):
             bundle: Resource = orjson.loads(self._searchset(resource_type, parameters))
         except ValueError:
             raise _no_bundle() from None
-        if bundle.get("resourceType") != "Bundle":
+        if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
             raise _no_bundle()
         return bundle
 
@@ -197,6 +199,26 @@ class MedplumClient(Requests):
     def project(self, patient: bool = True) -> str:
         """Id of its project; empty where the server does not tell. Not `patient`: asked for once, without retries."""
         return project_of(self._tokens, self._read if patient else self._send)
+
+    def profile(self) -> str:
+        """As whom this client writes: "ClientApplication/<id>"; empty where the server does not tell."""
+        return profile_of(self._tokens, self._read)
+
+    def history(self, resource_type: str, medplum_id: str) -> list[Resource]:
+        """Every entry of a resource's history, the newest first, each version with its author (``meta.author``).
+
+        Raises NoVerdict when its pages do not come to an end, NotFound.
+        """
+        found: list[Resource] = []
+        for _ in range(_HISTORY_PAGES):
+            path = f"fhir/R4/{resource_type}/{medplum_id}/_history?_count={_HISTORY_PAGE}&_offset={len(found)}"
+            page = json_or_empty(self._read("GET", path, points.SEARCH, headers={"X-Medplum": "extended"}))
+            if page.get("resourceType") != "Bundle":
+                raise _no_bundle()
+            found += page.get("entry", [])
+            if len(page.get("entry", [])) < _HISTORY_PAGE:
+                return found
+        raise NoVerdict("A history does not come to an end.", "Look at it by hand.")
 
     # -- writing -----------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ class TokenSource:
         self._good_until = 0.0
         self.project = ""
         """Id of the project that the token is of, as the server says with it; empty: it does not."""
+        self.profile = ""
+        """"ClientApplication/<id>": as whom the server takes this client, as it says with the token; else empty."""
 
     def token(self, refused: str | None = None) -> str:
         """The present token; a new one when it is about to expire or is the one that was `refused`.
@@ -60,6 +62,7 @@ class TokenSource:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise NotReached("Medplum's token endpoint gave no token.", "Check what stands in between.") from None
         self._token, self.project = token, id_of_project(body.get("project"))
+        self.profile = reference_to(body.get("profile"))
         self._good_until = self._clock() + lifetime - min(_MARGIN_SECONDS, lifetime / 2)
 
 
@@ -67,11 +70,25 @@ def project_of(tokens: TokenSource, read: Callable[..., httpx.Response]) -> str:
     """The id of the project that a client is of, as its token told, else ``auth/me``; `read` is the client's own."""
     if tokens.project:
         return tokens.project
+    told = id_of_project(_about_me(read, "project"))
+    return tokens.project or told
+
+
+def profile_of(tokens: TokenSource, read: Callable[..., httpx.Response]) -> str:
+    """As whom a client writes ("ClientApplication/<id>"), as its token told, else ``auth/me``; empty: neither does."""
+    if tokens.profile:
+        return tokens.profile
+    told = reference_to(_about_me(read, "profile"))
+    return tokens.profile or told
+
+
+def _about_me(read: Callable[..., httpx.Response], name: str) -> object:
+    """One member of what ``auth/me`` answers; None where the server has no such address. Asking may fetch a token."""
     try:
         body = read("GET", "auth/me", 0).json()
     except (NotFound, RequestFailed, RequestRefused, ValueError):
-        body = None
-    return tokens.project or id_of_project(body.get("project") if isinstance(body, dict) else None)
+        return None
+    return body.get(name) if isinstance(body, dict) else None
 
 
 def id_of_project(project: object) -> str:
@@ -80,3 +97,14 @@ def id_of_project(project: object) -> str:
         return ""
     reference = project.get("reference")
     return reference.removeprefix("Project/") if isinstance(reference, str) else str(project.get("id") or "")
+
+
+def reference_to(resource: object) -> str:
+    """ "Type/id" of a resource, or of a reference to one; empty for anything else."""
+    if not isinstance(resource, dict):
+        return ""
+    reference = resource.get("reference")
+    if isinstance(reference, str):
+        return reference
+    kind, id_ = resource.get("resourceType"), resource.get("id")
+    return f"{kind}/{id_}" if kind and id_ else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest import leases, runs
+from medferry.manifest.crosswalk import systems_of
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.runtime.environment import Environment, scopes_of
 
@@ -42,3 +43,34 @@ class Hold:
         """Renew the leases while nothing is written. Raises LeaseLost."""
         with self.writing():
             pass
+
+
+@dataclass(frozen=True, slots=True)
+class WholeHold:
+    """The right of an act that is no run to write to anything of the migration: while it holds, no run begins."""
+
+    environment: Environment
+    holder: str
+    scopes: tuple[str, ...]
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """As that of `Hold`. Raises LeaseLost."""
+        with self.environment.manifest.begin() as connection:
+            leases.check(connection, self.environment.migration.name, self.holder, self.scopes)
+            yield connection
+
+
+@contextmanager
+def holding_everything(environment: Environment, holder: str) -> Iterator[WholeHold]:
+    """Hold every unit and entity of the plan and the crosswalk. Raises LeaseHeld while a run is at work on any."""
+    migration = environment.migration
+    with environment.manifest.begin() as connection:
+        entities = {*migration.entities, *(entity for entity, _ in systems_of(connection, migration.name))}
+        scopes = tuple(sorted(f"{unit}/{entity}" for unit in migration.plan.unit_ids for entity in entities))
+        leases.acquire(connection, migration.name, holder, scopes)
+    try:
+        yield WholeHold(environment, holder, scopes)
+    finally:
+        with environment.manifest.begin() as connection:
+            leases.release(connection, holder)
