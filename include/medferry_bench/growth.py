@@ -53,7 +53,7 @@ def _stage(environment: Environment, model_run: str, model: list[SliceRow], mine
     staged = environment.staging(mine.run_id).write_rows(mine.id, map(dump_row, rows))
     environment.staging(mine.run_id).write_keys(mine.id, [])
     with environment.manifest.begin() as connection:
-        runs.set_stage(connection, mine.run_id, mine.id, "extracted")
+        runs.set_stage(connection, mine.run_id, mine.id, runs.SliceStage.EXTRACTED)
     return staged
 
 

@@ -88,7 +88,7 @@ def test_a_transform_that_another_has_overtaken_writes_nothing(
 
     def overtaken(*args: Any) -> MappedRow:
         with tiny.manifest.begin() as connection:
-            runs.set_stage(connection, "first", clinics.id, "loaded")
+            runs.set_stage(connection, "first", clinics.id, runs.SliceStage.LOADED)
         return real(*args)
 
     monkeypatch.setattr(transform, "map_row", overtaken)

@@ -175,7 +175,7 @@ def test_a_wish_that_comes_too_late_is_told(tiny: Environment) -> None:
     with pytest.raises(NotAtWork, match="is being aborted"):
         control.resume(tiny, "first")
     with tiny.manifest.begin() as connection:
-        runs.finish_run(connection, "first", "aborted")
+        runs.finish_run(connection, "first", runs.RunStatus.ABORTED)
     for act in control.CONTROLS.values():
         with pytest.raises(NotAtWork, match=r"is over \(aborted\)"):
             act(tiny, "first")

@@ -32,7 +32,7 @@ def take_slice(hold: Hold, connection: sa.Connection) -> None:
 
 
 def get_further(hold: Hold, connection: sa.Connection) -> None:
-    runs.set_stage(connection, "first", "clinic-00000", "extracted")
+    runs.set_stage(connection, "first", "clinic-00000", runs.SliceStage.EXTRACTED)
 
 
 def take_over(hold: Hold, connection: sa.Connection) -> None:

@@ -218,7 +218,7 @@ def test_a_transform_may_be_done_again(tiny: Environment) -> None:
         extract_slice(tiny, "second", slice_.id)
         transform_slice(tiny, "second", slice_.id)
         with tiny.manifest.begin() as connection:
-            runs.set_stage(connection, "second", slice_.id, "extracted")
+            runs.set_stage(connection, "second", slice_.id, runs.SliceStage.EXTRACTED)
         assert transform_slice(tiny, "second", slice_.id)
     assert migrate(tiny, "second") == UNCHANGED
     assert ledger(tiny, "second") == ledger(tiny, "first")

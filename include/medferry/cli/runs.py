@@ -51,5 +51,7 @@ def list_runs(
 
 def _status(row: runs.RunRow) -> str:
     """The status, or what an operator has made of a run at work."""
-    controlled = {"pause": "paused", "abort": "aborting"}.get(row.control) if row.status == "running" else None
+    controlled = (
+        {"pause": "paused", "abort": "aborting"}.get(row.control) if row.status == runs.RunStatus.RUNNING else None
+    )
     return controlled or row.status

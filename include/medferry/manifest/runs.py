@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,26 @@ from medferry.source.slices import SliceSpec
 
 class UnknownRun(MedferryError):
     """The manifest has no run (or slice) of that id."""
+
+
+class RunStatus(StrEnum):
+    """How far a run has got. What is not RUNNING has ended, and may go on."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    """Verified, and it may be relied on."""
+    FAILED = "failed"
+    ABORTED = "aborted"
+    """By an operator."""
+
+
+class SliceStage(StrEnum):
+    """How far a slice has got, in this order."""
+
+    PLANNED = "planned"
+    EXTRACTED = "extracted"
+    TRANSFORMED = "transformed"
+    LOADED = "loaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +109,7 @@ def finished_run(connection: sa.Connection, migration: str, run_id: str) -> RunR
     A run of which a worker may still be at work (it has a lease) is not over, whatever its status.
     """
     at_work = sa.select(lease.c.run_id).where(lease.c.expires_at > clock(connection))
-    over = (run.c.status != "running", run.c.id.not_in(at_work))
+    over = (run.c.status != RunStatus.RUNNING, run.c.id.not_in(at_work))
     statement = sa.select(run).where(run.c.migration == migration, run.c.id == run_id, *over)
     row = connection.execute(statement).one_or_none()
     return RunRow(**row._mapping) if row else None
@@ -136,7 +157,7 @@ def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, 
             "high": spec.high,
             "keys": None if spec.keys is None else list(spec.keys),
             "eligible": spec.rows,
-            "stage": "planned",
+            "stage": SliceStage.PLANNED,
         }
         for number, (level, spec) in enumerate(slices)
     ]
@@ -144,7 +165,7 @@ def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, 
         connection.execute(sa.insert(slice_), rows)
 
 
-def finish_run(connection: sa.Connection, run_id: str, status: str) -> None:
+def finish_run(connection: sa.Connection, run_id: str, status: RunStatus) -> None:
     connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=clock(connection)))
 
 
@@ -155,7 +176,7 @@ def set_control(connection: sa.Connection, run_id: str, control: str) -> None:
 def reopen_run(connection: sa.Connection, run_id: str) -> None:
     """A finished run goes on (a cleared task, a resumed command); its pause or abort of before is over."""
     control = sa.case((run.c.finished_at.is_(None), run.c.control), else_="")
-    values = {"status": "running", "finished_at": None, "control": control}
+    values = {"status": RunStatus.RUNNING, "finished_at": None, "control": control}
     connection.execute(sa.update(run).where(run.c.id == run_id).values(values))
 
 
@@ -174,7 +195,9 @@ def get_slice(connection: sa.Connection, run_id: str, slice_id: str) -> SliceRow
     return SliceRow(**row._mapping)
 
 
-def set_stage(connection: sa.Connection, run_id: str, slice_id: str, stage: str, bundles: int | None = None) -> None:
+def set_stage(
+    connection: sa.Connection, run_id: str, slice_id: str, stage: SliceStage, bundles: int | None = None
+) -> None:
     values: dict[str, Any] = {"stage": stage} | ({} if bundles is None else {"bundles": bundles})
     connection.execute(sa.update(slice_).where(slice_.c.run_id == run_id, slice_.c.id == slice_id).values(**values))
 
@@ -204,9 +227,7 @@ def check_slice(connection: sa.Connection, mine: SliceRow) -> None:
         )
 
 
-STAGES: Sequence[str] = ("planned", "extracted", "transformed", "loaded")
-
-
-def reached(row: SliceRow, stage: str) -> bool:
+def reached(row: SliceRow, stage: SliceStage) -> bool:
     """True when the slice has got to `stage` or beyond."""
-    return STAGES.index(row.stage) >= STAGES.index(stage)
+    order = list(SliceStage)
+    return order.index(SliceStage(row.stage)) >= order.index(stage)

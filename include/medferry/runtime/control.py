@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
-from medferry.manifest.runs import RunRow
+from medferry.manifest.runs import RunRow, RunStatus
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import Hold
 
@@ -96,7 +96,7 @@ def abort(environment: Environment, run_id: str) -> None:
     _set(environment, run_id, ABORT)
     with environment.manifest.begin() as connection:
         if not leases.alive(connection, run_id):
-            runs.finish_run(connection, run_id, "aborted")
+            runs.finish_run(connection, run_id, RunStatus.ABORTED)
             leases.release(connection, run_id)
 
 

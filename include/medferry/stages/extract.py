@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from more_itertools import chunked
 
 from medferry.manifest import runs
-from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.runs import RunRow, SliceRow, SliceStage
 from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.staged_files import record_files
 from medferry.runtime.control import checkpoint
@@ -39,7 +39,11 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
     with only_worker(environment.manifest, run_id, slice_id):
         with environment.manifest.begin() as connection:
             slice_ = runs.get_slice(connection, run_id, slice_id)
-        return slice_.eligible if runs.reached(slice_, "extracted") else _extract(environment, run, options, slice_)
+        return (
+            slice_.eligible
+            if runs.reached(slice_, SliceStage.EXTRACTED)
+            else _extract(environment, run, options, slice_)
+        )
 
 
 def _extract(environment: Environment, run: RunRow, options: RunOptions, slice_: SliceRow) -> int:
@@ -60,7 +64,7 @@ def _extract(environment: Environment, run: RunRow, options: RunOptions, slice_:
     with Hold(environment, run, slice_).writing() as connection:
         record_files(connection, run.id, staging.written)
         runs.set_extracted(connection, run.id, slice_.id, eligible)
-        runs.set_stage(connection, run.id, slice_.id, "extracted")
+        runs.set_stage(connection, run.id, slice_.id, SliceStage.EXTRACTED)
     return number
 
 

@@ -24,7 +24,7 @@ from medferry.apply.visibility import Visibility
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import knows_system
-from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.runs import RunRow, SliceRow, SliceStage
 from medferry.manifest.sent_batches import any_open
 from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.source_records import DispositionChange, pending_keys, set_dispositions
@@ -176,8 +176,8 @@ def _load_locked(
             slice_.entity,
             [DispositionChange(key, Disposition.QUARANTINED, Reason.UNRESOLVED_REFERENCE) for key in left],
         )
-        runs.set_stage(connection, run.id, slice_id, "loaded")
-    counts["quarantined"] += len(left)
+        runs.set_stage(connection, run.id, slice_id, SliceStage.LOADED)
+    counts[Disposition.QUARANTINED] += len(left)
     return counts
 
 
@@ -233,7 +233,7 @@ def _one_pass(
     progress: Progress,
 ) -> Counter[str]:
     """Go once through all pending records with the session's threads; returns DEFERRED, WAITING and LOST."""
-    counts["quarantined"] += leave_moved(loader.hold, loader.slice)
+    counts[Disposition.QUARANTINED] += leave_moved(loader.hold, loader.slice)
     with session.environment.manifest.begin() as connection:
         pending = pending_keys(connection, session.run.id, loader.slice.id)
     decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes

@@ -9,7 +9,7 @@ from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
 from medferry.manifest.database import create_manifest
-from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.runs import RunRow, RunStatus, SliceRow
 from medferry.runtime.continuing import check_options, check_scope
 from medferry.runtime.environment import Environment, hold_run, scopes_of
 from medferry.runtime.options import RunOptions
@@ -99,7 +99,7 @@ def begin(
         id=run_id,
         migration=migration.name,
         kind=kind,
-        status="running",
+        status=RunStatus.RUNNING,
         units=scope.units,
         entities=scope.entities,
         options=options.model_dump(mode="json"),

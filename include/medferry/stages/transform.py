@@ -13,7 +13,7 @@ from medferry.errors import StagingError
 from medferry.fhir.bundle import Bounds, batch, conditional_update
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
-from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.runs import RunRow, SliceRow, SliceStage
 from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.source_records import SourceRecord, forget_slice, write_records
 from medferry.manifest.staged_files import record_files
@@ -45,7 +45,7 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
     with only_worker(environment.manifest, run_id, slice_id):
         with environment.manifest.begin() as connection:
             slice_ = runs.get_slice(connection, run_id, slice_id)
-        if runs.reached(slice_, "transformed"):
+        if runs.reached(slice_, SliceStage.TRANSFORMED):
             return {}
         return dict(_Transform(environment, run, options, slice_).carry_out())
 
@@ -104,7 +104,7 @@ class _Transform:
             records = gone_records(connection, self.run, self.slice, self.spec.version, sorted(gone))
             write_records(connection, self.run.id, records, [])
             record_files(connection, self.run.id, self.staging.written)
-            runs.set_stage(connection, self.run.id, self.slice.id, "transformed", self.bundles)
+            runs.set_stage(connection, self.run.id, self.slice.id, SliceStage.TRANSFORMED, self.bundles)
         return self.counts
 
     def _carry_over(self) -> None:

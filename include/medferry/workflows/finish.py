@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from medferry.errors import LeaseHeld
 from medferry.governance.verdict import verdict_of
 from medferry.manifest import leases, runs
-from medferry.manifest.runs import RunRow
+from medferry.manifest.runs import RunRow, RunStatus
 from medferry.runtime.continuing import NotContinued, may_continue
 from medferry.runtime.control import ABORT
 from medferry.runtime.environment import Environment
@@ -41,13 +41,13 @@ def give_up(environment: Environment, run_id: str, error: BaseException) -> None
 def settle(connection: sa.Connection, run_id: str) -> None:
     """Bring the status of a run that has ended to its verdict, which a verification or a decision may have changed."""
     run, verdict = runs.get_run(connection, run_id), verdict_of(connection, run_id)
-    status = "succeeded" if verdict.passed else "failed"
-    if verdict.results and run.status in ("succeeded", "failed") and run.status != status:
+    status = RunStatus.SUCCEEDED if verdict.passed else RunStatus.FAILED
+    if verdict.results and run.status in (RunStatus.SUCCEEDED, RunStatus.FAILED) and run.status != status:
         runs.finish_run(connection, run_id, status)
 
 
-def _status(run: RunRow, proven: bool) -> str:
+def _status(run: RunRow, proven: bool) -> RunStatus:
     """A run that was proven before its worker looked at the order to abort it has succeeded."""
     if proven:
-        return "succeeded"
-    return "aborted" if run.control == ABORT else "failed"
+        return RunStatus.SUCCEEDED
+    return RunStatus.ABORTED if run.control == ABORT else RunStatus.FAILED
