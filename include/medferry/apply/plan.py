@@ -12,7 +12,7 @@ from enum import StrEnum
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.canonical import has_content, holds_content
 from medferry.manifest.crosswalk import ConfirmedWrite, CrosswalkEntry, Name
-from medferry.mapping.outcomes import Disposition
+from medferry.mapping.outcomes import Disposition, Reason
 
 Location = tuple[str, str]
 """(Medplum id, version)."""
@@ -96,7 +96,7 @@ class Planner:
             present, entry = found.get(target.name, ()), self.known.get(target.name)
             if len(present) > 1:
                 ids = ", ".join(medplum_id for medplum_id, _ in present[:3])
-                plan.settled[target.name] = quarantined("ambiguous-target", f"{len(present)} resources: {ids}")
+                plan.settled[target.name] = quarantined(Reason.AMBIGUOUS_TARGET, f"{len(present)} resources: {ids}")
             elif not present:
                 self._absent(plan, target, entry)
             elif entry and present[0] == (entry.medplum_id, entry.version_id):
@@ -110,7 +110,7 @@ class Planner:
 
     def _absent(self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry | None) -> None:
         if entry and self.policy is DriftPolicy.CONFLICT:
-            plan.settled[target.name] = quarantined("target-deleted", f"{target.type}/{entry.medplum_id}")
+            plan.settled[target.name] = quarantined(Reason.TARGET_DELETED, f"{target.type}/{entry.medplum_id}")
         else:
             plan.steps.append(Step(target, Action.CREATE))
 
@@ -139,7 +139,7 @@ class Planner:
                 at = (drift.id, self.known[target.name].version_id)
                 plan.settled[target.name] = confirmed(self.entity, target, at, "unchanged")
             elif self.policy is DriftPolicy.CONFLICT and not own(target.name, contents[drift.id]):
-                plan.settled[target.name] = quarantined("target-changed", f"{target.type}/{drift.id}")
+                plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, f"{target.type}/{drift.id}")
             else:
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
         return plan
@@ -162,9 +162,9 @@ def confirmed(entity: str, target: ResolvedResource, location: Location, action:
     return ConfirmedWrite(*target.name, entity, target.type, *location, target.hash, action)
 
 
-def quarantined(reason: str, place: str) -> Failed:
+def quarantined(reason: Reason, place: str) -> Failed:
     return Failed(Disposition.QUARANTINED, reason, place)
 
 
-def rejected(reason: str, place: str = "") -> Failed:
+def rejected(reason: Reason, place: str = "") -> Failed:
     return Failed(Disposition.REJECTED, reason, place)

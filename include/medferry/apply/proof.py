@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from medferry.apply.plan import Action, Content, Settlement, Step, confirmed, done, quarantined
 from medferry.fhir.canonical import has_content, holds_content
 from medferry.manifest.crosswalk import Name
+from medferry.mapping.outcomes import Reason
 from medferry.medplum.answers import EntryOutcome
 
 
@@ -38,7 +39,7 @@ def prove(
             action = _action(answer, unanswered)
             settled[step.target.name] = confirmed(entity, step.target, (outcome.id, outcome.version), action)
         elif not _found(answer):
-            settled[step.target.name] = quarantined("stored-differently", f"{step.target.type}/{outcome.id}")
+            settled[step.target.name] = quarantined(Reason.STORED_DIFFERENTLY, f"{step.target.type}/{outcome.id}")
     return settled
 
 

@@ -23,6 +23,7 @@ from medferry.apply.visibility import Visibility
 from medferry.errors import TransientError
 from medferry.manifest.crosswalk import Attempt, CrosswalkEntry, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
+from medferry.mapping.outcomes import Reason
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.errors import MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
 
@@ -168,7 +169,7 @@ class Writer:
         found |= {name: [(id_, contents[id_][0])] for name, (_, id_) in given.items() if id_ in contents}
         for name, (resource_type, id_) in given.items():
             if id_ in gone and self.policy is DriftPolicy.CONFLICT:  # somebody deleted it before it was read back
-                self.result.settled[name] = quarantined("target-deleted", f"{resource_type}/{id_}")
+                self.result.settled[name] = quarantined(Reason.TARGET_DELETED, f"{resource_type}/{id_}")
         return found
 
     def _prove(self, answered: Sequence[Answered]) -> None:
@@ -250,7 +251,7 @@ class Writer:
             note, outcomes = self.sender.send(steps, [self._creates_conditionally(step) for step in steps])
         except RequestTooLarge:
             if len(steps) == 1:
-                self.result.settled[steps[0].target.name] = rejected("too-large")
+                self.result.settled[steps[0].target.name] = rejected(Reason.TOO_LARGE)
                 return False
             half = len(steps) // 2
             first = self._send(steps[:half], answered)
@@ -278,10 +279,10 @@ class Writer:
             self.refused.add(name)  # who loses a race gets a 400, too: the next round looks it up
         elif outcome.status == 400 and not outcome.placed:
             self.suspects.setdefault(name, time.monotonic())
-            self._repeated[name] = rejected("server-rejected", "HTTP 400, invalid; it names no place")
+            self._repeated[name] = rejected(Reason.SERVER_REJECTED, "HTTP 400, invalid; it names no place")
         elif 400 <= outcome.status < 500 and outcome.status not in _RETRY_STATUSES:
             place = f"HTTP {outcome.status}, {outcome.issue or 'no reason'}"
-            self.result.settled[name] = rejected("server-rejected", place)
+            self.result.settled[name] = rejected(Reason.SERVER_REJECTED, place)
 
     def _creates_conditionally(self, step: Step) -> bool:
         """Whether a create needs its condition: others, or a batch that lost its answer, may create the same."""
