@@ -14,6 +14,7 @@ from medferry.fhir.fhirpath import PathFailed, compiled
 from medferry.fhir.identifiers import identifiers_of
 from medferry.manifest.charts import decided_as
 from medferry.manifest.checks import CheckStatus, Difference
+from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.case import MISSING
 from medferry.verification.legacy import condition
@@ -137,7 +138,7 @@ def _items(links: Links, client: MedplumClient, entity: str, keys: list[str], pa
                 item.problems.append(f"missing in Medplum: {known.place}")
             if known and body is not None:
                 _add(links, client, item, known, body, values, own)
-            elif values and _must_be(links, entity, slot, values.get(key)) and item.said == "successful":
+            elif values and _must_be(links, entity, slot, values.get(key)) and item.said == Disposition.SUCCESSFUL:
                 item.problems.append(f"missing: the row must have a resource {slot}")
         yield item
 

@@ -17,6 +17,7 @@ from medferry.fhir.identifiers import identifiers_of
 from medferry.fhir.references import system_token
 from medferry.manifest.charts import remarks
 from medferry.manifest.subject import records_by_key, successful_keys
+from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import MedplumClient
 
 _WIDER = 20
@@ -85,7 +86,7 @@ def _in_run(links: Links, keys: Sequence[str]) -> list[str]:
     """Those that the run has brought to Medplum."""
     with links.scope.environment.manifest.begin() as connection:
         records = records_by_key(connection, links.scope.records, links.patient, keys)
-    return [key for key in keys if key in records and records[key].disposition == "successful"]
+    return [key for key in keys if key in records and records[key].disposition == Disposition.SUCCESSFUL]
 
 
 def _troubled(links: Links, number: int) -> list[str]:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from medferry.definition.migration import Migration, load_migration
 from medferry.errors import MedferryError
 from medferry.manifest import runs
+from medferry.mapping.outcomes import DEAD
 from medferry.report.reconciliation import reconcile
 from medferry.report.table import reconciliation_table
 from medferry.report.write import write_report
@@ -96,7 +97,7 @@ def show_report(environment: Environment, run_id: str, folder: Path) -> None:
     console.print(reconciliation_table(content))
     paths = write_report(environment, run_id, folder / run_id)
     console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)
-    if content.total("rejected") + content.total("quarantined"):
+    if sum(map(content.total, DEAD)):
         console.print(f"to decide: medferry dead-letters {run_id}", soft_wrap=True)
 
 

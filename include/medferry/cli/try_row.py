@@ -19,6 +19,7 @@ from medferry.cli.terminal import (
 )
 from medferry.errors import MedferryError
 from medferry.mapping.apply import MappedRow
+from medferry.mapping.outcomes import DEAD, Disposition
 from medferry.runtime.environment import Environment
 from medferry.source.count import require_columns
 from medferry.source.database import snapshot
@@ -57,7 +58,7 @@ def try_row(
     both.add_column(ratio=3)
     both.add_row(left, right)
     console.print(both)
-    if mapped.disposition in ("rejected", "quarantined"):
+    if mapped.disposition in DEAD:
         raise typer.Exit(2)
 
 
@@ -67,7 +68,7 @@ def _shown(value: Any) -> str:
 
 
 def _outcome(mapped: MappedRow) -> str:
-    said = "ready to load" if mapped.disposition == "pending" else mapped.disposition
+    said = "ready to load" if mapped.disposition == Disposition.PENDING else mapped.disposition
     return " ".join(part for part in (said, mapped.reason, mapped.field, escape(mapped.place)) if part)
 
 

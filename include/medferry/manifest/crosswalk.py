@@ -15,6 +15,7 @@ from medferry.manifest.paging import pages
 from medferry.manifest.replaced import remember_replaced
 from medferry.manifest.subject import Records
 from medferry.manifest.tables import attempt, outcome, source_record, target
+from medferry.mapping.outcomes import Disposition
 
 Name = tuple[str, str]
 """(identifier system, identifier value)."""
@@ -162,7 +163,9 @@ def skipped_places(connection: sa.Connection, records: Records, entity: str) -> 
     """What the crosswalk has of records that are skipped: resources of earlier runs (deleted rows, merged ones)."""
     found = records.of(connection, entity)
     same = sa.and_(target.c.migration == records.migration, target.c.entity == entity, target.c.value == found.c.key)
-    statement = sa.select(*_PLACE).select_from(found.join(target, same)).where(found.c.disposition == "skipped")
+    statement = (
+        sa.select(*_PLACE).select_from(found.join(target, same)).where(found.c.disposition == Disposition.SKIPPED)
+    )
     return _places(connection, statement)
 
 
@@ -179,7 +182,7 @@ def left_behind(
         earlier.c.entity == target.c.entity, earlier.c.key == target.c.value, earlier.c.unit.in_(list(units))
     )
     known = sa.and_(target.c.migration == migration, target.c.entity == entity, seen)
-    skipped = line.c.disposition == "skipped"
+    skipped = line.c.disposition == Disposition.SKIPPED
     gone = sa.or_(line.c.key.is_(None), skipped) if whole else skipped
     statement = sa.select(*_PLACE).select_from(target.outerjoin(line, same)).where(known, gone)
     number = connection.scalar(sa.select(sa.func.count()).select_from(target).where(known)) or 0

@@ -16,6 +16,7 @@ from medferry.manifest.clock import clock
 from medferry.manifest.paging import pages
 from medferry.manifest.source_records import DISPOSITIONS, GONE, PENDING
 from medferry.manifest.tables import lease, run, source_record, unit_state
+from medferry.mapping.outcomes import Disposition
 
 _COLUMNS = ("key", "unit", "disposition", "reason", "run_id")
 
@@ -107,7 +108,9 @@ def unexplained_keys(
     disposition = found.c.disposition
     kinds = {
         "unknown": ~disposition.in_((*DISPOSITIONS, PENDING)),
-        "without a reason": sa.and_(disposition.in_(set(DISPOSITIONS) - {"successful"}), found.c.reason == ""),
+        "without a reason": sa.and_(
+            disposition.in_(set(DISPOSITIONS) - {Disposition.SUCCESSFUL}), found.c.reason == ""
+        ),
     }
     if pending_too:
         kinds["pending"] = disposition == PENDING
@@ -149,7 +152,7 @@ def count_by_unit_and_disposition(
 
 def successful_keys(manifest: sa.Engine, records: Records, entity: str) -> Iterator[str]:
     found = records.of(manifest, entity)
-    statement = sa.select(found.c.key).where(found.c.disposition == "successful")
+    statement = sa.select(found.c.key).where(found.c.disposition == Disposition.SUCCESSFUL)
     for page in pages(manifest, statement, [found.c.key]):
         yield from (row.key for row in page)
 

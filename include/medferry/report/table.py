@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from medferry.manifest.source_records import DISPOSITIONS
+from medferry.mapping.outcomes import Disposition
 from medferry.report.reconciliation import Reconciliation
 
-_NUMBERS = ("eligible", "successful", "rejected", "skipped", "quarantined", "created", "updated", "unchanged")
+_NUMBERS = ("eligible", *DISPOSITIONS, "created", "updated", "unchanged")
 
 
 def reconciliation_table(content: Reconciliation) -> Table:
@@ -14,7 +16,7 @@ def reconciliation_table(content: Reconciliation) -> Table:
     table = Table(title=f"{content.title}: {content.verdict}", title_justify="left", show_footer=True)
     table.add_column("unit", footer="all")
     table.add_column("entity", footer=str(len({row.entity for row in content.rows})))
-    names = (*_NUMBERS, "pending") if content.total("pending") else _NUMBERS
+    names = (*_NUMBERS, Disposition.PENDING) if content.total(Disposition.PENDING) else _NUMBERS
     for name in names:
         table.add_column(name, justify="right", footer=f"{content.total(name):,}")
     unit = None

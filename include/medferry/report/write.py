@@ -10,6 +10,7 @@ import orjson
 
 from medferry.governance.register import family_of, is_fault, kind_of
 from medferry.manifest.checks import CheckResult, CheckStatus, worst
+from medferry.mapping.outcomes import Disposition
 from medferry.report.coverage import coverage_text
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.throughput import svg
@@ -22,6 +23,15 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+_DISPOSITIONS = (
+    Disposition.SUCCESSFUL,
+    Disposition.SKIPPED,
+    Disposition.QUARANTINED,
+    Disposition.REJECTED,
+    Disposition.PENDING,
+)
+"""As a bar of the page shows them, from the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def render_html(content: Reconciliation) -> str:
         status_of=_status,
         coverage_text=coverage_text,
         faults=list(filter(is_fault, content.checks)),
-        dispositions=("successful", "skipped", "quarantined", "rejected", "pending"),
+        dispositions=_DISPOSITIONS,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from medferry.manifest.crosswalk import resources_of
 from medferry.manifest.subject import Record, record_pages
+from medferry.mapping.outcomes import Disposition
 from medferry.verification.scope import VerificationScope
 
 _LARGE = frozenset({"Binary", "DocumentReference", "Media"})
@@ -43,7 +44,7 @@ class Page:
 
     @property
     def successful(self) -> list[str]:
-        return [key for key, record in self.records.items() if record.disposition == "successful"]
+        return [key for key, record in self.records.items() if record.disposition == Disposition.SUCCESSFUL]
 
 
 def pages(scope: VerificationScope, entity: str) -> Iterator[Page]:

@@ -11,6 +11,7 @@ from more_itertools import chunked
 
 from medferry.errors import MedferryError
 from medferry.fhir.additions import without_meta
+from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
 from medferry.verification.coverage import DECLARED, Coverage
@@ -144,7 +145,7 @@ class StoredResourceCheck:
         if checks and checks.lifetime:
             meaning.examine_lifetimes(items, checks, self.existing, self.recorder)
         if self.values and rows is not None:
-            successful = [(w, r) for w, r in items if page.records[w.key].disposition == "successful"]
+            successful = [(w, r) for w, r in items if page.records[w.key].disposition == Disposition.SUCCESSFUL]
             self.values.examine(slot, successful, rows, self.recorder)
         self.coverage.examine(slot, items, rows)
 
