@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from medferry.apply.doubts import Doubts
-from medferry.apply.plan import Action
 from medferry.apply.targets import ResolvedResource
-from medferry.manifest.crosswalk import Name
+from medferry.manifest.crosswalk import Action, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 
 SETTLE = 600.0

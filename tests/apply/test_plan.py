@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from medferry.apply.plan import Action, Drift, DriftPolicy, Failed, Location, Planner, Step, confirmed
+from medferry.apply.plan import Drift, DriftPolicy, Failed, Location, Planner, Step, confirmed
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
-from medferry.manifest.crosswalk import CrosswalkEntry
+from medferry.manifest.crosswalk import Action, CrosswalkEntry
 from medferry.medplum.answers import EntryOutcome
 
 NAME = ("urn:s", "1")

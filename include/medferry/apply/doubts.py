@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from medferry.apply.plan import Action, Content, Location
+from medferry.apply.plan import Content, Location
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.additions import unsigned
 from medferry.fhir.canonical import canonical
-from medferry.manifest.crosswalk import Name
+from medferry.manifest.crosswalk import Action, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 
 Landed = Mapping[Name, Sequence[Location]]

@@ -6,8 +6,9 @@ from typing import Any
 
 import orjson
 
-from medferry.apply.plan import Action, Step
+from medferry.apply.plan import Step
 from medferry.fhir.bundle import by_name
+from medferry.manifest.crosswalk import Action
 from medferry.manifest.sent_batches import SentEntry
 
 _ENVELOPE_BYTES = 300
@@ -35,4 +36,4 @@ def batch_entry(step: Step, conditional: bool) -> dict[str, Any]:
 def sent_entry(step: Step) -> SentEntry:
     """What is noted of a step."""
     target = step.target
-    return SentEntry(*target.name, step.action.value, target.type, target.hash, step.id, step.version)
+    return SentEntry(*target.name, step.action, target.type, target.hash, step.id, step.version)

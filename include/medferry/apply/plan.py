@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.canonical import has_content, holds_content
-from medferry.manifest.crosswalk import ConfirmedWrite, CrosswalkEntry, Name
+from medferry.manifest.crosswalk import Action, ConfirmedWrite, CrosswalkEntry, Effect, Name
 from medferry.mapping.outcomes import Disposition, Reason
 
 Location = tuple[str, str]
@@ -31,13 +31,6 @@ class DriftPolicy(StrEnum):
     """A person decides: it is quarantined as target-changed, target-deleted."""
     OVERWRITE = "overwrite"
     """It is written over, or created again."""
-
-
-class Action(StrEnum):
-    """What is sent for a target, as the attempts name it."""
-
-    CREATE = "create"
-    UPDATE = "update"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +94,7 @@ class Planner:
                 self._absent(plan, target, entry)
             elif entry and present[0] == (entry.medplum_id, entry.version_id):
                 if entry.content_hash == target.hash:
-                    plan.settled[target.name] = confirmed(self.entity, target, present[0], "unchanged")
+                    plan.settled[target.name] = confirmed(self.entity, target, present[0], Effect.UNCHANGED)
                 else:
                     plan.steps.append(Step(target, Action.UPDATE, *present[0]))
             else:
@@ -137,7 +130,7 @@ class Planner:
                 plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), action)
             elif self.policy is DriftPolicy.CONFLICT and self._is_intact(target, text):
                 at = (drift.id, self.known[target.name].version_id)
-                plan.settled[target.name] = confirmed(self.entity, target, at, "unchanged")
+                plan.settled[target.name] = confirmed(self.entity, target, at, Effect.UNCHANGED)
             elif self.policy is DriftPolicy.CONFLICT and not own(target.name, contents[drift.id]):
                 plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, f"{target.type}/{drift.id}")
             else:
@@ -153,12 +146,15 @@ class Planner:
         return entry is not None and entry.content_hash == target.hash and holds_content(text, target.body)
 
 
-def done(action: Action | None) -> str:
-    """created, updated or (for None) unchanged, as the accounting counts it."""
-    return "unchanged" if action is None else f"{action}d"
+_DONE = {Action.CREATE: Effect.CREATED, Action.UPDATE: Effect.UPDATED}
 
 
-def confirmed(entity: str, target: ResolvedResource, location: Location, action: str) -> ConfirmedWrite:
+def done(action: Action | None) -> Effect:
+    """What sending `action` has done; None: nothing was sent."""
+    return Effect.UNCHANGED if action is None else _DONE[action]
+
+
+def confirmed(entity: str, target: ResolvedResource, location: Location, action: Effect) -> ConfirmedWrite:
     return ConfirmedWrite(*target.name, entity, target.type, *location, target.hash, action)
 
 

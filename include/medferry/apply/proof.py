@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medferry.apply.plan import Action, Content, Settlement, Step, confirmed, done, quarantined
+from medferry.apply.plan import Content, Settlement, Step, confirmed, done, quarantined
 from medferry.fhir.canonical import has_content, holds_content
-from medferry.manifest.crosswalk import Name
+from medferry.manifest.crosswalk import Action, Effect, Name
 from medferry.mapping.outcomes import Reason
 from medferry.medplum.answers import EntryOutcome
 
@@ -57,8 +57,8 @@ def _found(answered: Answered) -> bool:
     return answered.step.action is Action.CREATE and answered.outcome.status == 200
 
 
-def _action(answered: Answered, unanswered: Mapping[Name, Action]) -> str:
+def _action(answered: Answered, unanswered: Mapping[Name, Action]) -> Effect:
     step = answered.step
     if _found(answered):  # an own write whose answer was lost, or another writer's with the same content
         return done(unanswered.get(step.target.name))
-    return "unchanged" if answered.outcome.version == step.version else done(step.action)
+    return Effect.UNCHANGED if answered.outcome.version == step.version else done(step.action)

@@ -16,12 +16,12 @@ from medferry.apply.batch import BatchSender
 from medferry.apply.doubts import Doubts
 from medferry.apply.entry import sent_entry, weight
 from medferry.apply.lookup import find_locations, read_contents
-from medferry.apply.plan import Action, DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
+from medferry.apply.plan import DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.visibility import Visibility
 from medferry.errors import TransientError
-from medferry.manifest.crosswalk import Attempt, CrosswalkEntry, Name
+from medferry.manifest.crosswalk import Action, Attempt, CrosswalkEntry, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 from medferry.mapping.outcomes import Reason
 from medferry.medplum.answers import EntryOutcome

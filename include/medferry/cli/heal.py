@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
-from medferry.workflows.heal import HEAL, Finding, heal
+from medferry.manifest.crosswalk import Action
+from medferry.workflows.heal import Finding, heal
 
 heal_app = typer.Typer()
 
@@ -30,7 +31,7 @@ def heal_twins(
     unsettled. Whatever cannot be told keeps it, with the reason. Exit 1 when --apply left any.
     """
     environment = environment_of(migration)
-    found = heal(environment, f"{HEAL}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", apply)
+    found = heal(environment, f"{Action.HEAL}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", apply)
     if not found:
         console.print("No twins: Medplum has each identifier of the crosswalk in one resource.")
         return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from medferry.manifest.crosswalk import Effect
 from medferry.manifest.source_records import DISPOSITIONS
 from medferry.manifest.tables import finding, outcome, slice_, source_record
 from medferry.mapping.outcomes import Disposition
@@ -51,7 +52,7 @@ def accounts(connection: sa.Connection, run_id: str) -> list[AccountRow]:
                 entity,
                 sum(by.values()),
                 *(by[name] for name in (*DISPOSITIONS, Disposition.PENDING)),
-                *(did[name] for name in ("created", "updated", "unchanged")),
+                *(did[name] for name in Effect),
             )
         )
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
@@ -31,9 +32,26 @@ class CrosswalkEntry:
     resource_type: str
 
 
+class Action(StrEnum):
+    """What is sent for a target, as the attempts and the notes of batches name it."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    HEAL = "heal"
+    """Its twin is deleted; no load does that."""
+
+
+class Effect(StrEnum):
+    """What a run did to a target, once proven by read-back; the accounting counts them."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
 @dataclass(frozen=True, slots=True)
 class ConfirmedWrite:
-    """A target whose write was confirmed by read-back. `action` is created, updated or unchanged."""
+    """A target whose write was confirmed by read-back. `action` is what that did, in the name of its column."""
 
     system: str
     value: str
@@ -42,7 +60,7 @@ class ConfirmedWrite:
     medplum_id: str
     version_id: str
     content_hash: str
-    action: str
+    action: Effect
 
 
 _line = attrgetter(*ConfirmedWrite.__slots__)
@@ -54,7 +72,7 @@ class Attempt:
 
     system: str
     value: str
-    action: str
+    action: Action
     status: int
     reason: str = ""
 
@@ -214,7 +232,7 @@ def record_confirmed(
         [(migration, run_id, *_line(p)[:-1]) for p in proven],
     )
     columns = ("run_id", "slice_id", "system", "value", "entity", "action")
-    for keep_first, actions in ((False, {"created", "updated"}), (True, {"unchanged"})):
+    for keep_first, actions in ((False, {Effect.CREATED, Effect.UPDATED}), (True, {Effect.UNCHANGED})):
         lines = [(run_id, slice_id, p.system, p.value, p.entity, p.action) for p in proven if p.action in actions]
         upsert(connection, outcome, columns, lines, update=() if keep_first else None)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among
+from medferry.manifest.crosswalk import Effect
 from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.tables import finding, outcome, source_record, target, unit_state
 from medferry.mapping.outcomes import DECIDED_BY_LOAD, Disposition
@@ -98,7 +99,7 @@ def carry_over(
         (
             outcome,
             (outcome.c.entity, outcome.c.value),
-            {"slice_id": slice_.id, "action": "unchanged"},
+            {"slice_id": slice_.id, "action": Effect.UNCHANGED},
             (outcome.c.system.in_(systems),),
         ),
     ):

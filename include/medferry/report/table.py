@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from medferry.manifest.crosswalk import Effect
 from medferry.manifest.source_records import DISPOSITIONS
 from medferry.mapping.outcomes import Disposition
 from medferry.report.reconciliation import Reconciliation
 
-_NUMBERS = ("eligible", *DISPOSITIONS, "created", "updated", "unchanged")
+_NUMBERS = ("eligible", *DISPOSITIONS, *Effect)
 
 
 def reconciliation_table(content: Reconciliation) -> Table:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from more_itertools import chunked, map_reduce
 
 from medferry.manifest import sent_batches
+from medferry.manifest.crosswalk import Action
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification.recorder import CheckRecorder
@@ -42,7 +43,7 @@ def examine_sent(scope: VerificationScope, client: MedplumClient, recorder: Chec
 
 def _doubled(client: MedplumClient, batches: Iterable[SentBatch]) -> list[tuple[SentEntry, list[str]]]:
     """Which of the watched creates stand in more than one resource, with these resources' ids."""
-    creates = {entry.name: entry for batch in batches for entry in batch.entries if entry.action == "create"}
+    creates = {entry.name: entry for batch in batches for entry in batch.entries if entry.action == Action.CREATE}
     ids: dict[tuple[str, str], list[str]] = {name: [] for name in creates}
     by_system = map_reduce(
         creates.values(), lambda entry: (entry.resource_type, entry.system), lambda entry: entry.value

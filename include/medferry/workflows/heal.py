@@ -28,6 +28,7 @@ from medferry.apply.twins import (
 from medferry.errors import TransientError
 from medferry.fhir.identifiers import identifiers_of
 from medferry.manifest.crosswalk import (
+    Action,
     Attempt,
     CrosswalkEntry,
     Name,
@@ -44,9 +45,6 @@ from medferry.medplum.errors import NotFound, NoVerdict
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import WholeHold, holding_everything
 from medferry.runtime.systems import check_medplum
-
-HEAL = "heal"
-"""The action of the attempts that it leaves in the manifest, and how its holders are called."""
 
 _AT_ONCE = 50
 """Twins that are judged together: references to all of them are searched for at once."""
@@ -186,4 +184,4 @@ def _remove(hold: WholeHold, client: MedplumClient, finding: Finding) -> Finding
 def _note(hold: WholeHold, twin: Twin, status: int) -> None:
     """Write down that the twin is about to be deleted (status 0), or what became of it. Raises LeaseLost."""
     with hold.writing() as connection:
-        record_attempts(connection, hold.holder, "", [Attempt(*twin.name, HEAL, status, f"DELETE {twin.place}")])
+        record_attempts(connection, hold.holder, "", [Attempt(*twin.name, Action.HEAL, status, f"DELETE {twin.place}")])
