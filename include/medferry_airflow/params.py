@@ -9,8 +9,8 @@ from airflow.sdk import Param
 from pydantic import BaseModel
 
 from medferry.definition.migration import Migration
-from medferry.runtime.control import CONTROLS
-from medferry.runtime.options import NOT_IN_REPLAY, Options, RunOptions, read_options, schema_of
+from medferry.runtime.control import ControlAction
+from medferry.runtime.options import NOT_IN_REPLAY, LoadMode, Options, RunOptions, read_options, schema_of
 from medferry.verification.scope import VerifyOptions
 
 ADVANCED = "Advanced"
@@ -18,8 +18,8 @@ _PLAIN = ("dry_run", "sample")
 """Options of every day; the others stand in the section Advanced."""
 
 _LOAD_MODES = {
-    "lookup": "Look up, then create or update (only Medferry writes these records)",
-    "conditional": "Conditional creates (others create the same records; slower)",
+    LoadMode.LOOKUP.value: "Look up, then create or update (only Medferry writes these records)",
+    LoadMode.CONDITIONAL.value: "Conditional creates (others create the same records; slower)",
 }
 
 
@@ -66,7 +66,11 @@ def control_params() -> dict[str, Param]:
     return {
         "run": Param(type="string", minLength=1, title="Run", description=description),
         "action": Param(
-            "pause", type="string", enum=sorted(CONTROLS), title="Action", description="What the run is to do."
+            ControlAction.PAUSE.value,
+            type="string",
+            enum=sorted(action.value for action in ControlAction),
+            title="Action",
+            description="What the run is to do.",
         ),
     }
 

@@ -49,9 +49,10 @@ def list_runs(
     console.print(table)
 
 
+_CONTROLLED: dict[str, str] = {runs.Control.PAUSE: "paused", runs.Control.ABORT: "aborting"}
+
+
 def _status(row: runs.RunRow) -> str:
     """The status, or what an operator has made of a run at work."""
-    controlled = (
-        {"pause": "paused", "abort": "aborting"}.get(row.control) if row.status == runs.RunStatus.RUNNING else None
-    )
+    controlled = _CONTROLLED.get(row.control) if row.status == runs.RunStatus.RUNNING else None
     return controlled or row.status

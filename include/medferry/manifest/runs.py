@@ -31,6 +31,14 @@ class RunStatus(StrEnum):
     """By an operator."""
 
 
+class Control(StrEnum):
+    """What an operator has told a run at work; its workers obey."""
+
+    NONE = ""
+    PAUSE = "pause"
+    ABORT = "abort"
+
+
 class SliceStage(StrEnum):
     """How far a slice has got, in this order."""
 
@@ -54,7 +62,7 @@ class RunRow:
     fingerprint: str
     started_at: str
     finished_at: str | None
-    control: str = ""
+    control: str = Control.NONE
     replays: str = ""
 
 
@@ -169,13 +177,13 @@ def finish_run(connection: sa.Connection, run_id: str, status: RunStatus) -> Non
     connection.execute(sa.update(run).where(run.c.id == run_id).values(status=status, finished_at=clock(connection)))
 
 
-def set_control(connection: sa.Connection, run_id: str, control: str) -> None:
+def set_control(connection: sa.Connection, run_id: str, control: Control) -> None:
     connection.execute(sa.update(run).where(run.c.id == run_id).values(control=control))
 
 
 def reopen_run(connection: sa.Connection, run_id: str) -> None:
     """A finished run goes on (a cleared task, a resumed command); its pause or abort of before is over."""
-    control = sa.case((run.c.finished_at.is_(None), run.c.control), else_="")
+    control = sa.case((run.c.finished_at.is_(None), run.c.control), else_=Control.NONE)
     values = {"status": RunStatus.RUNNING, "finished_at": None, "control": control}
     connection.execute(sa.update(run).where(run.c.id == run_id).values(values))
 

@@ -10,16 +10,15 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
-from medferry.manifest.runs import RunRow, RunStatus
+from medferry.manifest.runs import Control, RunRow, RunStatus
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import Hold
 
 log = logging.getLogger(__name__)
-
-PAUSE, ABORT, NONE = "pause", "abort", ""
 
 LOOK_SECONDS = 1.0
 """A process looks at a run's flag at most this often while it is not set."""
@@ -58,7 +57,7 @@ def checkpoint(environment: Environment, run: RunRow) -> None:
             return
         paused = False
         while flag := _flag(environment, run.id):
-            if flag == ABORT:
+            if flag == Control.ABORT:
                 raise RunAborted(
                     f"Run {run.id} was aborted by its operator. What was loaded is recorded and stays.",
                     "Start a new run when it may go on: it writes nothing twice.",
@@ -80,12 +79,12 @@ def _flag(environment: Environment, run_id: str) -> str:
 
 def pause(environment: Environment, run_id: str) -> None:
     """Let every worker of a run finish its chunk, then wait. Raises UnknownRun, NotAtWork."""
-    _set(environment, run_id, PAUSE)
+    _set(environment, run_id, Control.PAUSE)
 
 
 def resume(environment: Environment, run_id: str) -> None:
     """Let a paused run go on. Raises UnknownRun, NotAtWork."""
-    _set(environment, run_id, NONE)
+    _set(environment, run_id, Control.NONE)
 
 
 def abort(environment: Environment, run_id: str) -> None:
@@ -93,22 +92,30 @@ def abort(environment: Environment, run_id: str) -> None:
 
     Raises UnknownRun, NotAtWork.
     """
-    _set(environment, run_id, ABORT)
+    _set(environment, run_id, Control.ABORT)
     with environment.manifest.begin() as connection:
         if not leases.alive(connection, run_id):
             runs.finish_run(connection, run_id, RunStatus.ABORTED)
             leases.release(connection, run_id)
 
 
-CONTROLS = {"pause": pause, "resume": resume, "abort": abort}
-"""The operator's word for each."""
+class ControlAction(StrEnum):
+    """What an operator may ask for, by the operator's word."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
 
 
-def _set(environment: Environment, run_id: str, flag: str) -> None:
+CONTROLS = {ControlAction.PAUSE: pause, ControlAction.RESUME: resume, ControlAction.ABORT: abort}
+"""What each does."""
+
+
+def _set(environment: Environment, run_id: str, flag: Control) -> None:
     with environment.manifest.begin() as connection:
         found = runs.get_run(connection, run_id)
         if found.finished_at is not None:
             raise NotAtWork(f"Run {run_id} is over ({found.status}).", "Nothing; to load again, start a new run.")
-        if found.control == ABORT and flag != ABORT:
+        if found.control == Control.ABORT and flag != Control.ABORT:
             raise NotAtWork(f"Run {run_id} is being aborted.", "Wait until it is over, then start a new run.")
         runs.set_control(connection, run_id, flag)

@@ -7,9 +7,8 @@ import sqlalchemy as sa
 from medferry.errors import LeaseHeld
 from medferry.governance.verdict import verdict_of
 from medferry.manifest import leases, runs
-from medferry.manifest.runs import RunRow, RunStatus
+from medferry.manifest.runs import Control, RunRow, RunStatus
 from medferry.runtime.continuing import NotContinued, may_continue
-from medferry.runtime.control import ABORT
 from medferry.runtime.environment import Environment
 
 
@@ -50,4 +49,4 @@ def _status(run: RunRow, proven: bool) -> RunStatus:
     """A run that was proven before its worker looked at the order to abort it has succeeded."""
     if proven:
         return RunStatus.SUCCEEDED
-    return RunStatus.ABORTED if run.control == ABORT else RunStatus.FAILED
+    return RunStatus.ABORTED if run.control == Control.ABORT else RunStatus.FAILED

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import task
 
-from medferry.runtime.control import CONTROLS
+from medferry.runtime.control import CONTROLS, ControlAction
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
 
@@ -16,4 +16,4 @@ from medferry_airflow.tasks.environment import environment
 def control(params: dict[str, Any] | None = None) -> None:
     """Pause, resume or abort a run at work; its workers obey within seconds, after the chunk in flight."""
     chosen = params or {}
-    CONTROLS[chosen["action"]](environment(), chosen["run"])
+    CONTROLS[ControlAction(chosen["action"])](environment(), chosen["run"])

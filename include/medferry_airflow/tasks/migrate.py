@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow.sdk import task
+from airflow.sdk import TaskInstanceState, task
 from airflow.sdk.configuration import conf
 
 from medferry.errors import MedferryError
@@ -144,8 +144,10 @@ def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
 
 def incomplete(states: dict[str, str | None]) -> list[str]:
     """What failed or could not run among a DAG run's task states; prepare and verify must have succeeded."""
-    bad = {name for name, state in states.items() if state in ("failed", "upstream_failed")}
-    needed = {name for name in ("prepare", "verify") if states.get(name) != "success"}
+    bad = {
+        name for name, state in states.items() if state in (TaskInstanceState.FAILED, TaskInstanceState.UPSTREAM_FAILED)
+    }
+    needed = {name for name in ("prepare", "verify") if states.get(name) != TaskInstanceState.SUCCESS}
     return [f"{name} ({states.get(name) or 'did not run'})" for name in sorted(bad | needed)]
 
 
