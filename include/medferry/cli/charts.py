@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,16 +24,8 @@ from medferry.cli.terminal import (
     report_errors,
 )
 from medferry.governance.verdict import verdict_of
-from medferry.manifest.charts import AGREES, DIFFERS, charts_of
+from medferry.manifest.charts import ReviewOutcome, charts_of
 from medferry.workflows.decide import review
-
-
-class Outcome(StrEnum):
-    """Of a chart's review."""
-
-    AGREES = AGREES
-    DIFFERS = DIFFERS
-
 
 charts_app = typer.Typer(
     cls=group_with_default("draw"),
@@ -76,13 +67,15 @@ def record_chart(
     run_id: str,
     key: Annotated[str, typer.Argument(help="The patient's source key.")],
     reviewer: Annotated[str, typer.Option(help="Who looked.")],
-    outcome: Annotated[Outcome, typer.Option(help="What it came to. While the newest review differs, the run fails.")],
+    outcome: Annotated[
+        ReviewOutcome, typer.Option(help="What it came to. While the newest review differs, the run fails.")
+    ],
     finding: Annotated[str, typer.Option(help=f"What was found; needed when it differs. {FREE_TEXT}")] = "",
     migration: MigrationOption = "clinics",
 ) -> None:
     """Record the review of a chart that was drawn; earlier ones are kept."""
     environment = environment_of(migration)
-    review(environment, run_id, key, reviewer, outcome.value, finding)
+    review(environment, run_id, key, reviewer, outcome, finding)
     with environment.manifest.begin() as connection:
         counts = Counter(chart.outcome or "not yet reviewed" for chart in charts_of(connection, run_id))
         verdict = verdict_of(connection, run_id)

@@ -21,7 +21,7 @@ from medferry.cli.terminal import (
 )
 from medferry.errors import MedferryError
 from medferry.governance.verdict import Verdict, verdict_of, verdict_of_verification
-from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_found_by, exceptions_of
+from medferry.manifest.exceptions import ExceptionRow, ExceptionState, exceptions_found_by, exceptions_of
 from medferry.manifest.runs import get_run
 from medferry.workflows.decide import decide
 
@@ -59,13 +59,16 @@ def list_exceptions(
     for row in rows:
         table.add_row(*_cells(row))
     console.print(table)
-    if any(row.decision == OPEN for row in rows):
+    if any(row.decision == ExceptionState.OPEN for row in rows):
         console.print("decide: medferry exceptions decide ID --decision accepted --approver … --action …")
         raise typer.Exit(1)
 
 
+_COLOURS: dict[str, str] = {ExceptionState.OPEN: "red", ExceptionState.ACCEPTED: "yellow"}
+
+
 def _cells(row: ExceptionRow) -> tuple[str, ...]:
-    colour = {OPEN: "red", ACCEPTED: "yellow"}.get(row.decision, "green")
+    colour = _COLOURS.get(row.decision, "green")
     numbers = (f"{row.different:,}", f"{row.unchecked:,}")
     people = (escape(row.approver), escape(row.owner), row.due)
     return str(row.id), row.family, row.entity, row.severity, *numbers, f"[{colour}]{row.decision}[/]", *people

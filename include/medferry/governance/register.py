@@ -9,28 +9,26 @@ from itertools import groupby
 import sqlalchemy as sa
 
 from medferry.manifest.checks import CheckResult, CheckStatus, Verification, difference_lines
-from medferry.manifest.exceptions import Found, record_exceptions
-
-CRITICAL, MAJOR, UNKNOWN = "critical", "major", "unknown"
+from medferry.manifest.exceptions import Found, Severity, record_exceptions
 
 _KINDS = (
-    ("accounting", "accounting", CRITICAL),
-    ("source", "accounting", CRITICAL),
-    ("loaded before", "accounting", MAJOR),
-    ("acceptance", "acceptance", MAJOR),
-    ("leftovers", "accounting", MAJOR),
-    ("verification", "accounting", CRITICAL),
-    ("manifest", "identity", CRITICAL),
-    ("identifiers", "identity", CRITICAL),
-    ("versions", "content", MAJOR),
-    ("content", "content", CRITICAL),
-    ("value", "values", CRITICAL),
-    ("document", "documents", CRITICAL),
-    ("references", "references", CRITICAL),
-    ("meaning", "meaning", CRITICAL),
-    ("structure", "structure", MAJOR),
-    ("Medplum's answers", "server", MAJOR),
-    ("batches", "server", CRITICAL),
+    ("accounting", "accounting", Severity.CRITICAL),
+    ("source", "accounting", Severity.CRITICAL),
+    ("loaded before", "accounting", Severity.MAJOR),
+    ("acceptance", "acceptance", Severity.MAJOR),
+    ("leftovers", "accounting", Severity.MAJOR),
+    ("verification", "accounting", Severity.CRITICAL),
+    ("manifest", "identity", Severity.CRITICAL),
+    ("identifiers", "identity", Severity.CRITICAL),
+    ("versions", "content", Severity.MAJOR),
+    ("content", "content", Severity.CRITICAL),
+    ("value", "values", Severity.CRITICAL),
+    ("document", "documents", Severity.CRITICAL),
+    ("references", "references", Severity.CRITICAL),
+    ("meaning", "meaning", Severity.CRITICAL),
+    ("structure", "structure", Severity.MAJOR),
+    ("Medplum's answers", "server", Severity.MAJOR),
+    ("batches", "server", Severity.CRITICAL),
 )
 """(beginning of the family, category, severity)."""
 
@@ -61,10 +59,10 @@ def family_of(name: str) -> str:
     return family if colon and family in ("value", "document") else name
 
 
-def kind_of(family: str) -> tuple[str, str]:
+def kind_of(family: str) -> tuple[str, Severity]:
     """(category, severity) of a family of checks; a family that is not known is critical."""
     found = ((category, severity) for beginning, category, severity in _KINDS if family.startswith(beginning))
-    return next(found, ("other", CRITICAL))
+    return next(found, ("other", Severity.CRITICAL))
 
 
 def register(connection: sa.Connection, verification: Verification, results: Sequence[CheckResult]) -> None:
@@ -91,7 +89,7 @@ def _found(
         family,
         entity,
         category,
-        severity if different else UNKNOWN,
+        severity if different else Severity.UNKNOWN,
         different,
         sum(result.unchecked for result in results),
         _digest(connection, verification_id, entity, results),

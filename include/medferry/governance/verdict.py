@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from medferry.errors import HashesOnly, VerificationFailed
 from medferry.governance.register import NEVER, family_of, is_fault
-from medferry.manifest.charts import DIFFERS, charts_of
+from medferry.manifest.charts import ReviewOutcome, charts_of
 from medferry.manifest.checks import CheckResult, CheckStatus, get_verification, results_of, verification_of
-from medferry.manifest.exceptions import ACCEPTED, OPEN, ExceptionRow, exceptions_found_by, exceptions_of
+from medferry.manifest.exceptions import ExceptionRow, ExceptionState, exceptions_found_by, exceptions_of
 from medferry.manifest.runs import find_run
 
 
@@ -32,7 +32,9 @@ class Verdict:
     @property
     def accepted(self) -> list[ExceptionRow]:
         """Exceptions that hold now, and that an approver has accepted as they are."""
-        return [e for e in self.exceptions if e.decision == ACCEPTED and e.approver and e.family not in NEVER]
+        return [
+            e for e in self.exceptions if e.decision == ExceptionState.ACCEPTED and e.approver and e.family not in NEVER
+        ]
 
     @property
     def unresolved(self) -> list[CheckResult]:
@@ -44,7 +46,7 @@ class Verdict:
     def still_open(self) -> list[ExceptionRow]:
         """What an earlier verification found, the newest, a sample, did not see, and nobody has accepted."""
         seen = {(family_of(result.name), result.entity) for result in self.results if is_fault(result)}
-        return [e for e in self.exceptions if e.decision == OPEN and (e.family, e.entity) not in seen]
+        return [e for e in self.exceptions if e.decision == ExceptionState.OPEN and (e.family, e.entity) not in seen]
 
     @property
     def passed(self) -> bool:
@@ -134,7 +136,7 @@ class Verdict:
 
 def verdict_of(connection: sa.Connection, run_id: str) -> Verdict:
     """The verdict of a run as the manifest has it now."""
-    differing = sum(chart.outcome == DIFFERS for chart in charts_of(connection, run_id))
+    differing = sum(chart.outcome == ReviewOutcome.DIFFERS for chart in charts_of(connection, run_id))
     done = verification_of(connection, run_id)
     share = done.sample_share if done else 1.0
     run = find_run(connection, run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -17,7 +18,12 @@ from medferry.manifest.decisions import Decision, RecordedDecision, digest_of
 from medferry.manifest.tables import chart, finding, source_record
 from medferry.mapping.outcomes import DEAD
 
-AGREES, DIFFERS = "agrees", "differs"
+
+class ReviewOutcome(StrEnum):
+    """What the review of a chart came to."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
 
 
 class UnknownChart(MedferryError):
@@ -55,7 +61,9 @@ def record_charts(
         connection.execute(sa.insert(chart), rows)
 
 
-def record_review(connection: sa.Connection, run_id: str, key: str, reviewer: str, outcome: str, finding: str) -> None:
+def record_review(
+    connection: sa.Connection, run_id: str, key: str, reviewer: str, outcome: ReviewOutcome, finding: str
+) -> None:
     """Append a review. Raises UnknownChart."""
     found = connection.execute(sa.select(chart).where(chart.c.run_id == run_id, chart.c.key == key)).one_or_none()
     if found is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -18,7 +19,23 @@ from medferry.manifest.database import now
 from medferry.manifest.decisions import Decision, RecordedDecision, digest_of
 from medferry.manifest.tables import exception_
 
-OPEN, ACCEPTED, FIXED = "open", "accepted", "fixed"
+
+class ExceptionState(StrEnum):
+    """Of an exception, in the order of a list of them."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    FIXED = "fixed"
+    """The newest verification did not find it; nobody decides that."""
+
+
+class Severity(StrEnum):
+    """How much an exception weighs."""
+
+    CRITICAL = "critical"
+    MAJOR = "major"
+    UNKNOWN = "unknown"
+    """Nothing differs, but something could not be checked."""
 
 
 class UnknownException(MedferryError):
@@ -32,7 +49,7 @@ class Found:
     family: str
     entity: str
     category: str
-    severity: str
+    severity: Severity
     different: int
     unchecked: int
     digest: str
@@ -107,8 +124,12 @@ def _register_of(by: Verification) -> sa.ColumnElement[bool]:
 
 
 def _sorted(rows: Iterable[ExceptionRow]) -> list[ExceptionRow]:
-    order = (OPEN, ACCEPTED, FIXED)
-    return sorted(rows, key=lambda row: (order.index(row.decision), row.severity, row.category, row.entity, row.family))
+    return sorted(rows, key=_order)
+
+
+def _order(row: ExceptionRow) -> tuple[int, str, str, str, str]:
+    state = list(ExceptionState).index(ExceptionState(row.decision))
+    return state, row.severity, row.category, row.entity, row.family
 
 
 def get_exception(connection: sa.Connection, exception_id: int) -> ExceptionRow:
@@ -149,7 +170,7 @@ def _row(row: sa.Row, last: RecordedDecision | None) -> ExceptionRow:  # type: i
     return ExceptionRow(
         **own,
         digest=present,
-        decision=FIXED if row.cleared_at else said.verdict if holds else OPEN,
+        decision=ExceptionState.FIXED if row.cleared_at else said.verdict if holds else ExceptionState.OPEN,
         approver=said.person if holds else "",
         owner=said.owner,
         action=said.note,

@@ -9,14 +9,12 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError
 from medferry.governance.register import NEVER
 from medferry.manifest import runs
-from medferry.manifest.charts import DIFFERS, record_review
+from medferry.manifest.charts import ReviewOutcome, record_review
 from medferry.manifest.checks import checks_of
 from medferry.manifest.decisions import Decision
 from medferry.manifest.exceptions import (
-    ACCEPTED,
-    FIXED,
-    OPEN,
     ExceptionRow,
+    ExceptionState,
     get_exception,
     record_decision,
 )
@@ -58,9 +56,11 @@ def decide(
         return get_exception(connection, exception_id)
 
 
-def review(environment: Environment, run_id: str, key: str, reviewer: str, outcome: str, finding: str) -> None:
+def review(
+    environment: Environment, run_id: str, key: str, reviewer: str, outcome: ReviewOutcome, finding: str
+) -> None:
     """Record the review of a chart. Raises UnknownRun, UnknownChart, NotDecidable."""
-    if not reviewer.strip() or (outcome == DIFFERS and not finding.strip()):
+    if not reviewer.strip() or (outcome == ReviewOutcome.DIFFERS and not finding.strip()):
         raise NotDecidable(
             "A review needs a reviewer, and one that differs a finding.", "Give them, without patient data."
         )
@@ -72,9 +72,9 @@ def review(environment: Environment, run_id: str, key: str, reviewer: str, outco
 
 def _check(connection: sa.Connection, row: ExceptionRow, wanted: Decision) -> None:
     problem = remedy = ""
-    if row.decision == FIXED:
+    if row.decision == ExceptionState.FIXED:
         problem, remedy = f"Exception {row.id} is fixed: the newest verification did not find it.", "Nothing to do."
-    elif wanted.verdict not in (OPEN, ACCEPTED):
+    elif wanted.verdict not in (ExceptionState.OPEN, ExceptionState.ACCEPTED):
         problem, remedy = (
             f"{wanted.verdict!r} is no decision.",
             "Give open or accepted.",
@@ -83,9 +83,9 @@ def _check(connection: sa.Connection, row: ExceptionRow, wanted: Decision) -> No
         problem, remedy = f"Run {row.run_id} is being verified.", "Decide when its verification has finished."
     elif wanted.due and not _is_day(wanted.due):
         problem, remedy = "The due date is no day.", "Give it as YYYY-MM-DD."
-    elif wanted.verdict == ACCEPTED and row.family in NEVER:
+    elif wanted.verdict == ExceptionState.ACCEPTED and row.family in NEVER:
         problem, remedy = f"Exception {row.id} cannot be accepted.", f"It is {NEVER[row.family]}."
-    elif wanted.verdict == ACCEPTED and not (wanted.person and wanted.note):
+    elif wanted.verdict == ExceptionState.ACCEPTED and not (wanted.person and wanted.note):
         problem, remedy = "To accept needs an approver and the action agreed upon.", "Give --approver and --action."
     if problem:
         raise NotDecidable(problem, remedy)
