@@ -11,14 +11,22 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from medferry.errors import DefinitionError
 
 HEADER = ["local_code", "local_display", "system", "code", "display", "status"]
-_STATUSES = {"approved", "draft", "unmapped"}
 _ROUNDED = re.compile(r"\d([.,]\d+)?[eE]\+\d{2,}")
 _FHIR_CODE = re.compile(r"[^\s]+(\s[^\s]+)*")
+
+
+class CodeStatus(StrEnum):
+    """Of a line of a code table; only what is approved is written."""
+
+    APPROVED = "approved"
+    DRAFT = "draft"
+    UNMAPPED = "unmapped"
 
 
 def normalised(local_code: str, exact: bool = False) -> str:
@@ -46,7 +54,7 @@ class CodeRow:
     @property
     def target(self) -> dict[str, str] | None:
         """The standard Coding when this row is approved, else None."""
-        if self.status != "approved":
+        if self.status != CodeStatus.APPROVED:
             return None
         coding = {"system": self.system, "code": self.code, "display": self.display}
         return {name: value for name, value in coding.items() if value}
@@ -110,9 +118,9 @@ def _code_row(path: Path, line: int, cells: list[str], separator: str) -> CodeRo
         problem = f"{len(cells)} cells instead of {len(HEADER)}."
         raise DefinitionError(path, line, problem, f"Quote cells that hold a {separator!r}.")
     row = CodeRow(*(cell.strip() for cell in cells))
-    if row.status not in _STATUSES:
+    if row.status not in list(CodeStatus):
         raise DefinitionError(
-            path, line, f"unknown status {row.status!r}.", f"Use one of {', '.join(sorted(_STATUSES))}."
+            path, line, f"unknown status {row.status!r}.", f"Use one of {', '.join(sorted(CodeStatus))}."
         )
     if damaged := next((code for code in (row.local_code, row.code) if _ROUNDED.fullmatch(code)), None):
         raise DefinitionError(
@@ -121,6 +129,6 @@ def _code_row(path: Path, line: int, cells: list[str], separator: str) -> CodeRo
             f"a spreadsheet has rounded the code {damaged}: its digits are lost.",
             "Enter the code again, in a column that is formatted as text.",
         )
-    if row.status == "approved" and not row.code:
+    if row.status == CodeStatus.APPROVED and not row.code:
         raise DefinitionError(path, line, "an approved row has no code.", "Fill in system and code.")
     return row
