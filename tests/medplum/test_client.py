@@ -17,6 +17,7 @@ from medferry.medplum.errors import (
     Throttled,
     Unauthorised,
 )
+from medferry.medplum.oauth import profile_of
 
 SYSTEM = "https://client.example/thing"
 
@@ -216,3 +217,30 @@ def test_a_walk_that_may_miss_some_is_not_believed(client: MedplumClient, monkey
     monkeypatch.setattr(client, "search", lambda *_: page)
     with pytest.raises(NoVerdict, match="of one moment"):
         list(client.search_all("Patient", []))
+
+
+def test_a_client_knows_as_whom_it_writes(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
+    ours = f"ClientApplication/{medplum.client_id}"
+    assert client.profile() == ours
+    client._tokens.profile = ""
+    assert client.profile() == ours  # auth/me
+    me = {"profile": {"resourceType": "ClientApplication", "id": "1"}}
+    client._tokens.profile = ""
+    assert profile_of(client._tokens, lambda *_: httpx.Response(200, json=me)) == "ClientApplication/1"
+    for silent in ({}, {"profile": None}, {"profile": {"id": "1"}}):
+        assert profile_of(client._tokens, lambda *_, told=silent: httpx.Response(200, json=told)) == ""
+    assert profile_of(client._tokens, lambda *_: httpx.Response(200, text="<html>")) == ""
+
+
+def test_a_history_is_read_to_its_end_with_its_authors(client: MedplumClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    [made] = client.batch([create(patient("1"))], 100)
+    for gender in ("male", "female", "other"):
+        request = {"method": "PUT", "url": f"Patient/{made.id}"}
+        client.batch([{"resource": {**patient("1"), "id": made.id, "gender": gender}, "request": request}], 100)
+    monkeypatch.setattr("medferry.medplum.client._HISTORY_PAGE", 2)
+    versions = [entry["resource"] for entry in client.history("Patient", made.id)]
+    assert [version.get("gender") for version in versions] == ["other", "female", "male", None]
+    assert {version["meta"]["author"]["reference"] for version in versions} == {client.profile()}
+    monkeypatch.setattr("medferry.medplum.client._HISTORY_PAGES", 2)
+    with pytest.raises(NoVerdict, match="does not come to an end"):
+        client.history("Patient", made.id)
