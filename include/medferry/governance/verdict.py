@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -13,6 +14,17 @@ from medferry.manifest.charts import ReviewOutcome, charts_of
 from medferry.manifest.checks import CheckResult, CheckStatus, get_verification, results_of, verification_of
 from medferry.manifest.exceptions import ExceptionRow, ExceptionState, exceptions_found_by, exceptions_of
 from medferry.manifest.runs import find_run
+
+
+class Word(StrEnum):
+    """What a verdict comes to, in a word or two; PROVEN may have more behind it."""
+
+    NOT_VERIFIED = "not verified"
+    SETTLING = "settling"
+    NOT_PROVEN = "not proven"
+    DRY_RUN = "dry run"
+    HASHES_ONLY = "hashes only"
+    PROVEN = "proven"
 
 
 @dataclass(frozen=True)
@@ -72,16 +84,17 @@ class Verdict:
     def text(self) -> str:
         """proven; proven by a sample of 10%; …, with N accepted exceptions; hashes only; settling; not proven; …"""
         if not self.results:
-            return "not verified"
+            return Word.NOT_VERIFIED
         if self.settling:
-            return "settling"
+            return Word.SETTLING
         if not self.nothing_differs:
-            return "not proven"
+            return Word.NOT_PROVEN
         if self.dry_run:
-            return "dry run"
+            return Word.DRY_RUN
         if self.hashes_only:
-            return "hashes only"
-        proven = "proven" if self.sample_share == 1 else f"proven by a sample of {self.sample_share:.3%}"
+            return Word.HASHES_ONLY
+        by = "" if self.sample_share == 1 else f" by a sample of {self.sample_share:.3%}"
+        proven = f"{Word.PROVEN}{by}"
         number = len(self.accepted)
         return f"{proven}, with {number} accepted exception{'s' if number > 1 else ''}" if number else proven
 
