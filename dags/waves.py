@@ -25,6 +25,7 @@ failed tasks together with those downstream. The run goes on where it stopped; n
 """
 
 from medferry.definition.migration import Migration
+from medferry.manifest.runs import RunKind
 from medferry_airflow.definition import current_or_error, waves_of
 from medferry_airflow.factory import broken_dag, migration_dag
 
@@ -33,7 +34,7 @@ for wave in waves_of(found):
     title = f"Wave {wave.id}: {wave.title}" if wave.title else f"Wave {wave.id}"
     if isinstance(found, Migration):
         units = found.plan.units_of_wave(wave.id)
-        globals()[f"wave_{wave.id}"] = migration_dag(f"wave_{wave.id}", "wave", title, __doc__, found, units)
+        globals()[f"wave_{wave.id}"] = migration_dag(f"wave_{wave.id}", RunKind.WAVE, title, __doc__, found, units)
     else:
         globals()[f"wave_{wave.id}"] = broken_dag(f"wave_{wave.id}", title, __doc__, found)
 if not waves_of(found) and not isinstance(found, Migration):

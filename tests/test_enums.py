@@ -19,7 +19,7 @@ from medferry.manifest.checks import CheckStatus
 from medferry.manifest.crosswalk import Action, Effect
 from medferry.manifest.exceptions import ExceptionState, Severity
 from medferry.manifest.leftovers import LeftoverKind
-from medferry.manifest.runs import Control, RunStatus, SliceStage
+from medferry.manifest.runs import Control, RunKind, RunStatus, SliceStage
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.mapping.terminology import CodeStatus
 from medferry.plan.model import LeftoverPolicy, Strategy
@@ -48,6 +48,7 @@ STEERING: tuple[type[StrEnum], ...] = (
     LoadMode,
     Reason,
     ReviewOutcome,
+    RunKind,
     RunStatus,
     Severity,
     SliceStage,
@@ -187,6 +188,7 @@ def test_a_member_travels_as_its_text(enum: type[StrEnum]) -> None:
 def test_the_texts_of_the_manifest_stay() -> None:
     """What is kept in manifests of released versions, and read in reports and by scripts."""
     assert [*RunStatus] == ["running", "succeeded", "failed", "aborted"]
+    assert [*RunKind] == ["run", "big_bang", "wave", "replay"]
     assert [*SliceStage] == ["planned", "extracted", "transformed", "loaded"]
     assert [*Disposition] == ["pending", "successful", "rejected", "skipped", "quarantined"]
     assert [*Action] == ["create", "update", "heal"]

@@ -19,6 +19,7 @@ from airflow.sdk import DAG, TaskGroup, task, task_group
 
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
+from medferry.manifest.runs import RunKind
 from medferry.workflows.order import migrate
 from medferry_airflow.conf import refuse_unknown_conf
 from medferry_airflow.page import broken_page, page
@@ -35,7 +36,7 @@ RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
 
 
 def migration_dag(
-    dag_id: str, kind: str, title: str, text: str, migration: Migration, units: list[str] | None = None
+    dag_id: str, kind: RunKind, title: str, text: str, migration: Migration, units: list[str] | None = None
 ) -> DAG:
     """A DAG that migrates `units` (None: those chosen in the trigger form) in one run."""
     choice = unit_param(migration) if units is None else {}
@@ -46,7 +47,7 @@ def migration_dag(
         [kind.replace("_", " ")],
         {**choice, **run_params(migration)},
     ) as dag:
-        migrate(RunInTasks(run_tasks.prepare(RUN, kind, units), migration))
+        migrate(RunInTasks(run_tasks.prepare(RUN, str(kind), units), migration))
     return dag
 
 

@@ -45,7 +45,7 @@ def run(
     waves = [known.id for known in plan.waves]
     if wave is not None and wave not in waves:
         raise MedferryError(f"The plan has no wave {wave}.", f"Its waves: {', '.join(waves)}.")
-    kind = f"wave_{wave}" if wave else "run"
+    kind = f"{runs.RunKind.WAVE}_{wave}" if wave else runs.RunKind.WHOLE
     run_id = resume or f"{kind}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     scope = scope_of(environment.migration, plan.units_of_wave(wave) if wave else unit, entity)
     if resume:

@@ -31,6 +31,16 @@ class RunStatus(StrEnum):
     """By an operator."""
 
 
+class RunKind(StrEnum):
+    """What a run is, as it is kept and shown; of the command line's waves the id stands behind it."""
+
+    WHOLE = "run"
+    """Of the command line: everything, or chosen units."""
+    BIG_BANG = "big_bang"
+    WAVE = "wave"
+    REPLAY = "replay"
+
+
 class Control(StrEnum):
     """What an operator has told a run at work; its workers obey."""
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from medferry.manifest import runs
 from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters
-from medferry.manifest.runs import RunRow, SliceRow
+from medferry.manifest.runs import RunKind, RunRow, SliceRow
 from medferry.manifest.source_records import GONE, SourceRecord, units_of
 from medferry.mapping.outcomes import Disposition
 from medferry.runtime.environment import Environment
@@ -22,8 +22,6 @@ from medferry.source.database import snapshot
 from medferry.source.lookup import units_of_keys
 from medferry.source.slices import SliceSpec
 from medferry.stages.prepare import RunScope, ScopeError, begin, continued
-
-KIND = "replay"
 
 _Letters = dict[str, dict[str, str]]
 """Entity → source key → business unit."""
@@ -58,7 +56,7 @@ def prepare_replay(
     now = _present_units(environment, letters)
     scope = _scope(environment, letters, now)
     slices = list(_slices(environment, scope, letters, now, options.slice_rows))
-    return begin(environment, run_id, KIND, scope, options, slices, replays=of.id)
+    return begin(environment, run_id, RunKind.REPLAY, scope, options, slices, replays=of.id)
 
 
 def _replayed(connection: sa.Connection, environment: Environment, replays: str | None) -> RunRow:
