@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.apply.twins import Kept
 from medferry.cli.main import app
-from medferry.errors import LeaseHeld
+from medferry.errors import LeaseHeld, LeaseLost
 from medferry.manifest import leases, sent_batches
 from medferry.manifest.checks import CheckStatus
 from medferry.manifest.crosswalk import CrosswalkEntry, find_targets
@@ -81,7 +81,7 @@ def healed(tiny: Environment, apply: bool = True) -> dict[str, Kept | None]:
 
 
 def told(tiny: Environment, apply: bool = True) -> list[Finding]:
-    return heal(tiny, "heal.1", apply)
+    return list(heal(tiny, "heal.1", apply))
 
 
 def attempts(tiny: Environment) -> list[tuple[object, ...]]:
@@ -294,6 +294,18 @@ def test_no_run_begins_while_it_is_at_work(tiny: Environment, there: Medplum, mo
 
     monkeypatch.setattr(workflow, "_judged", while_judging)
     assert healed(tiny) == {twin: None}
+
+
+def test_who_has_lost_the_hold_removes_no_more_and_has_told_what_it_did(tiny: Environment, there: Medplum) -> None:
+    twins = [there.twin("1"), there.twin("2")]
+    healing = heal(tiny, "heal.1", apply=True)
+    first = next(healing)
+    assert first.reason is None
+    with tiny.manifest.begin() as connection:
+        leases.acquire(connection, "tiny", "another", ["north/patient"], take_over=True)
+    with pytest.raises(LeaseLost):
+        next(healing)
+    assert [twin for twin in twins if not there.stands(twin)] == [first.twin.place]
 
 
 def test_another_medplum_is_refused(tiny: Environment, there: Medplum, medplum: EmbeddedMedplum) -> None:

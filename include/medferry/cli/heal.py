@@ -31,11 +31,15 @@ def heal_twins(
     unsettled. Whatever cannot be told keeps it, with the reason. Exit 1 when --apply left any.
     """
     environment = environment_of(migration)
-    found = heal(environment, f"{Action.HEAL}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", apply)
+    found: list[Finding] = []
+    try:
+        found.extend(heal(environment, f"{Action.HEAL}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", apply))
+    finally:  # what was removed before a failure is shown, too: `extend` keeps what came before it
+        if found:
+            console.print(_table(found, "removed" if apply else "would be removed"))
     if not found:
         console.print("No twins: Medplum has each identifier of the crosswalk in one resource.")
         return
-    console.print(_table(found, "removed" if apply else "would be removed"))
     kept = sum(finding.reason is not None for finding in found)
     removed = f"{len(found) - kept:,} {'removed' if apply else 'would be removed'}, {kept:,} kept."
     console.print(removed if apply else f"{removed} Nothing was changed: --apply removes.")

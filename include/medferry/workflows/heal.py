@@ -61,21 +61,21 @@ class Finding:
     version: str = ""
 
 
-def heal(environment: Environment, holder: str, apply: bool) -> list[Finding]:
+def heal(environment: Environment, holder: str, apply: bool) -> Iterator[Finding]:
     """Judge every twin in Medplum of what the crosswalk knows and, with `apply`, remove those that are provably ours.
 
-    `holder` names this act in leases and attempts. Raises LeaseHeld while a run is at work (`apply`), LeaseLost,
-    OtherSystem, and what Medplum raises when twins cannot be looked for.
+    Each is told when it is done with: what was removed before a failure is known. `holder` names this act in leases
+    and attempts. Raises LeaseHeld while a run is at work (`apply`), LeaseLost, OtherSystem, and what Medplum raises
+    when twins cannot be looked for.
     """
     with environment.medplum() as client:
         check_medplum(environment, client)
         if not apply:
-            return list(_findings(environment, client))
+            yield from _findings(environment, client)
+            return
         with holding_everything(environment, holder) as hold:
-            return [
-                finding if finding.reason else _remove(hold, client, finding)
-                for finding in _findings(environment, client, hold)
-            ]
+            for finding in _findings(environment, client, hold):
+                yield finding if finding.reason else _remove(hold, client, finding)
 
 
 def _findings(environment: Environment, client: MedplumClient, hold: WholeHold | None = None) -> Iterator[Finding]:
