@@ -114,7 +114,7 @@ class Answering:
     def __init__(self, answer: object) -> None:
         self.answer, self.asked = answer, 0
 
-    def search_in_batch(self, *_: object) -> dict[str, Any]:
+    def search(self, *_: object) -> dict[str, Any]:
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer

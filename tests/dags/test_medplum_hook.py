@@ -138,7 +138,9 @@ class Proxy(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.seen.append((self.path, self.headers.get("X-Gateway")))
-        body = json.dumps({"access_token": "t", "resourceType": "Bundle", "total": 7, "fhirVersion": "4.0.1"}).encode()
+        searched = {"resource": {"resourceType": "Bundle", "total": 7}, "response": {"status": "200"}}
+        answer = {"access_token": "t", "resourceType": "Bundle", "entry": [searched], "fhirVersion": "4.0.1"}
+        body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -165,7 +167,7 @@ def test_proxy_and_headers_of_the_connection_are_used_by_hook_and_tasks(
         "oauth2/token",
         "fhir/R4/metadata",
         "oauth2/token",
-        "fhir/R4/Patient/_search",
+        "fhir/R4/",
     ]
 
 

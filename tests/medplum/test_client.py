@@ -18,6 +18,7 @@ from medferry.medplum.errors import (
     Unauthorised,
 )
 from medferry.medplum.oauth import profile_of
+from tests.lagging_proxy import LaggingProxy
 
 SYSTEM = "https://client.example/thing"
 
@@ -88,7 +89,7 @@ def test_failures_have_types(client: MedplumClient, medplum: EmbeddedMedplum) ->
     with pytest.raises(RequestTooLarge):
         client.batch([create({**patient("2"), "name": [{"text": "x" * 2_000_000}]})], 100)
     with pytest.raises(RequestRefused, match="HTTP 400"):
-        client.search("Patient", [("_offset", "20000")])
+        client._read("POST", "fhir/R4/Patient/_search", 20, data=[("_offset", "20000")])
 
 
 @pytest.mark.parametrize("status", [400, 413])
@@ -102,8 +103,18 @@ def test_a_body_that_is_too_large_has_its_type_with_every_version(client: Medplu
 
 
 def test_a_read_is_tried_again(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
-    medplum.inject({"kind": "error", "status": 503, "next": 2, "path": "_search"})
+    medplum.inject({"kind": "error", "status": 503, "next": 2, "path": "/fhir/R4/?$"})
     assert client.count("Patient") == 0
+
+
+def test_no_search_is_answered_by_a_replica_that_lags(medplum: EmbeddedMedplum) -> None:
+    with LaggingProxy(medplum.base_url, lag=60.0) as proxy:
+        behind = MedplumClient(proxy.base_url, medplum.client_id, medplum.client_secret)
+        [outcome] = behind.batch([create(patient("1"))], 100)
+        everything = [("identifier", f"{SYSTEM}|")]
+        assert behind.count("Patient", everything) == 1
+        assert [one["id"] for one in behind.search_all("Patient", everything)] == [outcome.id]
+        assert behind.by_id("Patient", [str(outcome.id)]).keys() == {outcome.id}
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>proxy</html>", b"[]", b'{"resourceType":"OperationOutcome"}'])

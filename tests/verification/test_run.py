@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
@@ -12,6 +15,7 @@ from medferry.governance.verdict import require_equal
 from medferry.manifest.checks import CheckResult, CheckStatus, checks_of, differences_of, parts_of
 from medferry.manifest.tables import period_account
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import MedplumUnavailable
 from medferry.report.reconciliation import reconcile
 from medferry.runtime.environment import Environment
 from medferry.verification.recorder import CheckRecorder
@@ -181,9 +185,16 @@ def test_a_server_that_fails_three_times_in_ten_is_never_green(done: Environment
 
 
 def test_what_was_not_answered_could_not_be_checked_and_the_rest_is_equal(
-    done: Environment, medplum: EmbeddedMedplum
+    done: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    medplum.inject({"kind": "error", "every": 1, "path": f"{FHIR}/Observation"})
+    search = MedplumClient.search
+
+    def searched(client: MedplumClient, resource_type: str, parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        if resource_type == "Observation":
+            raise MedplumUnavailable("Medplum did not answer.", "Wait.")
+        return search(client, resource_type, parameters)
+
+    monkeypatch.setattr(MedplumClient, "search", searched)
     results = verify_run(done, RUN)
     by_name = {(one.name, one.entity): one for one in results}
     for name in ("identifiers: missing in Medplum", "content: as written", "identifiers: unexpected in Medplum"):

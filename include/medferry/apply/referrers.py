@@ -23,7 +23,7 @@ def find_referrers(client: MedplumClient, resource_type: str, ids: Sequence[str]
     for kind, parameter in referring_parameters(resource_type):
         form = [(parameter, ",".join(sorted(places))), ("_count", str(PAGE))]
         try:
-            matches = [entry["resource"] for entry in client.search_in_batch(kind, form).get("entry", [])]
+            matches = [entry["resource"] for entry in client.search(kind, form).get("entry", [])]
         except (RequestFailed, RequestRefused, Unauthorised):
             unchecked.append(f"{kind}?{parameter}")
             continue

@@ -61,8 +61,8 @@ class MedplumClient(Requests):
     """One FHIR project of a Medplum server.
 
     Reads are retried here; writes are not, because only their caller can find out what became of them. Searches as
-    requests of their own may be answered by a replica that lags behind; those that a write depends on go as entries of
-    a batch, and what has an id is read by it (docs/medplum.md, "Search and paging").
+    requests of their own may be answered by a replica that lags behind: all go as entries of a batch, and what a write
+    depends on and has an id is read by it (docs/medplum.md, "Search and paging").
     """
 
     def __enter__(self) -> MedplumClient:
@@ -74,9 +74,15 @@ class MedplumClient(Requests):
     # -- reading -----------------------------------------------------------------------------------
 
     def search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Resource:
-        """One page of a search, sent as POST so that long lists fit and no log of URLs sees them."""
-        bundle = json_or_empty(self._search(resource_type, parameters))
-        if bundle.get("resourceType") != "Bundle":
+        """One page of a search, as an entry of a batch: no log of URLs sees it, and no replica that lags answers it.
+
+        (Unless the server is set to answer batches of reads by one, too.)
+        """
+        try:
+            bundle: Resource = orjson.loads(self._searchset(resource_type, parameters))
+        except ValueError:
+            raise _no_bundle() from None
+        if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
             raise _no_bundle()
         return bundle
 
@@ -103,7 +109,7 @@ class MedplumClient(Requests):
         tokens = ",".join(system_token(system, value) for value in values)
         if len(values) == 1 or len(str(httpx.QueryParams(identifier=tokens))) <= _SEARCH_BYTES:
             form = [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
-            page = self.search_in_batch(resource_type, form)
+            page = self.search(resource_type, form)
             found = [entry["resource"] for entry in page.get("entry", [])]
             if len(found) < PAGE or len(values) == 1:
                 return found
@@ -113,23 +119,13 @@ class MedplumClient(Requests):
     def any_of_system(self, resource_type: str, system: str) -> bool:
         """Whether any resource has an identifier of `system`; one search."""
         form = [("identifier", system_token(system)), ("_fields", "id"), ("_count", "1")]
-        page = self.search_in_batch(resource_type, form)
+        page = self.search(resource_type, form)
         return bool(page.get("entry"))
 
     def by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, Resource]:
         """Whole resources by id (at most 1,000); those that do not exist are missing from the result."""
         page = self.search(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))])
         return {entry["resource"]["id"]: entry["resource"] for entry in page.get("entry", [])}
-
-    def search_in_batch(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Resource:
-        """As `search`, as an entry of a batch: no replica that lags answers it, unless the server is set to."""
-        try:
-            bundle: Resource = orjson.loads(self._searchset(resource_type, parameters))
-        except ValueError:
-            raise _no_bundle() from None
-        if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
-            raise _no_bundle()
-        return bundle
 
     def texts_by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
         """id → (version, JSON) of those of `ids` (at most 1,000) that a search in a batch shows."""
@@ -162,7 +158,7 @@ class MedplumClient(Requests):
     def versions(self, resource_type: str, ids: Sequence[str]) -> dict[str, str]:
         """id → version of those of `ids` (at most 1,000) that exist; one search."""
         form = [("_id", ",".join(ids)), ("_fields", "id,meta"), ("_count", str(PAGE))]
-        page = self.search_in_batch(resource_type, form)
+        page = self.search(resource_type, form)
         return {entry["resource"]["id"]: entry["resource"]["meta"]["versionId"] for entry in page.get("entry", [])}
 
     def count(self, resource_type: str, parameters: Iterable[tuple[str, str]] = ()) -> int:
@@ -241,9 +237,6 @@ class MedplumClient(Requests):
         if wait is not None:
             self.budget.exhausted(wait)
         return outcomes
-
-    def _search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> httpx.Response:
-        return self._read("POST", f"fhir/R4/{resource_type}/_search", points.SEARCH, data=list(parameters))
 
     def _in_batch(self, urls: Sequence[str], cost: int) -> list[ReadAnswer]:
         """What each of some GETs in one batch was answered, at `cost` points each; None where nothing can be read."""
