@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -74,6 +75,10 @@ ALLOWED = {
 """(file, text) → why it is spelt out."""
 
 
+_COMPARED = re.compile(r"""(?:==|!=|['"]eq['"],|['"]ne['"],)\s*['"]([^'"]*)['"]""")
+"""A text that a template compares with."""
+
+
 def spelt_out(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """(line, text) of each steering value in a comparison, an assignment, a keyword, a default, or a
     returned value, or as a value of a dictionary; but not in an enum, which defines it.
@@ -139,6 +144,21 @@ def test_no_steering_value_is_spelt_out() -> None:
     ]
     assert not faults, "\n".join(faults)
     assert set(ALLOWED) <= set(found), "what is allowed is still needed"
+
+
+def test_no_template_spells_one_out() -> None:
+    """A comparison in a page, of which none fails where a word changes."""
+    for path in sorted((INCLUDE / "medferry").rglob("*.jinja")):
+        compared = _COMPARED.findall(path.read_text(encoding="utf-8"))
+        assert not VALUES.keys() & set(compared), path.name
+
+
+def test_a_comparison_in_a_template_is_found() -> None:
+    assert _COMPARED.findall("{% if a == 'open' or b != \"fixed\" %}{{ c | selectattr('d', 'eq', 'skipped') }}") == [
+        "open",
+        "fixed",
+        "skipped",
+    ]
 
 
 @pytest.mark.parametrize(

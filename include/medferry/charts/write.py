@@ -13,6 +13,7 @@ from medferry.charts.links import Links
 from medferry.charts.sample import Wanted, draw
 from medferry.errors import MedferryError
 from medferry.manifest.charts import record_charts
+from medferry.manifest.checks import CheckStatus
 from medferry.manifest.database import now
 from medferry.runtime.environment import Environment
 from medferry.verification.scope import Sampling, scope_of_run
@@ -26,6 +27,7 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_TEMPLATES.globals["CheckStatus"] = CheckStatus
 
 
 def write_charts(

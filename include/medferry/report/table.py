@@ -9,7 +9,7 @@ from medferry.manifest.source_records import DISPOSITIONS
 from medferry.mapping.outcomes import Disposition
 from medferry.report.reconciliation import Reconciliation
 
-_NUMBERS = ("eligible", *DISPOSITIONS, *Effect)
+NUMBERS = ("eligible", *DISPOSITIONS, *Effect)
 
 
 def reconciliation_table(content: Reconciliation) -> Table:
@@ -17,7 +17,7 @@ def reconciliation_table(content: Reconciliation) -> Table:
     table = Table(title=f"{content.title}: {content.verdict}", title_justify="left", show_footer=True)
     table.add_column("unit", footer="all")
     table.add_column("entity", footer=str(len({row.entity for row in content.rows})))
-    names = (*_NUMBERS, Disposition.PENDING) if content.total(Disposition.PENDING) else _NUMBERS
+    names = (*NUMBERS, Disposition.PENDING) if content.total(Disposition.PENDING) else NUMBERS
     for name in names:
         table.add_column(name, justify="right", footer=f"{content.total(name):,}")
     unit = None

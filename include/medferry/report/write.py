@@ -9,10 +9,15 @@ import jinja2
 import orjson
 
 from medferry.governance.register import family_of, is_fault, kind_of
+from medferry.governance.verdict import Word
+from medferry.manifest.charts import ReviewOutcome
 from medferry.manifest.checks import CheckResult, CheckStatus, worst
-from medferry.mapping.outcomes import Disposition
+from medferry.manifest.crosswalk import Effect
+from medferry.manifest.exceptions import ExceptionState
+from medferry.mapping.outcomes import Disposition, Reason
 from medferry.report.coverage import coverage_text
 from medferry.report.reconciliation import Reconciliation, reconcile
+from medferry.report.table import NUMBERS
 from medferry.report.throughput import svg
 from medferry.runtime.environment import Environment
 
@@ -23,6 +28,10 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+_TEMPLATES.globals |= {
+    enum.__name__: enum for enum in (CheckStatus, Disposition, Effect, ExceptionState, Reason, ReviewOutcome, Word)
+}
 
 _DISPOSITIONS = (
     Disposition.SUCCESSFUL,
@@ -67,6 +76,7 @@ def render_html(content: Reconciliation) -> str:
         coverage_text=coverage_text,
         faults=list(filter(is_fault, content.checks)),
         dispositions=_DISPOSITIONS,
+        numbers=NUMBERS,
     )
 
 
