@@ -66,7 +66,7 @@ def lenient(environment: Environment) -> None:
     """Twice the dirt is more than the demo's plan accepts; the thresholds have a test of their own."""
     plan = environment.migration.plan
     accepted = plan.acceptance.model_copy(
-        update={"max_rejected_share": 1.0, "max_quarantined_share": 1.0, "small_group": 1_000}
+        update={"max_rejected_share": 1.0, "max_quarantined_share": 1.0, "small_group": 1_000, "entities": {}}
     )
     object.__setattr__(environment.migration, "plan", plan.model_copy(update={"acceptance": accepted}))
 
