@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from demo_clinics import database as servers
+from medferry.errors import SourceError
 from medferry.source.changes.engines import install, journal_of
 from medferry.source.changes.journal import CHANGE, Cut, Journal, next_cut
 from medferry.source.database import connect_engine
@@ -132,15 +133,25 @@ class Follower:
     """Entities of which a TRUNCATE was seen by a snapshot older than it (it is not MVCC-safe): the next cut has it."""
 
     def follow(self) -> None:
+        """Take a cut and apply it; where a lock of a TRUNCATE is in the way, the next cut has it all."""
+        try:
+            self._follow()
+        except SourceError as error:
+            if not any(name in str(error) for name in ("LockNotAvailable", "DeadlockDetected")):
+                raise
+
+    def _follow(self) -> None:
         with next_cut(self.journal, self.engine, self.engine, self.position) as (connection, cut):
             if self.position is None:
                 self.replica = clinic.state(connection)
             else:
-                self.cuts.append((self.position, cut, self._ids(connection, self.position, cut.position)))
+                ids = self._ids(connection, self.position, cut.position)
                 assert self.unsettled <= cut.whole
                 self._apply(connection, cut)
                 if self.engine.dialect.name == "postgresql":  # its cut and its rows are of one snapshot
                     self.unsettled = {entity for entity, _ in clinic.differing(self.replica, clinic.state(connection))}
+        if self.position is not None:
+            self.cuts.append((self.position, cut, ids))
         self.position = cut.position
 
     def _apply(self, connection: sa.Connection, cut: Cut) -> None:
