@@ -65,6 +65,33 @@ def test_failing_entries(server: EmbeddedMedplum, target: Target, stored: Count)
     assert stored() == 1
 
 
+def test_a_failing_database_is_told_as_invalid_entries_that_name_no_place(
+    server: EmbeddedMedplum, target: Target, stored: Count
+) -> None:
+    server.inject({"kind": "entry-invalid", "next": 1})
+    results = target.batch(create(target.patient()), create(target.patient()))
+    assert [status(result) for result in results] == [400, 201]
+    [issue] = results[0]["response"]["outcome"]["issue"]
+    assert issue["code"] == "invalid" and "expression" not in issue
+    assert entry_text(results[0]) == "Connection terminated unexpectedly"
+    assert stored() == 1
+
+
+def test_a_rule_for_batches_of_writes_or_of_reads_lets_the_others_pass(
+    server: EmbeddedMedplum, target: Target, stored: Count
+) -> None:
+    read = {"request": {"method": "GET", "url": "Patient?_count=1"}}
+    for entries, struck, passed in (
+        ("writes", create(target.patient()), read),
+        ("reads", read, create(target.patient())),
+    ):
+        server.inject({"kind": "error", "status": 503, "every": 1, "entries": entries, "path": "/fhir/R4/?$"})
+        bundle = {"resourceType": "Bundle", "type": "batch"}
+        assert target.post("", json={**bundle, "entry": [struck]}).status_code == 503
+        assert target.post("", json={**bundle, "entry": [passed]}).status_code == 200
+    assert stored() == 1
+
+
 @pytest.mark.parametrize("code", [500, 502, 503, 504])
 def test_server_errors(server: EmbeddedMedplum, target: Target, stored: Count, code: int) -> None:
     server.inject({"kind": "error", "status": code, "next": 1})
