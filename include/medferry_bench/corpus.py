@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ from demo_clinics.generate import fill
 from medferry.definition.migration import Migration, load_migration
 from medferry.manifest import runs
 from medferry.manifest.runs import SliceRow
+from medferry.manifest.staged_files import record_files
 from medferry.manifest.tables import run as run_table
 from medferry.runtime.options import RunOptions
 from medferry_bench.job import Job, run_job
@@ -73,16 +75,19 @@ class Corpus:
 
     def copy(self, folder: Path, base: str, options: RunOptions) -> None:
         """A transformed run in `folder` that waits for its load with `options`, under the identifier base `base`."""
-        for path in (self.folder / "staging").rglob("*.json.gz"):
-            content = self._under(base, gzip.decompress(path.read_bytes()))
+        staged, digests = self.folder / "staging" / RUN, dict[str, str]()
+        for path in staged.rglob("*.json.gz"):
+            content = gzip.compress(self._under(base, gzip.decompress(path.read_bytes())), compresslevel=3)
+            digests[path.relative_to(staged).as_posix()] = hashlib.sha256(content).hexdigest()
             place = folder / path.relative_to(self.folder)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(gzip.compress(content, compresslevel=3))
+            place.write_bytes(content)
         with closing(sqlite3.connect(self.folder / "manifest.db")) as manifest:
             manifest.execute("VACUUM INTO ?", [str(folder / "manifest.db")])
         engine = sa.create_engine(f"sqlite:///{folder}/manifest.db")
         with engine.begin() as connection:
             connection.execute(sa.update(run_table).values(options=options.model_dump(mode="json")))
+            record_files(connection, RUN, digests)
         engine.dispose()
 
 
