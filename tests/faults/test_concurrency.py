@@ -15,7 +15,8 @@ def test_the_same_slice_given_to_two_workers_doubles_nothing(world: World, nurse
         assert second.error.startswith("SliceBusy: Slice weight-")
         assert second.sent == 0
     [first] = ended
-    assert (first.status, first.error, first.steps[1]) == (0, "", "! batch 1")
+    assert (first.status, first.error) == (0, "")
+    assert "! batch 1" in first.steps
     assert world.do().status == 0
     assert world.problems() == []
 

@@ -68,3 +68,9 @@ def test_what_is_no_yaml_otherwise_has_its_line(tmp_path: Path) -> None:
     error = _fault(tmp_path, SOUND + "answers: {open: [}\n")
     assert error.line == 12
     assert "not valid YAML" in error.problem
+
+
+def test_an_identifier_base_that_no_search_finds_is_refused(tmp_path: Path) -> None:
+    error = _fault(tmp_path, SOUND.replace("toy.example/legacy", "toy.example/a|b"))
+    assert error.line == 4
+    assert "identifier_base: must hold no |" in error.problem

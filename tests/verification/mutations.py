@@ -184,9 +184,8 @@ ODD_BASES = {
     "comma": "https://legacy.example/a,b",
     "dollar": "https://legacy.example/a$b",
     "backslash": "https://legacy.example/?a=\\b",
-    "bar": "https://legacy.example/a|b",
 }
-"""Identifier bases that hold what separates values in a search. Medplum finds no system that holds a bar."""
+"""Identifier bases that hold what separates values in a search. A plan with a bar in its base is refused."""
 
 BLIND = {
     "a search of a system finds nothing": "[?]identifier=[^,]*[|]$",

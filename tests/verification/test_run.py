@@ -110,7 +110,8 @@ def test_one_row_is_compared_when_a_sample_comes_out_empty(clinics: Environment)
     results = verify_run(clinics, RUN, choice=Sampling(sample_share=1e-9))
     values = [one for one in results if one.name.startswith("value:")]
     assert len(values) > 100
-    assert {one.compared for one in values} <= {0, 1}  # none where the check is not for the row
+    # None where the check is not for the row; as many as there are constants.
+    assert {one.compared for one in values if "constants" not in one.name} <= {0, 1}
     assert sum(one.compared for one in values) > 100
     assert all("nothing is known of the others" in one.note for one in values)
 
@@ -214,17 +215,6 @@ def test_each_difference_is_kept_though_a_result_shows_only_some(done: Environme
         kept = [one for one in differences_of(connection, RUN) if one.name == report_progress.name]
     assert len({one.key for one in kept}) == 30
     assert all(one.place.startswith("Observation/") for one in kept)
-
-
-def test_a_walk_that_shows_less_than_the_server_counts_proves_nothing(
-    done: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More equal times of change than a page holds break the server's cursor (its tracker)."""
-    count = MedplumClient.count
-    monkeypatch.setattr(MedplumClient, "count", lambda self, *asked: count(self, *asked) + 1)
-    results = {(one.name, one.entity): one for one in verify_run(done, RUN)}
-    assert results["identifiers: unexpected in Medplum", "weight"].status == "could_not_check"
-    assert results["identifiers: unexpected in Medplum", "weight"].unchecked == 1
 
 
 def test_different_outweighs_could_not_check_and_nothing_is_not_equal() -> None:

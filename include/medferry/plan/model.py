@@ -126,6 +126,13 @@ class Plan(_Part):
     answers: dict[str, str] = {}
     """The planning questions and the organisation's answers, in its own words; shown in the reports."""
 
+    @field_validator("identifier_base")
+    @classmethod
+    def _base_can_be_searched(cls, value: HttpUrl) -> HttpUrl:
+        if "|" in str(value):
+            raise ValueError("must hold no |: Medplum's searches end a system at its first bar, and find nothing")
+        return value
+
     @model_validator(mode="after")
     def _waves_fit_units(self) -> Self:
         known = [unit.id for unit in self.units]
