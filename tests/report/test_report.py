@@ -289,7 +289,7 @@ def test_the_evidence_tells_how_it_was_verified_and_every_check_is_there(done: E
     assert written.versions.keys() == done.migration.entities.keys()
     assert all(f"{name} {version}" in page for name, version in written.versions.items())
     assert page.count('<details class="check">') == 2 + len({family_of(one.name) for one in written.checks})
-    assert len(written.parts) == 2 * len(done.migration.entities) + 1
+    assert len(written.parts) == 2 * len(done.migration.entities) + 3
     assert {part["part"] for part in written.as_json()["parts"]} == {part.part for part in written.parts}
 
 

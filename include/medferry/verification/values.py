@@ -34,6 +34,10 @@ def name_of(check: Check, slot: str) -> str:
     return f"{check.title}: {slot}/{check.name}"
 
 
+def _constants(slot: str) -> str:
+    return f"value: {slot}/constants"
+
+
 class NoBytes(MedferryError):
     """An attachment's content is not in Medplum."""
 
@@ -83,7 +87,7 @@ class Values:
         if constants := self.checks.constants_of(slot):
             for written, resource in chosen:
                 for path, kind in constant_faults(resource, constants, plan.base).items():
-                    recorder.judge(f"value: {slot}/constants", written.key, path, kind, written.place)
+                    recorder.judge(_constants(slot), written.key, path, kind, written.place)
         for many in self.checks.many(slot):
             try:
                 lists = self.legacy.lists(many, [written.key for written, _ in chosen])
@@ -132,8 +136,11 @@ class Values:
             if slot in self.first and not self.rows[slot]:
                 item, row = self.first[slot]
                 self._compare(slot, [item], {item[0].key: row}, recorder)
-            for check in self.checks.checks(slot):
-                recorder.expect(name_of(check, slot), self.scope.choice.bound(self.rows[slot]))
+            names = [name_of(check, slot) for check in self.checks.checks(slot)]
+            names += [name_of(many.single, slot) for many in self.checks.many(slot)]
+            names += [_constants(slot)] * bool(self.checks.constants_of(slot))
+            for name in names:
+                recorder.expect(name, self.scope.choice.bound(self.rows[slot]))
 
     def _judge(
         self,
