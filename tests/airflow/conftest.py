@@ -80,6 +80,7 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
         "MEDFERRY_MANIFEST_URL": f"sqlite:///{platform.folder}/manifest.db",
         "MEDFERRY_STAGING_URL": f"{platform.folder}/staging",
         "MEDFERRY_REPORT_FOLDER": f"{platform.folder}/reports",
+        "MEDFERRY_SETTLE_SECONDS": "1",
         "AIRFLOW_CONN_LEGACY_TINY": f"sqlite:///{platform.folder}/legacy.db",
         "AIRFLOW_CONN_MEDPLUM_DEFAULT": json.dumps(
             {"conn_type": "medplum", "password": medplum.client_secret, **connection}
