@@ -36,6 +36,8 @@ from medferry_airflow.local import USER, LocalAirflow
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "demo"
 
 QUOTA = 1_000_000_000
+_SETTLE_SECONDS = 10.0
+"""The embedded Medplum comes to the end of a batch within a second, and one that was killed has none at work."""
 """Points a minute of the embedded server. Medplum's default of 50,000 would stretch the demo's load to an hour."""
 
 _RUN_SECONDS = 1_800
@@ -80,6 +82,7 @@ def running(folder: Path, seed: int, patients: int, canary: str | None, port: in
             medplum_client_secret=medplum.client_secret,
             manifest_url=_manifest_database(server.url),
             staging_url=str(folder / "staging"),
+            settle_seconds=_SETTLE_SECONDS,
         )
         with _told(
             "Airflow", LocalAirflow(folder / "airflow", _airflow_environment(settings, folder), port)
@@ -158,6 +161,7 @@ def _airflow_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "MEDFERRY_MANIFEST_URL": settings.manifest_url,
         "MEDFERRY_STAGING_URL": settings.staging_url,
         "MEDFERRY_REPORT_FOLDER": str(folder / "reports"),
+        "MEDFERRY_SETTLE_SECONDS": f"{settings.settle_seconds:g}",
     }
 
 
