@@ -36,9 +36,9 @@ from medferry_airflow.local import USER, LocalAirflow
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "demo"
 
 QUOTA = 1_000_000_000
+"""Points a minute of the embedded server. Medplum's default of 50,000 would stretch the demo's load to an hour."""
 _SETTLE_SECONDS = 10.0
 """The embedded Medplum comes to the end of a batch within a second, and one that was killed has none at work."""
-"""Points a minute of the embedded server. Medplum's default of 50,000 would stretch the demo's load to an hour."""
 
 _RUN_SECONDS = 1_800
 _LOOK_SECONDS = 2.0

@@ -57,7 +57,6 @@ def test_another_is_refused_while_one_lives_and_another_subject_is_not(
 def test_one_whose_hold_was_lost_records_nothing_more(done: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     def taken() -> None:
         with done.manifest.begin() as connection:
-            connection.execute(sa.update(lease).values(expires_at="2000"))
             verifications.acquire(connection, done.migration.name, RUN, "another")
 
     during(monkeypatch, "patient", taken)

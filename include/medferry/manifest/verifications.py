@@ -1,6 +1,7 @@
 """One verification at a time of a subject; and whether what it has judged is still what there is.
 
-Who verifies holds a lease, by the manifest database's clock, and renews it while it lives.
+Who verifies holds a lease and checks it with whatever it records. That a living one is not disturbed is the matter of a
+lock that dies with its process (`verification.hold`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from medferry.manifest.clock import clock
 from medferry.manifest.tables import lease, unit_state, verification, verified_part
 
 LEASE_SECONDS = 120.0
-RENEW_SECONDS = 20.0
 PART_SECONDS = 3_600.0
 """A part of a verification that died is done again when it is older."""
 
@@ -29,16 +29,10 @@ class VerificationIncomplete(MedferryError):
 
 
 def acquire(connection: sa.Connection, migration: str, subject: str, holder: str) -> None:
-    """Make `holder` the only one who verifies `subject`. Raises VerificationAtWork while another lives."""
+    """Make `holder` the only one who verifies `subject`; whoever held it before is told by its next renewal."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("LOCK TABLE lease IN SHARE ROW EXCLUSIVE MODE"))
     mine = _mine(migration, subject)
-    alive = sa.select(lease.c.run_id).where(*mine, lease.c.run_id != holder, lease.c.expires_at > clock(connection))
-    if connection.execute(alive).first() is not None:
-        raise VerificationAtWork(
-            "This subject is being verified by another process.",
-            f"Wait until it has ended; one that has died blocks nobody for longer than {LEASE_SECONDS:.0f} s.",
-        )
     connection.execute(sa.delete(lease).where(*mine))
     until = clock(connection, LEASE_SECONDS)
     values = {"migration": migration, "scope": _scope(subject), "run_id": holder, "expires_at": until}

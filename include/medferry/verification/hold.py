@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from medferry.errors import LeaseLost, TransientError
 from medferry.manifest import verifications
 from medferry.manifest.checks import VerificationRequest
-
-log = logging.getLogger(__name__)
+from medferry.manifest.slice_lock import SliceBusy, only_worker
+from medferry.manifest.verifications import VerificationAtWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +34,25 @@ def holding(manifest: sa.Engine, request: VerificationRequest) -> Iterator[Subje
     """Hold what a verification is of. Raises VerificationAtWork while another process has it."""
     subject = request.run_id or json.dumps(request.subject.as_json(), sort_keys=True)
     hold = SubjectHold(request.migration, subject, f"verification-{uuid.uuid4()}")
-    with manifest.begin() as connection:
-        verifications.acquire(connection, hold.migration, hold.subject, hold.holder)
-    ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(manifest, hold, ended), daemon=True)
-    renewing.start()
-    try:
-        yield hold
-    finally:
-        ended.set()
-        renewing.join()
+    with _alone(manifest, hold):
         with manifest.begin() as connection:
-            verifications.release(connection, hold.holder)
-
-
-def _renew(manifest: sa.Engine, hold: SubjectHold, ended: threading.Event) -> None:
-    while not ended.wait(verifications.RENEW_SECONDS):
+            verifications.acquire(connection, hold.migration, hold.subject, hold.holder)
         try:
+            yield hold
+        finally:
             with manifest.begin() as connection:
-                hold.check(connection)
-        except TransientError as error:
-            log.warning("The hold on the verified subject was not renewed: %s", error.problem)
-        except LeaseLost:
-            return  # the next check tells it where it can be acted upon
+                verifications.release(connection, hold.holder)
+
+
+@contextmanager
+def _alone(manifest: sa.Engine, hold: SubjectHold) -> Iterator[None]:
+    """A lock that ends with its process, so that a killed verification keeps nobody waiting."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_worker(manifest, hold.migration, f"verification of {hold.subject}"))
+        except SliceBusy:
+            raise VerificationAtWork(
+                "This subject is being verified by another process.",
+                "Wait until it has ended, or end it; one that has died blocks nobody.",
+            ) from None
+        yield
