@@ -72,15 +72,32 @@ def test_a_resource_changed_in_medplum_is_not_overwritten(tiny: Environment) -> 
     with tiny.medplum() as client:
         [patient] = client.search_all("Patient", [("identifier", f"{system}|1")])
         entry = {
-            "resource": {**patient, "active": True},
+            "resource": {**patient, "birthDate": "1900-01-01"},
             "request": {"method": "PUT", "url": f"Patient/{patient['id']}"},
         }
         assert client.batch([entry], 100)[0].status == 200
         with pytest.raises(VerificationFailed, match="changed since the load of patient"):
             migrate(tiny, "second")
         [after] = client.search_all("Patient", [("identifier", f"{system}|1")])
-    assert after["active"] is True
+    assert after["birthDate"] == "1900-01-01"
     assert dispositions(tiny, "second")["north", "patient"] == {"successful": 1, "skipped": 1, "quarantined": 1}
+
+
+def test_what_somebody_adds_beside_the_mapped_elements_stays_and_is_no_conflict(tiny: Environment) -> None:
+    migrate(tiny, "first")
+    system = tiny.migration.naming.system("patient")
+    with tiny.medplum() as client:
+        [patient] = client.search_all("Patient", [("identifier", f"{system}|1")])
+        added = {
+            "resource": {**patient, "active": True},
+            "request": {"method": "PUT", "url": f"Patient/{patient['id']}"},
+        }
+        assert client.batch([added], 100)[0].status == 200
+        with pytest.raises(VerificationFailed, match="changed since the load of patient"):
+            migrate(tiny, "second")
+        [after] = client.search_all("Patient", [("identifier", f"{system}|1")])
+    assert after["active"] is True
+    assert dispositions(tiny, "second")["north", "patient"] == {"successful": 2, "skipped": 1}
 
 
 def test_a_dry_run_writes_nothing(tiny: Environment) -> None:
