@@ -102,11 +102,11 @@ class Acceptance(_Part):
     may_be_set_aside: frozenset[str] = frozenset()
     """``<unit>/<entity>``: all of these may be, by name."""
     may_be_empty: frozenset[Name] = frozenset()
+    """Entities of which the legacy database need not have a row."""
     min_compared_share: Share = 0.0
     """Of the leaf values of each entity in Medplum so much must be compared, by value or by rule: not by hash alone."""
     hashes_only: dict[Name, Annotated[str, Field(min_length=8)]] = {}
     """Entity → why it is accepted that none of its values is compared with the legacy database."""
-    """Entities of which the legacy database need not have a row."""
 
 
 class Plan(_Part):
