@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
+from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.engines import install, journal_of, remove
-from medferry.source.changes.journal import CaptureBroken, Cut, Journal, PositionLost, next_cut
+from medferry.source.changes.journal import CaptureBroken, Cut, Journal, PositionLost
 from medferry.source.changes.rules import watched
 from medferry.source.database import connect_engine
 from tests.changes import clinic

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.engines import install
-from medferry.source.changes.journal import Journal, next_cut
+from medferry.source.changes.journal import Journal
 from medferry.source.changes.sweep import Digests, Sweep, Swept, Throttle
 from medferry.source.database import snapshot
 from tests.changes import clinic

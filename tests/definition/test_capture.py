@@ -70,8 +70,10 @@ def test_good_rules_are_turned_over_to_tables(folder: Path) -> None:
         ("patient: {tables: {", "patient: {tables: {visits: id, ", "patient does not read visits"),
         ("patient: {", "patient: {static: {visits: unused}, ", "patient does not read visits"),
         ("'{row}.id'", "'1'", "names no column of the changed row"),
-        ("= {row}.id", "= {row}.id AND v.x = {row}.y", "by one column"),
-        ("= {row}.id", "= 1", "by one column"),
+        ("= {row}.id", "= {row}.id OR v.x = {row}.y", "must need all of them"),
+        ("= {row}.id", "= 1", "names no column of the changed row"),
+        ("patients: id}", "patients: [id, clinic]}", "has 1 column.s., this gives 2"),
+        ("SELECT v.id", "SELECT v.id, v.no", "has 1 column.s., this gives 2"),
         ("patients: id}", 'patients: "{row}.id +"}', "not valid SQL"),
         ("patients: id}", "patients: ''}", "at least 1 character"),
         ("patient: {", "patient: {method: guess, ", "log"),
@@ -113,7 +115,9 @@ def test_every_entity_of_the_clinics_can_be_read() -> None:
 
 
 def test_a_key_is_told_of_any_row() -> None:
-    assert KeyOf("x", "id").logged("NEW") == "NEW.id"
-    assert KeyOf("x", "coalesce({row}.a, {row}.b)").logged("OLD") == "coalesce(OLD.a, OLD.b)"
-    looked_up = KeyOf("x", "SELECT y.id FROM y WHERE y.a = {row}.b")
-    assert (looked_up.logged("NEW"), looked_up.lookup("?")) == ("NEW.b", "SELECT y.id FROM y WHERE y.a = ?")
+    assert KeyOf.of("x", "id").logged("NEW") == ["NEW.id"]
+    assert KeyOf.of("x", "coalesce({row}.a, {row}.b)").logged("OLD") == ["coalesce(OLD.a, OLD.b)"]
+    assert KeyOf.of("x", ["clinic", "{row}.number"]).logged("NEW") == ["NEW.clinic", "NEW.number"]
+    looked_up = KeyOf.of("x", "SELECT y.id FROM y WHERE y.a = {row}.b AND y.c = {row}.a AND y.d <> {row}.b")
+    assert looked_up.logged("NEW") == ["NEW.a", "NEW.b"]
+    assert looked_up.lookup(lambda place: f"?{place}") == "SELECT y.id FROM y WHERE y.a = ?1 AND y.c = ?0 AND y.d <> ?1"

@@ -11,8 +11,9 @@
           patients: SELECT v.visit_id FROM visits v WHERE v.patient_id = {row}.patient_id
       lab_result: {method: sweep}
 
-A key is a column of the changed row, an expression with `{row}`, or a SELECT that finds any number of keys by one
-column of it. docs/runbooks/capture.md tells which to choose.
+A key is a column of the changed row, an expression with `{row}`, or a SELECT that finds any number of keys by
+columns of it; a key of several columns is a list, or a SELECT of as many. docs/runbooks/capture.md tells which to
+choose.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ FILE = "capture.yaml"
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
 """sqlglot's names by ours."""
 
+Sql = Annotated[str, Field(min_length=1)]
 Reason = Annotated[str, Field(min_length=1)]
 
 
@@ -47,8 +49,8 @@ class EntityCapture(_Part):
     """How changes of one entity are found."""
 
     method: CaptureMethod = CaptureMethod.LOG
-    tables: dict[str, Annotated[str, Field(min_length=1)]] = {}
-    """Table → SQL of the entity's key for a changed row."""
+    tables: dict[str, Sql | Annotated[list[Sql], Field(min_length=1)]] = {}
+    """Table → SQL of the entity's key for a changed row: of each of its columns, or one SELECT of all."""
     static: dict[str, Reason] = {}
     """Table that this entity reads and whose changes do not matter to it → why."""
 
@@ -98,7 +100,7 @@ def _faults(rules: CaptureRules, entities: Mapping[str, SourceEntity]) -> Iterat
         else:
             yield from _coverage(place, entities[name], capture, rules.static)
             for table, sql in capture.tables.items():
-                if told := _key_fault(KeyOf(name, sql)):
+                if told := _key_fault(KeyOf.of(name, sql), len(entities[name].key)):
                     yield (*place, "tables", table), *told
 
 
@@ -121,15 +123,22 @@ def _coverage(
                 yield (*place, kind, table), f"{entity.name} does not read {table}.", "Correct the name, or remove it."
 
 
-def _key_fault(key: KeyOf) -> tuple[str, str] | None:
-    if key.is_select and len(key.columns) != 1:
-        return "a SELECT must find the keys by one column of {row}.", "Write `… WHERE x.patient_id = {row}.patient_id`."
+def _key_fault(key: KeyOf, columns: int) -> tuple[str, str] | None:
+    """What is wrong with the SQL of a key of so many columns."""
     if not key.columns:
         return "the key names no column of the changed row.", "Write the column, or an expression with {row}.column."
     try:
-        sqlglot.parse_one(key.lookup("1") if key.is_select else f"SELECT {key.logged('changed')}")
+        text = key.lookup(lambda _: "1") if key.is_select else f"SELECT {', '.join(key.logged('changed'))}"
+        parsed = sqlglot.parse_one(text)
     except SqlglotError:
         return "the key is not valid SQL.", "Write a column, an expression or a SELECT."
+    if key.is_select and len(key.columns) > 1 and parsed.find(exp.Or):
+        # A row in which one of them is null logs nothing, as it can equal nothing.
+        return "a SELECT by several columns of {row} must need all of them.", "Join by AND; or sweep the entity."
+    selected = parsed.selects if isinstance(parsed, exp.Query) else []
+    if len(selected) != columns and not any(isinstance(one, exp.Star) for one in selected):
+        remedy = "Write a list of its columns in the entity's order, or one SELECT of all of them."
+        return f"the key of {key.entity} has {columns} column(s), this gives {len(selected)}.", remedy
     return None
 
 

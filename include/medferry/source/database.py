@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError
-from medferry.source.faults import not_opened, state_of
+from medferry.source.faults import busy, in_each_others_way, not_opened, state_of
 from medferry.source.session import pinned, refuse_warnings
 from medferry.source.types import mysql, postgresql, sqlite
 from medferry.source.types.canonical import Column, Convert
@@ -80,7 +80,8 @@ def _keep_raw_values(connection: Any, _record: Any) -> None:
 def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A read-only connection with one consistent view of the database, pinned, for as long as it is open.
 
-    Raises SourceUnavailable when the database does not answer, SourceError when it refuses a statement.
+    Raises SourceUnavailable when the database does not answer or others are in the way, SourceError when it refuses a
+    statement.
     """
     with ExitStack() as stack:
         try:
@@ -97,6 +98,8 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise not_opened(error) from None
+            if in_each_others_way(error):
+                raise busy(error) from None
             state = getattr(error.orig, "sqlstate", None)
             raise SourceError(
                 f"The legacy database refused a query ({state_of(error)}).",

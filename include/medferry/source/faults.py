@@ -52,3 +52,36 @@ def state_of(error: DBAPIError) -> str:
     """The driver's exception type and SQLSTATE; never its text, which may quote a row."""
     state = getattr(error.orig, "sqlstate", None)
     return f"{type(error.orig).__name__} {state}" if state else type(error.orig).__name__
+
+
+_BUSY_STATES = frozenset({"40001", "40P01", "55P03"})
+"""PostgreSQL: not serializable, deadlock, lock not available."""
+
+_BUSY_NUMBERS = frozenset({1205, 1213, 1020})
+"""MySQL and MariaDB: lock wait timeout, deadlock, a record that changed since it was read."""
+
+_BUSY_SQLITE = frozenset({5, 6})
+"""SQLITE_BUSY, SQLITE_LOCKED."""
+
+
+def in_each_others_way(error: DBAPIError) -> bool:
+    """Whether the statement was refused because of other transactions alone: the same may succeed in a moment."""
+    number = error.orig.args[0] if error.orig and error.orig.args else None
+    return (
+        getattr(error.orig, "sqlstate", None) in _BUSY_STATES
+        or (isinstance(number, int) and number in _BUSY_NUMBERS)
+        or getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _BUSY_SQLITE
+    )
+
+
+def busy(error: DBAPIError) -> SourceUnavailable:
+    """What to raise of such an error."""
+    problem = f"The legacy database was busy: transactions were in each other's way ({code_of(error)})."
+    return SourceUnavailable(problem, "Nothing was lost: try again.")
+
+
+def code_of(error: DBAPIError) -> str:
+    """The driver's exception type and its SQLSTATE or number; never its text, which may quote a row."""
+    number = getattr(error.orig, "args", [""])[0]
+    state = number if isinstance(number, int) else getattr(error.orig, "sqlstate", None) or ""
+    return f"{type(error.orig).__name__} {state}".strip()

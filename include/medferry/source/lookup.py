@@ -37,6 +37,16 @@ def units_of_keys(connection: sa.Connection, entity: SourceEntity, keys: Sequenc
     return {entity.ledger_key_of(row): unit_text(row["unit_of_key"]) for row in rows}
 
 
+def units_of_logged(connection: sa.Connection, entity: SourceEntity, texts: Sequence[str]) -> dict[str, str]:
+    """Of keys as a trigger has logged them, those that the source has: canonical key → present unit.
+
+    A trigger's SQL may print a key otherwise than it is read. What the engine takes for equal comes too.
+    """
+    columns = [*key_columns(entity), texts_of_units(connection.dialect.name, entity).label("unit_of_key")]
+    rows = _alike(connection, entity, sa.select(*columns), texts)
+    return {entity.ledger_key_of(row): unit_text(row["unit_of_key"]) for row in rows}
+
+
 def row_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> dict[str, Any] | None:
     """The row of that key, whatever its unit; None when there is none."""
     return next(_matching(connection, entity, sa.select(sa.text("*")), [key]), None)
@@ -45,19 +55,31 @@ def row_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> dic
 def _matching(
     connection: sa.Connection, entity: SourceEntity, statement: sa.Select[*tuple[Any, ...]], keys: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
+    plain = [key for key in keys if not is_escaped(key)]
+    yield from _exactly(_alike(connection, entity, statement, plain), entity, plain)
+    # What the manifest has under an escape cannot be asked for; it is rare, so everything is read.
+    if escaped := [key for key in keys if is_escaped(key)]:
+        chosen = _chosen(connection.dialect.name, entity, statement)
+        yield from _exactly(stream(connection, chosen, {}), entity, escaped)
+
+
+def _alike(
+    connection: sa.Connection, entity: SourceEntity, statement: sa.Select[*tuple[Any, ...]], keys: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows whose key the engine takes for any of `keys`."""
     dialect = connection.dialect.name
     source, columns = entity_rows(dialect, entity), key_columns(entity)
-    chosen = statement.select_from(source).order_by(*columns)
     kinds = kinds_of(connection, columns, source)
     if kinds is None:
         return
-    for some in chunked((key for key in keys if not is_escaped(key)), KEYS_AT_ONCE // len(columns)):
+    for some in chunked(keys, KEYS_AT_ONCE // len(columns)):
         condition, values = key_condition(dialect, columns, kinds, some)
         if condition is not None:
-            yield from _exactly(stream(connection, chosen.where(condition), values), entity, some)
-    # What the manifest has under an escape cannot be asked for; it is rare, so everything is read.
-    if escaped := [key for key in keys if is_escaped(key)]:
-        yield from _exactly(stream(connection, chosen, {}), entity, escaped)
+            yield from stream(connection, _chosen(dialect, entity, statement).where(condition), values)
+
+
+def _chosen(dialect: str, entity: SourceEntity, statement: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
+    return statement.select_from(entity_rows(dialect, entity)).order_by(*key_columns(entity))
 
 
 def _exactly(rows: Iterator[dict[str, Any]], entity: SourceEntity, keys: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ children's keys: before the action, while the rows are still as they were, and a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -75,19 +75,23 @@ def _down(path: tuple[ForeignKey, ...], keys: list[ForeignKey], deletes: bool) -
             yield from _down((*path, key), keys, deletes)
 
 
-def statements(chain: Chain, keys: tuple[KeyOf, ...]) -> Iterator[tuple[str, str, KeyOf]]:
+Text = Callable[[Sequence[str]], str]
+"""The text of a key of several expressions, in SQL."""
+
+
+def statements(chain: Chain, keys: tuple[KeyOf, ...], text: Text) -> Iterator[tuple[str, str, KeyOf]]:
     """(event of the parent, SELECT of entity keys, what they are) of a chain's end."""
     for key in keys:
         if chain.deletes:
-            yield "BEFORE DELETE", _select(chain, key, "OLD"), key
+            yield "BEFORE DELETE", _select(chain, text, key, "OLD"), key
         else:
             changed = " OR ".join(f"NOT (OLD.`{column}` <=> NEW.`{column}`)" for _, column in chain.keys[0].columns)
-            yield "BEFORE UPDATE", f"{_select(chain, key, 'OLD')} AND ({changed})", key
+            yield "BEFORE UPDATE", f"{_select(chain, text, key, 'OLD')} AND ({changed})", key
             if all(foreign.on_update == "CASCADE" for foreign in chain.keys):
-                yield "AFTER UPDATE", f"{_select(chain, key, 'NEW')} AND ({changed})", key
+                yield "AFTER UPDATE", f"{_select(chain, text, key, 'NEW')} AND ({changed})", key
 
 
-def _select(chain: Chain, key: KeyOf, row: str) -> str:
+def _select(chain: Chain, text: Text, key: KeyOf, row: str) -> str:
     aliases = [f"c{number}" for number in range(len(chain.keys))]
     tables = f"`{chain.keys[0].child}` {aliases[0]}"
     for number, foreign in enumerate(chain.keys[1:], start=1):
@@ -95,7 +99,7 @@ def _select(chain: Chain, key: KeyOf, row: str) -> str:
             f" JOIN `{foreign.child}` {aliases[number]} ON {_equal(foreign, aliases[number], aliases[number - 1])}"
         )
     condition = _equal(chain.keys[0], aliases[0], row)
-    return f"SELECT {key.logged(aliases[-1])} AS k FROM {tables} WHERE {condition}"
+    return f"SELECT {text(key.logged(aliases[-1]))} AS k FROM {tables} WHERE {condition}"
 
 
 def _equal(foreign: ForeignKey, child: str, parent: str) -> str:

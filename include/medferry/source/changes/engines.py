@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from medferry.errors import SourceError
-from medferry.source.changes.journal import Journal, writing
+from medferry.source.changes.cuts import writing
+from medferry.source.changes.journal import Journal
 from medferry.source.changes.mysql import MysqlJournal
 from medferry.source.changes.postgresql import PostgresqlJournal
 from medferry.source.changes.rules import Watched

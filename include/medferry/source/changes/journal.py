@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
-from medferry.errors import MedferryError, SourceUnavailable
+from medferry.errors import MedferryError
 from medferry.source.changes.rules import Watched
-from medferry.source.database import snapshot
+from medferry.source.keys import key_text, parts_of
 
 CHANGE, HEARTBEAT, GATE = "medferry_change", "medferry_heartbeat", "medferry_gate"
 TABLES = (CHANGE, HEARTBEAT, GATE)
@@ -33,7 +31,7 @@ class CaptureBroken(MedferryError):
 
 
 Logged = tuple[str, str, str | None]
-"""(entity, table, key): the table only where `key` is a value by which the entity's keys are looked up."""
+"""(entity, table, key text): the table only where the text is of columns by which the entity's keys are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +230,13 @@ class Journal(ABC):
             raise PositionLost(
                 f"The definition no longer says what {entity} has to do with {table}.", "Make a complete sweep."
             )
-        # A colon of the engineer's SQL (a time, a cast) must not be read as a bind parameter. The value has no type:
-        # the engine then compares it as whatever the column holds.
-        statement = sa.text(rule.lookup("\0").replace(":", "\\:").replace("\0", ":value"))
-        bound = statement.bindparams(sa.bindparam("value", value, type_=sa.types.NullType()))
-        return [str(key) for key in connection.scalars(bound) if key is not None]
+        values = parts_of(value, len(rule.columns)) or []
+        # A colon of the engineer's SQL (a time, a cast) must not be read as a bind parameter. The values have no type:
+        # the engine then compares them as whatever the columns hold.
+        escaped = rule.lookup(lambda place: f"\0{place}").replace(":", "\\:").replace("\0", ":value")
+        bound = [sa.bindparam(f"value{n}", part, type_=sa.types.NullType()) for n, part in enumerate(values)]
+        rows = connection.execute(sa.text(escaped).bindparams(*bound))
+        return [key for row in rows if (key := key_text(list(row))) is not None]
 
     key = "key"
     """The column of that name; it is a reserved word on some engines."""
@@ -249,39 +249,6 @@ class Journal(ABC):
              for who, application, entity, number in connection.execute(sa.text(statement))),
             key=lambda line: (-line.changes, line.who, line.entity),
         )  # fmt: skip
-
-
-@contextmanager
-def next_cut(
-    journal: Journal, reader: sa.Engine, writer: sa.Engine, previous: str | None
-) -> Iterator[tuple[sa.Connection, Cut]]:
-    """The next cut, and the connection on whose snapshot the rows of its keys are to be read.
-
-    Raises CaptureBroken, PositionLost, SourceUnavailable, SourceError.
-    """
-    with writing(writer) as connection:
-        journal.mark(connection)
-    with snapshot(reader) as connection:
-        yield connection, journal.cut(connection, previous)
-
-
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction on the journal, READ COMMITTED. Raises CaptureBroken, SourceUnavailable; quotes no row."""
-    options = {"isolation_level": "READ COMMITTED"} if engine.dialect.name != "sqlite" else {}
-    try:
-        with engine.connect().execution_options(**options) as connection:
-            yield connection
-            connection.commit()
-    except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "args", [""])[0]
-        code = f"{type(error.orig).__name__} {state if isinstance(state, int) else str(state)[:5]}".strip()
-        if error.connection_invalidated:
-            raise SourceUnavailable(f"The legacy database did not answer ({code}).", "Try again.") from None
-        raise CaptureBroken(
-            f"The legacy database refused a statement of the capture ({code}).",
-            "Check the account's rights (`medferry capture check`) and that nobody holds the tables locked.",
-        ) from None
 
 
 def _digest(*parts: object) -> str:

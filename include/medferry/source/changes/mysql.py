@@ -9,7 +9,8 @@ parent's triggers log the children. TRUNCATE fires none at all; the sweep finds 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,10 +28,15 @@ from medferry.source.changes.journal import (
     literal,
     short,
 )
-from medferry.source.changes.rules import KeyOf
+from medferry.source.changes.rules import KeyOf, column_of
 
 _IDS_AT_ONCE = 1_000
 _NAME_LIMIT = 64
+_EVENTS = (
+    ("AFTER INSERT", "I", ("NEW",)),
+    ("AFTER UPDATE", "U", ("NEW", "OLD")),
+    ("AFTER DELETE", "D", ("OLD",)),
+)
 
 
 class MysqlJournal(Journal):
@@ -47,7 +53,7 @@ class MysqlJournal(Journal):
         return {
             CHANGE: (
                 f"CREATE TABLE {CHANGE} (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, entity VARCHAR(40) NOT NULL, "
-                "via VARCHAR(64) NOT NULL, `key` VARCHAR(255), op CHAR(1) NOT NULL, position BIGINT UNSIGNED, "
+                "via VARCHAR(64) NOT NULL, `key` TEXT, op CHAR(1) NOT NULL, position BIGINT UNSIGNED, "
                 "who VARCHAR(255) NOT NULL, application VARCHAR(255) NOT NULL DEFAULT '', at DATETIME(6) NOT NULL, "
                 f"KEY {CHANGE}_position (position)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
             ),
@@ -69,12 +75,13 @@ class MysqlJournal(Journal):
                 f"There is no table {missing[0]}.", "Correct capture.yaml, or the legacy schema is another."
             )
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
+        binary = _binary(connection)
         for table, keys in self.watched.items():
-            found[table, "AFTER INSERT"] += [_insert(table, key, "I", ("NEW",)) for key in keys]
-            found[table, "AFTER UPDATE"] += [_insert(table, key, "U", ("NEW", "OLD")) for key in keys]
-            found[table, "AFTER DELETE"] += [_insert(table, key, "D", ("OLD",)) for key in keys]
+            for event, op, rows in _EVENTS:
+                found[table, event] += [_insert(table, key, binary[table], op, rows) for key in keys]
         for chain in cascading(connection, self.watched):
-            for event, select, key in statements(chain, self.watched[chain.child]):
+            text = partial(_key, binary=binary[chain.child])
+            for event, select, key in statements(chain, self.watched[chain.child], text):
                 found[chain.parent, event].append(_logged(chain.child, key, "C", select))
         return [_trigger(table, event, inserts) for (table, event), inserts in sorted(found.items())]
 
@@ -120,6 +127,18 @@ class MysqlJournal(Journal):
             connection.execute(update, {"number": number, "ids": some})
 
 
+def _binary(connection: sa.Connection) -> Mapping[str, set[str]]:
+    """Table → its columns that hold bytes, in lower case."""
+    statement = sa.text(
+        "SELECT table_name, column_name FROM information_schema.columns "
+        "WHERE table_schema = DATABASE() AND (data_type LIKE '%binary' OR data_type LIKE '%blob')"
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for table, column in connection.execute(statement):
+        found[_text(table)].add(_text(column).casefold())
+    return found
+
+
 def _trigger(table: str, event: str, inserts: list[str]) -> Trigger:
     timing, verb = event.split()
     name = short(f"medferry_{table}_{timing[0]}{verb[0]}".lower(), _NAME_LIMIT)
@@ -128,17 +147,41 @@ def _trigger(table: str, event: str, inserts: list[str]) -> Trigger:
     return Trigger(table, name, body, (create,), (f"DROP TRIGGER `{name}`",))
 
 
-def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
-    return _logged(table, key, op, " UNION ".join(f"SELECT {key.logged(row)} AS k" for row in rows))
+def _insert(table: str, key: KeyOf, binary: Collection[str], op: str, rows: tuple[str, ...]) -> str:
+    return _logged(table, key, op, " UNION ".join(f"SELECT {_key(key.logged(row), binary)} AS k" for row in rows))
 
 
 def _logged(table: str, key: KeyOf, op: str, keys: str) -> str:
     via = literal(table if key.is_select else "")
     return (
         f"INSERT INTO {CHANGE} (entity, via, `key`, op, who, at) "
-        f"SELECT {literal(key.entity)}, {via}, CAST(k.k AS CHAR), '{op}', USER(), UTC_TIMESTAMP(6) "
+        f"SELECT {literal(key.entity)}, {via}, k.k, '{op}', USER(), UTC_TIMESTAMP(6) "
         f"FROM ({keys}) AS k WHERE k.k IS NOT NULL;"
     )
+
+
+_BACKSLASH = "CHAR(92 USING utf8mb4)"
+"""Whether a backslash in a literal stands for itself is a setting."""
+
+
+def _key(parts: Sequence[str], binary: Collection[str]) -> str:
+    """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is.
+
+    It is compared byte by byte: `a` and `A` are two keys, whatever the column's collation says.
+    """
+    texts = [_part(part, column_of(part) in binary) for part in parts]
+    if len(texts) > 1:
+        twice = f"REPEAT({_BACKSLASH}, 2)"
+        escaped = f"CONCAT({_BACKSLASH}, '/')"
+        texts = [f"REPLACE(REPLACE({text}, {_BACKSLASH}, {twice}), '/', {escaped})" for text in texts]
+    text = texts[0] if len(texts) == 1 else "CONCAT(" + ", '/', ".join(texts) + ")"
+    return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_bin"
+
+
+def _part(part: str, binary: bool) -> str:
+    if binary:
+        return f"REPLACE(TO_BASE64({part}), CHAR(10 USING utf8mb4), '')"
+    return f"CONVERT({part} USING utf8mb4)"
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ too. TRUNCATE is not MVCC-safe: a snapshot older than it may find the table empt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +24,8 @@ from medferry.source.changes.journal import (
     literal,
     short,
 )
-from medferry.source.changes.rules import KeyOf
+from medferry.source.changes.rules import KeyOf, column_of
+from medferry.source.session import POSTGRESQL
 
 _NAME_LIMIT = 63
 _PREFIX = "medferry_log"
@@ -69,10 +70,13 @@ class PostgresqlJournal(Journal):
                 raise CaptureBroken(
                     f"There is no table {table}.", "Correct capture.yaml, or the legacy schema is another."
                 )
-            function, body = short(f"{_PREFIX}_{table}", _NAME_LIMIT), _body(table, keys)
+            function, body = (
+                short(f"{_PREFIX}_{table}", _NAME_LIMIT),
+                _body(table, keys, self._binary(connection, table)),
+            )
             create = (
                 f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-                f"SET search_path = {path} AS $medferry${body}$medferry$"
+                f"SET search_path = {path} {_PINNED} AS $medferry${body}$medferry$"
             )
             for name, event in ((_PREFIX, "INSERT OR UPDATE OR DELETE"), (f"{_PREFIX}_truncate", "TRUNCATE")):
                 each = "STATEMENT" if event == "TRUNCATE" else "ROW"
@@ -95,6 +99,14 @@ class PostgresqlJournal(Journal):
                 drop.append(f"DROP FUNCTION IF EXISTS {function}")
             result.append(Found(table, name, body, enabled == "A", generation, tuple(drop)))
         return result
+
+    def _binary(self, connection: sa.Connection, table: str) -> frozenset[str]:
+        """The columns that hold bytes, in lower case."""
+        statement = (
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND atttypid = 'bytea'::regtype"
+        )
+        names = connection.scalars(sa.text(statement.replace("::", "\\:\\:")), {"table": table})
+        return frozenset(str(name).casefold() for name in names)
 
     def _oid(self, connection: sa.Connection, table: str) -> Any:
         return connection.scalar(sa.text("SELECT to_regclass(:table)::oid"), {"table": table})
@@ -130,6 +142,9 @@ class PostgresqlJournal(Journal):
         connection.execute(sa.text(f"UPDATE {HEARTBEAT} SET at = clock_timestamp() WHERE name = 'journal'"))
 
 
+_PINNED = " ".join(f"SET {name} = {POSTGRESQL[name]}" for name in ("TimeZone", "DateStyle", "extra_float_digits"))
+"""A key is printed as it will be read, whatever the application's session has set."""
+
 _FOUND = """
 SELECT t.tgrelid::bigint, t.tgrelid::regclass::text, t.tgname::text, t.tgenabled::text, p.prosrc,
        concat_ws(':', t.oid, t.xmin, p.oid, p.xmin), p.oid::regprocedure::text
@@ -139,19 +154,43 @@ WHERE t.tgname = ANY(:names) AND t.tgparentid = 0 ORDER BY 2, 3
 """A row of the catalogue gets another xmin whenever it changes, so a trigger that was off for a while shows."""
 
 
-def _body(table: str, keys: tuple[KeyOf, ...]) -> str:
+def _body(table: str, keys: tuple[KeyOf, ...], binary: Collection[str]) -> str:
     whole = ", ".join(f"({literal(key.entity)}, 'T')" for key in keys)
     lines = ["", "BEGIN", "  IF TG_OP = 'TRUNCATE' THEN", f"    INSERT INTO {CHANGE} (entity, op) VALUES {whole};"]
-    lines += ["  ELSIF TG_OP = 'INSERT' THEN", *(_insert(table, key, "I", "NEW") for key in keys)]
-    lines += ["  ELSIF TG_OP = 'UPDATE' THEN", *(_insert(table, key, "U", "NEW", "OLD") for key in keys)]
-    lines += ["  ELSE", *(_insert(table, key, "D", "OLD") for key in keys), "  END IF;", "  RETURN NULL;", "END", ""]
+    lines += ["  ELSIF TG_OP = 'INSERT' THEN", *(_insert(table, key, binary, "I", "NEW") for key in keys)]
+    lines += ["  ELSIF TG_OP = 'UPDATE' THEN", *(_insert(table, key, binary, "U", "NEW", "OLD") for key in keys)]
+    lines += [
+        "  ELSE",
+        *(_insert(table, key, binary, "D", "OLD") for key in keys),
+        "  END IF;",
+        "  RETURN NULL;",
+        "END",
+        "",
+    ]
     return "\n".join(lines)
 
 
-def _insert(table: str, key: KeyOf, op: str, *rows: str) -> str:
-    keys = " UNION ".join(f"SELECT ({key.logged(row)})::text" for row in rows)
+def _insert(table: str, key: KeyOf, binary: Collection[str], op: str, *rows: str) -> str:
+    keys = " UNION ".join(f"SELECT {_text(key.logged(row), binary)}" for row in rows)
     via = literal(table if key.is_select else "")
     return (
         f"    INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
         f"FROM ({keys}) AS k(key) WHERE k.key IS NOT NULL;"
     )
+
+
+def _text(parts: Sequence[str], binary: Collection[str]) -> str:
+    """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is."""
+    texts = [_part(part, column_of(part) in binary) for part in parts]
+    if len(texts) == 1:
+        return texts[0]
+    return " || '/' || ".join(
+        f"replace(replace({one}, chr(92), repeat(chr(92), 2)), '/', chr(92) || '/')" for one in texts
+    )
+
+
+def _part(part: str, binary: bool) -> str:
+    if binary:
+        return f"translate(encode({part}, 'base64'), chr(10), '')"
+    # concat prints a CHAR with its padding, as it is read; a cast would cut that off.
+    return f"CASE WHEN ({part}) IS NOT NULL THEN concat({part}) END"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,48 +24,67 @@ _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OF_ROW = re.compile(re.escape(ROW) + r"\.([A-Za-z_][A-Za-z0-9_]*)")
 _SELECT = re.compile(r"(?is)\s*(select|with)\b")
 
+KeySql = str | Sequence[str]
+"""The SQL of a key as a migration says it: of each of its columns, in the entity's order, or one SELECT of all."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyOf:
-    """Which records of an entity a changed row belongs to, in SQL: a column, an expression with `ROW`, or a SELECT.
+    """Which records of an entity a changed row belongs to, in SQL: columns, expressions with `ROW`, or one SELECT.
 
-    A trigger logs the key itself, or for a SELECT the one column of the row that it names; the cut then looks the keys
+    A trigger logs the key itself, or for a SELECT the columns of the row that it names; the cut then looks the keys
     up. A trigger that looked would not see records that are being written at the same time, and nobody would log them.
     """
 
     entity: str
-    sql: str
+    parts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entity: str, sql: KeySql) -> KeyOf:
+        parts = (sql,) if isinstance(sql, str) else sql
+        return cls(entity, tuple(part.strip() for part in parts))
 
     @property
     def is_select(self) -> bool:
         """Whether the keys are looked up when the cut is made."""
-        return bool(_SELECT.match(self.sql))
+        return len(self.parts) == 1 and bool(_SELECT.match(self.parts[0]))
 
     @property
-    def columns(self) -> frozenset[str]:
-        """The columns of the changed row that it names."""
-        return frozenset({self.sql} if _COLUMN.fullmatch(self.sql) else _OF_ROW.findall(self.sql))
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the changed row that it names, sorted."""
+        found = ({part} if _COLUMN.fullmatch(part) else _OF_ROW.findall(part) for part in self.parts)
+        return tuple(sorted({column for columns in found for column in columns}))
 
-    def logged(self, row: str) -> str:
-        """The expression that a trigger logs of a row under the name `row` (NEW, OLD, an alias)."""
+    def logged(self, row: str) -> list[str]:
+        """The expressions that a trigger logs of a row under the name `row` (NEW, OLD, an alias), as one key text."""
         if self.is_select:
-            return f"{row}.{min(self.columns)}"
-        text = f"{ROW}.{self.sql}" if _COLUMN.fullmatch(self.sql) else self.sql
-        return text.replace(ROW, row)
+            return [f"{row}.{column}" for column in self.columns]
+        plain = (f"{ROW}.{part}" if _COLUMN.fullmatch(part) else part for part in self.parts)
+        return [part.replace(ROW, row) for part in plain]
 
-    def lookup(self, value: str) -> str:
-        """The SELECT with `value` (a placeholder) for the logged column of the row."""
-        return _OF_ROW.sub(lambda _: value, self.sql)
+    def lookup(self, placeholder: Callable[[int], str]) -> str:
+        """The SELECT with a placeholder for each logged column of the row, by its place in `columns`."""
+        columns = self.columns
+        return _OF_ROW.sub(lambda match: placeholder(columns.index(match[1])), self.parts[0])
 
 
 Watched = Mapping[str, tuple[KeyOf, ...]]
 """Table, as the legacy database's SQL names it → what its rows belong to."""
 
 
-def watched(entities: Mapping[str, Mapping[str, str]]) -> Watched:
+def watched(entities: Mapping[str, Mapping[str, KeySql]]) -> Watched:
     """Entity → table → SQL of the key, turned over: a table has one trigger, however many entities read it."""
     found: dict[str, tuple[KeyOf, ...]] = {}
     for entity, tables in entities.items():
         for table, sql in tables.items():
-            found[table] = (*found.get(table, ()), KeyOf(entity, sql.strip()))
+            found[table] = (*found.get(table, ()), KeyOf.of(entity, sql))
     return dict(sorted(found.items()))
+
+
+_COLUMN_OF_ROW = re.compile(r"\w+\.(\w+)")
+
+
+def column_of(expression: str) -> str:
+    """The column that a logged expression is (``NEW.id``), in lower case; empty for any other expression."""
+    match = _COLUMN_OF_ROW.fullmatch(expression)
+    return match[1].casefold() if match else ""

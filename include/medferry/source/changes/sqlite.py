@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -89,9 +89,23 @@ class SqliteJournal(Journal):
 
 
 def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
-    keys = " UNION ".join(f"SELECT CAST({key.logged(row)} AS TEXT) AS key" for row in rows)
+    keys = " UNION ".join(f"SELECT {_text(key.logged(row))} AS key" for row in rows)
     via = literal(table if key.is_select else "")
     return (
         f"INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
         f"FROM ({keys}) AS k WHERE k.key IS NOT NULL;"
     )
+
+
+def _text(parts: Sequence[str]) -> str:
+    """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is."""
+    texts = [f"CAST({_whole(part)} AS TEXT)" for part in parts]
+    if len(texts) == 1:
+        return texts[0]
+    return " || '/' || ".join(f"replace(replace({text}, '\\', '\\\\'), '/', '\\/')" for text in texts)
+
+
+def _whole(part: str) -> str:
+    """1.0 is the key 1."""
+    whole = f"CAST({part} AS INTEGER)"
+    return f"CASE WHEN typeof({part}) = 'real' AND ({part}) = {whole} THEN {whole} ELSE {part} END"

@@ -1,0 +1,47 @@
+"""Take a cut: mark where it ends, in a transaction of its own, and read it on one consistent view of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from medferry.errors import SourceUnavailable
+from medferry.source.changes.journal import CaptureBroken, Cut, Journal
+from medferry.source.database import snapshot
+from medferry.source.faults import busy, code_of, in_each_others_way
+
+
+@contextmanager
+def next_cut(
+    journal: Journal, reader: sa.Engine, writer: sa.Engine, previous: str | None
+) -> Iterator[tuple[sa.Connection, Cut]]:
+    """The next cut, and the connection on whose snapshot the rows of its keys are to be read.
+
+    Raises CaptureBroken, PositionLost, SourceUnavailable, SourceError.
+    """
+    with writing(writer) as connection:
+        journal.mark(connection)
+    with snapshot(reader) as connection:
+        yield connection, journal.cut(connection, previous)
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction on the journal, READ COMMITTED. Raises CaptureBroken, SourceUnavailable; quotes no row."""
+    options = {"isolation_level": "READ COMMITTED"} if engine.dialect.name != "sqlite" else {}
+    try:
+        with engine.connect().execution_options(**options) as connection:
+            yield connection
+            connection.commit()
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise SourceUnavailable(f"The legacy database did not answer ({code_of(error)}).", "Try again.") from None
+        if in_each_others_way(error):
+            raise busy(error) from None
+        raise CaptureBroken(
+            f"The legacy database refused a statement of the capture ({code_of(error)}).",
+            "Check the account's rights (`medferry capture check`) and that nobody holds the tables locked.",
+        ) from None
