@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-UNIT := tests/mapping tests/fhir tests/medplum tests/manifest tests/source tests/dags tests/clinics tests/definition tests/cli tests/apply/test_breaker.py tests/apply/test_targets.py tests/test_*.py
+UNIT := tests/mapping tests/fhir tests/medplum tests/manifest tests/source tests/dags tests/clinics tests/definition tests/cli tests/store tests/apply/test_breaker.py tests/apply/test_targets.py tests/test_*.py
 # Without this, importing Airflow takes two to three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := include:.

@@ -18,6 +18,7 @@ FLOORS = (
     "definition",
     "manifest",
     "governance",
+    "store",
     "runtime",
     "apply",
     "stages",

@@ -55,13 +55,16 @@ class Environment:
         return MedplumClient(s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget, s.medplum_http)
 
     def staging(self, run_id: str) -> Staging:
-        """The staged files of a run, each checked against what the manifest knows of it when it is read."""
+        """The staged files of a run, each checked against what the manifest knows of it when it is read.
+
+        Raises KeyMissing.
+        """
 
         def digest_of(name: str) -> str | None:
             with self.manifest.connect() as connection:
                 return digest_of_file(connection, run_id, name)
 
-        return Staging(self.settings.staging_url, run_id, digest_of)
+        return Staging(self.settings.staging_url, run_id, digest_of, self.settings.keys)
 
     @property
     def staging_area(self) -> StagingArea:

@@ -9,6 +9,7 @@ from typing import Any
 
 from medferry.errors import SettingsError
 from medferry.medplum.http import HttpSettings
+from medferry.store.keys import Keyring, keys_from
 
 _VARIABLES = {
     "source_url": "MEDFERRY_SOURCE_URL",
@@ -18,7 +19,10 @@ _VARIABLES = {
     "medplum_client_secret": "MEDFERRY_MEDPLUM_CLIENT_SECRET",
     "manifest_url": "MEDFERRY_MANIFEST_URL",
     "staging_url": "MEDFERRY_STAGING_URL",
+    "store_key_file": "MEDFERRY_STORE_KEY_FILE",
+    "store_key_command": "MEDFERRY_STORE_KEY_COMMAND",
 }
+PLAIN_STAGING = "MEDFERRY_PLAIN_STAGING"
 SETTLE_SECONDS = 600.0
 """No server or gateway that is known holds a request for longer."""
 
@@ -41,9 +45,21 @@ class Settings:
     """TLS, proxy, headers and time; other than usual only by a connection of Airflow."""
     manifest_url: str = field(default=_DEFAULTS["manifest_url"], repr=False)
     staging_url: str = _DEFAULTS["staging_url"]
+    store_keys: str = field(default="", repr=False)
+    """Keys of the protected store, as ``store.keys`` reads them; only a connection of Airflow has any."""
+    store_key_file: str = ""
+    store_key_command: str = field(default="", repr=False)
+    """Prints the keys; where they are in a vault."""
+    plain_staging: bool = False
+    """Whether patient data may be staged without a key for a Medplum that is not on this machine."""
     settle_seconds: float = SETTLE_SECONDS
     """How long a batch that got no answer may be at work in Medplum: nothing of it is sent again sooner, unless a
     look-up has told its end."""
+
+    @property
+    def keys(self) -> Keyring | None:
+        """The keys of the protected store; None: what it holds is in plain text. Raises KeyMissing."""
+        return keys_from(self.store_keys, self.store_key_file, self.store_key_command)
 
     def require(self, *names: str) -> None:
         """Raises SettingsError naming the variables among `names` that are not set."""
@@ -57,7 +73,19 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
     values: dict[str, Any] = {
         name: environment.get(variable) or _DEFAULTS.get(name, "") for name, variable in _VARIABLES.items()
     }
-    return Settings(**values, settle_seconds=_seconds("MEDFERRY_SETTLE_SECONDS", environment))
+    return Settings(
+        **values,
+        plain_staging=_allowed(PLAIN_STAGING, environment),
+        settle_seconds=_seconds("MEDFERRY_SETTLE_SECONDS", environment),
+    )
+
+
+def _allowed(variable: str, environment: Mapping[str, str]) -> bool:
+    """Raises SettingsError for a word that is neither yes nor no: a slip must not decide about patient data."""
+    word = environment.get(variable, "").strip().lower()
+    if word not in ("", "no", "yes"):
+        raise SettingsError(f"{variable} is neither yes nor no.", "Correct it; without it the answer is no.")
+    return word == "yes"
 
 
 def _seconds(variable: str, environment: Mapping[str, str]) -> float:

@@ -1,7 +1,7 @@
 """Staged files under the staging URL: rows as gzipped NDJSON, FHIR Bundles as gzipped JSON, one file each.
 
-A file appears whole or not at all (written beside its place, then moved), so a task that is killed leaves nothing that
-could be mistaken for data. Names hold run and slice ids only.
+They lie in the protected store (``store``): encrypted where there is a key, whole or not at all, so that a task that is
+killed leaves nothing that could be mistaken for data. Names hold run and slice ids only.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import IO, Any, cast
 
-import fsspec
 import orjson
 
 from medferry import __version__
 from medferry.errors import StagingError
 from medferry.fhir.bundle import Staged, read_batch
 from medferry.source.types.canonical import as_streamed
+from medferry.store.files import Reader, Store
+from medferry.store.keys import Keyring
 
 _LEVEL = 3
 _BYTES = b'{"base64":'
@@ -37,17 +39,13 @@ class StagingArea:
     url: str
 
     @cached_property
-    def place(self) -> tuple[Any, str]:
-        """File system and root, which ends without a slash."""
-        filesystem, root = fsspec.core.url_to_fs(self.url)
-        return filesystem, root.rstrip("/")
+    def _store(self) -> Store:
+        return Store(self.url)
 
     def owner(self) -> str:
         """The id of the manifest that the area belongs to; empty: of none yet. Raises StagingError."""
-        filesystem, root = self.place
         try:
-            with filesystem.open(f"{root}/{_MARKER}", "rb") as file:
-                return str(orjson.loads(file.read())["manifest"])
+            return str(orjson.loads(self._store.reading(_MARKER).read())["manifest"])
         except FileNotFoundError:
             return ""
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -55,12 +53,9 @@ class StagingArea:
 
     def claim(self, manifest_id: str) -> None:
         """Say that the area belongs to a manifest. Raises StagingError."""
-        filesystem, root = self.place
         try:
-            filesystem.makedirs(root, exist_ok=True)
-            with filesystem.open(f"{root}/{_MARKER}.part", "wb") as file:
-                file.write(orjson.dumps({"manifest": manifest_id}))
-            filesystem.mv(f"{root}/{_MARKER}.part", f"{root}/{_MARKER}")
+            with self._store.writing(_MARKER) as file:
+                file.to.write(orjson.dumps({"manifest": manifest_id}))
         except OSError as error:
             raise _unwritten(_MARKER, error) from None
 
@@ -71,18 +66,24 @@ class StagedFileChanged(StagingError):
 
 @dataclass(frozen=True)
 class Staging:
-    """The staged files of one run. `digest_of` tells what a file must be: SHA-256 by name, None: not known."""
+    """The staged files of one run. `digest_of` tells what a file must be: its digest by name, None: not known.
+
+    All that is read raises StoredFileDamaged, KeyMissing or WrongKey, too, where it is encrypted.
+    """
 
     url: str
     run_id: str
     digest_of: Callable[[str], str | None] = lambda _: None
+    keys: Keyring | None = field(default=None)
     written: dict[str, str] = field(default_factory=dict)
-    """Name → SHA-256 of what was written by this object: to be recorded with the stage."""
+    """Name → digest of what was written by this object (SHA-256, keyed with a key): to be recorded with the stage."""
 
     @cached_property
-    def _place(self) -> tuple[Any, str]:
-        filesystem, root = StagingArea(self.url).place
-        return filesystem, f"{root}/{re.sub(r'[^A-Za-z0-9._-]', '_', self.run_id)}"
+    def _store(self) -> Store:
+        return Store(self.url, self.keys)
+
+    def _place(self, name: str) -> str:
+        return f"{folder_of(self.run_id)}/{name}"
 
     def write_rows(self, slice_id: str, rows: Iterable[bytes]) -> int:
         """Stage the rows of a slice, as ``dump_row`` made them; returns how many. Raises StagingError."""
@@ -108,7 +109,7 @@ class Staging:
         """Raises StagingError when the Bundle is missing or damaged."""
         name = f"bundles/{slice_id}/{number:06d}.json.gz"
         try:
-            with self._open(name) as raw:
+            with closing(self._open(name)) as raw:
                 return list(read_batch(gzip.decompress(raw.read())))
         except _DAMAGED as error:
             raise _unreadable(name, error) from None
@@ -127,7 +128,7 @@ class Staging:
 
     def _read_lines(self, name: str) -> Iterator[tuple[bytes, Any]]:
         try:
-            with self._open(name) as raw, gzip.GzipFile(fileobj=raw) as file:
+            with closing(self._open(name)) as raw, gzip.GzipFile(fileobj=cast(IO[bytes], raw)) as file:
                 for line in file:
                     yield line[:-1], load_row(line)
                 if raw.tell() == 0:
@@ -136,55 +137,31 @@ class Staging:
             raise _unreadable(name, error) from None
 
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
-        filesystem, root = self._place
-        path = f"{root}/{name}"
         try:
-            filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-            # No name and no time in the gzip header: the same input gives the same bytes.
-            with filesystem.open(f"{path}.part", "wb") as file:
-                raw = _Digesting(file)
-                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
+            with self._store.writing(self._place(name)) as file:
+                # No name and no time in the gzip header: the same input gives the same bytes.
+                out = cast(IO[bytes], file.to)
+                with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
                     for part in parts:
                         packed.write(part)
-            filesystem.mv(f"{path}.part", path)
         except OSError as error:
             raise _unwritten(name, error) from None
-        self.written[name] = raw.digest.hexdigest()
+        self.written[name] = file.digest
 
-    def _open(self, name: str) -> BinaryIO:
+    def _open(self, name: str) -> Reader:
         """Raises StagedFileChanged before anything of it is used."""
-        filesystem, root = self._place
         expected = self.digest_of(name)
-        file: BinaryIO = filesystem.open(f"{root}/{name}", "rb")
-        if expected is not None and _digest(file) != expected:
-            file.close()
+        if expected is not None and self._store.digest(self._place(name)) != expected:
             raise StagedFileChanged(
                 f"The staged file {name} of run {self.run_id} is not what was staged: somebody else has written it.",
                 "Give each manifest a staging URL of its own, then start a new run.",
             )
-        file.seek(0)
-        return file
+        return self._store.reading(self._place(name))
 
 
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-class _Digesting:
-    """A file to write to, and the digest of what was written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def write(self, content: bytes) -> int:
-        self.digest.update(content)
-        return self._file.write(content)
-
-    def flush(self) -> None:
-        self._file.flush()
+def folder_of(run_id: str) -> str:
+    """The name of a run's folder in the staging area; of two ids that differ in odd characters alone, the same."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", run_id)
 
 
 _DAMAGED = (OSError, EOFError, zlib.error, ValueError)

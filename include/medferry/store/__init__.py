@@ -1,0 +1,1 @@
+"""Files that hold patient data: encrypted where there is a key, for their owner alone in any case."""

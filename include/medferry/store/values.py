@@ -1,0 +1,79 @@
+"""Values kept for a person to decide about, such as both sides of a conflict: the manifest has their pointers."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+
+from medferry.errors import MedferryError
+from medferry.store.files import Store
+from medferry.store.keys import Keyring
+
+FOLDER = "@values"
+"""Below the staging URL; no run's folder can be called so."""
+
+
+class ValueMissing(MedferryError):
+    """A value that was kept is not in the store any more."""
+
+
+class ValueChanged(MedferryError):
+    """A kept value is not what was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where a value is, and what it must be; both may stand in the manifest: they tell nothing of the value."""
+
+    name: str
+    digest: str
+    """SHA-256; keyed where there is a key, so that nobody can try values until one fits."""
+
+
+@dataclass(frozen=True)
+class ValueStore:
+    """Values below `url`, encrypted where there is a key, each in a file of its own that is never written again.
+
+    Every method raises OSError as the file system does.
+    """
+
+    url: str
+    keys: Keyring | None = None
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.url, self.keys)
+
+    def put(self, value: bytes) -> Pointer:
+        """Keep a value; when this returns, it is stored."""
+        one = uuid.uuid4().hex
+        name = f"{FOLDER}/{one[:2]}/{one}"
+        with self._store.writing(name) as file:
+            file.to.write(value)
+        return Pointer(name, file.digest)
+
+    def get(self, pointer: Pointer) -> bytes:
+        """The value. Raises ValueMissing, ValueChanged; KeyMissing, WrongKey, StoredFileDamaged."""
+        try:
+            reader = self._store.reading(pointer.name)
+        except FileNotFoundError:
+            raise ValueMissing(
+                f"The value {pointer.name} is not in the store {self.url}.",
+                "Correct MEDFERRY_STAGING_URL; if it was purged, decide by the two systems as they are.",
+            ) from None
+        try:
+            digest, value = reader.new_digest(), reader.read()
+        finally:
+            reader.close()
+        digest.update(value)
+        if digest.hexdigest() != pointer.digest:
+            raise ValueChanged(
+                f"The value {pointer.name} in the store {self.url} is not what was kept.",
+                "Look who else writes there; decide by the two systems as they are.",
+            )
+        return value
+
+    def remove(self, pointer: Pointer) -> None:
+        """Have no value there; nothing when it is gone already."""
+        self._store.remove(pointer.name)
