@@ -38,6 +38,7 @@ class EmbeddedMedplum:
         expires_in: life of an access token in seconds.
         transaction_bundles: the project feature of that name: real, atomic transactions.
         check_references: the project setting `checkReferencesOnWrite`.
+        project_admin: the client is an admin of its project, who may set accounts.
         faults: enables `POST /faults` and `inject()`.
         base_url: the URL clients reach the server under, when it is not the address it listens on.
         log_file: where the server's output goes; None makes a temporary file.
@@ -56,6 +57,7 @@ class EmbeddedMedplum:
     expires_in: int = 3600
     transaction_bundles: bool = False
     check_references: bool = False
+    project_admin: bool = False
     faults: bool = False
     base_url: str = ""
     log_file: Path | None = None
@@ -150,6 +152,7 @@ class EmbeddedMedplum:
         flags = {
             "transaction-bundles": self.transaction_bundles,
             "check-references": self.check_references,
+            "project-admin": self.project_admin,
             "faults": self.faults,
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import orjson
 import pytest
 
 from medferry.apply.visibility import Visibility, WritesHidden
@@ -17,23 +18,29 @@ TEXT = (
     b'{"resourceType":"Patient","id":"a","meta":{"versionId":"1","lastUpdated":"t","tag":[{"code":"x"}]},"active":true}'
 )
 
+WITH_ACCOUNTS = TEXT.replace(b'"meta":{', b'"meta":{"accounts":[{"reference":"Organization/1"}],')
+
 
 class Client:
     """Shows what was created under the id after `reads` reads, under the identifier after `searches` searches."""
 
     def __init__(self, reads: float = 0, searches: float = 0, statuses: Sequence[int] = ()) -> None:
         self.reads, self.searches, self.statuses, self.sent = reads, searches, list(statuses), list[Any]()
+        self.has_accounts = False
 
-    def read_each(self, *_: Any) -> dict[str, tuple[str, bytes]]:
+    def read_each(self, *_: Any, extended: bool = False) -> dict[str, tuple[str, bytes]]:
         self.reads -= 1
-        return {"a": ("1", TEXT)} if self.reads < 0 else {}
+        if self.reads >= 0:
+            return {}
+        return {"a": ("1", (WITH_ACCOUNTS if extended and self.has_accounts else TEXT))}
 
     def by_identifier(self, *_: Any) -> list[dict[str, Any]]:
         self.searches -= 1
         return [{"id": "a"}] if self.searches < 0 else []
 
-    def batch(self, entries: Sequence[dict[str, Any]], _cost: int) -> list[EntryOutcome]:
-        self.sent += entries
+    def batch(self, entries: Sequence[dict[str, Any]], _cost: int, extended: bool = False) -> list[EntryOutcome]:
+        assert extended == self.has_accounts
+        self.sent += [orjson.loads(orjson.dumps(entry)) for entry in entries]
         status = self.statuses.pop(0)
         if not status:
             raise MedplumUnavailable("no answer")
@@ -96,3 +103,13 @@ def test_a_write_is_put_back_as_it_is(clock: Any) -> None:
         "request": {"method": "PUT", "url": "Patient/a", "ifMatch": 'W/"1"'},
     }
     assert not seen.can_control  # somebody has changed it: another will do
+
+
+def test_a_write_is_put_back_with_who_may_see_it(clock: Any) -> None:
+    client = Client(statuses=[200])
+    client.has_accounts = True
+    seen = visibility(client, clock)
+    seen.keep("Patient", "a", ("1", TEXT))
+    client.reads = 0
+    assert seen.can_write()
+    assert client.sent[0]["resource"]["meta"]["accounts"] == [{"reference": "Organization/1"}]

@@ -29,10 +29,16 @@ export class Fhir {
       validate(req.body, this.terminology);
       return [allOk];
     });
+    this.router.add('POST', ':resourceType/:id/$set-accounts', async (req, repository) => {
+      const accounts = (req.body.parameter ?? []).filter((p) => p.name === 'accounts').map((p) => p.valueReference);
+      repository.setAccounts(req.params.resourceType, req.params.id, accounts);
+      const parameter = [{ name: 'resourcesUpdated', valueInteger: 1 }];
+      return [allOk, { resourceType: 'Parameters', parameter }];
+    });
   }
 
-  repository(before) {
-    return new Repository({ ...this.#storage(), before });
+  repository(before, extended = false) {
+    return new Repository({ ...this.#storage(), before, extended });
   }
 
   #storage() {
@@ -73,7 +79,8 @@ export class Fhir {
     const body = await this.#body(req, path);
     if (isBatch && req.headers.prefer === 'respond-async') return [noAsyncBatch];
     const request = this.#fhirRequest(req.method, `/${path}${url.search}`, body, req.headers);
-    const repository = this.repository((...args) => this.#before(isBatch, ...args));
+    const extended = req.headers['x-medplum'] === 'extended';
+    const repository = this.repository((...args) => this.#before(isBatch, ...args), extended);
     return this.#commit(() => this.router.handleRequest(request, repository), strikes);
   }
 

@@ -29,6 +29,7 @@ const settings = {
   baseUrl: options['base-url'] ?? `http://${options.host}:${port}/`,
   transactionBundles: options['transaction-bundles'],
   checkReferencesOnWrite: options['check-references'],
+  projectAdmin: options['project-admin'],
   maxJsonBytes: options['max-json-bytes'],
 };
 const project = journal.project();

@@ -17,6 +17,7 @@ const OPTIONS = {
   'max-json-bytes': number(1024 * 1024),
   'transaction-bundles': flag,
   'check-references': flag,
+  'project-admin': flag,
   faults: flag,
   'watch-stdin': flag,
 };

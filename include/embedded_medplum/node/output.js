@@ -11,17 +11,13 @@ export class Output {
 
   /** @param shape `author`: whom to show as the author instead. */
   text(resource, { extended, pretty, author }) {
-    const shown = extended ? this.#extended(resource, author ?? this.author) : resource;
+    const shown = inside(resource, (one) => (extended ? this.#extended(one, author ?? this.author) : withoutAccounts(one)));
     const json = JSON.stringify(shown, undefined, pretty ? 2 : undefined);
     return json.includes('"Binary/') ? json.replace(ATTACHMENT, (_, id) => `"url":"${this.#signedUrl(id)}"`) : json;
   }
 
   /** `meta.author` and `meta.project` are the same for everything here: there is one client in one project. */
   #extended(resource, author) {
-    if (resource.resourceType === 'Bundle' && resource.entry) {
-      const entry = resource.entry.map((e) => (e.resource ? { ...e, resource: this.#extended(e.resource, author) } : e));
-      return { ...resource, entry };
-    }
     if (!resource.meta) return resource;
     return { ...resource, meta: { ...resource.meta, author, project: this.project } };
   }
@@ -40,4 +36,17 @@ export class Output {
     const expires = Number(query.get('Expires'));
     return expires > Date.now() && query.get('Signature') === this.#signature(id, expires);
   }
+}
+
+/** A resource as `show` shows it; of a Bundle what it holds. */
+function inside(resource, show) {
+  if (resource.resourceType !== 'Bundle' || !resource.entry) return show(resource);
+  const entry = resource.entry.map((e) => (e.resource ? { ...e, resource: inside(e.resource, show) } : e));
+  return { ...resource, entry };
+}
+
+function withoutAccounts(resource) {
+  if (!resource.meta?.account) return resource;
+  const { account: _, accounts: __, ...meta } = resource.meta;
+  return { ...resource, meta };
 }

@@ -21,7 +21,7 @@ import { checkReferences, resolveConditionalReferences } from './references.js';
 import { findResources, searchBundle } from './search.js';
 import { checkIndexedLengths, validate } from './validation.js';
 
-/** Elements of `meta` that the server owns; what a client sends there is ignored. */
+/** Elements of `meta` that the server owns; what a client sends there is ignored, but for an admin's accounts. */
 const SERVER_META = ['versionId', 'lastUpdated', 'author', 'project', 'account', 'accounts', 'compartment'];
 
 /** The filters of a search that finds nothing, for the injected fault `no-match`. */
@@ -32,9 +32,9 @@ const NO_MATCH = [{ code: '_id', operator: 'eq', value: 'none' }];
  * it counts points, refuses (429), or injects a fault.
  */
 export class Repository extends FhirRepository {
-  constructor({ store, blobs, terminology, settings, faults, before }) {
+  constructor({ store, blobs, terminology, settings, faults, before, extended }) {
     super();
-    Object.assign(this, { store, blobs, terminology, settings, faults, before });
+    Object.assign(this, { store, blobs, terminology, settings, faults, before, extended });
   }
 
   setMode() {}
@@ -53,15 +53,17 @@ export class Repository extends FhirRepository {
     const { resourceType } = resource;
     if (this.store.record(resourceType, id))
       throw new OperationOutcomeError(badRequest('Assigned ID is already in use'));
-    return this.#write(await this.#prepare({ ...resource, id }));
+    const prepared = await this.#prepare({ ...resource, id });
+    return this.#write(withAccounts(prepared, this.#accounts(prepared, resource.meta)));
   }
 
   async updateResource(resource, options) {
     this.#enter(COST.write, 'update', resource.resourceType);
     const record = this.#record(resource.resourceType, resource.id); // 404 for an id chosen by the client
-    const prepared = await this.#prepare(resource);
+    const elements = await this.#prepare(resource);
     const { current } = record; // read after the last wait: what is compared here is what is replaced below
     if (options?.ifMatch) checkVersion(current, options.ifMatch);
+    const prepared = withAccounts(elements, this.#accounts(elements, resource.meta, current.resource?.meta));
     return isUnchanged(prepared, current) ? current.resource : this.#write(prepared);
   }
 
@@ -82,6 +84,26 @@ export class Repository extends FhirRepository {
     this.blobs.save(resource.id, Buffer.from(resource.data, 'base64'));
     const { data: _, ...rest } = resource;
     return rest;
+  }
+
+  /**
+   * Who may see a resource, by the rules of Medplum's `Repository.getAccounts`: an admin in extended mode who sends a
+   * `meta` says so with it, also by leaving the accounts out; else a Patient keeps its own and anything else has those
+   * of the Patient that it is about.
+   */
+  #accounts(resource, sent, existing) {
+    if (sent && this.extended && this.settings.projectAdmin) return accountsOf(sent);
+    if (resource.resourceType === 'Patient') return accountsOf(existing);
+    const [type, id] = (resource.subject ?? resource.patient ?? resource.beneficiary)?.reference?.split('/') ?? [];
+    return type === 'Patient' ? accountsOf(this.store.record(type, id)?.current.resource?.meta) : [];
+  }
+
+  /** `$set-accounts` without propagation: a write of the server's own, hence a new version. */
+  setAccounts(resourceType, id, accounts) {
+    this.#enter(COST.write, 'update', resourceType);
+    const { resource } = this.#live(resourceType, id);
+    const { account: _, accounts: __, ...meta } = resource.meta;
+    return this.#write(withAccounts({ ...resource, meta }, accounts));
   }
 
   #exists(type, id) {
@@ -215,6 +237,18 @@ function isUnchanged(prepared, current) {
   if (current.deleted) return false;
   const { versionId, lastUpdated } = current.resource.meta;
   return deepEquals({ ...prepared, meta: { ...prepared.meta, versionId, lastUpdated } }, current.resource);
+}
+
+function accountsOf(meta) {
+  const { account, accounts = [] } = meta ?? {};
+  return !account || accounts.some(({ reference }) => reference === account.reference)
+    ? accounts
+    : [account, ...accounts];
+}
+
+function withAccounts(resource, accounts) {
+  if (!accounts.length) return resource;
+  return { ...resource, meta: { ...resource.meta, account: accounts[0], accounts } };
 }
 
 function withoutServerMeta(meta) {

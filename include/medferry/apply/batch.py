@@ -41,6 +41,7 @@ class BatchSender:
     def send(self, steps: Sequence[Step], conditional: Sequence[bool]) -> tuple[int, list[EntryOutcome]]:
         """The note's number and every entry's outcome. `conditional`: which creates have a condition.
 
+        Steps with accounts do not go with others: an admin's entries without any would clear, or not inherit them.
         Raises what the client raises; when no answer came, the note stays open and is among `lost`.
         """
         self.stay_alive()
@@ -78,7 +79,7 @@ class BatchSender:
         health = BatchHealth.FAILING
         with self.limiter.slot():
             try:
-                outcomes = self.client.batch(entries, cost, before)
+                outcomes = self.client.batch(entries, cost, before, any(step.accounts for step in steps))
                 health = health_of(outcome.status for outcome in outcomes)
                 return outcomes
             except Throttled:

@@ -7,18 +7,14 @@ as it was sent; or, because Medplum does a batch's entries in their order, one t
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
 from medferry.apply.plan import Content, Location
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir.additions import unsigned
-from medferry.fhir.canonical import canonical
+from medferry.fhir.canonical import stored_hash
 from medferry.manifest.crosswalk import Action, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 
@@ -86,7 +82,7 @@ class Doubts:
     def own(self, name: Name, content: Content) -> bool:
         """Whether the content is what was sent for this name."""
         hashes = {doubt.entry.content_hash for doubt in self.of.get(name, ())}
-        return bool(hashes) and _hash(content[1]) in hashes
+        return bool(hashes) and stored_hash(content[1]) in hashes
 
     def held_back(self, targets: Sequence[ResolvedResource], found: Landed) -> set[Name]:
         """Names that must wait, by what a look-up has `found` that began after the last call; keeps what it tells."""
@@ -105,7 +101,7 @@ class Doubts:
     def saw(self, name: Name, content: Content) -> None:
         """Tell of a resource that a look-up found, in doubt until now, with its content."""
         for doubt in self.of.get(name, ()):
-            if doubt.creates and _hash(content[1]) == doubt.entry.content_hash:
+            if doubt.creates and stored_hash(content[1]) == doubt.entry.content_hash:
                 self._seen_now[doubt.batch] = max(doubt.position, self._seen_now.get(doubt.batch, -1))
                 self.ended.add((doubt.batch, name))
 
@@ -125,11 +121,3 @@ class Doubts:
             self.ended.add(at)  # done, or refused by its condition: it cannot be done any more
             return False
         return target.hash != doubt.entry.content_hash  # the same update is safe to send again, by its condition
-
-
-def _hash(text: bytes) -> str:
-    """The hash of a resource as Medplum has it, as the note has it of what was sent."""
-    try:
-        return hashlib.sha256(canonical(unsigned(orjson.loads(text)))).hexdigest()
-    except ValueError:
-        return ""  # what cannot be parsed was not sent from here

@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
+from typing import Any
 
 from more_itertools import chunked, map_reduce
 
 from medferry.apply.plan import Content, Location
 from medferry.apply.targets import ResolvedResource
+from medferry.fhir.accounts import accounts_of
 from medferry.fhir.identifiers import identifiers_of
 from medferry.manifest.crosswalk import Name
 from medferry.medplum.client import PAGE, MedplumClient
 
+Accounts = dict[str, Any]
+"""The members of a resource's `meta` that say who may see it."""
 
-def find_locations(client: MedplumClient, targets: Sequence[ResolvedResource]) -> dict[Name, list[Location]]:
-    """Identifier → id and version of every resource that carries it."""
+
+def find_locations(
+    client: MedplumClient, targets: Sequence[ResolvedResource], accounts: dict[str, Accounts]
+) -> dict[Name, list[Location]]:
+    """Identifier → id and version of every resource that carries it; `accounts` takes who may see it, by id."""
     found: dict[Name, list[Location]] = defaultdict(list)
     values_of = map_reduce(targets, lambda target: (target.type, target.name[0]), lambda target: target.name[1])
     for (resource_type, system), values in values_of.items():
         wanted = set(values)
         for group in chunked(values, PAGE // 2):  # half a page, so that duplicates are seen and not cut off
             for resource in client.by_identifier(resource_type, system, group):
+                accounts[resource["id"]] = accounts_of(resource)
                 location = (resource["id"], resource["meta"]["versionId"])
                 for identifier in identifiers_of(resource):
                     if identifier.get("system") == system and identifier.get("value") in wanted:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir.canonical import has_content, holds_content
+from medferry.fhir.canonical import has_content, holds_content, stored_hash
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, CrosswalkEntry, Effect, Name
 from medferry.mapping.outcomes import Disposition, Reason
 
@@ -35,12 +36,16 @@ class DriftPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to send for a target: create it, or update the resource `id`, which is at `version`."""
+    """What to send for a target: create it, or update the resource `id`, which is at `version`.
+
+    `accounts` say who may see it (fhir.accounts): others have set them, and an update has to carry them along.
+    """
 
     target: ResolvedResource
     action: Action
     id: str = ""
     version: str = ""
+    accounts: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +136,18 @@ class Planner:
             elif self.policy is DriftPolicy.CONFLICT and self._is_intact(target, text):
                 at = (drift.id, self.known[target.name].version_id)
                 plan.settled[target.name] = confirmed(self.entity, target, at, Effect.UNCHANGED)
-            elif self.policy is DriftPolicy.CONFLICT and not own(target.name, contents[drift.id]):
+            elif self.policy is DriftPolicy.CONFLICT and not (
+                own(target.name, contents[drift.id]) or self._is_as_written(target, text)
+            ):
                 plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, f"{target.type}/{drift.id}")
             else:
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
         return plan
+
+    def _is_as_written(self, target: ResolvedResource, text: bytes) -> bool:
+        """Whether a later version is what we wrote before: its accounts were set, or a change was put back."""
+        entry = self.known.get(target.name)
+        return entry is not None and entry.content_hash == stored_hash(text)
 
     def _is_intact(self, target: ResolvedResource, text: bytes) -> bool:
         """Whether what is wanted is what we wrote before, and all of it is there beside what others (a Bot) added.

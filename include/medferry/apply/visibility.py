@@ -17,6 +17,7 @@ import orjson
 
 from medferry.apply.plan import Content
 from medferry.errors import MedferryError
+from medferry.fhir.accounts import accounts_in, with_accounts
 from medferry.fhir.canonical import owned
 from medferry.manifest.crosswalk import Name
 from medferry.medplum import budget as points
@@ -113,10 +114,13 @@ class Visibility:
         if self._ours is None:
             return False
         resource_type, medplum_id, (version, text) = self._ours
-        resource = owned(orjson.loads(text)) | {"id": medplum_id}
         request = {"method": "PUT", "url": f"{resource_type}/{medplum_id}", "ifMatch": f'W/"{version}"'}
         try:
-            [outcome] = self.client.batch([{"resource": resource, "request": request}], points.WRITE)
+            standing = self.client.read_each([(resource_type, medplum_id)], extended=True)
+            accounts = accounts_in(standing.get(medplum_id, (version, text))[1])
+            body = with_accounts(orjson.dumps(owned(orjson.loads(text)) | {"id": medplum_id}), accounts)
+            entry = {"resource": orjson.Fragment(body), "request": request}
+            [outcome] = self.client.batch([entry], points.WRITE, extended=bool(accounts))
         except (MedplumUnavailable, Throttled):
             return False
         if outcome.status in (404, 410, 412):

@@ -10,17 +10,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from more_itertools import constrained_batches, map_reduce
+from more_itertools import map_reduce
 
 from medferry.apply.batch import BatchSender
 from medferry.apply.doubts import Doubts
-from medferry.apply.entry import sent_entry, weight
-from medferry.apply.lookup import find_locations, read_contents
+from medferry.apply.entry import answered_entry, batches
+from medferry.apply.lookup import Accounts, find_locations, read_contents
 from medferry.apply.plan import DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.visibility import Visibility
 from medferry.errors import TransientError
+from medferry.fhir.accounts import accounts_in
 from medferry.manifest.crosswalk import Action, Attempt, CrosswalkEntry, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 from medferry.mapping.outcomes import Reason
@@ -31,9 +32,6 @@ _ROUNDS = 20
 """Rounds without an answer, with conflicts or with failed read-backs before a slice gives up (and is retried later)."""
 
 _RETRY_STATUSES = frozenset({0, 408, 409, 412, 423, 425, 429})
-_BATCH_BYTES = 900_000
-"""Medplum's default limit for a synchronous body is 1 MB, inflated."""
-
 
 _ALONE_SECONDS = 60.0
 """A refusal without a place counts after so long, where no other write can tell whether the server is well."""
@@ -83,6 +81,8 @@ class Writer:
     """Conditional creates that got a 400 once: another writer may have been first."""
     suspects: dict[Name, float] = field(default_factory=dict)
     """What was refused without a place → since when (of the process's clock): they are tried alone."""
+    _accounts: dict[str, Accounts] = field(default_factory=dict)
+    """Medplum id → who may see what is there, as others have set it: an update carries it along."""
     _repeated: dict[Name, Failed] = field(default_factory=dict)
     """Refusals without a place of what was sent last."""
 
@@ -138,7 +138,7 @@ class Writer:
         try:
             usual = [step for step in steps if step.target.name not in self.suspects]
             usual = self._first_of_each_type(usual, answered)
-            for batch in constrained_batches(usual, _BATCH_BYTES, self.batch_size, weight, strict=False):
+            for batch in batches(usual, self.batch_size):
                 throttled |= self._send(batch, answered)
         finally:
             self._prove(answered)
@@ -158,14 +158,16 @@ class Writer:
                 self.doubts.saw(drift.target.name, contents[drift.id])
         compared = planner.by_content(plan.drifts, contents, self.doubts.actions, self.doubts.own)
         self.result.settled |= plan.settled | compared.settled
-        return plan.steps + compared.steps
+        return [replace(step, accounts=self._accounts.get(step.id, {})) for step in plan.steps + compared.steps]
 
     def _find(self, targets: Sequence[ResolvedResource]) -> dict[Name, list[Location]]:
         """What is there under the targets' identifiers, and under the ids that Medplum gave them."""
-        found = dict(find_locations(self.sender.client, targets))
+        self._accounts.clear()
+        found = dict(find_locations(self.sender.client, targets, self._accounts))
         given = self.doubts.given_ids(target.name for target in targets if target.name not in found)
         gone: set[str] = set()
-        contents = self.sender.client.read_each(list(given.values()), gone)
+        contents = self.sender.client.read_each(list(given.values()), gone, extended=True)
+        self._accounts |= {id_: accounts_in(text) for id_, (_, text) in contents.items()}
         found |= {name: [(id_, contents[id_][0])] for name, (_, id_) in given.items() if id_ in contents}
         for name, (resource_type, id_) in given.items():
             if id_ in gone and self.policy is DriftPolicy.CONFLICT:  # somebody deleted it before it was read back
@@ -185,7 +187,7 @@ class Writer:
         finally:
             created = [a for a in answered if a.outcome.status == 201 and a.step.target.name not in settled]
             for note, unproven in map_reduce(created, lambda answer: answer.note).items():
-                entries = [_with_id(answer) for answer in unproven]
+                entries = [answered_entry(answer.step, answer.outcome) for answer in unproven]
                 self.result.unproven[note] = entries
                 self.doubts.add([SentBatch(note, "", self.sender.entity, 0.0, tuple(entries))])
 
@@ -291,8 +293,3 @@ class Writer:
     def _attempted(self, steps: Sequence[Step], outcomes: Sequence[EntryOutcome]) -> None:
         for step, outcome in zip(steps, outcomes, strict=True):
             self.result.attempts.append(Attempt(*step.target.name, step.action, outcome.status, outcome.issue[:500]))
-
-
-def _with_id(answered: Answered) -> SentEntry:
-    outcome = answered.outcome
-    return replace(sent_entry(answered.step), medplum_id=outcome.id, version_id=outcome.version)

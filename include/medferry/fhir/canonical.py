@@ -73,6 +73,14 @@ def content_hash(resource: Resource) -> str:
     return hashlib.sha256(canonical(resource)).hexdigest()
 
 
+def stored_hash(text: bytes) -> str:
+    """The hash of a resource as Medplum has it, as it is of what was sent; "" for what was not sent from here."""
+    try:
+        return content_hash(additions.unsigned(orjson.loads(text)))
+    except ValueError:
+        return ""
+
+
 _WHOLE_DOUBLE = re.compile(rb"\.0[,}\]]|e\+?\d+[,}\]]")
 """How a double without a fraction is printed; text may look so, too, which costs a little time and nothing else."""
 

@@ -56,6 +56,8 @@ _READS_AT_ONCE = 200
 
 _GZIP_FROM_BYTES = 2_048
 
+_EXTENDED = {"X-Medplum": "extended"}
+
 
 class MedplumClient(Requests):
     """One FHIR project of a Medplum server.
@@ -73,13 +75,13 @@ class MedplumClient(Requests):
 
     # -- reading -----------------------------------------------------------------------------------
 
-    def search(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Resource:
+    def search(self, resource_type: str, parameters: Iterable[tuple[str, str]], extended: bool = False) -> Resource:
         """One page of a search, as an entry of a batch: no log of URLs sees it, and no replica that lags answers it.
 
-        (Unless the server is set to answer batches of reads by one, too.)
+        (Unless the server is set to answer batches of reads by one, too.) `extended` shows all of `meta`.
         """
         try:
-            bundle: Resource = orjson.loads(self._searchset(resource_type, parameters))
+            bundle: Resource = orjson.loads(self._searchset(resource_type, parameters, extended))
         except ValueError:
             raise _no_bundle() from None
         if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
@@ -105,11 +107,14 @@ class MedplumClient(Requests):
             form = parse_qsl(urlsplit(following).query)
 
     def by_identifier(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
-        """id, identifier and meta of the resources with any of `values` (at most 1,000); one search, as a rule."""
+        """id, identifier and whole meta of the resources with any of `values` (at most 1,000); one search, as a rule.
+
+        The meta is that of the extended mode: with author and accounts.
+        """
         tokens = ",".join(system_token(system, value) for value in values)
         if len(values) == 1 or len(str(httpx.QueryParams(identifier=tokens))) <= _SEARCH_BYTES:
             form = [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
-            page = self.search(resource_type, form)
+            page = self.search(resource_type, form, extended=True)
             found = [entry["resource"] for entry in page.get("entry", [])]
             if len(found) < PAGE or len(values) == 1:
                 return found
@@ -134,21 +139,23 @@ class MedplumClient(Requests):
         except ValueError:
             raise _no_bundle() from None
 
-    def _searchset(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> bytes:
-        [answer] = self._in_batch([f"{resource_type}?{httpx.QueryParams(list(parameters))}"], points.SEARCH)
+    def _searchset(self, resource_type: str, parameters: Iterable[tuple[str, str]], extended: bool = False) -> bytes:
+        [answer] = self._in_batch([f"{resource_type}?{httpx.QueryParams(list(parameters))}"], points.SEARCH, extended)
         if answer.status == 403:
             raise Unauthorised("Medplum refused a search (HTTP 403).", "Check the client's access policy.")
         return answer.resource
 
-    def read_each(self, names: Sequence[tuple[str, str]], gone: set[str] | None = None) -> dict[str, tuple[str, bytes]]:
+    def read_each(
+        self, names: Sequence[tuple[str, str]], gone: set[str] | None = None, extended: bool = False
+    ) -> dict[str, tuple[str, bytes]]:
         """id → (version, JSON) of those of (resource type, id) that can be read: read by id, a point each.
 
-        `gone` takes the ids of those that were deleted (410).
+        `gone` takes the ids of those that were deleted (410). `extended` shows all of `meta`.
         """
         found: dict[str, tuple[str, bytes]] = {}
         for some in chunked(names, _READS_AT_ONCE):
             answers = self._in_batch(
-                [f"{resource_type}/{medplum_id}" for resource_type, medplum_id in some], points.READ
+                [f"{resource_type}/{medplum_id}" for resource_type, medplum_id in some], points.READ, extended
             )
             found |= {id_: read_text(a.resource) for (_, id_), a in zip(some, answers, strict=True) if a.status == 200}
             if gone is not None:
@@ -208,7 +215,7 @@ class MedplumClient(Requests):
         found: list[Resource] = []
         for _ in range(_HISTORY_PAGES):
             path = f"fhir/R4/{resource_type}/{medplum_id}/_history?_count={_HISTORY_PAGE}&_offset={len(found)}"
-            page = json_or_empty(self._read("GET", path, points.SEARCH, headers={"X-Medplum": "extended"}))
+            page = json_or_empty(self._read("GET", path, points.SEARCH, headers=_EXTENDED))
             if page.get("resourceType") != "Bundle":
                 raise _no_bundle()
             found += page.get("entry", [])
@@ -219,14 +226,19 @@ class MedplumClient(Requests):
     # -- writing -----------------------------------------------------------------------------------
 
     def batch(
-        self, entries: Sequence[dict[str, Any]], cost: int, before: Callable[[], None] | None = None
+        self,
+        entries: Sequence[dict[str, Any]],
+        cost: int,
+        before: Callable[[], None] | None = None,
+        extended: bool = False,
     ) -> list[EntryOutcome]:
         """Post a batch Bundle and return every entry's own outcome, in order. Not retried.
 
         `before` is called when it is paid for, right before it is sent; what it raises keeps it from being sent.
+        `extended`: an admin's entries say who may see what they write, by its `meta.accounts` or the lack of them.
         Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
         """
-        body, headers = _body(entries)
+        body, headers = _body(entries, extended)
         answer = self._send("POST", "fhir/R4/", cost, before=before, content=body, headers=headers)
         try:
             outcomes, wait = read_outcomes(answer.content)
@@ -238,10 +250,10 @@ class MedplumClient(Requests):
             self.budget.exhausted(wait)
         return outcomes
 
-    def _in_batch(self, urls: Sequence[str], cost: int) -> list[ReadAnswer]:
+    def _in_batch(self, urls: Sequence[str], cost: int, extended: bool = False) -> list[ReadAnswer]:
         """What each of some GETs in one batch was answered, at `cost` points each; None where nothing can be read."""
         entries = [{"request": {"method": "GET", "url": url}} for url in urls]
-        content, headers = _body(entries)
+        content, headers = _body(entries, extended)
         found: list[ReadAnswer] = []
 
         def trusted(answer: httpx.Response) -> None:
@@ -271,10 +283,10 @@ class MedplumClient(Requests):
         return answers
 
 
-def _body(entries: Sequence[dict[str, Any]]) -> tuple[bytes, dict[str, str]]:
+def _body(entries: Sequence[dict[str, Any]], extended: bool) -> tuple[bytes, dict[str, str]]:
     """A batch Bundle as a request's content, with its headers."""
     body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": list(entries)})
-    headers = {"Content-Type": "application/fhir+json"}
+    headers = {"Content-Type": "application/fhir+json"} | (_EXTENDED if extended else {})
     if len(body) >= _GZIP_FROM_BYTES:
         body, headers["Content-Encoding"] = gzip.compress(body, compresslevel=1), "gzip"
     return body, headers
