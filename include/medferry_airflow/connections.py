@@ -16,9 +16,12 @@ from medferry_airflow.legacy_connection import legacy_source
 MEDPLUM = "medplum_default"
 """The connection id of Medplum."""
 
+STORE = "medferry_store"
+"""The connection id of the protected store: its password is the key, or several, the newest last."""
+
 
 def settings_from_connections(plan: Plan) -> Settings:
-    """Where the systems are: the plan's source connection, ``medplum_default``, the rest from the environment.
+    """Where the systems are: the connections of the source, of Medplum and of the store's key; else the environment.
 
     Raises SettingsError when a connection does not hold what it must.
     """
@@ -34,7 +37,15 @@ def settings_from_connections(plan: Plan) -> Settings:
             medplum_client_secret=medplum.password or "",
             medplum_http=_http_settings(medplum),
         )
+    if store := _find(STORE):
+        settings = replace(settings, store_keys=_keys(store))
     return settings
+
+
+def _keys(store: Connection) -> str:
+    if not store.password:
+        raise SettingsError(f"The connection {STORE} has no key.", "Fill in its field Password, or remove it.")
+    return store.password
 
 
 def _http_settings(medplum: Connection) -> HttpSettings:

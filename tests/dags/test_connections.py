@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from airflow.sdk import Connection
 
 from medferry.definition.migration import load_migration
 from medferry.errors import SettingsError
+from medferry.store.keys import KeyMissing, keyring
 from medferry_airflow.connections import base_url, settings_from_connections
 from tests.tiny_platform import MIGRATION
 
@@ -43,6 +45,21 @@ def test_connections_win_and_the_environment_fills_the_gaps(monkeypatch: pytest.
     assert (settings.medplum_base_url, settings.medplum_client_id) == ("http://from-connection/", "id")
     assert settings.medplum_client_secret == "secret"
     assert settings.manifest_url == "sqlite:///manifest.db"
+
+
+def test_the_key_of_the_store_comes_from_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_from_connections(PLAN).keys is None
+    key = b64encode(b"k" * 32).decode()
+    monkeypatch.setenv("AIRFLOW_CONN_MEDFERRY_STORE", json.dumps({"conn_type": "generic", "password": key}))
+    settings = settings_from_connections(PLAN)
+    assert settings.keys == keyring(key, "")
+    assert key not in repr(settings)
+    monkeypatch.setenv("MEDFERRY_STORE_KEY_FILE", "/run/secrets/key")
+    with pytest.raises(KeyMissing, match="from connection and file at once"):
+        assert settings_from_connections(PLAN).keys
+    monkeypatch.setenv("AIRFLOW_CONN_MEDFERRY_STORE", json.dumps({"conn_type": "generic"}))
+    with pytest.raises(SettingsError, match="has no key"):
+        settings_from_connections(PLAN)
 
 
 def test_airflow_finds_the_connection_type_and_its_labels() -> None:

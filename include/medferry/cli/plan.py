@@ -14,6 +14,7 @@ from medferry.cli.terminal import (
 from medferry.errors import DefinitionError
 from medferry.plan.model import Strategy
 from medferry.runtime.environment import Environment
+from medferry.runtime.protection import protection_of
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.columns import check_columns
 from medferry.source.count import count_by_unit
@@ -50,6 +51,9 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
         by_method = {method: loaded.capture.by_method(method) for method in CaptureMethod}
         told = "; ".join(f"by {method}: {', '.join(names)}" for method, names in by_method.items() if names)
         console.print(f"changes are found {told}")
+    protection = protection_of(environment.settings)
+    colour = "green" if environment.settings.keys else "yellow"
+    console.print(f"rows and Bundles are staged [{colour}]{protection}[/]", soft_wrap=True)
     if not counts:
         console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
 

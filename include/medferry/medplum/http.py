@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -51,6 +53,15 @@ def open_http(base_url: str, settings: HttpSettings) -> httpx.Client:
         raise SettingsError(
             "The address of Medplum, or of the proxy before it, is not usable.", "Write http(s)://host:port."
         ) from None
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @cache

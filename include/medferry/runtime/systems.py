@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from medferry.errors import MedferryError
 from medferry.manifest import homes
 from medferry.manifest.homes import Home
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.http import is_local
 from medferry.runtime.continuing import NotContinued, OtherMigration
 from medferry.runtime.environment import Environment
+from medferry.runtime.protection import check_protection
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,10 @@ class SystemState:
 def check_systems(environment: Environment, dry: bool) -> None:
     """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
 
-    Raises OtherSystem, OtherMigration, StagingError. A Medplum that does not answer is asked again before the load.
+    Raises OtherSystem, OtherMigration, StagingError, PlainStaging, KeyMissing. A Medplum that does not answer is asked
+    again before the load.
     """
+    check_protection(environment.settings, dry)
     check_staging(environment)
     if dry:
         return
@@ -163,14 +166,9 @@ def _same(known: Home, present: Home) -> bool:
     The same project under another address may be a copy of the database: that is for a person to say.
     """
     if known.identity and present.identity:
-        local = _is_local(known.place) and _is_local(present.place)
+        local = is_local(known.place) and is_local(present.place)
         return known.identity == present.identity and (local or known.place == present.place)
     return known.place == present.place
-
-
-def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _told(medplum: Home) -> str:
