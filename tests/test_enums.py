@@ -16,6 +16,7 @@ import pytest
 from medferry.apply.plan import DriftPolicy
 from medferry.governance.verdict import Word
 from medferry.manifest.charts import ReviewOutcome
+from medferry.manifest.checkpoints import CheckpointState
 from medferry.manifest.checks import CheckStatus
 from medferry.manifest.crosswalk import Action, Effect
 from medferry.manifest.exceptions import ExceptionState, Severity
@@ -36,6 +37,7 @@ STEERING: tuple[type[StrEnum], ...] = (
     Action,
     CaptureMethod,
     CheckStatus,
+    CheckpointState,
     CodeStatus,
     Control,
     ControlAction,
@@ -207,8 +209,8 @@ def test_a_member_travels_as_its_text(enum: type[StrEnum]) -> None:
 
 def test_the_texts_of_the_manifest_stay() -> None:
     """What is kept in manifests of released versions, and read in reports and by scripts."""
-    assert [*RunStatus] == ["running", "succeeded", "failed", "aborted"]
-    assert [*RunKind] == ["run", "big_bang", "wave", "replay"]
+    assert [*RunStatus] == ["running", "succeeded", "failed", "aborted", "applied"]
+    assert [*RunKind] == ["run", "big_bang", "wave", "replay", "sync"]
     assert [*SliceStage] == ["planned", "extracted", "transformed", "loaded"]
     assert [*Disposition] == ["pending", "successful", "rejected", "skipped", "quarantined"]
     assert [*Action] == ["create", "update", "heal"]
@@ -217,6 +219,7 @@ def test_the_texts_of_the_manifest_stay() -> None:
     assert [*ExceptionState] == ["open", "accepted", "fixed"]
     assert [*Severity] == ["critical", "major", "unknown"]
     assert [*ReviewOutcome] == ["agrees", "differs"]
+    assert [*CheckpointState] == ["recorded", "applied"]
     assert [*CheckStatus] == ["equal", "nothing_compared", "hashes_only", "settling", "could_not_check", "different"]
     assert [*CodeStatus] == ["approved", "draft", "unmapped"]
     assert [*LoadMode] == ["lookup", "conditional"]

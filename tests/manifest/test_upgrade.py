@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from medferry.errors import ManifestTooNew
-from medferry.manifest import database, homes
+from medferry.manifest import checkpoints, database, homes, sweeps
 from medferry.manifest.charts import charts_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
@@ -186,6 +186,13 @@ def test_nothing_was_replaced_before_it_was_remembered(filled: sa.Engine) -> Non
     database.upgrade(filled)
     found = [one for page in leftovers(filled, "m", [("s", "Patient")], ["north"]) for one in page]
     assert LeftoverKind.REPLACED not in {one.kind for one in found}
+
+
+def test_no_wave_was_in_step_before_there_were_checkpoints(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert checkpoints.newest(connection, "m", "pilot") is None
+        assert sweeps.newest_sweeps(connection, "m", "pilot") == {}
 
 
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:

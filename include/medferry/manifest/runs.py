@@ -29,6 +29,8 @@ class RunStatus(StrEnum):
     FAILED = "failed"
     ABORTED = "aborted"
     """By an operator."""
+    APPLIED = "applied"
+    """A cut of the synchronisation: every key is settled. What is true then is verified by subject, not by run."""
 
 
 class RunKind(StrEnum):
@@ -39,6 +41,8 @@ class RunKind(StrEnum):
     BIG_BANG = "big_bang"
     WAVE = "wave"
     REPLAY = "replay"
+    SYNC = "sync"
+    """A cut of a wave's changes; the wave's id stands behind it."""
 
 
 class Control(StrEnum):
