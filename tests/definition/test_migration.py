@@ -64,6 +64,34 @@ BROKEN = {
         replace("mappings/patient.py", 'references=("clinic",)', 'references=("ward",)'),
         "unknown entity ward",
     ),
+    "inverse of another entity": (
+        replace("mappings/patient.py", '@inverse(entity="patient"', '@inverse(entity="clinic"'),
+        "patient.py: an inverse without its mapping",
+    ),
+    "two inverses": (
+        replace("mappings/patient.py", "@inverse(", "again = inverse(entity='patient', tables=())(id)\n\n\n@inverse("),
+        "patient.py: an inverse without its mapping: it may hold one",
+    ),
+    "inverse without tables": (
+        replace("mappings/patient.py", "tables=(legacy_table(", "tables=() and (legacy_table("),
+        r"patient.py:\d+: the inverse names no table",
+    ),
+    "inverse of an unread column": (
+        replace("mappings/patient.py", 'columns=("family",', 'columns=("family", "shoe_size",'),
+        r"patient.py:\d+: the SQL of patient gives no column shoe_size",
+    ),
+    "inverse by an unread key": (
+        replace("mappings/patient.py", 'key="id"', 'key="number"'),
+        "the SQL of patient gives no column number",
+    ),
+    "inverse of the unit": (
+        replace("mappings/patient.py", 'columns=("family",', 'columns=("family", "unit",'),
+        "the inverse would change unit",
+    ),
+    "inverse with a column twice": (
+        replace("mappings/patient.py", "tables=(", 'tables=(legacy_table("patient", key="id", columns=("born",)), '),
+        "the column born is in two tables",
+    ),
     "ring": (replace("mappings/clinic.py", 'references=("clinic",)', 'references=("weight",)'), "in a ring"),
     "code header": (replace("terminology/sex.csv", "local_code,", "code,"), "sex.csv:1: the header is wrong"),
     "code cells": (replace("terminology/sex.csv", "Male,approved", "Male"), "sex.csv:3: 5 cells instead of 6"),
@@ -90,6 +118,14 @@ def test_levels_and_fingerprint(folder: Path) -> None:
     before = load_migration(folder)
     assert before.levels == [["clinic"], ["patient", "staff"], ["weight"]]
     (folder / "terminology/sex.csv").write_text((folder / "terminology/sex.csv").read_text() + "D,Diverse,,,,draft\n")
+    assert load_migration(folder).fingerprint != before.fingerprint
+
+
+def test_an_inverse_is_loaded_and_counts_in_the_fingerprint(folder: Path) -> None:
+    before = load_migration(folder)
+    assert list(before.inverses) == ["patient"]
+    assert before.inverses["patient"].columns == {"family", "born", "sex", "clinic_id"}
+    replace("mappings/patient.py", '"clinic_id"))', '"clinic_id"), touched="deleted_at")')(folder)
     assert load_migration(folder).fingerprint != before.fingerprint
 
 

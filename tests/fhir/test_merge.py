@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medferry.fhir import merge as merging
+from medferry.fhir.choices import choice_of
 from medferry.fhir.merge import ElementKey, Footprint, Merged, Path, footprint_of, get, merge, put, shown
 
 # Few values, so that versions often agree; every form that a place can have.
@@ -242,11 +242,11 @@ def test_every_choice_of_fhir_is_known_and_hardly_anything_else_looks_like_one()
         plain: dict[str, set[str]] = {}
         for name, info in model.model_fields.items():
             member = info.alias or name
-            match = merging._CHOICE.fullmatch(member)
+            stem = (choice_of(member) or "").removesuffix("[x]")
             if choice := (info.json_schema_extra or {}).get("one_of_many"):
-                choices.add((choice, match[1] if match else member))
-            elif match and "List" not in str(info.annotation):
-                plain.setdefault(match[1], set()).add(member)
+                choices.add((choice, stem or member))
+            elif stem and "List" not in str(info.annotation):
+                plain.setdefault(stem, set()).add(member)
         other |= {choice for choice, members in plain.items() if len(members) > 1}
     assert len(choices) > 50
     assert {pair for pair in choices if pair[0] != pair[1]} == set()

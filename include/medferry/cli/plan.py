@@ -11,6 +11,7 @@ from medferry.cli.terminal import (
     environment_of,
     report_errors,
 )
+from medferry.definition.inverses import faults_in_legacy
 from medferry.errors import DefinitionError
 from medferry.plan.model import Strategy
 from medferry.runtime.environment import Environment
@@ -33,7 +34,7 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
         remedy = "Write capture.yaml: docs/runbooks/capture.md."
         raise DefinitionError(loaded.folder, None, "both systems are to be kept in step, with no capture.", remedy)
     table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
-    for name in ("level", "entity", "produces", "refers to", "mapping", "owner", "rows"):
+    for name in ("level", "entity", "produces", "refers to", "mapping", "way back", "owner", "rows"):
         table.add_column(name, justify="right" if name == "rows" else "left")
     counts = _source_counts(environment)
     for level, entities in enumerate(loaded.levels):
@@ -41,7 +42,8 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
             spec = loaded.specs[name]
             produced, referred = ", ".join(spec.produces.values()), ", ".join(spec.references)
             version = f"{spec.version} {spec.status}"
-            table.add_row(str(level), name, produced, referred, version, spec.owner, counts.get(name, ""))
+            back = ", ".join(table.name for table in loaded.inverses[name].tables) if name in loaded.inverses else ""
+            table.add_row(str(level), name, produced, referred, version, back, spec.owner, counts.get(name, ""))
     console.print(table)
     for wave in loaded.plan.waves:
         console.print(f"wave [bold]{wave.id}[/] {wave.title}: {', '.join(loaded.plan.units_of_wave(wave.id))}")
@@ -65,6 +67,10 @@ def _source_counts(environment: Environment) -> dict[str, str]:
     with snapshot(environment.source) as connection:
         for name, entity in environment.migration.entities.items():
             check_columns(connection, entity)
+            if inverse := environment.migration.inverses.get(name):
+                for problem, remedy in faults_in_legacy(connection, entity, inverse):
+                    path = environment.migration.folder / "mappings" / f"{name}.py"
+                    raise DefinitionError(path, None, f"its inverse: {problem}", remedy)
             by_unit = count_by_unit(connection, entity, environment.migration.plan.unit_ids)
             counts[name] = f"{sum(by_unit.values()):,}"
     return counts

@@ -13,11 +13,13 @@ from medferry.definition.capture import CaptureRules, load_capture
 from medferry.definition.checks import Declared, load_checks
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.importing import local_modules, mappings_package
+from medferry.definition.inverses import check_inverse
 from medferry.errors import DefinitionError
 from medferry.fhir.identifiers import IdentifierForm, form_of
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.identity import Naming
+from medferry.mapping.inverse import InverseSpec
 from medferry.mapping.levels import ReferenceCycle, load_levels
 from medferry.mapping.terminology import CodeTable, load_code_table
 from medferry.mapping.values import zone_of
@@ -37,6 +39,8 @@ class Migration:
     plan: Plan
     entities: Mapping[str, SourceEntity]
     specs: Mapping[str, MappingSpec]
+    inverses: Mapping[str, InverseSpec]
+    """Of the entities whose resources have a way back."""
     tables: Mapping[str, CodeTable]
     checks: Declared
     capture: CaptureRules | None
@@ -99,7 +103,11 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     entities = load_entities(folder / "entities")
     tables = _code_tables(folder, plan)
     package = mappings_package(plan.name, folder / "mappings")
-    specs = {name: _load_spec(package, folder / "mappings" / f"{name}.py", name) for name in entities}
+    loaded = {
+        name: _load_spec(package, folder / "mappings" / f"{name}.py", entity) for name, entity in entities.items()
+    }
+    specs = {name: spec for name, (spec, _) in loaded.items()}
+    inverses = {name: inverse for name, (_, inverse) in loaded.items() if inverse}
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
     _check_acceptance(folder, plan, set(specs))
@@ -111,10 +119,12 @@ def load_migration(name_or_folder: str | Path) -> Migration:
         raise DefinitionError(
             folder, None, "its files changed while they were read.", "Try again when they are complete."
         )
-    return Migration(folder, plan, entities, specs, tables, checks, capture, files.fingerprint(), files)
+    return Migration(folder, plan, entities, specs, inverses, tables, checks, capture, files.fingerprint(), files)
 
 
-def _load_spec(package: str, path: Path, entity: str) -> MappingSpec:
+def _load_spec(package: str, path: Path, source: SourceEntity) -> tuple[MappingSpec, InverseSpec | None]:
+    """The mapping that a file declares, and its inverse where it has one. Raises DefinitionError."""
+    entity = source.name
     if not path.is_file():
         raise DefinitionError(
             path, None, f"the entity {entity} has no mapping.", "Write this file, or remove the entity."
@@ -136,7 +146,7 @@ def _load_spec(package: str, path: Path, entity: str) -> MappingSpec:
             f"it must declare one mapping of {entity}.",
             f"Decorate one function with @mapping(entity={entity!r}, …).",
         )
-    return found[0]
+    return found[0], check_inverse(path, source, found[0], module)
 
 
 def _check_strays(folder: Path, entities: set[str]) -> None:

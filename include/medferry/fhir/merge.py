@@ -11,13 +11,13 @@ them on each side. All functions are pure: they share parts with what they are g
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from medferry.fhir.canonical import Resource, owned
+from medferry.fhir.choices import choice_of
 
 LIST_KEYS: Mapping[str, tuple[str, ...]] = {
     "identifier": ("system", "value"),
@@ -29,15 +29,6 @@ LIST_KEYS: Mapping[str, tuple[str, ...]] = {
     "address": ("use",),
 }
 """Lists whose elements are told apart by members of theirs, by the list's name; `tag` and `security` hold codings."""
-
-_CHOICE = re.compile(
-    r"([a-z]\w*?)(Base64Binary|Boolean|Canonical|Code|Date|DateTime|Decimal|Id|Instant|Integer|Markdown|Oid|PositiveInt"
-    r"|String|Time|UnsignedInt|Uri|Url|Uuid|Address|Age|Annotation|Attachment|CodeableConcept|CodeableReference|Coding"
-    r"|ContactDetail|ContactPoint|Contributor|Count|DataRequirement|Distance|Dosage|Duration|Expression|HumanName"
-    r"|Identifier|Meta|Money|ParameterDefinition|Period|Quantity|Range|Ratio|RatioRange|Reference|RelatedArtifact"
-    r"|SampledData|Signature|Timing|TriggerDefinition|UsageContext)"
-)
-"""A member that may be one type of a choice (``value[x]``, by FHIR's data types); a resource has one of them."""
 
 
 class ElementKey(NamedTuple):
@@ -282,15 +273,14 @@ def _one_of_each_choice(path: Path, sides: tuple[Any, Any], merged: Any, conflic
     for name, value in merged.items():
         kept = _one_of_each_choice((*path, name), (ours.get(name), theirs.get(name)), value, conflicts)
         result[name] = kept
-    for choice in sorted({match[1] for name in merged if (match := _CHOICE.fullmatch(name))}):
+    for choice in sorted({choice for name in merged if (choice := choice_of(name))}):
         several, in_ours, in_theirs = (_types(choice, version) for version in (merged, ours, theirs))
         if len(several) > 1 and len(in_ours) < 2 and len(in_theirs) < 2:
-            conflicts.append(Conflict((*path, f"{choice}[x]"), None, in_ours, in_theirs))
+            conflicts.append(Conflict((*path, choice), None, in_ours, in_theirs))
             result = {name: value for name, value in result.items() if name not in several or name in in_theirs}
     return result
 
 
 def _types(choice: str, version: Mapping[str, Any]) -> dict[str, Any]:
     """The members of an object that are types of a choice. A choice never repeats, so a list is none."""
-    matches = {name: _CHOICE.fullmatch(name) for name, value in version.items() if not isinstance(value, list)}
-    return {name: version[name] for name, match in matches.items() if match and match[1] == choice}
+    return {name: value for name, value in version.items() if not isinstance(value, list) and choice_of(name) == choice}

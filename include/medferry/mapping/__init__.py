@@ -1,6 +1,9 @@
-"""Mappings: pure functions from a source row to FHIR resources. What a migration engineer imports."""
+"""Mappings: pure functions from a source row to FHIR resources, and their inverses. For a migration's engineer."""
 
 from medferry.mapping.context import Context
 from medferry.mapping.declare import Resource, Row, mapping
+from medferry.mapping.inverse import KEEP, Columns, inverse
+from medferry.mapping.inverse_context import InverseContext
+from medferry.source.legacy_table import legacy_table
 
-__all__ = ["Context", "Resource", "Row", "mapping"]
+__all__ = ["KEEP", "Columns", "Context", "InverseContext", "Resource", "Row", "inverse", "legacy_table", "mapping"]

@@ -44,14 +44,14 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
         return MappedRow(key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=str(odd), findings=context.findings)
     except Exception as error:  # noqa: BLE001 - any fault of a user's mapping is that row's outcome, not a crash
         return MappedRow(
-            key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=_place(error), findings=context.findings
+            key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=place_of(error), findings=context.findings
         )
     if not resources:
         return MappedRow(key, Disposition.SKIPPED, Reason.NO_RESOURCE, findings=context.findings)
     return MappedRow(key, Disposition.PENDING, resources=resources, findings=context.findings)
 
 
-def _place(error: Exception) -> str:
+def place_of(error: Exception) -> str:
     """Where the mapping failed and how, without the exception's text (it may quote the row)."""
     frames = traceback.extract_tb(error.__traceback__)
     last = next((f for f in reversed(frames) if "/mappings/" in f.filename.replace("\\", "/")), frames[-1])

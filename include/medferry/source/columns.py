@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
 from medferry.errors import SourceError
@@ -18,3 +20,12 @@ def check_columns(connection: sa.Connection, entity: SourceEntity) -> None:
             raise AssertionError("LIMIT 0 gave a row")
     except SourceError as error:
         raise SourceError(f"{entity.name}: {error.problem}", error.remedy) from None
+
+
+def column_types(connection: sa.Connection, source: sa.TextClause) -> Mapping[str, object]:
+    """Column → the engine's number of its type, of a table or subquery; None on SQLite, whose columns have none."""
+    result = connection.execute(sa.select(sa.text("*")).select_from(source).limit(0))
+    assert result.cursor is not None
+    types = {str(column[0]): column[1] for column in result.cursor.description}
+    result.close()
+    return types

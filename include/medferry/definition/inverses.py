@@ -1,0 +1,102 @@
+"""Judge the inverse of a mapping: by the mapping, by the entity's SQL, and by the legacy database where one is set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import sqlalchemy as sa
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from medferry.errors import DefinitionError
+from medferry.mapping.declare import MappingSpec
+from medferry.mapping.inverse import InverseSpec
+from medferry.source.columns import column_types
+from medferry.source.entity import DIALECTS, SourceEntity
+from medferry.source.legacy_table import LegacyTable
+from medferry.source.slices import entity_rows
+
+Told = tuple[str, str]
+"""What is wrong, what to do."""
+
+
+def check_inverse(path: Path, entity: SourceEntity, spec: MappingSpec, module: ModuleType) -> InverseSpec | None:
+    """The inverse that a mapping's module declares; None without one. Raises DefinitionError."""
+    found = [value for value in vars(module).values() if isinstance(value, InverseSpec)]
+    if not found:
+        return None
+    if len(found) > 1 or found[0].entity != spec.entity:
+        raise DefinitionError(
+            path,
+            None,
+            f"an inverse without its mapping: it may hold one inverse, of {spec.entity}.",
+            f"Decorate one function with @inverse(entity={spec.entity!r}, …), beside the mapping.",
+        )
+    for problem, remedy in _faults(entity, found[0]):
+        raise DefinitionError(path, _line(found[0]), problem, remedy)
+    return found[0]
+
+
+def _line(inverse: InverseSpec) -> int | None:
+    code = getattr(inverse.function, "__code__", None)
+    return code.co_firstlineno if code else None
+
+
+def _faults(entity: SourceEntity, inverse: InverseSpec) -> Iterator[Told]:
+    if not inverse.tables:
+        yield "the inverse names no table.", "Name the entity's own table first: tables=(legacy_table(…),)."
+        return
+    if inverse.tables[0].optional:
+        yield f"the entity's own table {inverse.tables[0].name} is optional.", "Name the table of its key first."
+    columns = [column for table in inverse.tables for column in table.columns]
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        yield f"the column {twice[0]} is in two tables.", "Leave it to the one that the entity's SQL reads it from."
+    read = _columns_read(entity)
+    for table in inverse.tables:
+        if not table.key:
+            yield f"the table {table.name} has no key.", "Name the columns that find the entity's row in it."
+        for column in (*table.key.values(), *table.columns):
+            if read is not None and column.casefold() not in read:
+                yield f"the SQL of {entity.name} gives no column {column}.", "Correct the name, or select it."
+        if keyed := sorted(set(table.columns) & {*entity.key, entity.unit}):
+            yield f"the inverse would change {keyed[0]}, which names the row or its unit.", "Leave it out."
+
+
+def _columns_read(entity: SourceEntity) -> frozenset[str] | None:
+    """The columns of an entity's rows, in lower case; None where only the database knows them (``*``)."""
+    for dialect in DIALECTS.values():
+        try:
+            parsed = sqlglot.parse_one(entity.sql, dialect=dialect)
+        except SqlglotError:
+            continue
+        selects = parsed.named_selects if isinstance(parsed, exp.Query) else ["*"]
+        return None if "*" in selects else frozenset(name.casefold() for name in selects)
+    return None
+
+
+def faults_in_legacy(connection: sa.Connection, entity: SourceEntity, inverse: InverseSpec) -> Iterator[Told]:
+    """What of an inverse the legacy database contradicts: tables, columns, and columns of another type."""
+    dialect = connection.dialect.name
+    row = column_types(connection, entity_rows(dialect, entity))
+    for table in inverse.tables:
+        quoted = sa.text(connection.dialect.identifier_preparer.quote(table.name))
+        if not sa.inspect(connection).has_table(*reversed(table.name.split(".")[-2:])):
+            yield f"the legacy database has no table {table.name}.", "Correct the name in the inverse's tables."
+            continue
+        types = {name.casefold(): kind for name, kind in column_types(connection, quoted).items()}
+        yield from _column_faults(table, types, row)
+
+
+def _column_faults(table: LegacyTable, types: Mapping[str, object], row: Mapping[str, object]) -> Iterator[Told]:
+    marks = [name for name in (table.touched, table.removed) if name]
+    for name in (*table.key, *table.columns.values(), *table.only, *table.new, *marks):
+        if name.casefold() not in types:
+            yield f"the table {table.name} has no column {name}.", "Correct the name in the inverse's tables."
+    for of_row, of_table in table.columns.items():
+        held = types.get(of_table.casefold())
+        if of_table.casefold() in types and of_row in row and row[of_row] != held:
+            problem = f"{of_row} has another type in the row of the entity than {table.name}.{of_table}."
+            yield problem, "Select the table's own column, without a cast."

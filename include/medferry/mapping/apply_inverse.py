@@ -1,0 +1,142 @@
+"""Turn the resources of a row into changes of its columns, and report what has no way back.
+
+The inverse is asked twice: what the columns are for the resources as the row gives them, and for the resources as they
+are now. Only what differs is a change, so a row that nobody edited is never written. The changed row is then mapped
+again: what does not come back as it was edited is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from medferry.fhir.identifiers import identifiers_of
+from medferry.mapping.apply import MappedRow, apply_mapping, place_of
+from medferry.mapping.context import MappingSettings
+from medferry.mapping.declare import MappingSpec, Resource, Row
+from medferry.mapping.differences import differences, tops_of
+from medferry.mapping.inverse import KEEP, CannotExpress, Columns, Inexpressible, InverseSpec, RowChanges
+from medferry.mapping.inverse_context import InverseContext
+from medferry.mapping.outcomes import Disposition
+
+BySlot = Mapping[str, Resource]
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """What the inverse says of one resource."""
+
+    columns: Columns
+    paths: Mapping[str, str]
+    cannot_express: tuple[CannotExpress, ...]
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: CannotExpress) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+def apply_inverse(
+    spec: MappingSpec,
+    inverse: InverseSpec,
+    row: Row,
+    key: str,
+    resources: BySlot,
+    settings: MappingSettings,
+    base: BySlot | None = None,
+) -> RowChanges:
+    """The changes of `row` that bring it to `resources` (by slot, their references by identifier as a mapping's are).
+
+    `base` is what they were before they were edited, by default what the row becomes now. Raises nothing of its own: a
+    fault of the inverse's code is reported, too, and then nothing is changed.
+    """
+    try:
+        mapped = _mapped(spec, row, key, settings, "")
+        before = {**mapped, **(base or {})}
+        now = {**before, **resources}
+        images = {slot: _image(spec, inverse, slot, resource, row, settings) for slot, resource in now.items()}
+        former = {slot: _image(spec, inverse, slot, resource, row, settings) for slot, resource in before.items()}
+        columns, told = _changes(images, former)
+        returned = _mapped(spec, {**row, **columns}, key, settings, ", ".join(sorted(columns)))
+    except _Refused as refused:
+        return RowChanges(cannot_express=(refused.refusal,))
+    for slot, edited in resources.items():
+        versions = before.get(slot, {}), mapped.get(slot, {}), returned.get(slot, {})
+        told += _losses(slot, edited, versions, images[slot], former.get(slot))
+    return RowChanges(columns, tuple(dict.fromkeys(told)))
+
+
+def by_slot(spec: MappingSpec, resources: Iterable[Resource], settings: MappingSettings) -> BySlot:
+    """The resources of a row by the slot that their identifiers name."""
+    slots = {settings.naming.system(spec.entity, slot): slot for slot in spec.produces}
+    found = {}
+    for resource in resources:
+        for name in identifiers_of(resource):
+            if name.get("system") in slots:
+                found[slots[name["system"]]] = resource
+    return found
+
+
+def _mapped(spec: MappingSpec, row: Row, key: str, settings: MappingSettings, changed: str) -> BySlot:
+    """What a row becomes, by slot. Raises _Refused where it becomes nothing."""
+    mapped: MappedRow = apply_mapping(spec, row, key, settings)
+    if mapped.disposition is not Disposition.PENDING:
+        detail = " ".join(part for part in (mapped.disposition, mapped.reason, mapped.field, mapped.place) if part)
+        reason = Inexpressible.ROW_REFUSED if changed else Inexpressible.NO_ROW
+        raise _Refused(CannotExpress("", changed, reason, detail))
+    return by_slot(spec, mapped.resources, settings)
+
+
+def _image(
+    spec: MappingSpec, inverse: InverseSpec, slot: str, resource: Resource, row: Row, settings: MappingSettings
+) -> _Image:
+    context = InverseContext(spec, slot, row, settings)
+    try:
+        columns = dict(inverse.function(resource, row, context))
+    except Exception as error:  # noqa: BLE001 - any fault of a user's inverse is reported, and nothing is written
+        raise _Refused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, place_of(error))) from None
+    if strays := sorted(set(columns) - inverse.columns):
+        detail = f"it gives {strays[0]}, which is in none of its tables"
+        raise _Refused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, detail))
+    told = {column: value for column, value in columns.items() if value is not KEEP}
+    return _Image(told, context.paths, tuple(context.cannot_express))
+
+
+def _changes(images: Mapping[str, _Image], former: Mapping[str, _Image]) -> tuple[Columns, list[CannotExpress]]:
+    """The columns of which the resources say something new, where all that speak of one say the same."""
+    columns: dict[str, object] = {}
+    disagreeing = []
+    for slot, image in images.items():
+        before = former[slot].columns if slot in former else {}
+        for column, value in image.columns.items():
+            if column in before and before[column] == value:
+                continue
+            said = [other.columns[column] for other in images.values() if column in other.columns]
+            if any(other != value for other in said):
+                path = image.paths.get(column, "")
+                disagreeing.append(CannotExpress(slot, path, Inexpressible.RESOURCES_DISAGREE, column))
+            else:
+                columns[column] = value
+    return columns, disagreeing
+
+
+def _losses(
+    slot: str, edited: Resource, versions: tuple[Resource, Resource, Resource], image: _Image, former: _Image | None
+) -> list[CannotExpress]:
+    """What of a resource does not come back; what was so before the edit is none of its losses."""
+    before, mapped, returned = versions
+    tops = tops_of(image.paths, before, mapped, returned)
+    as_before = differences(tops, before, mapped)
+    removed = [one for one in differences(tops, edited, before) if one.edited is None]
+    told = [one for one in image.cannot_express if former is None or one not in former.cannot_express]
+    named = [one.path for one in told]
+    for one in differences(tops, edited, returned):
+        reason = one.reason(was_removed=one in removed)
+        if reason and one not in as_before and not any(_below(one.path, path) for path in named):
+            told.append(CannotExpress(slot, one.path, reason))
+    return told
+
+
+def _below(path: str, above: str) -> bool:
+    return path == above or path.startswith((f"{above}.", f"{above}["))

@@ -1,0 +1,94 @@
+"""What of an edited resource does not come back from the row that it was written to, place by place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from medferry.fhir.choices import choice_of
+from medferry.fhir.merge import LIST_KEYS
+from medferry.mapping.declare import Resource
+from medferry.mapping.inverse import Inexpressible
+
+_WORDING = ("text", "display")
+_COMPLETED = re.compile(r"\.(text|display|type)$|coding\[")
+"""What a mapping adds to a code or a reference by itself, whoever left it out."""
+
+_NOT_COMPARED = ("resourceType", "id", "meta", "text")
+
+
+class Difference(NamedTuple):
+    """A place, and what stands there in the edited resource and in what comes back."""
+
+    path: str
+    edited: Any
+    returned: Any
+
+    def reason(self, was_removed: bool) -> Inexpressible | None:
+        """Why it is a loss; None where the mapping has only completed what was left open."""
+        if self.edited is None:
+            return Inexpressible.CANNOT_BE_REMOVED if was_removed and not _COMPLETED.search(self.path) else None
+        if self.path.rpartition(".")[2] in _WORDING:
+            return Inexpressible.OWN_WORDING
+        return Inexpressible.NO_PLACE if self.returned is None else Inexpressible.COMES_BACK_OTHERWISE
+
+
+def tops_of(paths: Mapping[str, str], *resources: Resource) -> frozenset[str]:
+    """The elements of a resource that the mapping answers for: what it read or filled, all types of a choice."""
+    read = {path.partition(".")[0].partition("[")[0] for path in paths.values()} - {""}
+    filled = {name for resource in resources for name in resource if name not in _NOT_COMPARED}
+    return frozenset(choice_of(name) or name for name in read | filled)
+
+
+def differences(tops: frozenset[str], edited: Resource, returned: Resource) -> list[Difference]:
+    """The places below `tops` in which two resources differ."""
+    names = dict.fromkeys(name for name in (*edited, *returned) if (choice_of(name) or name) in tops)
+    return [found for name in names for found in _differences(name, name, edited.get(name), returned.get(name))]
+
+
+def _differences(path: str, name: str, edited: Any, returned: Any) -> Iterator[Difference]:
+    if same(edited, returned):
+        return
+    if isinstance(edited, dict) and isinstance(returned, dict):
+        for member in dict.fromkeys((*edited, *returned)):
+            yield from _differences(f"{path}.{member}", member, edited.get(member), returned.get(member))
+    elif name in LIST_KEYS and isinstance(edited or [], list) and isinstance(returned or [], list):
+        yield from _keyed(path, name, edited or [], returned or [])
+    elif isinstance(edited, list) and isinstance(returned, list) and len(edited) == len(returned):
+        for number, (one, other) in enumerate(zip(edited, returned, strict=True)):
+            yield from _differences(f"{path}.{number}", "", one, other)
+    else:
+        yield Difference(path, edited, returned)
+
+
+def _keyed(path: str, name: str, edited: list[Any], returned: list[Any]) -> Iterator[Difference]:
+    groups = {_key(name, element): None for element in (*edited, *returned)}
+    for key in groups:
+        ours, theirs = ([e for e in some if _key(name, e) == key] for some in (edited, returned))
+        place = f"{path}[{key}]"
+        for number in range(max(len(ours), len(theirs))):
+            one, other = (some[number] if number < len(some) else None for some in (ours, theirs))
+            yield from _differences(place, "", one, other)
+
+
+def _key(name: str, element: Any) -> str:
+    """The key of a list's element to show; of an identifier only the system: its value may name a person."""
+    if not isinstance(element, dict):
+        return ""
+    members = LIST_KEYS[name][:1] if name == "identifier" else LIST_KEYS[name]
+    return ",".join("" if element.get(member) is None else str(element[member]) for member in members)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values say the same: one instant may be written with several offsets."""
+    if one == other:
+        return True
+    if not (isinstance(one, str) and isinstance(other, str) and "T" in one and "T" in other):
+        return False
+    try:
+        moments = datetime.fromisoformat(one), datetime.fromisoformat(other)
+    except ValueError:
+        return False
+    return all(moment.tzinfo for moment in moments) and moments[0] == moments[1]
