@@ -39,7 +39,7 @@ def accounts(clinics: Clinics) -> dict[str, list[str]]:
     """Source key → who may see it."""
     with clinics.tiny.medplum() as client:
         keys = ["1", "2", "3", "4"]
-        found = client.by_identifier("Organization", clinics.system, keys)
+        found = client.by_name("Organization", clinics.system, keys)
     return {
         one["identifier"][0]["value"]: [each["reference"] for each in one["meta"].get("accounts", [])] for one in found
     }

@@ -34,7 +34,7 @@ class Client:
             return {}
         return {"a": ("1", (WITH_ACCOUNTS if extended and self.has_accounts else TEXT))}
 
-    def by_identifier(self, *_: Any) -> list[dict[str, Any]]:
+    def by_name(self, *_: Any) -> list[dict[str, Any]]:
         self.searches -= 1
         return [{"id": "a"}] if self.searches < 0 else []
 

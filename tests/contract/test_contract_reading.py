@@ -3,10 +3,11 @@
 import json
 import time
 import uuid
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
+from medferry.fhir.references import system_token
 from tests.contract.target import TAG_SYSTEM, Json, Target, create, text
 
 
@@ -209,6 +210,37 @@ def test_attachments_of_binaries_get_signed_urls(target: Target) -> None:
     assert target.http.get(url, headers={"Authorization": ""}).content == b"scan"
     assert target.get(f"Binary/{binary['id']}").content == b"scan"
     target.delete(f"Binary/{binary['id']}")
+
+
+def test_a_binary_is_read_by_its_id_and_never_searched(target: Target) -> None:
+    binary = target.post("Binary", content=b"scan", headers={"Content-Type": "text/plain"}).json()
+    for query in ("", f"?_id={binary['id']}", "?_tag=s|1"):
+        assert target.get(f"Binary{query}").status_code == 400
+    entry = {"request": {"method": "GET", "url": f"Binary/{binary['id']}"}}
+    answer = target.post("", json={"resourceType": "Bundle", "type": "batch", "entry": [entry]}).json()
+    assert answer["entry"][0]["resource"]["contentType"] == "text/plain"
+    target.delete(f"Binary/{binary['id']}")
+
+
+def test_what_has_no_identifier_is_found_by_its_tag(target: Target) -> None:
+    target.types.add("Provenance")
+    meta = target.meta()
+    name = {"system": "https://contract.example/provenance", "code": f"{uuid.uuid4()},a|b"}
+    resource = {
+        "resourceType": "Provenance",
+        "meta": {**meta, "tag": [name, *meta["tag"]]},
+        "target": [{"display": "x"}],
+        "recorded": "2020-01-01T00:00:00Z",
+        "agent": [{"who": {"display": "x"}}],
+    }
+    made = target.create(resource)
+    token = system_token(name["system"], name["code"])
+    found = target.get("Provenance", params={"_tag": token, "_fields": "id,meta"}).json()
+    assert [one["resource"]["id"] for one in found["entry"]] == [made["id"]]
+    assert found["entry"][0]["resource"]["meta"]["tag"][0] == name
+    assert found["entry"][0]["resource"]["resourceType"] == "Provenance"
+    again = target.put(f"Provenance?_tag={quote(token)}", json={**resource, "recorded": "2021-01-01T00:00:00Z"})
+    assert (again.status_code, again.json()["id"]) == (200, made["id"])
 
 
 def test_one_thousand_keys_of_which_some_are_there(target: Target) -> None:

@@ -94,7 +94,7 @@ def test_a_bundle_is_read_back_as_it_was_made() -> None:
 def test_a_key_with_separators_stays_one_key(key: str) -> None:
     """Unescaped, ``A,B`` would mean: A or B, and the update of the one would overwrite the other."""
     system = "https://x.example/p,q"
-    query = unquote(by_name((system, key)).removeprefix("identifier="))
+    query = unquote(by_name("Patient", (system, key)).removeprefix("identifier="))
     assert re.search(r"(?<!\\)(\\\\)*,", query) is None
     assert parse_conditional(conditional_reference("Patient", system, key)) == ("Patient", system, key)
 

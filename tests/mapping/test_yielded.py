@@ -16,6 +16,7 @@ from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import Resource, Row
 from medferry.mapping.identity import Naming
+from medferry.mapping.outcomes import Disposition
 from medferry.mapping.values import zone_of
 
 NAMING = Naming("https://x.example", "m")
@@ -23,11 +24,14 @@ SECRET = "Byron"
 
 
 def mapped(
-    function: Callable[[Row, Context], Any], produces: dict[str, str] | None = None, row: Row | None = None
+    function: Callable[[Row, Context], Any],
+    produces: dict[str, str] | None = None,
+    row: Row | None = None,
+    key: str = "7",
 ) -> MappedRow:
     spec = mapping(entity="e", version="1", owner="o", produces=produces or {"main": "Patient"})(function)
     settings = MappingSettings(NAMING, zone_of("Europe/Berlin"), {}, {"e": spec})
-    return apply_mapping(spec, row or {"family": SECRET}, "7", settings)
+    return apply_mapping(spec, row or {"family": SECRET}, key, settings)
 
 
 def recursive(row: Row, ctx: Context) -> Iterator[Any]:
@@ -173,6 +177,24 @@ def test_a_type_of_one_identifier_is_named_by_an_object(kind: str) -> None:
     assert "has room for one identifier" in more.place
     listed = mapped(lambda _, ctx: [{**ctx.resource(), "identifier": [ctx.resource()["identifier"]]}], {"main": kind})
     assert "whose identifier is not one object" in listed.place
+
+
+def test_a_type_without_identifiers_is_named_by_its_first_tag() -> None:
+    row = mapped(lambda _, ctx: [ctx.resource()], {"main": "Provenance"})
+    tag = {"system": "https://x.example/e", "code": "7"}
+    assert row.resources[0]["meta"]["tag"] == [tag, {"system": "urn:medferry:migration", "code": "m"}]
+    assert "identifier" not in row.resources[0]
+    for tags, told in (([NAMING.tag, tag], "whose first tag is not"), ([tag, {**tag, "code": SECRET}], "a second tag")):
+        meta = {"source": "https://x.example/e", "tag": tags}
+        odd = mapped(lambda _, ctx, meta=meta: [{**ctx.resource(), "meta": meta}], {"main": "Provenance"})
+        assert told in odd.place
+
+
+@pytest.mark.parametrize("key", [" 7", "7 ", "7  8"])
+def test_a_key_that_no_tag_can_hold_is_told(key: str) -> None:
+    row = mapped(lambda _, ctx: [ctx.resource()], {"main": "Provenance"}, key=key)
+    assert (row.disposition, row.reason) == (Disposition.QUARANTINED, "key-is-no-code")
+    assert mapped(lambda _, ctx: [ctx.resource()], {"main": "Patient"}, key=key).reason == ""
 
 
 def test_two_slots_of_one_type_are_told_apart_by_their_systems() -> None:

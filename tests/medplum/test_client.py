@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import httpx
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from embedded_medplum.server import EmbeddedMedplum
-from medferry.medplum.client import MedplumClient
+from medferry.fhir.references import system_token
+from medferry.medplum.client import MedplumClient, Resource
 from medferry.medplum.errors import (
     MedplumUnavailable,
     NoVerdict,
@@ -40,7 +46,7 @@ def test_identifiers_with_awkward_characters_are_found(client: MedplumClient) ->
     values = ["plain", "with space", "com,ma", "back\\slash", "dol$lar", "ümlaut", "a&b=c", "0007"]
     outcomes = client.batch([create(patient(value)) for value in values], 800)
     assert [outcome.status for outcome in outcomes] == [201] * len(values)
-    found = client.by_identifier("Patient", SYSTEM, values)
+    found = client.by_name("Patient", SYSTEM, values)
     assert {resource["identifier"][0]["value"] for resource in found} == set(values)
     ids = [resource["id"] for resource in found]
     assert len(client.by_id("Patient", ids)) == len(values)
@@ -54,9 +60,38 @@ def test_long_identifiers_are_looked_up_in_as_many_searches_as_their_bytes_need(
     outcomes = client.batch([create(patient(value)) for value in values], 0)
     assert {outcome.status for outcome in outcomes} == {201}
     before = client.sent
-    found = client.by_identifier("Patient", SYSTEM, values)
+    found = client.by_name("Patient", SYSTEM, values)
     assert sorted(resource["identifier"][0]["value"] for resource in found) == values
     assert client.sent - before == 16
+
+
+class Recording(MedplumClient):
+    """Answers each search with what it asks for, and keeps the searches."""
+
+    def __init__(self) -> None:
+        self.searches: list[list[tuple[str, str]]] = []
+
+    def search(self, _resource_type: str, parameters: Iterable[tuple[str, str]], **_: bool) -> Resource:
+        form = list(parameters)
+        self.searches.append(form)
+        tokens = re.split(r"(?<!\\),", form[0][1])
+        return {"entry": [{"resource": {"token": token}} for token in tokens]}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 1_000), min_size=1, max_size=500),
+    sign=st.sampled_from(["a", ",", "|", "\\", "é", "医", "😀", " "]),
+    resource_type=st.sampled_from(["Patient", "Provenance"]),
+)
+def test_each_name_is_asked_for_once_in_queries_that_fit(lengths: list[int], sign: str, resource_type: str) -> None:
+    values = [f"{sign * (length // len(sign.encode()))}{number}" for number, length in enumerate(lengths)]
+    client = Recording()
+    found = client.by_name(resource_type, SYSTEM, values)
+    assert [resource["token"] for resource in found] == [system_token(SYSTEM, value) for value in values]
+    assert {form[0][0] for form in client.searches} == {"identifier" if resource_type == "Patient" else "_tag"}
+    for form in client.searches:
+        assert len(str(httpx.QueryParams([form[0]]))) <= 90_000
 
 
 def test_a_walk_goes_beyond_a_page(client: MedplumClient) -> None:
@@ -71,7 +106,7 @@ def test_no_identifier_is_missed_when_each_stands_in_several_resources(client: M
     values = [str(number) for number in range(500)]
     for _ in range(3):
         client.batch([create(patient(value)) for value in values], 0)
-    found = client.by_identifier("Patient", SYSTEM, values)
+    found = client.by_name("Patient", SYSTEM, values)
     assert len({resource["id"] for resource in found}) == 1_500
 
 
@@ -123,7 +158,7 @@ def test_a_search_that_answers_no_bundle_is_not_taken_for_nothing_found(
 ) -> None:
     monkeypatch.setattr(client, "_read", lambda *_, **__: httpx.Response(200, content=body))
     with pytest.raises(MedplumUnavailable, match="no Bundle"):
-        client.by_identifier("Patient", SYSTEM, ["1"])
+        client.by_name("Patient", SYSTEM, ["1"])
     with pytest.raises(MedplumUnavailable, match="no Bundle"):
         client.read_each([("Patient", "1")])
 
@@ -146,7 +181,7 @@ def test_a_read_in_a_batch_that_failed_is_not_taken_for_nothing_found(
     answer = {"resourceType": "Bundle", "entry": [{"response": {"status": status, "outcome": outcome}}]}
     monkeypatch.setattr(client, "_read", lambda *_, **__: httpx.Response(200, json=answer))
     with pytest.raises(RequestFailed):
-        client.by_identifier("Patient", SYSTEM, ["1"])
+        client.by_name("Patient", SYSTEM, ["1"])
     with pytest.raises(RequestFailed):
         client.read_each([("Patient", "1")])
 

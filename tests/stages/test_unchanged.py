@@ -65,7 +65,7 @@ def change(tiny: Environment, sql: str, *values: object) -> None:
 def clinic(tiny: Environment) -> dict[str, object]:
     """The clinic of key 1 as Medplum has it."""
     with tiny.medplum() as client:
-        [found] = client.by_identifier("Organization", tiny.migration.naming.system("clinic"), ["1"])
+        [found] = client.by_name("Organization", tiny.migration.naming.system("clinic"), ["1"])
         return client.by_id("Organization", [found["id"]])[found["id"]]
 
 

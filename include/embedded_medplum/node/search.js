@@ -48,6 +48,9 @@ function normalize(request) {
   if (!isResourceType(request.resourceType)) {
     throw new OperationOutcomeError(badRequest(`Invalid resource type: ${request.resourceType}`));
   }
+  if (request.resourceType === 'Binary') {
+    throw new OperationOutcomeError(badRequest('Cannot search on Binary resource type'));
+  }
   if (request.include || request.revInclude) {
     throw new OperationOutcomeError(badRequest('_include and _revinclude are not supported by the embedded server'));
   }

@@ -29,10 +29,10 @@ def weight(step: Step) -> int:
 
 
 def batch_entry(step: Step, conditional: bool) -> dict[str, Any]:
-    """The batch entry; a `conditional` create finds what carries its identifier already (``ifNoneExist``)."""
+    """The batch entry; a `conditional` create finds what carries its name already (``ifNoneExist``)."""
     target = step.target
     if step.action is Action.CREATE:
-        condition = {"ifNoneExist": by_name(target.name)} if conditional else {}
+        condition = {"ifNoneExist": by_name(target.type, target.name)} if conditional else {}
         request = {"method": "POST", "url": target.type, **condition}
         return {"resource": orjson.Fragment(target.body), "request": request}
     body = with_accounts(target.body, step.accounts)

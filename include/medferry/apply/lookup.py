@@ -1,4 +1,4 @@
-"""What Medplum has: by identifier, and by id. As few searches as its pages allow."""
+"""What Medplum has: by name, and by id. As few searches as its pages allow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from more_itertools import chunked, map_reduce
 from medferry.apply.plan import Content, Location
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.accounts import accounts_of
-from medferry.fhir.identifiers import identifiers_of
+from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import Name
 from medferry.medplum.client import PAGE, MedplumClient
 
@@ -23,18 +23,18 @@ Accounts = dict[str, Any]
 def find_locations(
     client: MedplumClient, targets: Sequence[ResolvedResource], accounts: dict[str, Accounts]
 ) -> dict[Name, list[Location]]:
-    """Identifier → id and version of every resource that carries it; `accounts` takes who may see it, by id."""
+    """Name → id and version of every resource that carries it; `accounts` takes who may see it, by id."""
     found: dict[Name, list[Location]] = defaultdict(list)
     values_of = map_reduce(targets, lambda target: (target.type, target.name[0]), lambda target: target.name[1])
     for (resource_type, system), values in values_of.items():
         wanted = set(values)
         for group in chunked(values, PAGE // 2):  # half a page, so that duplicates are seen and not cut off
-            for resource in client.by_identifier(resource_type, system, group):
+            for resource in client.by_name(resource_type, system, group):
                 accounts[resource["id"]] = accounts_of(resource)
                 location = (resource["id"], resource["meta"]["versionId"])
-                for identifier in identifiers_of(resource):
-                    if identifier.get("system") == system and identifier.get("value") in wanted:
-                        found[system, identifier["value"]].append(location)
+                for name in names_of(resource):
+                    if name[0] == system and name[1] in wanted:
+                        found[name].append(location)
     return found
 
 

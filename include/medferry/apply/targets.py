@@ -16,7 +16,7 @@ from medferry.fhir.bundle import Staged
 from medferry.fhir.references import parse_conditional
 from medferry.manifest.crosswalk import CrosswalkEntry, Name
 
-_REFERENCE = re.compile(rb'"reference":"([A-Za-z]+\?identifier=[^"\\]*\|[^"\\]*)"')
+_REFERENCE = re.compile(rb'"reference":"([A-Za-z]+\?(?:identifier|_tag)=[^"\\]*\|[^"\\]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def resolved(ready: StagedResource, known: Mapping[Name, CrosswalkEntry]) -> Res
 
 @lru_cache(maxsize=65_536)
 def _name(conditional: bytes) -> Name:
-    """The identifier that a conditional reference points at."""
+    """The name that a conditional reference points at."""
     parsed = parse_conditional(conditional.decode())
     assert parsed is not None
     return parsed[1:]

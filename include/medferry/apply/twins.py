@@ -13,7 +13,7 @@ from typing import Any
 
 from medferry.fhir.additions import unsigned
 from medferry.fhir.canonical import content_hash
-from medferry.fhir.identifiers import identifiers_of
+from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import CrosswalkEntry, Name
 
 Resource = dict[str, Any]
@@ -90,7 +90,7 @@ def judge_names(
     twin: Twin, resource: Resource | None, settling: Collection[Name], known_ids: Collection[str]
 ) -> Reason | None:
     """By the manifest: what open notes are about (none of its names, if it can be read), which ids are known."""
-    names = {(each.get("system"), each.get("value")) for each in identifiers_of(resource or {})}
+    names = set(names_of(resource or {}))
     if not ({twin.name} | names).isdisjoint(settling):
         return Reason(Kept.SETTLING)
     return Reason(Kept.KNOWN_ELSEWHERE) if twin.medplum_id in known_ids else None

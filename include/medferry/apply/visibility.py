@@ -66,7 +66,7 @@ class Visibility:
         return resource_type in self._seen
 
     def prove(self, resource_type: str, name: Name, medplum_id: str) -> None:
-        """Wait until what was just created shows, by its id and by its identifier; `is_known` tells if it did.
+        """Wait until what was just created shows, by its id and by its name; `is_known` tells if it did.
 
         Raises WritesHidden when it is not the first of its type that never shows.
         """
@@ -74,9 +74,7 @@ class Visibility:
         patience = min(self.settle_seconds, _LONGEST_LAG)
         while not (
             readable := medplum_id in self.client.read_each([(resource_type, medplum_id)])
-        ) or medplum_id not in {
-            resource["id"] for resource in self.client.by_identifier(resource_type, name[0], [name[1]])
-        }:
+        ) or medplum_id not in {resource["id"] for resource in self.client.by_name(resource_type, name[0], [name[1]])}:
             if self.clock() - started > patience:
                 self._hide(resource_type, medplum_id, readable, patience)
                 return

@@ -11,7 +11,7 @@ from medferry.charts.links import Links
 from medferry.charts.shown import flat, shown
 from medferry.definition.checks import Check
 from medferry.fhir.fhirpath import PathFailed, compiled
-from medferry.fhir.identifiers import identifiers_of
+from medferry.fhir.identifiers import names_of
 from medferry.manifest.charts import decided_as
 from medferry.manifest.checks import CheckStatus, Difference
 from medferry.mapping.outcomes import Disposition
@@ -215,8 +215,8 @@ def _in_compartment(links: Links, client: MedplumClient, key: str) -> tuple[dict
     strangers: list[Item] = []
     for resource_type in sorted({one for entity in mine for one in produces[entity].produces.values()}):
         for body in client.search_all(resource_type, [("_compartment", place)]):
-            names = [(systems.get(one.get("system", "")), one.get("value")) for one in identifiers_of(body)]
-            known = [(entity, str(value)) for entity, value in names if entity]
+            names = [(systems.get(system), value) for system, value in names_of(body)]
+            known = [(entity, value) for entity, value in names if entity]
             for entity, value in known:
                 ours[entity].add(value)
             if not known and f"{resource_type}/{body['id']}" != place:

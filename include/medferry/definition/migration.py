@@ -15,7 +15,7 @@ from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.importing import local_modules, mappings_package
 from medferry.definition.inverses import check_inverse
 from medferry.errors import DefinitionError
-from medferry.fhir.identifiers import IdentifierForm, form_of
+from medferry.fhir.resource_types import why_unfit
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.identity import Naming
@@ -156,15 +156,10 @@ def _check_strays(folder: Path, entities: set[str]) -> None:
 
 
 def _check_types(path: Path, spec: MappingSpec) -> None:
-    """What carries no identifier could not be found again: neither by the next run nor by the verification."""
-    unnamed = sorted(kind for kind in spec.produces.values() if form_of(kind) is IdentifierForm.NONE)
-    if unnamed:
-        raise DefinitionError(
-            path,
-            1,
-            f"{unnamed[0]} is no FHIR R4 type that has an identifier.",
-            "Correct the name in `produces`, or carry the content in a resource that has one (inline, or contained).",
-        )
+    """Every type can be kept, validated and found again, by the next run and by the verification."""
+    for kind in sorted(spec.produces.values()):
+        if unfit := why_unfit(kind):
+            raise DefinitionError(path, 1, *unfit)
 
 
 def _check_acceptance(folder: Path, plan: Plan, entities: set[str]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from medferry.fhir.canonical import canonical
-from medferry.fhir.identifiers import identifiers_of
+from medferry.fhir.identifiers import names_of, parameter_of
 from medferry.fhir.references import escaped, parse_conditional
 
 Resource = dict[str, Any]
@@ -30,7 +30,7 @@ class Bounds:
 
 
 class Staged(NamedTuple):
-    """An entry of a staged Bundle: the resource's type, first identifier and canonical JSON."""
+    """An entry of a staged Bundle: the resource's type, name and canonical JSON."""
 
     type: str
     name: tuple[str, str]
@@ -54,21 +54,21 @@ _bundle = msgspec.json.Decoder(_Bundle)
 
 
 def identity(resource: Resource) -> tuple[str, str]:
-    """The (system, value) of a resource's first identifier: its name in the crosswalk."""
-    first = identifiers_of(resource)[0]
-    return first["system"], first["value"]
+    """The (system, value) of a resource's first identifier, or tag: its name in the crosswalk."""
+    return names_of(resource)[0]
 
 
 def conditional_update(resource: Resource) -> bytes:
-    """A batch entry that creates or updates `resource` under its first identifier."""
-    url = f"{resource['resourceType']}?{by_name(identity(resource))}"
+    """A batch entry that creates or updates `resource` under its name."""
+    kind = resource["resourceType"]
+    url = f"{kind}?{by_name(kind, identity(resource))}"
     return orjson.dumps({"resource": orjson.Fragment(canonical(resource)), "request": {"method": "PUT", "url": url}})
 
 
-def by_name(name: tuple[str, str]) -> str:
-    """The search query for an identifier (system, value): what conditional operations go by."""
+def by_name(resource_type: str, name: tuple[str, str]) -> str:
+    """The search query for a name (system, value): what conditional operations go by."""
     system, value = name
-    return f"identifier={_quoted(system, ':/')}|{_quoted(value, '')}"
+    return f"{parameter_of(resource_type)}={_quoted(system, ':/')}|{_quoted(value, '')}"
 
 
 @lru_cache(maxsize=65_536)  # systems are few, and a patient's key is referred to by many

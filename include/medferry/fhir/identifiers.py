@@ -1,6 +1,8 @@
-"""The identifiers of a resource: most R4 types have a list of them, a few have one, and some have none.
+"""The identifiers and the names of a resource: most R4 types have a list of identifiers, a few one, some none.
 
 QuestionnaireResponse, Composition and Bundle have at most one, which stands as an object where others have a list.
+Provenance, AuditEvent and others have none: what names such a resource is a tag of its `meta`, which every type has
+and Medplum searches (`_tag`).
 """
 
 from __future__ import annotations
@@ -32,6 +34,33 @@ def form_of(resource_type: str) -> IdentifierForm:
         return IdentifierForm.NONE
     forms = (field.annotation, *get_args(field.annotation))
     return IdentifierForm.LIST if any(get_origin(form) is list for form in forms) else IdentifierForm.ONE
+
+
+class NameParameter(StrEnum):
+    """The search parameter by which the resources of a type are found under their names."""
+
+    IDENTIFIER = "identifier"
+    TAG = "_tag"
+
+
+def parameter_of(resource_type: str) -> NameParameter:
+    """By what the resources of a type are named and found."""
+    return NameParameter.TAG if form_of(resource_type) is IdentifierForm.NONE else NameParameter.IDENTIFIER
+
+
+def names_of(resource: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The (system, value) of whatever may name a resource, in order: its identifiers, or its tags if it has none.
+
+    What is no text is left out.
+    """
+    if parameter_of(str(resource.get("resourceType"))) is NameParameter.IDENTIFIER:
+        pairs = [(one.get("system", ""), one.get("value", "")) for one in identifiers_of(resource)]
+    else:
+        meta = resource.get("meta")
+        tags = meta.get("tag") if isinstance(meta, dict) else None
+        found = tags if isinstance(tags, list) else []
+        pairs = [(tag.get("system", ""), tag.get("code", "")) for tag in found if isinstance(tag, dict)]
+    return [(system, value) for system, value in pairs if isinstance(system, str) and isinstance(value, str)]
 
 
 def identifiers_of(resource: Mapping[str, Any]) -> list[dict[str, Any]]:

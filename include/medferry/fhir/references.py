@@ -21,10 +21,13 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def parse_conditional(reference: str) -> tuple[str, str, str] | None:
-    """Split ``Type?identifier=system|value`` into (type, system, value), decoded; None for another form."""
-    resource_type, mark, query = reference.partition("?identifier=")
-    system, bar, value = query.partition("|")
-    return (resource_type, _unescaped(unquote(system)), _unescaped(unquote(value))) if mark and bar else None
+    """Split ``Type?identifier=system|value``, or ``?_tag=``, into (type, system, value), decoded; None for another."""
+    resource_type, _, query = reference.partition("?")
+    parameter, _, token = query.partition("=")
+    system, bar, value = token.partition("|")
+    if not bar or parameter not in ("identifier", "_tag"):
+        return None
+    return resource_type, _unescaped(unquote(system)), _unescaped(unquote(value))
 
 
 def escaped(text: str) -> str:

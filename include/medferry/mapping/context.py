@@ -56,27 +56,35 @@ class Context:
         """Build this row's resource for `slot`: type, source identifier, meta, then the given elements.
 
         Elements that are None or empty are left out; a trailing underscore of a name is cut (``class_``). A type that
-        has one identifier (QuestionnaireResponse, Composition) takes no other beside the source's.
+        has one identifier (QuestionnaireResponse, Composition) takes no other beside the source's; one that has none
+        (Provenance) carries the source's name as a tag. Raises Quarantine('key-is-no-code') where a tag cannot hold it.
         """
         if slot not in self.spec.produces:
             raise MappingFault(f"the mapping of {self.spec.entity} does not declare the slot {slot!r}")
         system = self.settings.naming.system(self.spec.entity, slot)
         given = {name.removesuffix("_"): value for name, value in elements.items()}
-        resource: Resource = {
-            "resourceType": self.spec.produces[slot],
-            "meta": {"source": system, "tag": [self.settings.naming.tag]},
-            "identifier": self._identifiers(slot, system, given.pop("identifier", None)),
-        }
+        kind = self.spec.produces[slot]
+        resource: Resource = {"resourceType": kind, "meta": {"source": system, "tag": [self.settings.naming.tag]}}
+        if form_of(kind) is IdentifierForm.NONE:
+            resource["meta"]["tag"].insert(0, self._name_tag(system))
+        else:
+            resource["identifier"] = self._identifiers(kind, system, given.pop("identifier", None))
         resource.update({name: value for name, value in given.items() if not _is_empty(value)})
         return resource
 
-    def _identifiers(self, slot: str, system: str, others: Any) -> Any:
+    def _name_tag(self, system: str) -> dict[str, str]:
+        """What names a resource of a type without identifiers; it comes first of all tags."""
+        if not is_fhir_code(self.key):
+            raise Quarantine("key-is-no-code")
+        return {"system": system, "code": self.key}
+
+    def _identifiers(self, kind: str, system: str, others: Any) -> Any:
         """The source identifier and the `others` given, in the form that the type has for them."""
         own = {"system": system, "value": self.key}
-        if form_of(self.spec.produces[slot]) is IdentifierForm.LIST:
+        if form_of(kind) is IdentifierForm.LIST:
             return [own, *([others] if isinstance(others, dict) else others or ())]
         if others:
-            raise MappingFault(f"a {self.spec.produces[slot]} has room for one identifier, the source's")
+            raise MappingFault(f"a {kind} has room for one identifier, the source's")
         return own
 
     def reference(self, entity: str, key: Any, slot: str = MAIN, display: str | None = None) -> dict[str, str] | None:

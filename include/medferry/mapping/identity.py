@@ -36,5 +36,5 @@ class Naming:
 
 
 def conditional_reference(resource_type: str, system: str, value: str) -> str:
-    """A FHIR conditional reference, ``Type?identifier=system|value``, with the value percent-encoded."""
-    return f"{resource_type}?{by_name((system, value))}"
+    """A FHIR conditional reference (``Type?identifier=system|value``, or ``?_tag=``), the value percent-encoded."""
+    return f"{resource_type}?{by_name(resource_type, (system, value))}"

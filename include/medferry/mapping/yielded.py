@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from medferry.fhir.identifiers import IdentifierForm, form_of, identifiers_of
+from medferry.fhir.identifiers import IdentifierForm, form_of, names_of
 from medferry.fhir.paths import shown
 from medferry.mapping.declare import MappingSpec, Resource
 from medferry.mapping.identity import Naming
@@ -131,15 +131,19 @@ def _misnamed(spec: MappingSpec, resource: Resource, key: str, naming: Naming, s
     resource_type = resource.get("resourceType")
     if resource_type not in spec.produces.values():
         return "a resource of a type that the mapping does not declare"
-    if isinstance(resource.get("identifier"), list) != (form_of(str(resource_type)) is IdentifierForm.LIST):
+    form = form_of(str(resource_type))
+    if form is not IdentifierForm.NONE and isinstance(resource.get("identifier"), list) != (
+        form is IdentifierForm.LIST
+    ):
         return _form_told(str(resource_type), resource)
     systems = {naming.system(spec.entity, slot): slot for slot, kind in spec.produces.items() if kind == resource_type}
-    names = [(one.get("system"), one.get("value")) for one in identifiers_of(resource)]
-    slot = systems.get(names[0][0]) if names and isinstance(names[0][0], str) else None
+    names = names_of(resource)
+    slot = systems.get(names[0][0]) if names else None
+    what = "tag" if form is IdentifierForm.NONE else "identifier"
     if slot is None or names[0][1] != key:
-        return f"a {resource_type} whose first identifier is not the one that ctx.resource gave it"
+        return f"a {resource_type} whose first {what} is not the one that ctx.resource gave it"
     if any(name[0] == names[0][0] for name in names[1:]):
-        return f"a {resource_type} with a second identifier of its own system"
+        return f"a {resource_type} with a second {what} of its own system"
     if slot in slots:
         return f"a second resource for the slot {slot}"
     slots.add(slot)

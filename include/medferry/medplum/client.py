@@ -14,6 +14,7 @@ import httpx
 import orjson
 from more_itertools import chunked
 
+from medferry.fhir.identifiers import parameter_of
 from medferry.fhir.references import system_token
 from medferry.medplum import budget as points
 from medferry.medplum.answers import (
@@ -106,24 +107,24 @@ class MedplumClient(Requests):
                 raise NoVerdict("More resources than a page holds are of one moment.", "Write one of them again.")
             form = parse_qsl(urlsplit(following).query)
 
-    def by_identifier(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
-        """id, identifier and whole meta of the resources with any of `values` (at most 1,000); one search, as a rule.
+    def by_name(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
+        """id, identifier and whole meta of the resources named by any of `values` (at most 1,000); mostly one search.
 
         The meta is that of the extended mode: with author and accounts.
         """
-        tokens = ",".join(system_token(system, value) for value in values)
-        if len(values) == 1 or len(str(httpx.QueryParams(identifier=tokens))) <= _SEARCH_BYTES:
-            form = [("identifier", tokens), ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
+        named = (parameter_of(resource_type), ",".join(system_token(system, value) for value in values))
+        if len(values) == 1 or len(str(httpx.QueryParams([named]))) <= _SEARCH_BYTES:
+            form = [named, ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
             page = self.search(resource_type, form, extended=True)
             found = [entry["resource"] for entry in page.get("entry", [])]
             if len(found) < PAGE or len(values) == 1:
                 return found
         half = len(values) // 2  # a full page may hide more: some identifiers stand in many resources
-        return [r for some in (values[:half], values[half:]) for r in self.by_identifier(resource_type, system, some)]
+        return [r for some in (values[:half], values[half:]) for r in self.by_name(resource_type, system, some)]
 
     def any_of_system(self, resource_type: str, system: str) -> bool:
-        """Whether any resource has an identifier of `system`; one search."""
-        form = [("identifier", system_token(system)), ("_fields", "id"), ("_count", "1")]
+        """Whether any resource has a name of `system`; one search."""
+        form = [(parameter_of(resource_type), system_token(system)), ("_fields", "id"), ("_count", "1")]
         page = self.search(resource_type, form)
         return bool(page.get("entry"))
 

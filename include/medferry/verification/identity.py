@@ -8,6 +8,7 @@ from typing import Any
 from more_itertools import chunked
 
 from medferry.definition.checks import EntityChecks
+from medferry.fhir.identifiers import NameParameter, parameter_of
 from medferry.fhir.references import system_token
 from medferry.manifest.crosswalk import count_resources, find_targets, resource_pages, strays
 from medferry.manifest.subject import records_by_key
@@ -68,7 +69,7 @@ def examine_strays(scope: VerificationScope, entity: str, recorder: CheckRecorde
 
 
 def examine(written: WrittenResource, resource: dict[str, Any], recorder: CheckRecorder) -> None:
-    """The resource carries its source identifier, once, and no other of that system."""
+    """The resource carries its source identifier (or name tag), once, and no other of that system."""
     values = values_of(resource, written.system)
     kind = None if values == [written.key] else "missing" if written.key not in values else "more than one"
     recorder.judge(OWN, written.key, f"identifier {written.slot}", kind, written.place)
@@ -92,11 +93,11 @@ def examine_system(
     system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
     if scope.run is None and entity in scope.keys:
         for keys in chunked(sorted(scope.keys[entity]), _AT_ONCE):
-            _judge_found(scope, system, resource_type, client.by_identifier(resource_type, system, keys), recorder)
+            _judge_found(scope, system, resource_type, client.by_name(resource_type, system, keys), recorder)
         return
     with scope.environment.manifest.begin() as connection:
         known = count_resources(connection, scope.migration.name, system)
-    there = client.count(resource_type, [("identifier", system_token(system))])
+    there = client.count(resource_type, [(parameter_of(resource_type), system_token(system))])
     if known == read and there == read - missing and there < EXACT_BELOW:
         recorder.equal(UNEXPECTED, there)
         recorder.equal(TWICE, there)
@@ -113,7 +114,7 @@ def _walk(
 
     The walk is believed, and not the server's count, which may be an estimate: it raises where it may miss any.
     """
-    form = [("identifier", system_token(system)), ("_fields", "id,identifier,meta")]
+    form = [(parameter_of(resource_type), system_token(system)), ("_fields", "id,identifier,meta")]
     for group in chunked(client.search_all(resource_type, form), _AT_ONCE):
         _judge_found(scope, system, resource_type, group, recorder)
 
@@ -157,7 +158,14 @@ def _others(client: MedplumClient, scope: VerificationScope, entity: str, slot: 
 
 
 def values_of(resource: dict[str, Any], system: str) -> list[str]:
-    """The values of a resource's identifiers of a system. Some types have one identifier, and not a list of them."""
-    found = resource.get("identifier", [])
-    identifiers = [each for each in (found if isinstance(found, list) else [found]) if isinstance(each, dict)]
-    return [str(each.get("value", "")) for each in identifiers if each.get("system") == system]
+    """The values of a resource's identifiers (of its tags, where its type has no identifiers) of a system.
+
+    Some types have one identifier, and not a list of them. Read here by its own code, and not by the loader's.
+    """
+    if parameter_of(str(resource.get("resourceType"))) is NameParameter.TAG:
+        meta, value = resource.get("meta"), "code"
+        found = meta.get("tag", []) if isinstance(meta, dict) else []
+    else:
+        found, value = resource.get("identifier", []), "value"
+    names = [each for each in (found if isinstance(found, list) else [found]) if isinstance(each, dict)]
+    return [str(each.get(value, "")) for each in names if each.get("system") == system]

@@ -100,7 +100,7 @@ def _tagged(scope: VerificationScope, client: MedplumClient, resource_type: str,
             recorder.equal(TAGGED, there)
             return
         systems = [system for system, kind in _slots(scope) if kind == resource_type]
-        for page in chunked(client.search_all(resource_type, [*form, ("_fields", "id,identifier")]), PAGE):
+        for page in chunked(client.search_all(resource_type, [*form, ("_fields", "id,identifier,meta")]), PAGE):
             ours = [one for one in page if not any(values_of(one, system) for system in systems)]
             recorder.equal(TAGGED, len(page) - len(ours))
             with scope.environment.manifest.begin() as connection:

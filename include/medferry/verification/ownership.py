@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from medferry.definition.checks import Check, EntityChecks
+from medferry.fhir.identifiers import NameParameter, parameter_of
 from medferry.fhir.selection import NotSelectable, Select, Selected, selection
 from medferry.verification.legacy import condition
 from medferry.verification.meaning import TAG_SYSTEM
@@ -78,8 +79,9 @@ class SlotOwnership:
         found.own(resource, ("resourceType", "id"), Owner.RULE)
         meta = resource.get("meta", {})
         found.own(meta, ("source",), Owner.RULE)
+        is_tagged = parameter_of(str(resource.get("resourceType"))) is NameParameter.TAG
         for tag in meta.get("tag", ()):
-            if tag.get("system") == TAG_SYSTEM:
+            if tag.get("system") == TAG_SYSTEM or (is_tagged and tag.get("system") == self.system):
                 found.own(tag, ("system", "code"), Owner.RULE)
         identifiers = resource.get("identifier", ())
         for each in identifiers if isinstance(identifiers, list) else (identifiers,):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from more_itertools import chunked, map_reduce
 
+from medferry.fhir.identifiers import names_of
 from medferry.manifest import sent_batches
 from medferry.manifest.crosswalk import Action
 from medferry.manifest.sent_batches import SentBatch, SentEntry
@@ -50,9 +51,8 @@ def _doubled(client: MedplumClient, batches: Iterable[SentBatch]) -> list[tuple[
     )
     for (resource_type, system), values in by_system.items():
         for some in chunked(values, PAGE // 2):
-            for resource in client.by_identifier(resource_type, system, some):
-                for identifier in resource.get("identifier", []):
-                    name = (identifier.get("system"), identifier.get("value"))
+            for resource in client.by_name(resource_type, system, some):
+                for name in names_of(resource):
                     if name in ids and resource["id"] not in ids[name]:
                         ids[name].append(resource["id"])
     return [(creates[name], found) for name, found in ids.items() if len(found) > 1]

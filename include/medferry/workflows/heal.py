@@ -26,7 +26,7 @@ from medferry.apply.twins import (
     version_of,
 )
 from medferry.errors import TransientError
-from medferry.fhir.identifiers import identifiers_of
+from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import (
     Action,
     Attempt,
@@ -113,9 +113,8 @@ def _by_type(targets: dict[Name, CrosswalkEntry]) -> dict[str, dict[str, Crosswa
 def _twins_of(client: MedplumClient, entity: str, system: str, known: dict[str, CrosswalkEntry]) -> Iterator[Twin]:
     """The twins of some resources of one type, each once."""
     resource_type = next(iter(known.values())).resource_type
-    for resource in client.by_identifier(resource_type, system, list(known)):
-        identifiers = [each for each in identifiers_of(resource) if each.get("system") == system]
-        keys = [str(each.get("value")) for each in identifiers]
+    for resource in client.by_name(resource_type, system, list(known)):
+        keys = [value for its_system, value in names_of(resource) if its_system == system]
         key = next((key for key in keys if key in known and known[key].medplum_id != resource["id"]), None)
         if key is not None:
             yield Twin(entity, (system, key), resource["id"], known[key])
