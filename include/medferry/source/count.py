@@ -9,9 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import SourceError
+from medferry.source.database import stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import MAX_KEY_BYTES
-from medferry.source.slices import entity_rows, texts_of_units
+from medferry.source.kinds import Kind, kinds_of
+from medferry.source.slices import apart_by, entity_rows, sqlite_text, texts_of_units
 
 _Columns = Sequence[sa.ColumnClause[Any]]
 
@@ -54,52 +56,50 @@ def _units(connection: sa.Connection, entity: SourceEntity, source: sa.TextClaus
     """Rows by unit. Units that the engine's collation takes for equal are kept apart by their bytes."""
     dialect = connection.dialect.name
     text = texts_of_units(dialect, entity)
-    apart = [text] if dialect == "postgresql" else [sa.func.hex(text), text.is_(None)]
-    statement = sa.select(sa.func.min(text), sa.func.count()).select_from(source).group_by(*apart)
+    counted = sa.select(sa.func.min(text).label("unit"), sa.func.count().label("number")).select_from(source)
     counts: Counter[str | None] = Counter()
-    for name, number in connection.execute(statement):
-        counts[None if name is None else str(name)] += int(number)
+    for row in stream(connection, counted.group_by(*apart_by(dialect, text)), {}):
+        counts[row["unit"]] += row["number"]
     return counts
 
 
 def _check_keys(connection: sa.Connection, entity: SourceEntity, source: sa.TextClause, keys: _Columns) -> None:
     dialect, name = connection.dialect.name, " and ".join(entity.key)
     there = sa.and_(*(key.is_not(None) for key in keys))
-    sizes = sum((_size(connection.dialect, key) for key in keys), start=sa.literal_column(str(len(keys) - 1)))
+    kinds = kinds_of(connection, keys, source)
+    of_each = (_size(connection.dialect, key, kind) for key, kind in zip(keys, kinds, strict=True))
+    sizes = sum(of_each, start=sa.literal_column(str(len(keys) - 1)))
     number = sa.func.count(sa.case((there, 1)))
-    total, with_key, size = connection.execute(
-        sa.select(sa.func.count(), number, sa.func.coalesce(sa.func.max(sizes), 0)).select_from(source)
-    ).one()
-    distinct = connection.scalar(_distinct(dialect, keys, source, there))
+    size = sa.func.coalesce(sa.func.max(sizes), 0)
+    asked = sa.select(sa.func.count().label("rows"), number.label("keys"), size.label("size")).select_from(source)
+    ((total, with_key, longest),) = (map(int, row.values()) for row in stream(connection, asked, {}))
+    ((distinct,),) = (row.values() for row in stream(connection, _distinct(dialect, keys, source, there), {}))
     if not total == with_key == distinct:
         raise SourceError(
             f"The key {name} of {entity.name} is not unique: {total} rows, {distinct} keys.",
             "Choose another key, or make one in the entity's SQL. Keys count as the database compares them: where its "
             "collation ignores case, accents or blanks, keys that differ by these alone are one.",
         )
-    if size > MAX_KEY_BYTES:
+    if longest > MAX_KEY_BYTES:
         raise SourceError(
-            f"A key {name} of {entity.name} has {size:,} bytes; the manifest keeps at most {MAX_KEY_BYTES:,}.",
+            f"A key {name} of {entity.name} has {longest:,} bytes; the manifest keeps at most {MAX_KEY_BYTES:,}.",
             "Choose a shorter key, or make one in the entity's SQL, such as a hash of it.",
         )
 
 
 def _distinct(dialect: str, keys: _Columns, source: sa.TextClause, there: sa.ColumnElement[bool]) -> sa.Select[int]:
-    alike = [_sqlite_text(key) for key in keys] if dialect == "sqlite" else keys
+    alike = [sqlite_text(key) for key in keys] if dialect == "sqlite" else keys
     different = sa.select(*(one.label(f"k{place}") for place, one in enumerate(alike))).select_from(source).where(there)
-    return sa.select(sa.func.count()).select_from(different.distinct().subquery("different"))
+    return sa.select(sa.func.count().label("number")).select_from(different.distinct().subquery("different"))
 
 
-def _sqlite_text(key: sa.ColumnClause[Any]) -> sa.ColumnElement[Any]:
-    """SQLite tells the number 1 from the text '1' in one column; as keys they are the same."""
-    whole = sa.and_(sa.func.typeof(key) == "real", key == sa.cast(key, sa.Integer))
-    return sa.case((whole, sa.cast(sa.cast(key, sa.Integer), sa.Text)), else_=sa.cast(key, sa.Text))
-
-
-def _size(dialect: sa.Dialect, key: sa.ColumnClause[Any]) -> sa.ColumnElement[int]:
-    """The bytes of a key's text in UTF-8."""
+def _size(dialect: sa.Dialect, key: sa.ColumnClause[Any], kind: Kind) -> sa.ColumnElement[int]:
+    """The bytes of a key's text in UTF-8; of bytes, the length of their base64."""
     if dialect.name == "sqlite":
-        return sa.func.length(sa.cast(key, sa.LargeBinary))
+        size = sa.func.length(sa.cast(key, sa.LargeBinary))
+        return sa.case((sa.func.typeof(key) == "blob", (size + 2) // 3 * 4), else_=size)
+    if kind is Kind.BYTES:
+        return (sa.func.octet_length(key) + 2) // 3 * 4
     if dialect.name == "postgresql":
         return sa.func.octet_length(sa.cast(key, sa.Text))
     column = dialect.identifier_preparer.quote(key.name)

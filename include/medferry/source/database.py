@@ -6,11 +6,8 @@ infinity, 30 February as text), decimals as text, undecodable bytes of a text as
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +21,7 @@ from medferry.source.types.canonical import Column, Convert
 
 _FETCH_ROWS = 1_000
 
-Statement = sa.Select[Any] | sa.TextClause
+Statement = sa.Select[*tuple[Any, ...]] | sa.TextClause
 
 
 def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.Engine:
@@ -169,18 +166,3 @@ def _refuse_same_names(names: Sequence[str]) -> None:
             problem = f"The query has two columns of the name {plain or name}: one would be lost."
             raise SourceError(problem, _OWN_NAMES)
         seen.add(name)
-
-
-def json_value(value: Any) -> Any:
-    """A driver's value as JSON: see the module's text. Raises TypeError for a kind nobody expected."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ")
-    if isinstance(value, (date, time, timedelta)):
-        return str(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(bytes(value)).decode("ascii")
-    return str(value)

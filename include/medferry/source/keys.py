@@ -76,6 +76,8 @@ def _escaped(text: str) -> str:
 def _single_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, bool):
+        return "true" if value else "false"  # as an engine writes it
     if isinstance(value, float):
         return _float_text(value)
     if isinstance(value, Decimal):

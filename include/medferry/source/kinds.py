@@ -1,10 +1,12 @@
-"""What an engine compares a column as, and texts as such values."""
+"""What an engine compares a column as, and texts as such values: the engine's own word for it, no row is asked."""
 
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
@@ -12,47 +14,78 @@ import sqlalchemy as sa
 
 from medferry.source.keys import KeyFault, fault_of
 
-Kind = type
-"""int, Decimal, float, bytes, UUID or str; ``object`` for a column that only its text tells apart."""
 
-_POSTGRESQL: Mapping[str, Kind] = {
-    **dict.fromkeys(("smallint", "integer", "bigint"), int),
-    **dict.fromkeys(("real", "double precision"), float),
-    **dict.fromkeys(("text", "character", "character varying", "name", "citext"), str),
-    "numeric": Decimal,
-    "uuid": UUID,
-    "bytea": bytes,
+class Kind(Enum):
+    """How a column is compared with a value that is bound to a statement."""
+
+    WHOLE = auto()
+    EXACT = auto()
+    DOUBLE = auto()
+    SINGLE = auto()
+    """A float of 32 bits, which is equal to a double only when that has its very bits."""
+    BYTES = auto()
+    UUID = auto()
+    TEXT = auto()
+    INSTANT = auto()
+    """MySQL's TIMESTAMP: a row holds it with an offset, which the engine does not read."""
+    PRINTED = auto()
+    """Only its text tells it apart."""
+
+
+_POSTGRESQL: Mapping[int, Kind] = {
+    **dict.fromkeys((20, 21, 23), Kind.WHOLE),
+    **dict.fromkeys((19, 25, 705, 1042, 1043), Kind.TEXT),
+    17: Kind.BYTES,
+    700: Kind.SINGLE,
+    701: Kind.DOUBLE,
+    1700: Kind.EXACT,
+    2950: Kind.UUID,
 }
-_MYSQL: Mapping[int, Kind] = {246: Decimal, 7: object, 10: object, 11: object, 12: object}
-"""By the driver's type number, where the value alone does not say it: decimals, dates and times."""
+"""By the object identifier of a result's column, which is a domain's base type."""
 
+_MYSQL: Mapping[int, Kind] = {
+    **dict.fromkeys((1, 2, 3, 8, 9, 13, 16), Kind.WHOLE),
+    **dict.fromkeys((6, 10, 11, 12), Kind.PRINTED),
+    4: Kind.SINGLE,
+    5: Kind.DOUBLE,
+    7: Kind.INSTANT,
+    246: Kind.EXACT,
+}
+"""By the type number of a result's column; all others are texts, or bytes in the binary character set."""
+
+_BINARY_CHARSET = 63
 _BEYOND_SQLITE = 2**63
 _UNBINDABLE = frozenset({KeyFault.UNDECODABLE, KeyFault.INEXACT})
+_OFFSET = "+00:00"
 
 
 def kinds_of(
     connection: sa.Connection, columns: Sequence[sa.ColumnElement[Any]], source: sa.TextClause
-) -> Sequence[Kind] | None:
-    """The kind of each of these columns of `source`, as any one row has it; None where there is no row."""
-    if connection.dialect.name == "postgresql":
-        names = [sa.cast(sa.func.pg_typeof(column), sa.Text) for column in columns]
-        row = connection.execute(sa.select(*names).select_from(source).limit(1)).one_or_none()
-        return None if row is None else [_POSTGRESQL.get(name, object) for name in row]
-    there = sa.and_(*(column.is_not(None) for column in columns))
-    result = connection.execute(sa.select(*columns).select_from(source).where(there).limit(1))
-    assert result.cursor is not None
-    numbers: list[Any] = [column[1] for column in result.cursor.description]
-    row = result.one_or_none()
-    if row is None:
-        return None
-    return [_MYSQL.get(number, type(value)) for number, value in zip(numbers, row, strict=True)]
+) -> Sequence[Kind]:
+    """The kind of each of these columns of `source`. SQLite's columns have none, and take any value for a text."""
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        return [Kind.TEXT] * len(columns)
+    named = [column.label(f"kind_{place}") for place, column in enumerate(columns)]
+    result = connection.execute(sa.select(*named).select_from(source).limit(0))
+    cursor: Any = result.cursor
+    if dialect == "postgresql":
+        found = [_POSTGRESQL.get(column.type_code, Kind.PRINTED) for column in cursor.description]
+    else:
+        found = [_mysql_kind(field) for field in cursor._result.fields]
+    result.close()
+    return found
+
+
+def _mysql_kind(field: Any) -> Kind:
+    return _MYSQL.get(field.type_code) or (Kind.BYTES if field.charsetnr == _BINARY_CHARSET else Kind.TEXT)
 
 
 def comparable(column: sa.ColumnElement[Any], dialect: str, kind: Kind) -> sa.ColumnElement[Any]:
     """The column in the form in which it is compared with ``held_values``."""
-    if kind is not object:
+    if kind not in (Kind.PRINTED, Kind.INSTANT):
         return column
-    return sa.cast(column, sa.Text() if dialect in ("postgresql", "sqlite") else sa.CHAR())
+    return sa.cast(column, sa.Text() if dialect == "postgresql" else sa.CHAR())
 
 
 def held_values(dialect: str, kind: Kind, texts: Sequence[str]) -> list[Any]:
@@ -60,10 +93,31 @@ def held_values(dialect: str, kind: Kind, texts: Sequence[str]) -> list[Any]:
     texts = [text for text in texts if fault_of(text) not in _UNBINDABLE]
     if dialect == "sqlite":  # it holds any type in any column, and compares all with all
         numbers = [number for number in _typed(texts, int) if abs(number) < _BEYOND_SQLITE]
-        fractions = _typed([text for text in texts if "." in text], float)
-        return [*texts, *numbers, *fractions, *(_typed(texts, _bytes) if kind is bytes else ())]
+        fractions = _typed([text for text in texts if "." in text or "e" in text], float)
+        return [*texts, *numbers, *fractions, *_typed(texts, _bytes)]
     convert = _CONVERTERS.get(kind)
     return _typed(texts, convert) if convert else texts
+
+
+def bound_value(value: Any, kind: Kind) -> Any:
+    """A row's value as JSON from which ``rebound`` makes the one that the engine compares with the column."""
+    if kind is Kind.EXACT:
+        return {_DECIMAL: value}
+    if kind is Kind.SINGLE and isinstance(value, float):
+        return _single(value)
+    if kind is Kind.INSTANT:
+        return value.removesuffix(_OFFSET)
+    return str(value) if kind is Kind.PRINTED and not isinstance(value, bool) else value
+
+
+def rebound(value: Any) -> Any:
+    """The engine's own value of a ``bound_value`` that was kept as JSON."""
+    if isinstance(value, dict):
+        return Decimal(value[_DECIMAL]) if _DECIMAL in value else _bytes(value["base64"])
+    return value
+
+
+_DECIMAL = "decimal"
 
 
 def _typed(texts: Sequence[str], convert: Callable[[str], Any]) -> list[Any]:
@@ -80,10 +134,17 @@ def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
+def _single(number: float | str) -> float:
+    rounded: float = struct.unpack("f", struct.pack("f", float(number)))[0]
+    return rounded
+
+
 _CONVERTERS: Mapping[Kind, Callable[[str], Any]] = {
-    int: int,
-    Decimal: Decimal,
-    float: float,
-    bytes: _bytes,
-    UUID: UUID,
+    Kind.WHOLE: int,
+    Kind.EXACT: Decimal,
+    Kind.DOUBLE: float,
+    Kind.SINGLE: _single,
+    Kind.BYTES: _bytes,
+    Kind.UUID: UUID,
+    Kind.INSTANT: lambda text: text.removesuffix(_OFFSET),
 }

@@ -49,7 +49,8 @@ def units_of_logged(connection: sa.Connection, entity: SourceEntity, texts: Sequ
 
 def row_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> dict[str, Any] | None:
     """The row of that key, whatever its unit; None when there is none."""
-    return next(_matching(connection, entity, sa.select(sa.text("*")), [key]), None)
+    found = list(_matching(connection, entity, sa.select(sa.text("*")), [key]))  # to the end: warnings come last
+    return found[0] if found else None
 
 
 def _matching(
@@ -70,8 +71,6 @@ def _alike(
     dialect = connection.dialect.name
     source, columns = entity_rows(dialect, entity), key_columns(entity)
     kinds = kinds_of(connection, columns, source)
-    if kinds is None:
-        return
     for some in chunked(keys, KEYS_AT_ONCE // len(columns)):
         condition, values = key_condition(dialect, columns, kinds, some)
         if condition is not None:

@@ -36,8 +36,9 @@ MYSQL: Mapping[str, str] = {
     "group_concat_max_len": "1073741824",
     "sql_select_limit": "18446744073709551615",
     "sql_auto_is_null": "0",
+    "max_error_count": "65535",
 }
-"""No limit on rows; no mode that pads CHAR; GROUP_CONCAT as long as a packet may be."""
+"""No limit on rows; no mode that pads CHAR; GROUP_CONCAT as long as a packet may be; no warning is forgotten."""
 
 _HARMLESS_WARNINGS = frozenset({1287, 1681, 3719, 3720, 3778})
 """Of MySQL: syntax that is deprecated. They speak of the SQL, not of a value."""
@@ -45,6 +46,7 @@ _HARMLESS_WARNINGS = frozenset({1287, 1681, 3719, 3720, 3778})
 _WARNINGS = {
     1260: "GROUP_CONCAT cut a value off",
     1265: "a value was cut off",
+    1300: "bytes are no character",
     1292: "a text is no number or date",
     1301: "a function's result was too long",
     1365: "something was divided by 0",

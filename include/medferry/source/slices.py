@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.source.database import json_value
+from medferry.source.database import stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, key_text
-from medferry.source.kinds import Kind, kinds_of
+from medferry.source.kinds import bound_value, kinds_of, rebound
 
 Bound = Any
 """A key as JSON from which the engine's own value can be made again; a list for a key of several columns."""
@@ -72,13 +70,14 @@ def _split(
     )
     place = numbered.c.row_number_of_key
     nth = sa.select(*(numbered.c[name] for name in entity.key), place).where(place % rows_per_slice == 0)
-    kinds = kinds_of(connection, keys, entity_rows(dialect, entity)) or ()
-    ends = [(int(number), held) for *held, number in connection.execute(nth.order_by(place))]
+    kinds = kinds_of(connection, keys, entity_rows(dialect, entity))
+    found = (list(row.values()) for row in stream(connection, nth.order_by(place), {}))
+    ends = [(int(number), held) for *held, number in found]
     # A key that cannot be sent back to the engine is no bound: its slice goes on to the next.
     ends = [(number, held) for number, held in ends if number < rows and _is_bound(held)]
     low, before = None, 0
     for number, held in ends:
-        high = [_as_json(value, kind) for value, kind in zip(held, kinds, strict=True)]
+        high = [bound_value(value, kind) for value, kind in zip(held, kinds, strict=True)]
         high = high[0] if len(high) == 1 else high
         yield SliceSpec(entity.name, (unit,), low, high, number - before)
         low, before = high, number
@@ -87,19 +86,6 @@ def _split(
 
 def _is_bound(held: Sequence[Any]) -> bool:
     return all(isinstance(value, float) or fault_of(key_text(value)) is None for value in held)
-
-
-def _as_json(value: Any, kind: Kind) -> Any:
-    """A key's value for the manifest, so that ``_held`` makes the engine's own of it again."""
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode("ascii")}
-    return {"decimal": str(value)} if kind is Decimal else json_value(value)
-
-
-def _held(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Decimal(value["decimal"]) if "decimal" in value else base64.b64decode(value["base64"])
-    return value
 
 
 def rows_of(
@@ -129,7 +115,7 @@ def _beyond(
     keys: Sequence[sa.ColumnClause[Any]], name: str, bound: Bound
 ) -> tuple[sa.ColumnElement[bool], dict[str, Any]]:
     """The condition that a key comes after `bound`, column by column, and the values of it."""
-    held = [_held(value) for value in (bound if isinstance(bound, list) else [bound])]
+    held = [rebound(value) for value in (bound if isinstance(bound, list) else [bound])]
     names = [f"{name}_{place}" for place in range(len(held))]
     alternatives = []
     for place, (key, of_key) in enumerate(zip(keys, names, strict=True)):
@@ -149,7 +135,23 @@ def of_units(dialect: str, entity: SourceEntity, units: Iterable[str]) -> sa.Col
 
 def texts_of_units(dialect: str, entity: SourceEntity) -> sa.ColumnElement[str]:
     """The unit's column as text, without the padding of a CHAR column."""
-    return sa.cast(sa.column(entity.unit), sa.Text() if dialect in ("postgresql", "sqlite") else sa.CHAR())
+    column: sa.ColumnClause[Any] = sa.column(entity.unit)
+    return (
+        sqlite_text(column)
+        if dialect == "sqlite"
+        else sa.cast(column, sa.Text() if dialect == "postgresql" else sa.CHAR())
+    )
+
+
+def sqlite_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """SQLite tells the number 1 from the text '1' in one column; as keys and units they are the same."""
+    whole = sa.and_(sa.func.typeof(column) == "real", column == sa.cast(column, sa.Integer))
+    return sa.case((whole, sa.cast(sa.cast(column, sa.Integer), sa.Text)), else_=sa.cast(column, sa.Text))
+
+
+def apart_by(dialect: str, text: sa.ColumnElement[str]) -> list[sa.ColumnElement[Any]]:
+    """What texts are grouped by, so that those are kept apart that only the engine's collation takes for equal."""
+    return [text] if dialect == "postgresql" else [sa.func.hex(text), text.is_(None)]
 
 
 def key_columns(entity: SourceEntity) -> list[sa.ColumnClause[Any]]:

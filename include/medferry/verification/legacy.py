@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from medferry.source.entity import SourceEntity
 from medferry.source.keys import is_escaped, key_text, ledger_key
 from medferry.source.kinds import kinds_of
 from medferry.source.lookup import key_condition
-from medferry.source.slices import entity_rows
+from medferry.source.slices import apart_by, entity_rows
 
 KEYS_AT_ONCE = 1_000
 
@@ -46,9 +47,13 @@ class LegacyReader:
 
     def count_by_unit(self) -> dict[str, int]:
         """Eligible rows of every unit that the source names, as it counts them itself."""
-        statement = sa.text(f"SELECT unit_id, COUNT(*) AS number FROM ({self._listing}) AS listed GROUP BY unit_id")
+        unit, listed = sa.column("unit_id", sa.Text()), sa.text(f"({self._listing}) AS listed")
+        counted = sa.select(sa.func.min(unit).label("unit"), sa.func.count().label("number")).select_from(listed)
+        counts: Counter[str] = Counter()
         with snapshot(self.engine) as connection:
-            return {str(unit or ""): int(number) for unit, number in connection.execute(statement)}
+            for row in stream(connection, counted.group_by(*apart_by(self.engine.dialect.name, unit)), {}):
+                counts[row["unit"] or ""] += row["number"]
+        return counts
 
     def all_rows(self) -> Iterator[LegacyRow]:
         """Every row, in no order."""
@@ -165,8 +170,8 @@ class LegacyReader:
         columns = f"SELECT {sql} AS other_key, COUNT(*) AS number FROM {self.checks.tables}"
         statement = _escaped(f"{columns} WHERE {sql} IS NOT NULL GROUP BY {sql} ORDER BY 2 DESC, 1 LIMIT {number}")
         with snapshot(self.engine) as connection:
-            found = connection.execute(sa.text(statement))
-            return {ledger_key(key_text(key)): int(rows) for key, rows in found}
+            found = stream(connection, sa.text(statement), {})
+            return {ledger_key(key_text(row["other_key"])): row["number"] for row in found}
 
     # -- keys ----------------------------------------------------------------------------------------
 
@@ -208,8 +213,6 @@ class LegacyReader:
         expressions = [sa.column(one) if isinstance(one, str) else one for one in columns]
         with snapshot(self.engine) as connection:
             kinds = kinds_of(connection, expressions, tables)
-        if kinds is None:
-            return
         dialect, names = self.engine.dialect.name, found_as or self._names
         for some in chunked((key for key in keys if not is_escaped(key)), KEYS_AT_ONCE // len(columns)):
             where, values = key_condition(dialect, expressions, kinds, some)
