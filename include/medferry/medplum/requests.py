@@ -5,6 +5,7 @@ No message of its errors quotes a body or a query: both hold patient data.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import httpx
 import orjson
 from tenacity import (
+    RetryCallState,
     Retrying,
     retry_if_exception_type,
     retry_if_not_exception_type,
-    stop_after_attempt,
     wait_random_exponential,
 )
 
@@ -41,6 +42,9 @@ _NOBODY = "fhir/R4/Patient/00000000-0000-4000-8000-000000000000"
 """The address of a resource that there is not."""
 
 _READ_ATTEMPTS = 6
+_RESTART_SECONDS = 60.0
+"""A server that has answered before is waited for so long, however often it is asked: it may be restarting."""
+
 _TOKEN_RENEWALS = 10
 """A token may be revoked again before it is used, by whoever renews in another lane."""
 
@@ -63,8 +67,9 @@ class Requests:
         self._http.headers["Accept-Encoding"] = "identity"
         self._tokens = TokenSource(self._http, client_id, client_secret)
         self.sent = 0
-        """Requests so far, repeated ones too; `failed` of them got no answer or a 5xx."""
+        """Requests that reached a server, repeated ones too; `failed` of them were cut off or got a 5xx."""
         self.failed = 0
+        self._answered_at: float | None = None
 
     def close(self) -> None:
         self._http.close()
@@ -76,16 +81,23 @@ class Requests:
 
         `trusted` raises a TransientError for an answer that is none.
         """
+        waits_until = (self._answered_at or -_RESTART_SECONDS) + _RESTART_SECONDS
 
         def send() -> httpx.Response:
             answer = self._send(method, path, cost, **request)
             if trusted is not None:
                 trusted(answer)
+            self._answered_at = time.monotonic()
             return answer
+
+        def gives_up(state: RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            may_restart = isinstance(error, MedplumUnavailable) and not isinstance(error, RequestFailed)
+            return state.attempt_number >= _READ_ATTEMPTS and not (may_restart and time.monotonic() < waits_until)
 
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError) & retry_if_not_exception_type(Throttled),
-            stop=stop_after_attempt(_READ_ATTEMPTS),
+            stop=gives_up,
             wait=wait_random_exponential(multiplier=0.2, max=10),
             reraise=True,
         )
@@ -135,18 +147,20 @@ class Requests:
     def _exchange(
         self, method: str, path: str, token: str, headers: dict[str, str], request: dict[str, Any]
     ) -> httpx.Response:
-        self.sent += 1
         headers = {**headers, "Authorization": f"Bearer {token}"}
         try:
             answer = self._http.request(method, path, headers=headers, **request)
-            self.failed += answer.status_code >= 500
-            return answer
         except httpx.TransportError as error:
-            self.failed += 1
-            kind = NotReached if isinstance(error, _UNSENT) else MedplumUnavailable
+            reached = not isinstance(error, _UNSENT)
+            self.sent += reached
+            self.failed += reached
+            kind = MedplumUnavailable if reached else NotReached
             raise kind(
                 f"Medplum did not answer ({type(error).__name__}).", "Check that the server runs; then run again."
             ) from None
+        self.sent += 1
+        self.failed += answer.status_code >= 500
+        return answer
 
     def _raise_for(self, answer: httpx.Response) -> None:
         status = answer.status_code
