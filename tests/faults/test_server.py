@@ -41,6 +41,13 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 
+RETRIES = 3
+"""Which faults hit what, in how many a row, hangs on the order in which threads send: a task may have to be retried."""
+
+WELL_NEEDED = ("NotSettled", "WritesHidden")
+"""How a load may stop while a fault lasts (what was twice in a row answered and not stored looks hidden), beside a
+verification that calls its evidence none amid so many failures. A server that is well again ends both."""
+
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("load_mode", ["lookup", "conditional"] if LONG else ["lookup"])
@@ -48,10 +55,11 @@ def test_the_load_ends_right_under(name: str, load_mode: str, world: World) -> N
     """The short run leaves the other mode to the simulations of test_random."""
     world.server.inject(*FAULTS[name])
     ended = world.do(options={**SMALL, "load_mode": load_mode})
+    for _ in range(RETRIES):  # as its message says, and as Airflow does
+        if ended.error.startswith("NotSettled"):
+            ended = world.do(options={**SMALL, "load_mode": load_mode})
     world.server.inject()
-    if ended.error.startswith("WritesHidden"):  # what was twice in a row answered and not stored looks like that
-        ended = world.do(options={**SMALL, "load_mode": load_mode})
-    if "Medplum's answers" in ended.error:  # a verification amid so many failures is no evidence, and says so
+    if ended.error.startswith(WELL_NEEDED) or "Medplum's answers" in ended.error:
         ended = world.do(options={**SMALL, "load_mode": load_mode})
     assert (ended.status, ended.error) == (0, "")
     assert world.problems() == []

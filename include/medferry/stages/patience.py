@@ -15,8 +15,11 @@ from medferry.runtime.hold import Hold
 
 log = logging.getLogger(__name__)
 
-_LOSSES = 10
+LOSSES = 10
 """Passes that settled nothing and lost another answer, before the slice gives up (and is retried later)."""
+
+LEAST_SECONDS = 600.0
+"""Nor does it give up sooner after the last progress: where the time to settle is short, ten losses may be bad luck."""
 
 _LOOK_SECONDS = 5.0
 """Medplum is asked so often whether something has arrived; more often where the time to settle is short."""
@@ -28,16 +31,24 @@ class Patience:
 
     hold: Hold
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
     _told: int = 0
-    _losses: int = field(default=0)
+    _losses: int = 0
+    _progress_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._progress_at = self.clock()
 
     def wait(self, undecided: Counter[str], progress: bool) -> None:
         """Wait until it is time to look again. Raises RunAborted, LeaseLost; NotSettled after too many lost answers."""
         settle = self.hold.environment.settings.settle_seconds
         number, slice_ = undecided[WAITING], self.hold.slice
         entity = slice_.entity if slice_ else ""
-        self._losses = 0 if progress else self._losses + bool(undecided[LOST])
-        if self._losses >= _LOSSES:
+        if progress:
+            self._losses, self._progress_at = 0, self.clock()
+        else:
+            self._losses += bool(undecided[LOST])
+        if self._losses >= LOSSES and self.clock() - self._progress_at >= LEAST_SECONDS:
             raise NotSettled(
                 f"{number} records of {entity} could not be settled: batch after batch got no answer.",
                 "Check Medplum's health, and what stands before it; the task's retry, or a new run, goes on from here.",
