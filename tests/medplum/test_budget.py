@@ -198,7 +198,7 @@ def test_a_server_that_tells_nothing_has_no_quota() -> None:
 
 
 def test_the_client_looks_by_a_request_of_one_point() -> None:
-    with EmbeddedMedplum(quota=5_000) as server:
+    with EmbeddedMedplum(quota=5_000, quota_window=2) as server:
         client = MedplumClient(server.base_url, server.client_id, server.client_secret)
         client.budget.learn(limit(10, 0))
         with client:
