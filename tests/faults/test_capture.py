@@ -21,8 +21,9 @@ from sqlalchemy.exc import DBAPIError
 
 from demo_clinics import database as servers
 from medferry.errors import SourceError
+from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.engines import install, journal_of
-from medferry.source.changes.journal import CHANGE, Cut, Journal, next_cut
+from medferry.source.changes.journal import CHANGE, Cut, Journal
 from medferry.source.database import connect_engine
 from tests.changes import clinic
 from tests.faults.conftest import LONG
