@@ -36,6 +36,7 @@ from medferry.medplum.errors import (
     Throttled,
     Unauthorised,
 )
+from medferry.medplum.http import query_text
 from medferry.medplum.oauth import profile_of, project_of
 from medferry.medplum.requests import Requests, json_or_empty
 
@@ -113,8 +114,8 @@ class MedplumClient(Requests):
         The meta is that of the extended mode: with author and accounts.
         """
         named = (parameter_of(resource_type), ",".join(system_token(system, value) for value in values))
-        if len(values) == 1 or len(str(httpx.QueryParams([named]))) <= _SEARCH_BYTES:
-            form = [named, ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
+        form = [named, ("_fields", "id,identifier,meta"), ("_count", str(PAGE))]
+        if len(values) == 1 or len(query_text(form)) <= _SEARCH_BYTES:
             page = self.search(resource_type, form, extended=True)
             found = [entry["resource"] for entry in page.get("entry", [])]
             if len(found) < PAGE or len(values) == 1:
@@ -141,7 +142,7 @@ class MedplumClient(Requests):
             raise _no_bundle() from None
 
     def _searchset(self, resource_type: str, parameters: Iterable[tuple[str, str]], extended: bool = False) -> bytes:
-        [answer] = self._in_batch([f"{resource_type}?{httpx.QueryParams(list(parameters))}"], points.SEARCH, extended)
+        [answer] = self._in_batch([f"{resource_type}?{query_text(parameters)}"], points.SEARCH, extended)
         if answer.status == 403:
             raise Unauthorised("Medplum refused a search (HTTP 403).", "Check the client's access policy.")
         return answer.resource

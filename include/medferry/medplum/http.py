@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -62,6 +62,11 @@ def is_local(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def query_text(parameters: Iterable[tuple[str, str]]) -> str:
+    """Search parameters as a query; what may stand in one is not escaped, which would cost the most of a look-up."""
+    return urlencode(list(parameters), safe=",|:/")
 
 
 @cache
