@@ -5,9 +5,9 @@ Such a record is neither staged nor written; its ledger line, findings and outco
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,10 +18,10 @@ from medferry.manifest.tables import finding, outcome, source_record, target, un
 from medferry.mapping.outcomes import DECIDED_BY_LOAD, Disposition
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where a resource of a record is in Medplum, in the version that the crosswalk knows."""
+class Location(NamedTuple):
+    """Where a resource of the record `key` is in Medplum, in the version that the crosswalk knows."""
 
+    key: str
     resource_type: str
     medplum_id: str
     version_id: str
@@ -53,15 +53,15 @@ def same_rows(
     )
     return {
         key: Disposition(disposition)
-        for key, disposition, digest in connection.execute(statement)
+        for key, disposition, digest in connection.execute(statement).all()
         if digest == digests[key]
     }
 
 
 def locations_of(
-    connection: sa.Connection, migration: str, entity: str, systems: Sequence[str], keys: Sequence[str]
-) -> dict[str, list[Location]]:
-    """Key → where the crosswalk has what the run that decided the record last has written or confirmed."""
+    connection: sa.Connection, migration: str, entity: str, systems: Sequence[str], keys: Iterable[str]
+) -> list[Location]:
+    """Where the crosswalk has what the runs that decided some records last have written or confirmed."""
     written = sa.and_(
         outcome.c.run_id == unit_state.c.run_id,
         outcome.c.system.in_(systems),
@@ -78,10 +78,7 @@ def locations_of(
         .join(target, known)
         .where(*_states(connection, migration, entity, keys))
     )
-    found: dict[str, list[Location]] = defaultdict(list)
-    for key, *location in connection.execute(statement):
-        found[key].append(Location(*location))
-    return found
+    return [Location._make(row) for row in connection.execute(statement).all()]
 
 
 def carry_over(
@@ -122,6 +119,6 @@ def forget_digests(connection: sa.Connection, migration: str, entities: Sequence
 
 
 def _states(
-    connection: sa.Connection, migration: str, entity: str, keys: Sequence[str]
+    connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]
 ) -> tuple[sa.ColumnElement[bool], ...]:
     return unit_state.c.migration == migration, unit_state.c.entity == entity, among(connection, unit_state.c.key, keys)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import re
 import zlib
@@ -27,6 +28,8 @@ from medferry.store.files import Reader, Store
 from medferry.store.keys import Keyring
 
 _LEVEL = 3
+_BUFFER = 1 << 16
+"""Bytes; lines go into gzip by the buffer, not one by one."""
 _BYTES = b'{"base64":'
 """In no line without bytes: a text has its quotes escaped."""
 _MARKER = "medferry.json"
@@ -141,9 +144,11 @@ class Staging:
             with self._store.writing(self._place(name)) as file:
                 # No name and no time in the gzip header: the same input gives the same bytes.
                 out = cast(IO[bytes], file.to)
-                with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=_LEVEL, mtime=0) as packed:
-                    for part in parts:
-                        packed.write(part)
+                with (
+                    gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=_LEVEL, mtime=0) as packed,
+                    io.BufferedWriter(cast(io.RawIOBase, packed), _BUFFER) as buffered,
+                ):
+                    buffered.writelines(parts)
         except OSError as error:
             raise _unwritten(name, error) from None
         self.written[name] = file.digest

@@ -78,6 +78,8 @@ def _single_text(value: Any) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"  # as an engine writes it
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, float):
         return _float_text(value)
     if isinstance(value, Decimal):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from more_itertools import chunked
+from more_itertools import chunked, map_reduce
 
 from medferry.manifest import unchanged
 from medferry.manifest.runs import RunRow
@@ -34,20 +33,16 @@ class UnchangedRecords:
         systems = self.environment.migration.systems[self.entity]
         with self.environment.manifest.begin() as connection:
             same = unchanged.same_rows(connection, self.run, self.entity, digests)
-            loaded = [key for key, disposition in same.items() if disposition is Disposition.SUCCESSFUL]
+            loaded = {key for key, disposition in same.items() if disposition is Disposition.SUCCESSFUL}
             locations = unchanged.locations_of(connection, self.run.migration, self.entity, systems, loaded)
-        there = self._there([location for found in locations.values() for location in found])
-        missing = {key for key in loaded if not locations.get(key) or not there.issuperset(locations[key])}
-        return same.keys() - missing
+        nowhere = loaded - {location.key for location in locations}
+        return same.keys() - nowhere - self._differing(locations)
 
-    def _there(self, locations: list[Location]) -> set[Location]:
-        """Those that Medplum has in the version that the crosswalk knows."""
-        by_type: dict[str, list[Location]] = defaultdict(list)
-        for location in locations:
-            by_type[location.resource_type].append(location)
-        found: set[Location] = set()
-        for resource_type, of_type in by_type.items():
+    def _differing(self, locations: list[Location]) -> set[str]:
+        """The keys of those that Medplum has not, or not in the version that the crosswalk knows."""
+        differing: set[str] = set()
+        for resource_type, of_type in map_reduce(locations, lambda location: location.resource_type).items():
             for page in chunked(of_type, PAGE):
                 versions = self.client().versions(resource_type, [location.medplum_id for location in page])
-                found.update(known for known in page if versions.get(known.medplum_id) == known.version_id)
-        return found
+                differing |= {known.key for known in page if versions.get(known.medplum_id) != known.version_id}
+        return differing
