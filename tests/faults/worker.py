@@ -248,9 +248,9 @@ def _hook_requests(steps: Steps) -> None:
             steps.take(f"request {path}", durable=False)
         return send(self, request, **options)
 
-    def answered(self: MedplumClient, entries: Any, cost: int, before: Callable[[], None] | None = None) -> Any:
+    def answered(self: MedplumClient, entries: Any, *more: Any, **options: Any) -> Any:
         steps.take(f"batch {len(entries)}")
-        outcomes = batch(self, entries, cost, before)
+        outcomes = batch(self, entries, *more, **options)
         steps.take(f"answered {len(entries)}")
         return outcomes
 
