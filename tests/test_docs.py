@@ -38,6 +38,7 @@ _COMMANDS += (
     ("abort",),
     ("systems",),
     ("heal",),
+    ("leftovers",),
 )
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))

@@ -213,7 +213,7 @@ def test_the_texts_of_the_manifest_stay() -> None:
     assert [*RunKind] == ["run", "big_bang", "wave", "replay", "sync"]
     assert [*SliceStage] == ["planned", "extracted", "transformed", "loaded"]
     assert [*Disposition] == ["pending", "successful", "rejected", "skipped", "quarantined"]
-    assert [*Action] == ["create", "update", "heal"]
+    assert [*Action] == ["create", "update", "heal", "remove", "inactivate"]
     assert [*Effect] == ["created", "updated", "unchanged"]
     assert [*Control] == ["", "pause", "abort"]
     assert [*ExceptionState] == ["open", "accepted", "fixed"]

@@ -16,8 +16,16 @@ from alembic.migration import MigrationContext
 from medferry.errors import ManifestTooNew
 from medferry.manifest import checkpoints, database, homes, sweeps
 from medferry.manifest.charts import charts_of
+from medferry.manifest.crosswalk import Action
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
+from medferry.manifest.leftover_acts import (
+    LeftoverAct,
+    end_inactivation,
+    inactivated,
+    note_leftover_act,
+    unfinished,
+)
 from medferry.manifest.leftovers import LeftoverKind, leftovers
 from medferry.manifest.runs import find_run, list_runs, slices_of
 from medferry.manifest.sent_batches import open_batches
@@ -193,6 +201,20 @@ def test_no_wave_was_in_step_before_there_were_checkpoints(filled: sa.Engine) ->
     with filled.begin() as connection:
         assert checkpoints.newest(connection, "m", "pilot") is None
         assert sweeps.newest_sweeps(connection, "m", "pilot") == {}
+
+
+def test_nothing_was_done_about_leftovers_before_it_was_noted(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    act = LeftoverAct("e", "https://m/patient", "1", "Patient", "p", "why", Action.INACTIVATE, "A", "h", "v", "hash")
+    with filled.begin() as connection:
+        assert inactivated(connection, "m", ["p"]) == set() and unfinished(connection, "m") == []
+        number = note_leftover_act(connection, "m", act)
+        assert unfinished(connection, "m") == [(number, act)]
+        end_inactivation(connection, "m", number, act, "w")
+        assert inactivated(connection, "m", ["p"]) == {"p"} and unfinished(connection, "m") == []
+        for kind in LeftoverKind:  # each fits into the column of what a verification finds
+            names = {"part": "leftovers/all", "name": "n", "entity": "e", "key": "1", "field": "", "place": ""}
+            connection.execute(sa.insert(metadata.tables["difference"]).values(verification_id=1, kind=kind, **names))
 
 
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:

@@ -163,7 +163,7 @@ _DONE = {Action.CREATE: Effect.CREATED, Action.UPDATE: Effect.UPDATED}
 
 def done(action: Action | None) -> Effect:
     """What sending `action` has done; None: nothing was sent."""
-    return Effect.UNCHANGED if action is None else _DONE[action]
+    return _DONE.get(action, Effect.UNCHANGED) if action else Effect.UNCHANGED
 
 
 def confirmed(entity: str, target: ResolvedResource, location: Location, action: Effect) -> ConfirmedWrite:

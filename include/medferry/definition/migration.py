@@ -15,6 +15,7 @@ from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.importing import local_modules, mappings_package
 from medferry.definition.inverses import check_inverse
 from medferry.errors import DefinitionError
+from medferry.fhir.inactive import NOT_IN_USE
 from medferry.fhir.resource_types import why_unfit
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec
@@ -24,7 +25,7 @@ from medferry.mapping.levels import ReferenceCycle, load_levels
 from medferry.mapping.terminology import CodeTable, load_code_table
 from medferry.mapping.values import zone_of
 from medferry.plan.load import line_of, load_plan
-from medferry.plan.model import Plan
+from medferry.plan.model import LeftoverPolicy, Plan
 from medferry.source.entity import SourceEntity, load_entities
 
 MIGRATIONS_FOLDER = Path(__file__).resolve().parents[2] / "migrations"
@@ -111,6 +112,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     _check_strays(folder / "mappings", set(entities))
     _check_references(folder, specs)
     _check_acceptance(folder, plan, set(specs))
+    _check_leftovers(folder, plan, specs)
     _check_columns(folder, plan, entities)
     checks, capture = load_checks(folder, specs, tables), load_capture(folder, entities)
     _check_keys(folder, entities, checks)
@@ -171,6 +173,21 @@ def _check_acceptance(folder: Path, plan: Plan, entities: set[str]) -> None:
         raise DefinitionError(
             path, line_of(path, ("acceptance",)), problem, "Correct the name: a group is unit/entity."
         )
+
+
+def _check_leftovers(folder: Path, plan: Plan, specs: Mapping[str, MappingSpec]) -> None:
+    """What is to be inactivated has an element that says so."""
+    for name, spec in specs.items():
+        unknown = sorted(set(spec.produces.values()) - NOT_IN_USE.keys())
+        if unknown and plan.leftovers_of(name) is LeftoverPolicy.INACTIVATE:
+            path = folder / "plan.yaml"
+            steps = ("entity_leftovers", name) if name in plan.entity_leftovers else ("leftovers",)
+            raise DefinitionError(
+                path,
+                line_of(path, steps),
+                f"leftovers of {name} are to be inactivated, and FHIR has no element that says so of a {unknown[0]}.",
+                f"Give {name} another policy under entity_leftovers: report, keep or remove.",
+            )
 
 
 def _code_tables(folder: Path, plan: Plan) -> dict[str, CodeTable]:

@@ -39,6 +39,10 @@ class Action(StrEnum):
     UPDATE = "update"
     HEAL = "heal"
     """Its twin is deleted; no load does that."""
+    REMOVE = "remove"
+    """It is a leftover, and deleted; no load does that."""
+    INACTIVATE = "inactivate"
+    """It is a leftover, and said to be out of use; no load does that."""
 
 
 class Effect(StrEnum):
@@ -143,6 +147,15 @@ def systems_of(connection: sa.Connection, migration: str) -> list[tuple[str, str
 def ids_in_crosswalk(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
     """Those of some Medplum ids that the crosswalk has, of whichever migration and under whichever name."""
     return set(connection.scalars(sa.select(target.c.medplum_id).where(among(connection, target.c.medplum_id, ids))))
+
+
+def names_of_ids(connection: sa.Connection, ids: Iterable[str]) -> dict[str, set[Name]]:
+    """Medplum id → by which names the crosswalk, of whichever migration, has it."""
+    found: dict[str, set[Name]] = {}
+    columns = (target.c.medplum_id, target.c.system, target.c.value)
+    for medplum_id, *name in connection.execute(sa.select(*columns).where(among(connection, target.c.medplum_id, ids))):
+        found.setdefault(medplum_id, set()).add((name[0], name[1]))
+    return found
 
 
 def count_resources(connection: sa.Connection, migration: str, system: str) -> int:

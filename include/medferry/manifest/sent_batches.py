@@ -14,6 +14,7 @@ from operator import attrgetter
 import sqlalchemy as sa
 
 from medferry.manifest.clock import clock, read_clock, seconds_between
+from medferry.manifest.crosswalk import Action
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.tables import sent_batch
 
@@ -58,15 +59,34 @@ class SentBatch:
 
 def note(connection: sa.Connection, migration: str, slice_: SliceRow, entries: Sequence[SentEntry]) -> int:
     """Note a batch that is about to be sent; returns the note's number."""
+    return _noted(connection, migration, slice_.run_id, slice_.id, slice_.entity, entries)
+
+
+def note_act(connection: sa.Connection, migration: str, holder: str, entity: str, entry: SentEntry) -> int:
+    """Note what an act that is no run is about to send; a load holds the name back while its end is not known."""
+    return _noted(connection, migration, holder, "", entity, [entry])
+
+
+def _noted(
+    connection: sa.Connection, migration: str, run_id: str, slice_id: str, entity: str, entries: Sequence[SentEntry]
+) -> int:
     values = {
         "migration": migration,
-        "run_id": slice_.run_id,
-        "slice_id": slice_.id,
-        "entity": slice_.entity,
+        "run_id": run_id,
+        "slice_id": slice_id,
+        "entity": entity,
         "entries": [_line(entry) for entry in entries],
         "sent_at": clock(connection),
     }
     return int(connection.execute(sa.insert(sent_batch).values(values).returning(sent_batch.c.id)).scalar_one())
+
+
+def end_acts_on(connection: sa.Connection, migration: str, name: tuple[str, str], medplum_id: str) -> None:
+    """Close the notes of acts on a resource of which the end is known."""
+    acts = (Action.REMOVE, Action.INACTIVATE)
+    for batch in open_batches(connection, migration):
+        if any((one.name, one.medplum_id) == (name, medplum_id) and one.action in acts for one in batch.entries):
+            end(connection, [batch.id])
 
 
 def end(connection: sa.Connection, ids: Collection[int]) -> None:

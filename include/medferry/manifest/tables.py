@@ -231,7 +231,7 @@ difference = sa.Table(
     sa.Column("entity", sa.String(40), nullable=False),
     sa.Column("key", Key, nullable=False, comment="source key, or what stands in its place"),
     sa.Column("field", sa.String(200), nullable=False, comment="column, element or unit; no data"),
-    sa.Column("kind", sa.String(40), nullable=False, comment="missing, unexpected, different, precision …"),
+    sa.Column("kind", sa.String(40).with_variant(sa.String(60), "postgresql"), nullable=False, comment="missing …"),
     sa.Column("place", sa.String(120), nullable=False, comment="Type/id in Medplum"),
     sa.Index("difference_part", "verification_id", "part"),
     sa.Index("difference_key", "verification_id", "entity", "key"),

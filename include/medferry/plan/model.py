@@ -73,6 +73,10 @@ class LeftoverPolicy(StrEnum):
     """It is a difference, by name."""
     KEEP = "keep"
     """It stays: accepted, and counted in the result."""
+    REMOVE = "remove"
+    """It is a difference until a person lets `medferry leftovers --apply` delete it."""
+    INACTIVATE = "inactivate"
+    """It is a difference until that act has said so of it, in the element which FHIR has for it."""
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -123,6 +127,8 @@ class Plan(_Part):
     """Code tables in which `m` and `M` are two codes; one that holds both needs no mention."""
     acceptance: Acceptance = Acceptance()
     leftovers: LeftoverPolicy = LeftoverPolicy.REPORT
+    entity_leftovers: dict[Name, LeftoverPolicy] = {}
+    """Entity, also one that the migration has no more → what becomes of its leftovers, where that is another policy."""
     answers: dict[str, str] = {}
     """The planning questions and the organisation's answers, in its own words; shown in the reports."""
 
@@ -159,6 +165,10 @@ class Plan(_Part):
         if unknown:
             raise ValueError(f"acceptance names the unknown unit {unknown[0]}")
         return self
+
+    def leftovers_of(self, entity: str) -> LeftoverPolicy:
+        """What becomes of the leftovers of an entity."""
+        return self.entity_leftovers.get(entity, self.leftovers)
 
     @property
     def shared_units(self) -> list[str]:

@@ -11,6 +11,7 @@ from medferry.errors import MedferryError
 from medferry.manifest.accounting import extracted_rows
 from medferry.manifest.checks import PeriodCount
 from medferry.manifest.crosswalk import Place, count_resources_of, left_behind, places_of, skipped_places
+from medferry.manifest.leftover_acts import inactivated
 from medferry.manifest.subject import (
     Record,
     count_by_disposition,
@@ -187,7 +188,8 @@ def _rowless(scope: VerificationScope, entity: str, legacy: LegacyReader, record
             continue
         vanished.update(units[key] for key in gone)
         with scope.environment.manifest.begin() as connection:
-            _tell_gone(scope, places_of(connection, scope.migration.name, entity, gone), recorder)
+            places = places_of(connection, scope.migration.name, entity, gone)
+        _tell_gone(scope, entity, places, recorder)
     return vanished
 
 
@@ -200,9 +202,14 @@ def _nowhere(scope: VerificationScope, entity: str, keys: Sequence[str], recorde
             recorder.different(KEYS, key, "", "unknown")
 
 
-def _tell_gone(scope: VerificationScope, places: Sequence[Place], recorder: CheckRecorder) -> int:
+def _tell_gone(scope: VerificationScope, entity: str, places: Sequence[Place], recorder: CheckRecorder) -> int:
+    """Those that were inactivated are judged with the leftovers."""
+    with scope.environment.manifest.begin() as connection:
+        done = inactivated(connection, scope.migration.name, [place.partition("/")[2] for _, place in places])
     for key, place in places:
-        if scope.migration.plan.leftovers is LeftoverPolicy.KEEP:
+        if place.partition("/")[2] in done:
+            recorder.equal(GONE)
+        elif scope.migration.plan.leftovers_of(entity) is LeftoverPolicy.KEEP:
             recorder.keep_by_policy(GONE)
         else:
             recorder.different(GONE, key, "", "gone", place)
@@ -222,7 +229,8 @@ def _left_behind(
         places, number = left_behind(connection, scope.migration.name, run_id, entity, units, whole)
         lines = records_by_key(connection, scope.records, entity, [key for key, _ in places])
     there = {row.key for row in legacy.rows_by_key([key for key, _ in places if key not in lines])}
-    recorder.equal(GONE, number - _tell_gone(scope, [place for place in places if place[0] not in there], recorder))
+    gone = [place for place in places if place[0] not in there]
+    recorder.equal(GONE, number - _tell_gone(scope, entity, gone, recorder))
 
 
 def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
@@ -230,4 +238,4 @@ def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> 
     with scope.environment.manifest.begin() as connection:
         places = skipped_places(connection, scope.records, entity)
         number = count_resources_of(connection, scope.records, entity)
-    recorder.equal(GONE, number - _tell_gone(scope, places, recorder))
+    recorder.equal(GONE, number - _tell_gone(scope, entity, places, recorder))

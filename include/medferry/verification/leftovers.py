@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from more_itertools import chunked
+from more_itertools import chunked, map_reduce
 
 from medferry.errors import MedferryError
 from medferry.fhir.references import system_token
+from medferry.manifest.leftover_acts import inactivated, inactivations
 from medferry.manifest.leftovers import Leftover, Slot, known_types, leftovers
 from medferry.manifest.replaced import known_ids
 from medferry.medplum.client import PAGE, MedplumClient
@@ -22,11 +23,13 @@ from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
 
 LEFT, TAGGED = "leftovers: written before, not made any more", "leftovers: tagged, unknown to the manifest"
+INACTIVE = "leftovers: inactivated, as it was left"
 
 
 def examine_leftovers(scope: VerificationScope, client: MedplumClient, recorder: CheckRecorder) -> int:
     """Judge all of the subject's; returns how many resources were looked for."""
     recorder.expect(LEFT)
+    recorder.expect(INACTIVE)
     recorder.expect(TAGGED)
     looked = 0
     for page in leftovers(
@@ -35,6 +38,7 @@ def examine_leftovers(scope: VerificationScope, client: MedplumClient, recorder:
         mine = [leftover for leftover in page if _is_mine(scope, leftover)]
         looked += len(mine)
         _judge(scope, client, mine, recorder)
+    _inactivated(scope, client, recorder)
     if _is_everything(scope):
         for resource_type in sorted(_types(scope)):
             _tagged(scope, client, resource_type, recorder)
@@ -77,9 +81,27 @@ def _judge(scope: VerificationScope, client: MedplumClient, found: Iterable[Left
             except MedferryError as error:
                 recorder.unchecked(LEFT, len(page), error.problem, *(leftover.key for leftover in page))
                 continue
+            with scope.environment.manifest.begin() as connection:
+                done = inactivated(connection, scope.migration.name, [leftover.medplum_id for leftover in page])
             for leftover in page:
-                kind = leftover.kind if leftover.medplum_id in there else None
-                _tell(scope, recorder, LEFT, f"{leftover.entity}/{leftover.key}", kind, leftover.place)
+                left = leftover.medplum_id in there and leftover.medplum_id not in done
+                kind, key = leftover.kind if left else None, f"{leftover.entity}/{leftover.key}"
+                _tell(scope.migration.plan.leftovers_of(leftover.entity), recorder, LEFT, key, kind, leftover.place)
+
+
+def _inactivated(scope: VerificationScope, client: MedplumClient, recorder: CheckRecorder) -> None:
+    """What was inactivated is in Medplum in the version that says so, if it is there."""
+    for page in inactivations(scope.environment.manifest, scope.migration.name):
+        for resource_type, of_type in map_reduce(page, lambda one: one.resource_type).items():
+            try:
+                there = client.versions(resource_type, [one.medplum_id for one in of_type])
+            except MedferryError as error:
+                recorder.unchecked(INACTIVE, len(of_type), error.problem, *(one.value for one in of_type))
+                continue
+            for one in of_type:
+                changed = there.get(one.medplum_id, one.version_id) != one.version_id
+                place = f"{resource_type}/{one.medplum_id}"
+                recorder.judge(INACTIVE, f"{one.entity}/{one.value}", "", "changed since" if changed else None, place)
 
 
 def _types(scope: VerificationScope) -> set[str]:
@@ -107,13 +129,20 @@ def _tagged(scope: VerificationScope, client: MedplumClient, resource_type: str,
                 ids = known_ids(connection, scope.migration.name, resource_type, [one["id"] for one in ours])
             for one in ours:
                 kind = None if one["id"] in ids else "unknown"
-                _tell(scope, recorder, TAGGED, resource_type, kind, f"{resource_type}/{one['id']}")
+                _tell(
+                    scope.migration.plan.leftovers,
+                    recorder,
+                    TAGGED,
+                    resource_type,
+                    kind,
+                    f"{resource_type}/{one['id']}",
+                )
     except MedferryError as error:
         recorder.unchecked(TAGGED, max(known, 1), error.problem)
 
 
-def _tell(scope: VerificationScope, recorder: CheckRecorder, name: str, key: str, kind: str | None, place: str) -> None:
-    if kind is not None and scope.migration.plan.leftovers is LeftoverPolicy.KEEP:
+def _tell(policy: LeftoverPolicy, recorder: CheckRecorder, name: str, key: str, kind: str | None, place: str) -> None:
+    if kind is not None and policy is LeftoverPolicy.KEEP:
         recorder.keep_by_policy(name)
     else:
         recorder.judge(name, key, "", kind, place)

@@ -1,0 +1,199 @@
+"""Deal with leftovers as the plan says, once a person asks for it; what happens to each is told.
+
+find → judge by the legacy rows → by the manifest → by contents → by references (→ act_on_leftovers)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+import sqlalchemy as sa
+from more_itertools import chunked, map_reduce
+
+from medferry.apply.leftovers import Reason, Resource, Stays, judge_references, judge_standing
+from medferry.apply.referrers import find_referrers
+from medferry.apply.twins import References, version_of
+from medferry.manifest.crosswalk import Action, names_of_ids
+from medferry.manifest.leftover_acts import inactivated
+from medferry.manifest.leftovers import OF_ROWS, Leftover, LeftoverKind, Slot, in_use, leftovers
+from medferry.manifest.sent_batches import open_batches
+from medferry.manifest.unit_state import states_of
+from medferry.medplum.client import MedplumClient
+from medferry.plan.model import LeftoverPolicy
+from medferry.runtime.environment import Environment
+from medferry.runtime.staging import dump_row, row_digest
+from medferry.source.count import count_by_unit
+from medferry.source.database import snapshot
+from medferry.source.lookup import stream_keys, units_of_keys
+
+ACTS = {LeftoverPolicy.REMOVE: Action.REMOVE, LeftoverPolicy.INACTIVATE: Action.INACTIVATE}
+"""Policy → what is sent to Medplum."""
+
+_AT_ONCE = 50
+"""Leftovers that are looked at together: references to all of them are searched for at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftoverFinding:
+    """A leftover, what the plan says of it, and why it stays as it is. Without a reason it was dealt with, or would be.
+
+    `resource` is what was looked at, None where it could not be read.
+    """
+
+    leftover: Leftover
+    policy: LeftoverPolicy
+    reason: Reason | None = None
+    resource: Resource | None = None
+    referrers: frozenset[str] = frozenset()
+
+    @property
+    def version(self) -> str:
+        return version_of(self.resource or {})
+
+
+def find_leftovers(environment: Environment, client: MedplumClient) -> list[LeftoverFinding]:
+    """Every leftover in Medplum that is to be removed or inactivated, and was not yet, with what keeps it.
+
+    Raises SourceUnavailable, SourceError, and what Medplum raises when it cannot be looked at.
+    """
+    candidates = _candidates(environment)
+    unsettled = _rows_to_run(environment, candidates)
+    found: list[LeftoverFinding] = []
+    for _, of_type in sorted(map_reduce(candidates, lambda one: one.resource_type).items()):
+        for group in chunked(of_type, _AT_ONCE):
+            found += _standing(environment, client, group, unsettled)
+    return _referred_to(client, found)
+
+
+def slots_of(environment: Environment) -> list[Slot]:
+    """(identifier system, resource type) of all that the present plan makes."""
+    migration = environment.migration
+    return [
+        (migration.naming.system(name, slot), kind)
+        for name, spec in migration.specs.items()
+        for slot, kind in spec.produces.items()
+    ]
+
+
+def _candidates(environment: Environment) -> list[Leftover]:
+    """By the manifest and, for rows that have vanished, by the source."""
+    migration, slots = environment.migration, slots_of(environment)
+    plan = migration.plan
+    found: list[Leftover] = []
+    for page in leftovers(environment.manifest, migration.name, slots, plan.unit_ids, skipped=True):
+        found += _not_inactivated(environment, [one for one in page if plan.leftovers_of(one.entity) in ACTS])
+    with snapshot(environment.source) as source:
+        for entity in migration.entities:
+            if plan.leftovers_of(entity) in ACTS:
+                found += _gone(environment, source, entity, slots)
+    return found
+
+
+def _not_inactivated(environment: Environment, found: Sequence[Leftover]) -> list[Leftover]:
+    with environment.manifest.begin() as connection:
+        done = inactivated(connection, environment.migration.name, [one.medplum_id for one in found])
+    return [one for one in found if one.medplum_id not in done]
+
+
+def _gone(environment: Environment, source: sa.Connection, entity: str, slots: Sequence[Slot]) -> Iterator[Leftover]:
+    migration = environment.migration
+    pages = in_use(environment.manifest, migration.name, slots, migration.plan.unit_ids, entity)
+    for page in pages:
+        keys = sorted({one.key for one in page})
+        there = units_of_keys(source, migration.entities[entity], keys)
+        yield from _not_inactivated(environment, [one for one in page if one.key not in there])
+
+
+def _rows_to_run(environment: Environment, found: Iterable[Leftover]) -> dict[tuple[str, str], Stays]:
+    """(entity, key) of those whose row, as it is now, no run has decided by these files: it may make them again."""
+    migration, unsettled = environment.migration, dict[tuple[str, str], Stays]()
+    of_rows = [one for one in found if one.kind in OF_ROWS]
+    with snapshot(environment.source) as source, environment.manifest.connect() as connection:
+        for name, of_entity in map_reduce(of_rows, lambda one: one.entity).items():
+            entity, kinds = migration.entities[name], {one.key: one.kind for one in of_entity}
+            if LeftoverKind.GONE in kinds.values() and _is_empty(environment, source, name):
+                unsettled |= {(name, key): Stays.SOURCE_EMPTY for key in kinds}
+                continue
+            there = units_of_keys(source, entity, list(kinds))
+            rows = stream_keys(source, entity, migration.plan.unit_ids, list(there))
+            digests = {entity.ledger_key_of(row): row_digest(dump_row(row)) for row in rows}
+            states = states_of(connection, migration.name, name, list(there))
+            for key in there:
+                state = states.get(key)
+                decided = state and (state.source_digest, state.fingerprint) == (
+                    digests.get(key),
+                    migration.fingerprint,
+                )
+                if not decided or kinds[key] is LeftoverKind.GONE:
+                    unsettled[name, key] = Stays.ROW_CHANGED
+    return unsettled
+
+
+def _standing(
+    environment: Environment,
+    client: MedplumClient,
+    group: Sequence[Leftover],
+    unsettled: dict[tuple[str, str], Stays],
+) -> Iterator[LeftoverFinding]:
+    """What becomes of some leftovers of one type by what the manifest and Medplum have of them; those that are gone
+    are left out."""
+    gone: set[str] = set()
+    texts = client.read_each([(one.resource_type, one.medplum_id) for one in group], gone, extended=True)
+    with environment.manifest.begin() as connection:
+        batches = open_batches(connection, environment.migration.name)
+        names = names_of_ids(connection, [one.medplum_id for one in group])
+    settling = {entry.name for batch in batches for entry in batch.entries if entry.action not in ACTS.values()}
+    for one in group:
+        if one.medplum_id in gone:
+            continue
+        policy = environment.migration.plan.leftovers_of(one.entity)
+        standing = _parsed(texts[one.medplum_id][1]) if one.medplum_id in texts else None
+        reason = judge_standing(one, policy, standing, settling, names)
+        if stays := unsettled.get((one.entity, one.key)) if one.kind in OF_ROWS else None:
+            reason = Reason(stays)
+        yield LeftoverFinding(one, policy, reason, standing[0] if standing else None)
+
+
+def _parsed(text: bytes) -> tuple[Resource, bytes] | None:
+    try:
+        return orjson.loads(text), text
+    except ValueError:  # a lone surrogate, which was not sent from here
+        return None
+
+
+def _referred_to(client: MedplumClient, found: Sequence[LeftoverFinding]) -> list[LeftoverFinding]:
+    """Keep what something that stays refers to. What is to be removed, too, does not stay, and goes first."""
+    removed = [one for one in found if one.policy is LeftoverPolicy.REMOVE and one.reason is None]
+    references: dict[str, References] = {}
+    for kind, of_type in map_reduce(removed, lambda one: one.leftover.resource_type).items():
+        for group in chunked(of_type, _AT_ONCE):
+            seen = find_referrers(client, kind, [one.leftover.medplum_id for one in group])
+            references |= {one.leftover.place: seen for one in group}
+    reasons: dict[str, Reason] = {}
+    while new := _staying(references, references.keys() - reasons.keys()):
+        reasons |= new
+    going = references.keys() - reasons.keys()
+    return [_with_references(one, references, reasons, going) for one in found]
+
+
+def _staying(references: dict[str, References], going: Collection[str]) -> dict[str, Reason]:
+    judged = {place: judge_references(place, references[place], going) for place in going}
+    return {place: reason for place, reason in judged.items() if reason is not None}
+
+
+def _with_references(
+    finding: LeftoverFinding, references: dict[str, References], reasons: dict[str, Reason], going: Collection[str]
+) -> LeftoverFinding:
+    place = finding.leftover.place
+    if place not in references:
+        return finding
+    referrers = frozenset(references[place].found.get(place, ())) & set(going) - {place}
+    return replace(finding, reason=reasons.get(place), referrers=referrers)
+
+
+def _is_empty(environment: Environment, source: sa.Connection, entity: str) -> bool:
+    """Whether the legacy database has no row of an entity at all: it may be the wrong one."""
+    counts = count_by_unit(source, environment.migration.entities[entity], environment.migration.plan.unit_ids)
+    return not sum(counts.values())
