@@ -14,8 +14,8 @@ Time = sa.String(24)
 
 Key = sa.String(200).with_variant(sa.String(1_000), "postgresql")
 """At most MAX_KEY_BYTES of ``source.keys``. SQLite holds nobody to a length, and would copy the table for another."""
-
 _Subject = sa.String(500).with_variant(sa.String(1_300), "postgresql")
+_Kind = sa.String(40).with_variant(sa.String(60), "postgresql")
 _DEAD = sa.text("disposition IN ('rejected', 'quarantined')")
 
 run = sa.Table(
@@ -231,7 +231,7 @@ difference = sa.Table(
     sa.Column("entity", sa.String(40), nullable=False),
     sa.Column("key", Key, nullable=False, comment="source key, or what stands in its place"),
     sa.Column("field", sa.String(200), nullable=False, comment="column, element or unit; no data"),
-    sa.Column("kind", sa.String(40).with_variant(sa.String(60), "postgresql"), nullable=False, comment="missing …"),
+    sa.Column("kind", _Kind, nullable=False, comment="missing, unexpected, different, precision …"),
     sa.Column("place", sa.String(120), nullable=False, comment="Type/id in Medplum"),
     sa.Index("difference_part", "verification_id", "part"),
     sa.Index("difference_key", "verification_id", "entity", "key"),
