@@ -12,6 +12,7 @@ at every step that the worker can name, and not only at those that change someth
 | SIGKILL at every step, and at random | ``test_kills``, ``test_random`` |
 | an answer lost after the commit, or given up by a gateway before it; a run replayed three times | ``test_server`` |
 | lost answers, kills, take-overs, a lost lock, lag, hidden writes, a failing database | ``test_sent`` |
+| all of these in combination, with stalls of 1 s to 10 min and a user's edits, in simulated time | ``test_combined`` |
 | one slice and two workers; two runs of one scope | ``test_concurrency`` |
 | 429 for requests and inside a 200; failures of mixed kinds in one batch | ``test_server`` |
 | a 200 that stored nothing | ``test_server`` |

@@ -180,6 +180,39 @@ def _versions(scene: Scene, found: list[Resource]) -> Iterator[str]:
                     yield f"versions: {_name(resource)} has {number}"
 
 
+@dataclass(frozen=True)
+class Edit:
+    """What somebody else has made of a resource that was loaded: it must stay so."""
+
+    name: Name
+    medplum_id: str
+    version: str
+
+
+def edit(scene: Scene, name: Name, **elements: Any) -> Edit | None:
+    """Change a resource as a user does; None where there is none yet, or more than one."""
+    resource_type, system, value = name
+    with _client(scene) as http:
+        answer = http.get(f"fhir/R4/{resource_type}", params={"identifier": f"{system}|{value}"}).raise_for_status()
+        found = [entry["resource"] for entry in answer.json().get("entry", [])]
+        if len(found) != 1:
+            return None
+        changed = http.put(f"fhir/R4/{resource_type}/{found[0]['id']}", json=found[0] | elements).raise_for_status()
+        return Edit(name, found[0]["id"], changed.json()["meta"]["versionId"])
+
+
+def written_over(scene: Scene, edits: list[Edit]) -> list[str]:
+    """Edits that are not what Medplum has now."""
+    with _client(scene) as http:
+        urls = {edit: f"fhir/R4/{edit.name[0]}/{edit.medplum_id}" for edit in edits}
+        answers = {edit: http.get(url) for edit, url in urls.items()}
+    return [
+        f"written over: {edit.name}"
+        for edit, answer in answers.items()
+        if answer.status_code != 200 or answer.json()["meta"]["versionId"] != edit.version
+    ]
+
+
 # -- the manifest --------------------------------------------------------------------------------------
 
 

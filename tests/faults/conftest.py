@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMedplum
 def make_world(tmp_path: Path, server: EmbeddedMedplum, nurseries: list[Nursery]) -> Iterator[Callable[..., World]]:
     """Makes worlds on the module's server; injected faults end with the test."""
 
-    def make(server: EmbeddedMedplum = server, **fields: str) -> World:
+    def make(server: EmbeddedMedplum = server, **fields: Any) -> World:
         return World(tmp_path, server, nurseries[0], **fields)
 
     yield make

@@ -27,6 +27,8 @@ LOOKUP = {"method": "POST", "path": "/fhir/R4/?$", "entries": "reads"}
 SETTLE_SECONDS = 0.5
 """How long a batch without an answer may be at work here; a fault that holds one longer sets its own."""
 
+_START = "from tests.faults import pace; pace.begin(); from tests.faults.worker import main; main()"
+
 _numbers = count(1)
 
 
@@ -37,7 +39,7 @@ class Nursery:
         self._log = log.open("ab")
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.worker"],
+            [sys.executable, "-c", _START],
             cwd=ROOT,
             env={"PYTHONPATH": f"{ROOT / 'include'}:{ROOT}", "PATH": ""},
             stdin=subprocess.PIPE,
@@ -87,6 +89,9 @@ class World:
     server: EmbeddedMedplum
     nursery: Nursery
     manifest_url: str = ""
+    pace: float = 1.0
+    """How much faster time goes for its workers (see ``pace``): their seconds are simulated ones."""
+    origin: float = field(default_factory=time.time)
     name: str = field(default_factory=lambda: f"tiny{next(_numbers)}")
     _jobs: Iterator[int] = field(default_factory=count)
 
@@ -149,11 +154,21 @@ class World:
             "settle_seconds": job.pop("settle", SETTLE_SECONDS),
         }
         common = {"what": what, "run_id": run_id, "migration": str(self.migration), "settings": settings}
+        common |= {"pace": self.pace, "origin": self.origin}
         files = {"folder": str(self.folder), "log": f"{self.folder}/{number}.log", "trace": str(trace)}
         status = (nursery or self.nursery).run({**common, **files, **job})
         lines = trace.read_text().splitlines() if trace.exists() else []
         errors = [line[2:] for line in lines if line.startswith("= ")]
         return Ended(status, [line for line in lines if not line.startswith("= ")], "".join(errors))
+
+    @contextmanager
+    def meanwhile(self, **job: Any) -> Iterator[list[Ended]]:
+        """A job at work for the length of the block; its end is in the list afterwards."""
+        ended: list[Ended] = []
+        thread = threading.Thread(target=lambda: ended.append(self.do(**job)))
+        thread.start()
+        yield ended
+        thread.join()
 
     @contextmanager
     def paused(self, at: int | str, **job: Any) -> Iterator[list[Ended]]:

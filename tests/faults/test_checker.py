@@ -133,6 +133,19 @@ def test_the_checker_finds(plant: Callable[[Planter], None], world: World) -> No
     assert [line for line in world.problems() if line.startswith(FOUND_AS[plant])]
 
 
+def test_what_is_written_over_a_users_edit_is_found(world: World) -> None:
+    assert world.do().status == 0
+    name = ("Patient", f"{world.base}/patient", "2")
+    assert checker.edit(world.scene(), ("Patient", f"{world.base}/patient", "77"), active=True) is None
+    made = checker.edit(world.scene(), name, active=True)
+    assert made and checker.written_over(world.scene(), [made]) == []
+    planter = Planter(world)
+    planter.put(planter.patient | {"active": False})
+    assert checker.written_over(world.scene(), [made]) == [f"written over: {name}"]
+    planter.http.delete(f"fhir/R4/Patient/{made.medplum_id}").raise_for_status()
+    assert checker.written_over(world.scene(), [made]) == [f"written over: {name}"]
+
+
 def test_the_count_of_the_whole_server_shows_what_has_neither_tag_nor_identifier(world: World) -> None:
     assert world.do().status == 0
     before = count_all(world.scene())

@@ -1,25 +1,20 @@
 """Answers lost while the server stands still, workers that die or lose their hold, searches that lag, writes that stay
 hidden, a database that fails: nothing doubles, nothing is lost, nothing is written over.
 
-A stall is shorter here than in the world, and so is the time to settle.
+A stall is shorter here than in the world, and so is the time to settle; test_combined has them as long as they are.
 """
 
 from __future__ import annotations
 
-import random
 import shutil
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.faults.checker import count_all
-from tests.faults.conftest import LONG, SEEDS
-from tests.faults.simulator import BATCH, Ended, Nursery, World
+from tests.faults.simulator import BATCH, Nursery, World
 from tests.lagging_proxy import LaggingProxy
 
 SETTLE = 30.0
@@ -38,16 +33,6 @@ def open_notes(world: World) -> int:
         [(number,)] = manifest.execute("SELECT count(*) FROM sent_batch WHERE ended_at IS NULL").fetchall()
     manifest.close()
     return int(number)
-
-
-@contextmanager
-def meanwhile(world: World, nursery: Nursery, **job: Any) -> Iterator[list[Ended]]:
-    """A job at work for the length of the block; its end is in the list afterwards."""
-    ended: list[Ended] = []
-    thread = threading.Thread(target=lambda: ended.append(world.do(nursery=nursery, **job)))
-    thread.start()
-    yield ended
-    thread.join()
 
 
 @MODES
@@ -110,7 +95,7 @@ def test_a_lost_lock_with_a_batch_at_work_doubles_nothing(world: World, nurserie
     for entity in ("clinic", "staff", "patient"):
         assert world.do("load", entity=entity).status == 0
     world.server.inject({"kind": "delay", "ms": 2_000, "next": 1, "skip": 1, **BATCH})
-    with meanwhile(world, nurseries[0], what="load", entity="weight", settle=SETTLE) as first:
+    with world.meanwhile(nursery=nurseries[0], what="load", entity="weight", settle=SETTLE) as first:
         while not open_notes(world):
             time.sleep(0.05)
         shutil.rmtree(world.folder / "workers-of-manifest.db")
@@ -152,44 +137,3 @@ def test_a_database_that_fails_for_a_while_rejects_nothing(skip: int, world: Wor
         ended = world.do()
     assert (ended.status, ended.error) == (0, "")
     assert world.problems() == []
-
-
-@pytest.mark.parametrize("seed", range(SEEDS if LONG else 4))
-def test_in_any_combination_nothing_doubles_is_lost_or_written_over(
-    seed: int, world: World, nurseries: list[Nursery]
-) -> None:
-    dice = random.Random(seed)
-    run = 0
-    with LaggingProxy(world.server.base_url, dice.choice([0.0, 0.1, 0.5]), dice.random() < 0.5) as proxy:
-        for _ in range(dice.randint(1, 3)):
-            world.server.inject(*some_faults(dice))
-            job: dict[str, Any] = {"base_url": proxy.base_url, "settle": 4.0, "fast": False}
-            options = {"lanes": dice.choice([1, 4]), "batch_size": dice.choice([3, 10, 200]), "take_over": run > 0}
-            options["load_mode"] = dice.choice(["lookup", "conditional"])
-            job |= dice.choice([{}, {"kill_after": dice.uniform(0.3, 3.0)}])
-            run += 1
-            if dice.random() < 0.4:  # another takes over while it is at work
-                with meanwhile(world, nurseries[0], run_id=f"r{run}", options=options, **job):
-                    time.sleep(dice.uniform(0.1, 1.0))
-                    run += 1
-                    world.do(run_id=f"r{run}", options={**options, "take_over": True}, nursery=nurseries[1], **job)
-            else:
-                world.do(run_id=f"r{run}", options=options, **job)
-    world.server.inject()
-    time.sleep(1.0)
-    last = world.do(run_id="last", options={"take_over": True}, settle=4.0)
-    assert (last.status, last.error) == (0, "")
-    assert world.problems("last") == []
-
-
-def some_faults(dice: random.Random) -> list[dict[str, Any]]:
-    """Stalls are shorter than the time to settle; what is never done costs that time, and is rare."""
-    faults = [
-        late(dice.randint(200, 2_000), skip=dice.randint(0, 8)),
-        late(dice.randint(200, 2_000), skip=dice.randint(0, 8)),
-        {"kind": "delay", "ms": dice.randint(100, 1_500), "next": 2, "skip": dice.randint(0, 6), **BATCH},
-        {"kind": "cut-after", "next": 2, "skip": dice.randint(0, 6), **BATCH},
-        {"kind": "cut-before", "next": 1, "skip": dice.randint(0, 6), **BATCH},
-        {"kind": "entry-invalid", "next": dice.randint(1, 40), "skip": dice.randint(0, 30)},
-    ]
-    return dice.sample(faults, dice.randint(1, 3))

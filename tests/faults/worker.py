@@ -1,6 +1,6 @@
 """Runs the real stages in child processes that can be killed, or harmed, at any step.
 
-``python -m tests.faults.worker`` reads one job a line (JSON) from its standard input, forks a child for it, and
+`main` reads one job a line (JSON) from its standard input, forks a child for it, and
 answers with one line when the child has ended. The parent stays single-threaded, so forking is safe, and has imported
 everything, so that a child starts at once.
 
@@ -39,6 +39,7 @@ from medferry.manifest import runs
 from medferry.manifest.database import create_manifest
 from medferry.manifest.dead_letters import Choice
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.http import HttpSettings
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.settings import Settings
@@ -48,6 +49,7 @@ from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from medferry.workflows.migrate import execute_run
 from medferry.workflows.replay import execute_replay
+from tests.faults import pace
 from tests.faults.checker import TYPES
 
 _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)
@@ -138,7 +140,9 @@ def _child(job: dict[str, Any]) -> None:
 
 
 def _work(job: dict[str, Any]) -> None:
-    environment = Environment(load_migration(job["migration"]), Settings(**job["settings"]))
+    pace.quicken(job["pace"], job["origin"])
+    http = HttpSettings(timeout=job["timeout"]) if "timeout" in job else HttpSettings()
+    environment = Environment(load_migration(job["migration"]), Settings(**job["settings"], medplum_http=http))
     options, scope = RunOptions(**job.get("options", {})), scope_of(environment.migration, None, None)
     if job["what"] == "run":
         execute_run(environment, job["run_id"], "run", scope, options, lambda *_: None)
@@ -256,7 +260,3 @@ def _hook_requests(steps: Steps) -> None:
 
     httpx.Client.send = counted  # type: ignore[method-assign]
     MedplumClient.batch = answered  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    main()
