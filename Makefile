@@ -53,8 +53,9 @@ demo: install ## Migrate the demo clinics to the embedded Medplum through Airflo
 airflow: install ## Serve the Airflow UI on the demo clinics until Ctrl-C
 	$(BIN)/python -m demo_clinics.demo --serve
 
-faults: install system ## The long fault suite: random kills by seed (MEDFERRY_FAULT_SEEDS, 1000 by default)
-	MEDFERRY_FAULT_SEEDS=$${MEDFERRY_FAULT_SEEDS:-1000} $(BIN)/python -m pytest tests/faults --timeout 14400
+faults: install system ## The long fault suite: random kills by seed (MEDFERRY_FAULT_SEEDS, 1000 by default), random keys
+	MEDFERRY_FAULT_SEEDS=$${MEDFERRY_FAULT_SEEDS:-1000} MEDFERRY_KEY_EXAMPLES=$${MEDFERRY_KEY_EXAMPLES:-1000} \
+	  $(BIN)/python -m pytest tests/faults tests/source/test_random_keys.py --timeout 14400
 
 bench: install ## Measure Medferry beside Medplum's own ways; results in build/bench
 	$(BIN)/python -m medferry_bench

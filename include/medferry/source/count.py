@@ -15,6 +15,9 @@ from medferry.source.keys import MAX_KEY_BYTES
 from medferry.source.kinds import Kind, kinds_of
 from medferry.source.slices import apart_by, entity_rows, sqlite_text, texts_of_units
 
+_LONGEST_PRINTED = "80"
+"""Of MySQL's numbers, dates and times, in characters, at the most: one has up to 65 digits."""
+
 _Columns = Sequence[sa.ColumnClause[Any]]
 
 
@@ -102,5 +105,7 @@ def _size(dialect: sa.Dialect, key: sa.ColumnClause[Any], kind: Kind) -> sa.Colu
         return (sa.func.octet_length(key) + 2) // 3 * 4
     if dialect.name == "postgresql":
         return sa.func.octet_length(sa.cast(key, sa.Text))
+    if kind is not Kind.TEXT:
+        return sa.literal_column(_LONGEST_PRINTED)
     column = dialect.identifier_preparer.quote(key.name)
     return sa.func.octet_length(sa.literal_column(f"CONVERT({column} USING utf8mb4)"))

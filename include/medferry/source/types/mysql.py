@@ -80,7 +80,9 @@ def exact(
     floats = frozenset(field.name for field in fields if field.type_code == _FLOAT)
     if not floats:
         return statement, floats
-    columns = [_as_double(field.name) if field.name in floats else sa.column(field.name) for field in fields]
+    selected = dict(statement.selected_columns) if isinstance(statement, sa.Select) else {}
+    named = {field.name: selected.get(field.name, sa.column(field.name)) for field in fields}
+    columns = [_as_double(name, column) if name in floats else column for name, column in named.items()]
     if isinstance(statement, sa.Select):
         return statement.with_only_columns(*columns), floats
     within = statement.columns(*(sa.column(field.name) for field in fields)).subquery("typed_rows")
@@ -93,8 +95,9 @@ def _without_rows(statement: sa.Select[Any] | sa.TextClause) -> sa.Select[Any]:
     return sa.select(sa.text("*")).select_from(statement.columns().subquery("typed_rows")).limit(0)
 
 
-def _as_double(name: str) -> sa.ColumnElement[Any]:
-    return (sa.column(name, sa.types.NullType()).op("+")(sa.literal_column("0e0"))).label(name)
+def _as_double(name: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    plain = column.element if isinstance(column, sa.Label) else column
+    return (sa.type_coerce(plain, sa.types.NullType()).op("+")(sa.literal_column("0e0"))).label(name)
 
 
 def columns(result: sa.CursorResult[Any], floats: frozenset[str]) -> list[Column]:
