@@ -11,9 +11,13 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.apply.entry import batches
 from medferry.apply.plan import Step
 from medferry.apply.targets import ResolvedResource
+from medferry.manifest import leases
 from medferry.manifest.crosswalk import Action
+from medferry.manifest.subject import Subject
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode
+from medferry.verification.content import CONTENT, VERSIONS
+from medferry.verification.run import verify_subject
 from tests.apply.test_drift import MODES, Clinics
 
 ACCOUNT = {"reference": "Organization/00000000-0000-4000-8000-00000000000a"}
@@ -84,3 +88,16 @@ def test_what_has_accounts_goes_apart_from_what_has_none() -> None:
         for at in range(5)
     ]
     assert [[int(step.target.name[1]) for step in batch] for batch in batches(steps, 2)] == [[0, 2], [4], [1, 3]]
+
+
+def test_accounts_that_others_set_are_no_change_to_the_verification(tiny: Environment) -> None:
+    clinics = Clinics(tiny, LoadMode.LOOKUP)
+    clinics.load()
+    with tiny.manifest.begin() as connection:
+        leases.release(connection, "run1")
+    share(clinics, "1")
+    found = {one.name: one for one in verify_subject(tiny, Subject(entities=("clinic",))).verdict.results}
+    assert (found[VERSIONS].different, found[CONTENT].different, found[VERSIONS].compared) == (0, 0, 4)
+    clinics.change("2", name="Changed in Medplum")
+    found = {one.name: one for one in verify_subject(tiny, Subject(entities=("clinic",))).verdict.results}
+    assert (found[VERSIONS].different, found[CONTENT].different) == (1, 1)

@@ -251,3 +251,13 @@ def test_one_thousand_keys_of_which_some_are_there(target: Target) -> None:
     assert answer.status_code == 200, text(answer.json())
     found = {entry["resource"]["identifier"][0]["value"] for entry in answer.json()["entry"]}
     assert found == {str(n) for n in range(0, 100, 2)}
+
+
+def test_an_old_version_is_read_in_a_batch(target: Target) -> None:
+    created = target.create(target.patient())
+    url = f"Patient/{created['id']}"
+    target.put(url, json=created | {"gender": "male"})
+    names = [created["meta"]["versionId"], str(uuid.uuid4())]
+    answers = target.batch(*({"request": {"method": "GET", "url": f"{url}/_history/{name}"}} for name in names))
+    assert [answer["response"]["status"] for answer in answers] == ["200", "404"]
+    assert answers[0]["resource"] == created

@@ -1,5 +1,8 @@
 """Stored content: Medplum returns what the manifest says was written, in the version that was written.
 
+A later version with that very content is nobody's change: its accounts were set, or a change was put back. Medplum must
+have the version that was written, then, with that content.
+
 The hash is reckoned by the verification's own canonical form, so that a fault of the loader's is no fault here.
 """
 
@@ -11,8 +14,12 @@ from typing import Any
 
 import orjson
 
+from medferry.errors import MedferryError
+from medferry.medplum.client import MedplumClient
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
+
+Items = list[tuple[WrittenResource, dict[str, Any]]]
 
 CONTENT, VERSIONS = "content: as written", "versions: changed since the load"
 
@@ -24,17 +31,43 @@ _SIGNED = re.compile(
 )
 
 
-def examine(written: WrittenResource, resource: dict[str, Any], recorder: CheckRecorder) -> None:
+def examine(items: Items, client: MedplumClient, recorder: CheckRecorder) -> None:
+    """Judge resources of one type as they were read, each beside what the manifest says of it."""
+    later: Items = []
+    for written, resource in items:
+        version, found = resource.get("meta", {}).get("versionId"), digest(resource)
+        if found == written.content_hash:
+            recorder.equal(CONTENT)
+        else:  # version and hash, so that who accepts this difference accepts no later one
+            recorder.different(CONTENT, written.key, f"{written.slot} {found[:16]}", "other content", written.place)
+        if version == written.version_id:
+            recorder.equal(VERSIONS)
+        elif found == written.content_hash:
+            later.append((written, resource))
+        else:
+            _tell_version(written, resource, recorder)
+    _examine_later(later, client, recorder)
+
+
+def _examine_later(items: Items, client: MedplumClient, recorder: CheckRecorder) -> None:
+    """Those with the content that was written, in another version: is there the one that was?"""
+    names = [(one.type, f"{one.medplum_id}/_history/{one.version_id}") for one, _ in items]
+    try:
+        there = client.read_each(names)
+    except MedferryError as error:
+        recorder.unchecked(VERSIONS, len(items), error.problem, *(written.key for written, _ in items))
+        return
+    for (written, resource), (_, name) in zip(items, names, strict=True):
+        version, text = there.get(name, ("", b"{}"))
+        if version == written.version_id and digest(orjson.loads(text)) == written.content_hash:
+            recorder.equal(VERSIONS)
+        else:
+            _tell_version(written, resource, recorder)
+
+
+def _tell_version(written: WrittenResource, resource: dict[str, Any], recorder: CheckRecorder) -> None:
     version = resource.get("meta", {}).get("versionId")
-    if version == written.version_id:
-        recorder.equal(VERSIONS)
-    else:
-        recorder.different(VERSIONS, written.key, f"meta.versionId {version}", "other version", written.place)
-    found = digest(resource)
-    if found == written.content_hash:
-        recorder.equal(CONTENT)
-    else:  # version and hash, so that who accepts this difference accepts no later one
-        recorder.different(CONTENT, written.key, f"{written.slot} {found[:16]}", "other content", written.place)
+    recorder.different(VERSIONS, written.key, f"meta.versionId {version}", "other version", written.place)
 
 
 def digest(resource: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from medferry.verification.values import Values, name_of
 ResourceProgress = Callable[[str, int], None]
 """Called with the entity and the number of resources that have just been compared."""
 
-Items = list[tuple[WrittenResource, dict[str, Any]]]
+Items = content.Items
 
 _PATIENCE = 3
 """Pages in a row that Medplum does not answer before the rest of an entity counts as not checked, without asking."""
@@ -136,8 +136,8 @@ class StoredResourceCheck:
         for written, resource in items:
             self.identified[slot] += bool(identity.values_of(resource, written.system))
             identity.examine(written, resource, self.recorder)
-            content.examine(written, resource, self.recorder)
             meaning.examine(written, resource, migration, self.recorder)
+        content.examine(items, self.client, self.recorder)
         fhirs = [(written, without_meta(resource)) for written, resource in items]
         references.examine(fhirs, self.existing, self.recorder)
         self.structure.examine(fhirs, self.recorder)
