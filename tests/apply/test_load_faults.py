@@ -17,7 +17,7 @@ from medferry.medplum.errors import Unauthorised
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode, RunOptions
 from medferry.runtime.settings import Settings
-from medferry.stages import transform
+from medferry.stages import patience, transform
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
 from medferry.stages.prepare import prepare_run, scope_of
@@ -51,8 +51,9 @@ def with_secret(settings: Settings, secret: str) -> Settings:
 
 
 def test_a_server_that_stays_away_stops_the_load_which_then_goes_on(
-    tiny: Environment, medplum: EmbeddedMedplum
+    tiny: Environment, medplum: EmbeddedMedplum, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(patience, "LEAST_SECONDS", 0.0)
     medplum.inject({"kind": "cut-before", "every": 1, "skip": 2, **BATCH})
     with pytest.raises(MedferryError, match="could not be settled"):
         migrate(tiny, "first")
