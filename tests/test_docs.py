@@ -39,6 +39,7 @@ _COMMANDS += (
     ("systems",),
     ("heal",),
     ("leftovers",),
+    ("purge",),
 )
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))

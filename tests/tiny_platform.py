@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from medferry.plan.model import Retention
+from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
 
 MIGRATION = Path(__file__).parent / "tiny"
@@ -60,6 +63,12 @@ def fill(url: str) -> None:
         _insert(connection, "patient", _PATIENTS)
         _insert(connection, "weight", list(_weights()))
     engine.dispose()
+
+
+def keeping(environment: Environment, retention: Retention) -> Environment:
+    """The same platform, whose plan has another retention."""
+    plan = environment.migration.plan.model_copy(update={"retention": retention})
+    return replace(environment, migration=replace(environment.migration, plan=plan))
 
 
 def variables(settings: Settings) -> dict[str, str]:

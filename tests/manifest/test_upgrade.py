@@ -27,6 +27,7 @@ from medferry.manifest.leftover_acts import (
     unfinished,
 )
 from medferry.manifest.leftovers import LeftoverKind, leftovers
+from medferry.manifest.purges import PurgeReason, begin_purge, end_purge, purges_of, runs_of_folder
 from medferry.manifest.runs import find_run, list_runs, slices_of
 from medferry.manifest.sent_batches import open_batches
 from medferry.manifest.staged_files import digest_of_file
@@ -215,6 +216,16 @@ def test_nothing_was_done_about_leftovers_before_it_was_noted(filled: sa.Engine)
         for kind in LeftoverKind:  # each fits into the column of what a verification finds
             names = {"part": "leftovers/all", "name": "n", "entity": "e", "key": "1", "field": "", "place": ""}
             connection.execute(sa.insert(metadata.tables["difference"]).values(verification_id=1, kind=kind, **names))
+
+
+def test_what_was_removed_before_there_was_a_ledger_of_it_is_not_in_it(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert purges_of(connection, "m", 9) == []
+        end_purge(connection, begin_purge(connection, "m", "first", PurgeReason.PROVEN, (3, 10**10), "ada"))
+        [line] = purges_of(connection, "m", 9)
+        assert (line.files, line.bytes, bool(line.done_at)) == (3, 10**10, True)
+        assert [run.id for run in runs_of_folder(connection, "first", str)] == ["first"]
 
 
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:

@@ -16,13 +16,14 @@ from medferry.manifest import runs
 from medferry.manifest.accounting import findings
 from medferry.manifest.tables import outcome, source_record
 from medferry.medplum.client import MedplumClient
+from medferry.plan.model import Retention
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from medferry.workflows.migrate import execute_run
-from tests.tiny_platform import EXPECTED, RESOURCES
+from tests.tiny_platform import EXPECTED, RESOURCES, keeping
 from tests.workflows.test_migrate import dispositions, migrate
 
 ROWS = 4 + 2 + 8 + 40
@@ -30,6 +31,12 @@ TRIED_AGAIN = 1 + 1 + 10
 """Rows that the load decided and may decide otherwise: refused by Medplum, an orphan, and what refers to a patient
 that was quarantined."""
 UNCHANGED = {"created": 0, "updated": 0, "unchanged": RESOURCES}
+
+
+@pytest.fixture
+def tiny(tiny: Environment) -> Environment:
+    """Rows are kept, to be counted."""
+    return keeping(tiny, Retention(staged=7))
 
 
 def staged(tiny: Environment, run_id: str) -> Counter[str]:
@@ -155,7 +162,7 @@ def test_another_version_of_the_migration_stages_everything(tiny: Environment, t
     shutil.copytree(tiny.migration.folder, folder)
     mapping = folder / "mappings" / "staff.py"
     mapping.write_text(mapping.read_text(encoding="utf-8") + "\n# Reviewed.\n", encoding="utf-8")
-    later = Environment(load_migration(folder), tiny.settings)
+    later = keeping(Environment(load_migration(folder), tiny.settings), Retention(staged=7))
     assert migrate(later, "second") == UNCHANGED
     assert staged(later, "second").total() == ROWS
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -60,11 +63,44 @@ def write_charts(
     return charts
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnCharts:
+    """The pages of a run's charts; `age_days` is that of the youngest."""
+
+    folder: Path
+    pages: list[Path]
+    bytes: int
+    age_days: float
+
+
+def drawn_charts(root: Path) -> list[DrawnCharts]:
+    """The charts that were drawn into folders of runs below `root`, in the order of their names."""
+    found = []
+    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
+        if pages := _pages(folder):
+            facts = [page.stat() for page in pages]
+            age = (time.time() - max(fact.st_mtime for fact in facts)) / 86_400
+            found.append(DrawnCharts(folder, pages, sum(fact.st_size for fact in facts), age))
+    return found
+
+
+def remove_charts(drawn: DrawnCharts) -> None:
+    """Remove the pages, and the folder where nothing else is in it. What the manifest knows of reviews stays."""
+    for page in drawn.pages:
+        page.unlink(missing_ok=True)
+    with suppress(OSError):
+        drawn.folder.rmdir()
+
+
+def _pages(folder: Path) -> list[Path]:
+    return [*sorted(folder.glob("chart-*.html")), *folder.glob(INDEX)]
+
+
 def _empty(folder: Path) -> None:
     """Have the folder for its owner alone, with no page of an earlier drawing."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    for page in (*folder.glob("chart-*.html"), *folder.glob(INDEX)):
+    for page in _pages(folder):
         page.unlink()
 
 

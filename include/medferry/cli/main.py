@@ -15,6 +15,7 @@ from medferry.cli.heal import heal_app
 from medferry.cli.inventory import inventory_app
 from medferry.cli.leftovers import leftovers_app
 from medferry.cli.plan import plan_app
+from medferry.cli.purge import purge_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
 from medferry.cli.source import source_app
@@ -42,6 +43,7 @@ app.add_typer(control_app)
 app.add_typer(systems_app)
 app.add_typer(heal_app)
 app.add_typer(leftovers_app)
+app.add_typer(purge_app)
 app.add_typer(exceptions_app, name="exceptions")
 app.add_typer(charts_app, name="charts")
 app.add_typer(capture_app, name="capture")

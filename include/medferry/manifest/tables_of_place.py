@@ -33,3 +33,18 @@ staged_file = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of its bytes"),
     comment="what each staged file held when its stage was recorded",
 )
+
+purge = sa.Table(
+    "purge",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("migration", sa.String(40), nullable=False),
+    sa.Column("folder", sa.String(300), nullable=False, comment="of a run's staged files, or of its charts"),
+    sa.Column("reason", sa.String(60), nullable=False),
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("person", sa.String(200), nullable=False, comment="user of the system, or the run at its end"),
+    sa.Column("begun_at", Time, nullable=False),
+    sa.Column("done_at", Time, comment="null: it came to no end"),
+    comment="what was removed of patient data that no run needs any more",
+)

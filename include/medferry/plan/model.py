@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pendulum import Timezone
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
 DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"})
 
@@ -113,6 +114,24 @@ class Acceptance(_Part):
     """Entity → why it is accepted that none of its values is compared with the legacy database."""
 
 
+def _days(value: object) -> object:
+    """A number of days, from such texts as ``7 days``."""
+    found = re.fullmatch(r"(\d+) days?", value.strip()) if isinstance(value, str) else None
+    return int(found[1]) if found else value
+
+
+Days = Annotated[int, BeforeValidator(_days), Field(ge=0, le=36_500)]
+
+
+class Retention(_Part):
+    """For how many days patient data is kept that no run needs any more."""
+
+    staged: Days = 0
+    """Rows that were transformed, Bundles of runs that are proven or over. 0: they go at once."""
+    charts: Days = 30
+    """Charts drawn for review, since they were drawn; ``medferry purge`` removes them."""
+
+
 class Plan(_Part):
     """One migration: what moves, from where, in which order, and when it counts as good."""
 
@@ -129,6 +148,7 @@ class Plan(_Part):
     leftovers: LeftoverPolicy = LeftoverPolicy.REPORT
     entity_leftovers: dict[Name, LeftoverPolicy] = {}
     """Entity, also one that the migration has no more → what becomes of its leftovers, where that is another policy."""
+    retention: Retention = Retention()
     answers: dict[str, str] = {}
     """The planning questions and the organisation's answers, in its own words; shown in the reports."""
 

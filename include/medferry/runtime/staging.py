@@ -10,9 +10,10 @@ import gzip
 import hashlib
 import io
 import json
+import logging
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,12 +28,31 @@ from medferry.source.types.canonical import as_streamed
 from medferry.store.files import Reader, Store
 from medferry.store.keys import Keyring
 
+log = logging.getLogger(__name__)
+
 _LEVEL = 3
 _BUFFER = 1 << 16
 """Bytes; lines go into gzip by the buffer, not one by one."""
 _BYTES = b'{"base64":'
 """In no line without bytes: a text has its quotes escaped."""
 _MARKER = "medferry.json"
+
+
+_STAGED = re.compile(r"[^/]+/((rows|unchanged)/[^/]+\.ndjson|bundles/[^/]+/\d{6}\.json)\.gz(\.part)?")
+"""Every file that a run stages, below the staging URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFolder:
+    """The folder of a run, with the bytes of each file by its name below the staging URL."""
+
+    name: str
+    sizes: Mapping[str, int]
+
+    @property
+    def foreign(self) -> list[str]:
+        """Files that no run has staged."""
+        return [name for name in self.sizes if not _STAGED.fullmatch(name)]
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,25 @@ class StagingArea:
     @cached_property
     def _store(self) -> Store:
         return Store(self.url)
+
+    def folders(self) -> list[StagedFolder]:
+        """What runs have staged, in the order of the folders' names. Raises StagingError."""
+        try:
+            return [
+                StagedFolder(name, self._store.sizes(name)) for name in self._store.folders() if name == folder_of(name)
+            ]
+        except OSError as error:
+            raise _unreadable("folders", error) from None
+
+    def remove(self, folder: StagedFolder) -> None:
+        """Remove its files. Raises StagingError."""
+        try:
+            self._store.remove_folder(folder.name, folder.sizes)
+        except OSError as error:
+            raise StagingError(
+                f"Not all of {folder.name} could be removed ({type(error).__name__}, errno {error.errno}).",
+                "Check the rights of the staging URL, then purge again.",
+            ) from None
 
     def owner(self) -> str:
         """The id of the manifest that the area belongs to; empty: of none yet. Raises StagingError."""
@@ -103,6 +142,14 @@ class Staging:
     def read_keys(self, slice_id: str) -> Iterator[str]:
         """The keys of the records that need no work, in order. Raises StagingError."""
         return (key for _, key in self._read_lines(f"unchanged/{slice_id}.ndjson.gz"))
+
+    def discard_rows(self, slice_id: str) -> None:
+        """Have the rows of a slice no more; what cannot be removed now is left to `medferry purge`."""
+        for kind in ("rows", "unchanged"):
+            try:
+                self._store.remove(self._place(f"{kind}/{slice_id}.ndjson.gz"))
+            except OSError as error:
+                log.warning("Rows of %s could not be removed (%s).", slice_id, type(error).__name__)
 
     def write_bundle(self, slice_id: str, number: int, bundle: bytes) -> None:
         """Stage one Bundle as a person may open and POST it. Raises StagingError."""

@@ -280,7 +280,7 @@ def _in_threads(session: LoadSession, loader: ChunkLoader, chunks: Iterator[Chun
 def _units(loader: ChunkLoader, pending: set[str]) -> Iterator[LoadRecord]:
     """The slice's pending source records in staged order."""
     staging = loader.hold.environment.staging(loader.hold.run.id)
-    for number in range(loader.slice.bundles):
+    for number in range(loader.slice.bundles if pending else 0):  # of a proven run, none is there
         for key, entries in groupby(staging.read_bundle(loader.slice.id, number), key=lambda staged: staged.name[1]):
             if key in pending:
                 yield LoadRecord(key, tuple(staged_resource(staged) for staged in entries))

@@ -45,9 +45,11 @@ def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dic
     with only_worker(environment.manifest, run_id, slice_id):
         with environment.manifest.begin() as connection:
             slice_ = runs.get_slice(connection, run_id, slice_id)
-        if runs.reached(slice_, SliceStage.TRANSFORMED):
-            return {}
-        return dict(_Transform(environment, run, options, slice_).carry_out())
+        done = runs.reached(slice_, SliceStage.TRANSFORMED)
+        counts = {} if done else dict(_Transform(environment, run, options, slice_).carry_out())
+        if not environment.migration.plan.retention.staged:
+            environment.staging(run_id).discard_rows(slice_id)  # again, too: the worker before may have died here
+        return counts
 
 
 @dataclass(slots=True)

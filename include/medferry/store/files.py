@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,6 +131,34 @@ class Store:
         finally:
             reader.close()
         return digest.hexdigest()
+
+    def folders(self) -> list[str]:
+        """The names of the folders at the root, in order."""
+        filesystem, root = self.place
+        filesystem.invalidate_cache()
+        try:
+            found = filesystem.ls(root, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(one["name"].rstrip("/").rpartition("/")[2] for one in found if one["type"] == "directory")
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Every file below a folder, by its name in the store, with its bytes."""
+        filesystem, root = self.place
+        found = filesystem.find(f"{root}/{folder}", detail=True)
+        return {path[len(root) + 1 :]: int(one["size"] or 0) for path, one in found.items()}
+
+    def remove_folder(self, folder: str, names: Iterable[str]) -> None:
+        """Remove files of a folder, and what is empty then; a file that came meanwhile stays."""
+        filesystem, root = self.place
+        for name in names:
+            with suppress(FileNotFoundError):
+                filesystem.rm(f"{root}/{name}")
+        if isinstance(filesystem, LocalFileSystem):
+            place = Path(root, folder)
+            for path in sorted((place, *place.rglob("*/")), reverse=True):
+                with suppress(OSError):
+                    path.rmdir()
 
     def remove(self, name: str) -> None:
         """Have no such file, nor what a killed worker has left of one."""

@@ -10,11 +10,13 @@ from medferry.manifest import leases, runs
 from medferry.manifest.runs import Control, RunRow, RunStatus
 from medferry.runtime.continuing import NotContinued, may_continue
 from medferry.runtime.environment import Environment
+from medferry.workflows.purge import purge_after
 
 
 def finish_run(environment: Environment, run_id: str, failed: bool = False) -> None:
-    """End the run. `failed` tells that an earlier step did not succeed.
+    """End the run; what was staged and is over by the plan's retention goes when it is proven.
 
+    `failed` tells that an earlier step did not succeed.
     A run that has ended and may not go on, of which a task was cleared, was refused: it is left as it was.
     Raises VerificationFailed when it was never verified, or a check is neither "equal" nor an accepted exception.
     """
@@ -27,6 +29,8 @@ def finish_run(environment: Environment, run_id: str, failed: bool = False) -> N
         if not refused:
             runs.finish_run(connection, run_id, _status(run, verdict.passed and not failed))
         leases.release(connection, run_id)
+    if verdict.passed and not failed and not verdict.dry_run:  # a dry run's Bundles are there to be looked at
+        purge_after(environment, run_id)
     if not failed:
         verdict.require(run_id)
 
