@@ -201,6 +201,12 @@ def edit(scene: Scene, name: Name, **elements: Any) -> Edit | None:
         return Edit(name, found[0]["id"], changed.json()["meta"]["versionId"])
 
 
+def create(scene: Scene, resource: Resource) -> None:
+    """Have a resource created, whatever is there already."""
+    with _client(scene) as http:
+        http.post(f"fhir/R4/{resource['resourceType']}", json=resource).raise_for_status()
+
+
 def written_over(scene: Scene, edits: list[Edit]) -> list[str]:
     """Edits that are not what Medplum has now."""
     with _client(scene) as http:

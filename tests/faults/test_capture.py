@@ -181,7 +181,7 @@ def run(engine: sa.Engine, seed: int) -> tuple[Storm, Follower]:
         thread.start()
     try:
         end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
+        while time.monotonic() < end or not storm.committed.keys() >= {"remark", "cascade", "name", "finding"}:
             follower.follow()
             time.sleep(0.1)
     finally:
@@ -195,7 +195,6 @@ def run(engine: sa.Engine, seed: int) -> tuple[Storm, Follower]:
 @pytest.mark.parametrize("seed", range(1, RUNS + 1))
 def test_no_change_is_missed_none_comes_twice_and_every_cut_replays(engine: sa.Engine, seed: int) -> None:
     storm, follower = run(engine, seed)
-    assert {"remark", "cascade", "name", "finding"} <= set(storm.committed)
     with engine.connect() as connection:
         assert clinic.differing(follower.replica, clinic.state(connection)) == set()
         logged = connection.execute(sa.text(f"SELECT entity, {follower.journal.key}, id FROM {CHANGE}")).all()

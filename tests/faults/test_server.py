@@ -168,9 +168,14 @@ def test_a_batch_that_is_done_after_a_gateway_gave_up_doubles_nothing(world: Wor
 
 
 def test_a_batch_that_outlives_its_killed_worker_doubles_nothing(world: World) -> None:
-    world.server.inject({"kind": "late", "ms": 2_000, "next": 1, **BATCH})
-    first = world.do(options={"lanes": 1}, kill_after=1.5, fast=False, settle=30)
-    assert first.killed and first.sent
+    world.server.inject({"kind": "delay", "ms": 2_000, "next": 1, **BATCH})
+    with world.meanwhile(options={"lanes": 1}, kill_on_flag=True, settle=30) as first:
+        while not any("batch" in trace.read_text() for trace in world.folder.glob("*.trace")):
+            time.sleep(0.01)
+        time.sleep(0.5)  # now it is on its way, as a rule
+        (world.folder / "kill").touch()
+    assert first[0].killed and first[0].sent
+    (world.folder / "kill").unlink()
     ended = world.do(options={"lanes": 1}, fast=False, settle=30)
     assert (ended.status, ended.error) == (0, "")
     assert world.problems() == []

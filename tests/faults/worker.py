@@ -91,7 +91,8 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _child(job)
-        sys.stdout.write(json.dumps({"status": _wait(child, job.get("kill_after"))}) + "\n")
+        flag = Path(job["folder"]) / "kill" if job.get("kill_on_flag") else None
+        sys.stdout.write(json.dumps({"status": _wait(child, job.get("kill_after"), flag)}) + "\n")
         sys.stdout.flush()
 
 
@@ -104,11 +105,11 @@ def _warm_up() -> None:
         problems({"resourceType": resource_type})
 
 
-def _wait(child: int, kill_after: float | None) -> int:
-    """The child's exit code, negative for a signal; killed after so many seconds when it still runs then."""
-    if kill_after is not None:
-        deadline = time.monotonic() + kill_after
-        while time.monotonic() < deadline:
+def _wait(child: int, kill_after: float | None, flag: Path | None) -> int:
+    """The child's exit code, negative for a signal; killed after so many seconds, or when the file `flag` appears."""
+    if kill_after is not None or flag is not None:
+        deadline = time.monotonic() + (60 if kill_after is None else kill_after)
+        while time.monotonic() < deadline and not (flag and flag.exists()):
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)

@@ -97,8 +97,8 @@ def _fields(spec: object) -> dict[str, object]:
 def test_four_slices_at_most_are_read_at_once(
     tiny: Environment, processes: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Each reader leaves a file while it reads, and notes how many it sees."""
-    places, seen = tmp_path / "readers", tmp_path / "seen"
+    """Each reader leaves a file while it reads, and notes how many it sees; the first ones wait for another to see."""
+    places, seen, company = tmp_path / "readers", tmp_path / "seen", tmp_path / "company"
     places.mkdir()
     seen.mkdir()
     extract = parallel_staging.extract_slice
@@ -106,6 +106,10 @@ def test_four_slices_at_most_are_read_at_once(
     def watched(environment: Environment, run_id: str, slice_id: str) -> int:
         mark = places / slice_id
         mark.touch()
+        waits_until = time.monotonic() + 5
+        while len(list(places.iterdir())) < 2 and not company.exists() and time.monotonic() < waits_until:
+            time.sleep(0.01)
+        company.touch()
         time.sleep(0.05)
         (seen / f"{slice_id}-{len(list(places.iterdir()))}").touch()
         try:
