@@ -37,12 +37,16 @@ def main(
         int, typer.Option(min=1, help="Most source records of the growth; 1000000 for the full one.")
     ] = 100_000,
     batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Entries a batch.")] = 200,
+    before: Annotated[
+        Path | None, typer.Option(help="results.json of an earlier commit, measured beside this one on this machine.")
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where the results go.")] = FOLDER,
 ) -> None:
     """Compare the ways into the embedded Medplum, or into a live one when MEDFERRY_LIVE_BASE_URL is set."""
     unknown = sorted(set(only or ()) - {*WAYS, *ALONE})
     if unknown:
         raise typer.BadParameter(f"unknown: {', '.join(unknown)}", param_hint="--only")
+    earlier = orjson.loads(before.read_bytes()) if before else None
     started = time.monotonic()
 
     def tell(text: str) -> None:
@@ -57,9 +61,10 @@ def main(
         figures = results(measured, made, described(), batch_size)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
-    (folder / "table.md").write_text(markdown(figures), encoding="utf-8")
+    table = markdown(figures, earlier)
+    (folder / "table.md").write_text(table, encoding="utf-8")
     (folder / "plot.svg").write_text(svg(figures), encoding="utf-8")
-    console.print(markdown(figures), markup=False, soft_wrap=True)
+    console.print(table, markup=False, soft_wrap=True)
     tell(f"written: {folder}")
 
 

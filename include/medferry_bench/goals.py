@@ -8,6 +8,7 @@ from typing import Any
 
 PEAK_MEGABYTES = 400
 TRANSFORM_RESOURCES = 5_000
+VERIFY_POINTS_PERCENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,17 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        return self.value >= self.wanted if self.least else self.value < self.wanted
+        return self.value >= self.wanted if self.least else self.value <= self.wanted
 
 
-def goals(figures: dict[str, Any]) -> Iterator[Goal]:
-    """Every goal whose figures were measured."""
+def goals(figures: dict[str, Any], before: dict[str, Any] | None = None) -> Iterator[Goal]:
+    """Every goal whose figures were measured; `before` are the results of an earlier commit on the same machine."""
     rate = {name: one.get("resources_per_second", 0.0) for name, one in figures.items()}
     rate["documented_2"] = figures["documented_4"]["at_two_lanes"].get("resources_per_second", 0.0)
+    if before and rate["load"] and (once := before["load"].get("resources_per_second")):
+        yield Goal("load ÷ load before", rate["load"] / once, 0.9)
     ratios = [
-        ("load", "ceiling", 0.9),
-        ("end_to_end", "ceiling", 0.75),
+        ("end_to_end", "ceiling", 0.7),
         *(("load", other, 1.0) for other in ("cli_import", "documented_1", "documented_2", "documented_4")),
     ]
     for one, other, wanted in ratios:
@@ -39,6 +41,8 @@ def goals(figures: dict[str, Any]) -> Iterator[Goal]:
     again, first = (figures[name].get("source_units_per_second", 0.0) for name in ("rerun", "end_to_end"))
     if again and first:
         yield Goal("rerun ÷ end_to_end, in source records", again / first, 20.0)
+    if share := figures["verify"].get("percent_of_load_points"):
+        yield Goal("verification's points, % of the load's", share, VERIFY_POINTS_PERCENT, least=False)
     if rate["transform"]:
         yield Goal("transform, resources per second and core", rate["transform"], TRANSFORM_RESOURCES)
     if peak := figures["memory"].get("peak_megabytes"):

@@ -123,6 +123,7 @@ def _verify(measured: Measured, settings: dict[str, Any]) -> Figures:
     return {
         "resources_per_second": round(one["resources"] / one["seconds"], 1),
         "points_per_resource": round(one["points"] / one["resources"], 3),
+        "percent_of_load_points": round(100 * one["points"] / measured.stages["load"]["points"], 3),
         "settings": settings | {"compared": "every value of every resource; a create costs 100 points"},
     }
 

@@ -24,8 +24,8 @@ def ways_of(figures: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(key, title, flat[key]) for key, title in _TITLES.items()]
 
 
-def markdown(figures: dict[str, Any]) -> str:
-    """One table of the ways, one of the stages, one of the goals."""
+def markdown(figures: dict[str, Any], before: dict[str, Any] | None = None) -> str:
+    """One table of the ways, one of the stages, one of the goals, some of which are about results of `before`."""
     settings = figures["ceiling"]["settings"]
     parts = [
         f"{settings['resources']:,} resources of {settings['source_units']:,} source records; {settings['server']}; "
@@ -33,7 +33,7 @@ def markdown(figures: dict[str, Any]) -> str:
         _ways(figures),
         _alone(figures),
         _growth(figures["memory"]),
-        _goals(figures),
+        _goals(figures, before),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -76,8 +76,10 @@ def _alone(figures: dict[str, Any]) -> str:
         )
     if "not_measured" not in figures["verify"]:
         one = figures["verify"]
-        rate, points = one["resources_per_second"], one["points_per_resource"]
-        told.append(f"Verification: {rate:,.0f} resources/s, {points:.2f} points a resource.")
+        rate, points, share = one["resources_per_second"], one["points_per_resource"], one["percent_of_load_points"]
+        told.append(
+            f"Verification: {rate:,.0f} resources/s, {points:.2f} points a resource, {share:.2f} % of the load."
+        )
     return "\n\n".join(["\n".join(lines)] * bool(stages) + [" ".join(told)] * bool(told))
 
 
@@ -90,9 +92,9 @@ def _growth(memory: dict[str, Any]) -> str:
     return "\n".join(lines) if rows else ""
 
 
-def _goals(figures: dict[str, Any]) -> str:
+def _goals(figures: dict[str, Any], before: dict[str, Any] | None) -> str:
     lines = ["| Goal | Wanted | Measured | Met |", "|---|--:|--:|---|"]
-    for goal in goals(figures):
-        wanted = f"{'≥' if goal.least else '<'} {goal.wanted:,g}"
+    for goal in goals(figures, before):
+        wanted = f"{'≥' if goal.least else '≤'} {goal.wanted:,g}"
         lines.append(f"| {goal.text} | {wanted} | {goal.value:,.2f} | {'yes' if goal.met else '**no**'} |")
     return "\n".join(lines) if len(lines) > 2 else ""

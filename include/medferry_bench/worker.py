@@ -14,13 +14,14 @@ from medferry.governance.verdict import require_equal
 from medferry.manifest import runs
 from medferry.manifest.checks import parts_of
 from medferry.manifest.runs import SliceRow
-from medferry.runtime.environment import Environment
+from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice
+from medferry.stages.load import load_session
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import map_row, transform_slice
 from medferry.verification.run import verify_run
-from medferry.workflows.migrate import RunInOneProcess, execute_run
+from medferry.workflows.migrate import execute_run
 from medferry_bench.growth import stage_rows
 from medferry_bench.job import Job, Result, peak_bytes, read_job
 from medferry_bench.migration import environment
@@ -91,8 +92,10 @@ def load(job: Job) -> Result:
     here = environment(job.settings, job.base)
     slices = _slices(here, job)  # opens the manifest, which brings its tables up to date
     started = time.perf_counter()
-    RunInOneProcess(here, job.run_id, slices, lambda *_: None).load()
-    return {"seconds": time.perf_counter() - started}
+    run, options = own_run(here, job.run_id)
+    with load_session(here, run, options) as session:
+        session.load([one.id for one in slices])
+    return {"seconds": time.perf_counter() - started, "points": session.client.budget.spent}
 
 
 def verify(job: Job) -> Result:

@@ -49,6 +49,7 @@ def test_results_have_exactly_the_keys(figures: dict[str, Any]) -> None:
     assert figures["extract"]["rows_per_second"] > 0
     assert figures["verify"]["resources_per_second"] > 0
     assert 0 < figures["verify"]["points_per_resource"] < 30
+    assert 0 < figures["verify"]["percent_of_load_points"] < 30
     assert figures["extract"]["megabytes_per_second"] > 0
 
 
@@ -127,9 +128,12 @@ def test_a_fast_rerun_does_not_dwarf_the_ways_that_write() -> None:
 
 
 def test_goals_are_judged_on_what_was_measured_only() -> None:
-    judged = {goal.text: goal.met for goal in goals(_figures(ceiling=100, load=89, end_to_end=75, rerun=1500))}
-    assert judged == {
-        "load ÷ ceiling": False,
+    figures = _figures(ceiling=100, load=89, end_to_end=70, rerun=1500)
+    assert {goal.text: goal.met for goal in goals(figures)} == {
         "end_to_end ÷ ceiling": True,
         "rerun ÷ end_to_end, in source records": True,
     }
+    figures["verify"] = {"percent_of_load_points": 3.01}
+    judged = {goal.text: goal.met for goal in goals(figures, before=_figures(load=100))}
+    assert judged["load ÷ load before"] is False
+    assert judged["verification's points, % of the load's"] is False
