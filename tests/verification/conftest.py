@@ -32,7 +32,8 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
 @contextmanager
 def migrated(folder: Path, patients: int = 40) -> Iterator[Environment]:
     """The demo in PostgreSQL, loaded into an embedded Medplum as run "r"."""
-    with database.embedded() as legacy, EmbeddedMedplum(quota=1_000_000_000, faults=True) as medplum:
+    unlimited = {"quota": 1_000_000_000, "token_limit": 1_000_000}
+    with database.embedded() as legacy, EmbeddedMedplum(**unlimited, faults=True) as medplum:
         engine = sa.create_engine(legacy.url)
         fill(engine, seed=12, patients=patients, pace=2.0)
         engine.dispose()
