@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from medferry.report.write import write_report
 from medferry.runtime.continuing import LaterRun, OtherOptions, OtherScope
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions
+from medferry.stages import prepare
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import DryRun, load_session, load_slice
 from medferry.stages.prepare import prepare_run, scope_of
@@ -70,6 +72,21 @@ def test_a_run_is_not_resumed_behind_a_later_one(tiny: Environment, medplum) -> 
     with tiny.manifest.begin() as connection:
         assert not leases.alive(connection, "old")
     assert migrate(tiny, "newest")["updated"] == 0
+
+
+def test_a_run_that_another_process_begins_at_the_same_moment_goes_on(
+    tiny: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, scope = prepare._cut_source, scope_of(tiny.migration, None, None)
+    begun: list[list[runs.SliceRow]] = []
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        begun.append(prepare_run(tiny, "r", "run", scope, RunOptions()))
+        return cut(*arguments)
+
+    monkeypatch.setattr(prepare, "_cut_source", meanwhile)
+    assert prepare_run(tiny, "r", "run", scope, RunOptions()) == begun[0] != []
 
 
 @pytest.mark.parametrize("task", [extract_slice, transform_slice, load_slice])

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.errors import LeaseLost, MedferryError
+from medferry.errors import LeaseLost, MedferryError, TransientError
 from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.database import later
 from medferry.manifest.tables import lease, run, slice_
@@ -18,6 +18,10 @@ from medferry.source.slices import SliceSpec
 
 class UnknownRun(MedferryError):
     """The manifest has no run (or slice) of that id."""
+
+
+class RunExists(TransientError):
+    """Another process has begun a run of that id."""
 
 
 class RunStatus(StrEnum):
@@ -166,8 +170,11 @@ def time_of_new_run(connection: sa.Connection, migration: str) -> str:
 
 
 def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, SliceSpec]]) -> None:
-    """Record a new run with its slices (level, slice), in one transaction of the caller."""
-    connection.execute(sa.insert(run), [{name: getattr(row, name) for name in RunRow.__slots__}])
+    """Record a new run with its slices (level, slice), in one transaction of the caller. Raises RunExists."""
+    try:
+        connection.execute(sa.insert(run), [{name: getattr(row, name) for name in RunRow.__slots__}])
+    except sa.exc.IntegrityError:
+        raise RunExists(f"Run {row.id} has been begun by another process.", "Start it again: it goes on.") from None
     rows = [
         {
             "run_id": row.id,

@@ -9,7 +9,7 @@ from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
 from medferry.manifest.database import create_manifest
-from medferry.manifest.runs import RunRow, RunStatus, SliceRow
+from medferry.manifest.runs import RunExists, RunRow, RunStatus, SliceRow
 from medferry.runtime.continuing import check_options, check_scope
 from medferry.runtime.environment import Environment, hold_run, scopes_of
 from medferry.runtime.options import RunOptions
@@ -61,7 +61,10 @@ def prepare_run(
     if found is not None:
         return found
     slices = _cut_source(environment, scope, options.slice_rows)
-    return begin(environment, run_id, kind, scope, options, slices)
+    try:
+        return begin(environment, run_id, kind, scope, options, slices)
+    except RunExists:  # since it was looked for
+        return prepare_run(environment, run_id, kind, scope, options)
 
 
 def continued(
@@ -93,7 +96,10 @@ def begin(
     slices: Iterable[tuple[int, SliceSpec]],
     replays: str = "",
 ) -> list[SliceRow]:
-    """Write a new run and its slices (level, slice) to the manifest, and take its leases. Raises LeaseHeld."""
+    """Write a new run and its slices (level, slice) to the manifest, and take its leases.
+
+    Raises LeaseHeld, RunExists.
+    """
     migration = environment.migration
     row = RunRow(
         id=run_id,
