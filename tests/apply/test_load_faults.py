@@ -62,6 +62,21 @@ def test_a_server_that_stays_away_stops_the_load_which_then_goes_on(
     assert dispositions(tiny, "first") == EXPECTED
 
 
+def test_a_database_that_fails_for_long_rejects_nothing(
+    tiny: Environment, medplum: EmbeddedMedplum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written before can be tried, and fails too: however long that lasts, it says nothing of the rows."""
+    monkeypatch.setattr(write, "_ALONE_SECONDS", 0.0)
+    migrate(tiny, "shared", units=["shared"])
+    medplum.inject({"kind": "entry-invalid", "every": 1})
+    with pytest.raises(write.NotSettled, match="could not be settled"):
+        migrate(tiny, "first")
+    assert not any("rejected" in counts for counts in dispositions(tiny, "first").values())
+    medplum.inject()
+    migrate(tiny, "second")
+    assert dispositions(tiny, "second") == EXPECTED
+
+
 def test_a_stale_worker_is_fenced(tiny: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     [clinics] = prepare_run(tiny, "first", "run", scope_of(tiny.migration, None, ["clinic"]), RunOptions())
     extract_slice(tiny, "first", clinics.id)

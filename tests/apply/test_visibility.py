@@ -105,6 +105,13 @@ def test_a_write_is_put_back_as_it_is(clock: Any) -> None:
     assert not seen.can_control  # somebody has changed it: another will do
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 412])
+def test_what_cannot_be_put_back_for_a_reason_of_its_own_tells_nothing_of_the_server(clock: Any, status: int) -> None:
+    seen = visibility(Client(statuses=[status]), clock)
+    seen.keep("Patient", "a", ("1", TEXT))
+    assert not seen.can_write() and not seen.can_control
+
+
 def test_a_write_is_put_back_with_who_may_see_it(clock: Any) -> None:
     client = Client(statuses=[200])
     client.has_accounts = True

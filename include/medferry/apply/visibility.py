@@ -121,6 +121,6 @@ class Visibility:
             [outcome] = self.client.batch([entry], points.WRITE, extended=bool(accounts))
         except (MedplumUnavailable, Throttled):
             return False
-        if outcome.status in (404, 410, 412):
-            self._ours = None  # somebody has changed or deleted it
+        if outcome.status in (401, 403, 404, 410, 412):
+            self._ours = None  # somebody has changed or deleted it, or this client may not change it: it tells nothing
         return outcome.done

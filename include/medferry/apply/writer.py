@@ -217,12 +217,13 @@ class Writer:
     def _try_alone(self, steps: Sequence[Step], known: Mapping[Name, CrosswalkEntry]) -> None:
         """Send what was refused without a place alone, between two writes that succeed: refused again, it counts.
 
-        A database that fails is told as such a refusal. Where no write can be tried, it counts after `_ALONE_SECONDS`.
+        A database that fails is told as such a refusal. Where nothing of ours can be written to see whether it does, a
+        refusal counts after `_ALONE_SECONDS`; where that fails, never: it is the server that is ill.
         """
         well = bool(steps) and self._can_write(known)
         for step in steps:
             name, answered = step.target.name, list[Answered]()
-            over = time.monotonic() - self.suspects[name] > _ALONE_SECONDS
+            over = not self.visibility.can_control and time.monotonic() - self.suspects[name] > _ALONE_SECONDS
             if not well and not over:
                 return
             self._repeated.clear()
