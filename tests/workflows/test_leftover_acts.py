@@ -19,6 +19,7 @@ from medferry.definition.migration import load_migration
 from medferry.errors import DefinitionError, LeaseHeld, VerificationFailed
 from medferry.manifest import leases
 from medferry.manifest.leftover_acts import leftover_act
+from medferry.manifest.replaced import former_target
 from medferry.manifest.tables import target
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
@@ -46,11 +47,13 @@ class Platform:
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
         self.environment = Environment(load_migration(path.parent), self.environment.settings)
 
-    def run(self) -> None:
+    def run(self, overwrite: bool = False) -> None:
         self.runs += 1
         scope = scope_of(self.environment.migration, None, None)
         with suppress(VerificationFailed):
-            execute_run(self.environment, f"run{self.runs}", "run", scope, RunOptions(), lambda *_: None)
+            execute_run(
+                self.environment, f"run{self.runs}", "run", scope, RunOptions(overwrite=overwrite), lambda *_: None
+            )
 
     def legacy(self, statement: str) -> None:
         with self.environment.source.begin() as connection:
@@ -261,3 +264,20 @@ def test_the_command_shows_does_and_asks_who(left: Platform, monkeypatch: pytest
     done = run(app, ["leftovers", "-m", folder, "--apply", "--by", "A. Person"])
     assert done.exit_code == 0 and "11 done, 0 left" in done.output
     assert "No leftovers" in run(app, ["leftovers", "-m", folder]).output
+
+
+def test_what_another_took_the_place_of_is_removed_unless_it_is_known_elsewhere(platform: Platform) -> None:
+    platform.plan(entity_leftovers={"staff": "remove"})
+    [role] = platform.all("PractitionerRole", "staff/role", "1")
+    platform.send("DELETE", role)
+    platform.run(overwrite=True)
+    platform.send("PUT", role)  # it is there again, beside the one that took its place
+    columns = {column.name: column for column in former_target.columns}
+    elsewhere = sa.select(*(columns | {"migration": sa.literal("other")}).values())
+    with platform.environment.manifest.begin() as connection:
+        connection.execute(sa.insert(target).from_select([*columns], elsewhere))
+    assert platform.dealt()["staff/1"] is Stays.KNOWN_ELSEWHERE
+    with platform.environment.manifest.begin() as connection:
+        connection.execute(sa.delete(target).where(target.c.migration == "other"))
+    assert platform.bad() == {LEFT} and platform.dealt() == {"staff/1": None}
+    assert len(platform.all("PractitionerRole", "staff/role", "1")) == 1 and platform.bad() == set()

@@ -6,7 +6,7 @@ stays may refer. What cannot be told counts against it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -56,17 +56,17 @@ def judge_standing(
     policy: LeftoverPolicy,
     standing: tuple[Resource, bytes] | None,
     settling: Collection[Name],
-    names_known: Mapping[str, Collection[Name]],
+    owners: Collection[tuple[str, Name]],
+    migration: str,
 ) -> Reason | None:
     """By what Medplum has of it (parsed, and as text).
 
-    `settling`: names of which something may still arrive. `names_known`: Medplum id → by which names the crosswalk
-    has it.
+    `settling`: names of which something may still arrive. `owners`: (migration, name) by which the crosswalk has it.
     """
     name = (leftover.system, leftover.key)
     if name in settling:
         return Reason(Stays.SETTLING)
-    if set(names_known.get(leftover.medplum_id, ())) - {name}:
+    if set(owners) - {(migration, name)}:
         return Reason(Stays.KNOWN_ELSEWHERE)
     if policy is LeftoverPolicy.INACTIVATE and leftover.resource_type not in NOT_IN_USE:
         return Reason(Stays.NO_ELEMENT)

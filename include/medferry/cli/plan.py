@@ -49,6 +49,8 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
         console.print(f"wave [bold]{wave.id}[/] {wave.title}: {', '.join(loaded.plan.units_of_wave(wave.id))}")
     for unit in loaded.plan.units_in_no_wave:
         console.print(f"[yellow]unit {unit} is in no wave: by waves it never moves[/]")
+    for name in sorted(loaded.plan.entity_leftovers.keys() - loaded.entities.keys()):
+        console.print(f"[yellow]entity_leftovers names {name}: the migration has no such entity (any more)[/]")
     if loaded.capture:
         by_method = {method: loaded.capture.by_method(method) for method in CaptureMethod}
         told = "; ".join(f"by {method}: {', '.join(names)}" for method, names in by_method.items() if names)

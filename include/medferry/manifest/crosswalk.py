@@ -149,12 +149,12 @@ def ids_in_crosswalk(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
     return set(connection.scalars(sa.select(target.c.medplum_id).where(among(connection, target.c.medplum_id, ids))))
 
 
-def names_of_ids(connection: sa.Connection, ids: Iterable[str]) -> dict[str, set[Name]]:
-    """Medplum id → by which names the crosswalk, of whichever migration, has it."""
-    found: dict[str, set[Name]] = {}
-    columns = (target.c.medplum_id, target.c.system, target.c.value)
-    for medplum_id, *name in connection.execute(sa.select(*columns).where(among(connection, target.c.medplum_id, ids))):
-        found.setdefault(medplum_id, set()).add((name[0], name[1]))
+def owners_of_ids(connection: sa.Connection, ids: Iterable[str]) -> dict[str, set[tuple[str, Name]]]:
+    """Medplum id → (migration, name) of each line of the crosswalk that has it."""
+    found: dict[str, set[tuple[str, Name]]] = {}
+    columns = (target.c.medplum_id, target.c.migration, target.c.system, target.c.value)
+    for row in connection.execute(sa.select(*columns).where(among(connection, target.c.medplum_id, ids))):
+        found.setdefault(row.medplum_id, set()).add((row.migration, (row.system, row.value)))
     return found
 
 

@@ -15,7 +15,7 @@ from more_itertools import chunked, map_reduce
 from medferry.apply.leftovers import Reason, Resource, Stays, judge_references, judge_standing
 from medferry.apply.referrers import find_referrers
 from medferry.apply.twins import References, version_of
-from medferry.manifest.crosswalk import Action, names_of_ids
+from medferry.manifest.crosswalk import Action, owners_of_ids
 from medferry.manifest.leftover_acts import inactivated
 from medferry.manifest.leftovers import OF_ROWS, Leftover, LeftoverKind, Slot, in_use, leftovers
 from medferry.manifest.sent_batches import open_batches
@@ -143,14 +143,15 @@ def _standing(
     texts = client.read_each([(one.resource_type, one.medplum_id) for one in group], gone, extended=True)
     with environment.manifest.begin() as connection:
         batches = open_batches(connection, environment.migration.name)
-        names = names_of_ids(connection, [one.medplum_id for one in group])
+        owners = owners_of_ids(connection, [one.medplum_id for one in group])
     settling = {entry.name for batch in batches for entry in batch.entries if entry.action not in ACTS.values()}
     for one in group:
         if one.medplum_id in gone:
             continue
         policy = environment.migration.plan.leftovers_of(one.entity)
         standing = _parsed(texts[one.medplum_id][1]) if one.medplum_id in texts else None
-        reason = judge_standing(one, policy, standing, settling, names)
+        known = owners.get(one.medplum_id, ())
+        reason = judge_standing(one, policy, standing, settling, known, environment.migration.name)
         if stays := unsettled.get((one.entity, one.key)) if one.kind in OF_ROWS else None:
             reason = Reason(stays)
         yield LeftoverFinding(one, policy, reason, standing[0] if standing else None)
