@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from medferry.fhir.identifiers import identifiers_of
 from medferry.mapping.apply import MappedRow, apply_mapping, place_of
@@ -28,7 +29,24 @@ class _Image:
 
     columns: Columns
     paths: Mapping[str, str]
+    read: frozenset[str]
     cannot_express: tuple[CannotExpress, ...]
+
+
+class _Watched(dict[str, Any]):
+    """A resource that remembers which of its elements were asked for: what those hold has to come back."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
 
 
 class _Refused(Exception):
@@ -52,18 +70,24 @@ def apply_inverse(
     fault of the inverse's code is reported, too, and then nothing is changed.
     """
     try:
-        mapped = _mapped(spec, row, key, settings, "")
+        mapped = _mapped(spec, row, key, settings)
         before = {**mapped, **(base or {})}
         now = {**before, **resources}
         images = {slot: _image(spec, inverse, slot, resource, row, settings) for slot, resource in now.items()}
         former = {slot: _image(spec, inverse, slot, resource, row, settings) for slot, resource in before.items()}
-        columns, told = _changes(images, former)
-        returned = _mapped(spec, {**row, **columns}, key, settings, ", ".join(sorted(columns)))
     except _Refused as refused:
         return RowChanges(cannot_express=(refused.refusal,))
+    columns, told = _changes(images, former)
+    try:
+        returned = _mapped(spec, {**row, **columns}, key, settings)
+    except _Refused as refused:
+        detail = refused.refusal.detail
+        told += [CannotExpress(slot, image.paths.get(column, ""), Inexpressible.ROW_REFUSED, detail)
+                 for slot, image in images.items() for column in columns if column in image.columns]  # fmt: skip
+        columns, returned = {}, mapped
     for slot, edited in resources.items():
         versions = before.get(slot, {}), mapped.get(slot, {}), returned.get(slot, {})
-        told += _losses(slot, edited, versions, images[slot], former.get(slot))
+        told += _losses(slot, edited, versions, images[slot], former.get(slot), [one.path for one in told])
     return RowChanges(columns, tuple(dict.fromkeys(told)))
 
 
@@ -78,13 +102,12 @@ def by_slot(spec: MappingSpec, resources: Iterable[Resource], settings: MappingS
     return found
 
 
-def _mapped(spec: MappingSpec, row: Row, key: str, settings: MappingSettings, changed: str) -> BySlot:
+def _mapped(spec: MappingSpec, row: Row, key: str, settings: MappingSettings) -> BySlot:
     """What a row becomes, by slot. Raises _Refused where it becomes nothing."""
     mapped: MappedRow = apply_mapping(spec, row, key, settings)
     if mapped.disposition is not Disposition.PENDING:
         detail = " ".join(part for part in (mapped.disposition, mapped.reason, mapped.field, mapped.place) if part)
-        reason = Inexpressible.ROW_REFUSED if changed else Inexpressible.NO_ROW
-        raise _Refused(CannotExpress("", changed, reason, detail))
+        raise _Refused(CannotExpress("", "", Inexpressible.NO_ROW, detail))
     return by_slot(spec, mapped.resources, settings)
 
 
@@ -93,14 +116,15 @@ def _image(
 ) -> _Image:
     context = InverseContext(spec, slot, row, settings)
     try:
-        columns = dict(inverse.function(resource, row, context))
+        watched = _Watched(resource)
+        columns = dict(inverse.function(watched, row, context))
     except Exception as error:  # noqa: BLE001 - any fault of a user's inverse is reported, and nothing is written
         raise _Refused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, place_of(error))) from None
     if strays := sorted(set(columns) - inverse.columns):
         detail = f"it gives {strays[0]}, which is in none of its tables"
         raise _Refused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, detail))
     told = {column: value for column, value in columns.items() if value is not KEEP}
-    return _Image(told, context.paths, tuple(context.cannot_express))
+    return _Image(told, context.paths, frozenset(watched.read), tuple(context.cannot_express))
 
 
 def _changes(images: Mapping[str, _Image], former: Mapping[str, _Image]) -> tuple[Columns, list[CannotExpress]]:
@@ -122,18 +146,27 @@ def _changes(images: Mapping[str, _Image], former: Mapping[str, _Image]) -> tupl
 
 
 def _losses(
-    slot: str, edited: Resource, versions: tuple[Resource, Resource, Resource], image: _Image, former: _Image | None
+    slot: str,
+    edited: Resource,
+    versions: tuple[Resource, Resource, Resource],
+    image: _Image,
+    former: _Image | None,
+    named: list[str],
 ) -> list[CannotExpress]:
-    """What of a resource does not come back; what was so before the edit is none of its losses."""
+    """What of a resource does not come back, but for the `named` places; what was so before is none of its losses."""
     before, mapped, returned = versions
-    tops = tops_of(image.paths, before, mapped, returned)
+    tops = tops_of(image.read, before, mapped, returned)
     as_before = differences(tops, before, mapped)
     removed = [one for one in differences(tops, edited, before) if one.edited is None]
     told = [one for one in image.cannot_express if former is None or one not in former.cannot_express]
-    named = [one.path for one in told]
+    named = [*named, *(one.path for one in told)]
     for one in differences(tops, edited, returned):
         reason = one.reason(was_removed=one in removed)
-        if reason and one not in as_before and not any(_below(one.path, path) for path in named):
+        if (
+            reason
+            and one not in as_before
+            and not any(_below(one.path, path) or _below(path, one.path) for path in named)
+        ):
             told.append(CannotExpress(slot, one.path, reason))
     return told
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -27,19 +27,20 @@ class Difference(NamedTuple):
     returned: Any
 
     def reason(self, was_removed: bool) -> Inexpressible | None:
-        """Why it is a loss; None where the mapping has only completed what was left open."""
+        """Why it is a loss; None where the mapping has only completed a code or reference that was left open."""
         if self.edited is None:
-            return Inexpressible.CANNOT_BE_REMOVED if was_removed and not _COMPLETED.search(self.path) else None
+            if _COMPLETED.search(self.path):
+                return None
+            return Inexpressible.CANNOT_BE_REMOVED if was_removed else Inexpressible.COMES_BACK_OTHERWISE
         if self.path.rpartition(".")[2] in _WORDING:
             return Inexpressible.OWN_WORDING
         return Inexpressible.NO_PLACE if self.returned is None else Inexpressible.COMES_BACK_OTHERWISE
 
 
-def tops_of(paths: Mapping[str, str], *resources: Resource) -> frozenset[str]:
-    """The elements of a resource that the mapping answers for: what it read or filled, all types of a choice."""
-    read = {path.partition(".")[0].partition("[")[0] for path in paths.values()} - {""}
+def tops_of(read: Iterable[str], *resources: Resource) -> frozenset[str]:
+    """The elements that legacy answers for: what the inverse `read`, what is filled, all types of a choice."""
     filled = {name for resource in resources for name in resource if name not in _NOT_COMPARED}
-    return frozenset(choice_of(name) or name for name in read | filled)
+    return frozenset(choice_of(name) or name for name in filled.union(read))
 
 
 def differences(tops: frozenset[str], edited: Resource, returned: Resource) -> list[Difference]:
@@ -56,11 +57,31 @@ def _differences(path: str, name: str, edited: Any, returned: Any) -> Iterator[D
             yield from _differences(f"{path}.{member}", member, edited.get(member), returned.get(member))
     elif name in LIST_KEYS and isinstance(edited or [], list) and isinstance(returned or [], list):
         yield from _keyed(path, name, edited or [], returned or [])
-    elif isinstance(edited, list) and isinstance(returned, list) and len(edited) == len(returned):
-        for number, (one, other) in enumerate(zip(edited, returned, strict=True)):
+    elif _objects(edited) and _objects(returned):
+        for number, (one, other) in enumerate(_paired(edited, returned)):
             yield from _differences(f"{path}.{number}", "", one, other)
     else:
         yield Difference(path, edited, returned)
+
+
+def _objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _paired(edited: list[Any], returned: list[Any]) -> list[tuple[Any, Any]]:
+    """Each element with the one that says the same, in whatever order; then the others as they come."""
+    rest, open_ = list(returned), list[int]()
+    pairs: list[tuple[Any, Any]] = []
+    for one in edited:
+        found = next((other for other in rest if all(d.edited is None for d in _differences("", "", one, other))), None)
+        if found is None:
+            open_.append(len(pairs))
+        else:
+            rest.remove(found)
+        pairs.append((one, found))
+    for number in open_:
+        pairs[number] = (pairs[number][0], rest.pop(0) if rest else None)
+    return pairs + [(None, other) for other in rest]
 
 
 def _keyed(path: str, name: str, edited: list[Any], returned: list[Any]) -> Iterator[Difference]:

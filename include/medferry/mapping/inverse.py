@@ -41,6 +41,7 @@ class Inexpressible(StrEnum):
     NO_TIME_OF_DAY = "no-time-of-day"
     PARTIAL_DATE = "partial-date"
     FRACTION = "fraction"
+    TOO_LONG = "too-long"
     NO_PLACE = "no-place"
     CANNOT_BE_REMOVED = "cannot-be-removed"
     COMES_BACK_OTHERWISE = "comes-back-otherwise"

@@ -1,4 +1,4 @@
-"""What an inverse mapping may use: the tools of a mapping's context, turned round.
+"""What an inverse mapping may use: the tools of a mapping's context, turned round. They pass ``KEEP`` on.
 
 Each gives the value for a column, read back by the mapping's own tool first: what would come back otherwise is not
 written but reported with its path, and the column keeps what it has.
@@ -15,7 +15,7 @@ from medferry.fhir.references import parse_conditional
 from medferry.mapping import values
 from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MAIN, MappingSpec, Row
-from medferry.mapping.inverse import KEEP, CannotExpress, Inexpressible, Kept
+from medferry.mapping.inverse import KEEP, CannotExpress, Columns, Inexpressible, Kept
 from medferry.mapping.outcomes import RowOutcome, checked_reason
 from medferry.mapping.terminology import CodeRow, CodeTable
 
@@ -42,10 +42,27 @@ class InverseContext:
             self.cannot_express.append(found)
         return KEEP
 
+    def only(self, elements: Any, path: str) -> Any:
+        """The one element of a list for which legacy has one place; None without any, ``KEEP`` for several."""
+        if not elements:
+            return None
+        return elements[0] if len(elements) == 1 else self.cannot(Inexpressible.NO_PLACE, path)
+
+    def together(self, columns: Columns) -> Columns:
+        """Columns that mean something only together (a value and its unit): all of them, or none."""
+        return dict.fromkeys(columns, KEEP) if any(value is KEEP for value in columns.values()) else columns
+
     # -- values ------------------------------------------------------------------------------------
 
-    def text(self, value: Any, column: str, path: str) -> Said:
-        """A text, or None. Not what the mapping would trim, clean or take for none (a null token)."""
+    def required(self, value: Said, path: str) -> Said:
+        """The value for a column that may not be empty: what was taken away is reported."""
+        return self.cannot(Inexpressible.CANNOT_BE_REMOVED, path) if value is None else value
+
+    def text(self, value: Any, column: str, path: str, longest: int | None = None) -> Said:
+        """A text of at most `longest` characters, or None. Not what the mapping would trim, clean or take for none."""
+        self.paths[column] = path
+        if longest is not None and isinstance(value, str) and len(value) > longest:
+            return self.cannot(Inexpressible.TOO_LONG, path, column)
         return self._checked(value, value, column, path, lambda context, text: context.text(text, column))
 
     def date(self, value: Any, column: str, path: str, whole: bool = False) -> Said:
@@ -55,14 +72,17 @@ class InverseContext:
             return self.cannot(Inexpressible.PARTIAL_DATE, path)
         return self._checked(value, value, column, path, lambda context, text: context.date(text, column))
 
-    def wall_time(self, value: Any, column: str, path: str, zone: str | None = None) -> Said:
+    def wall_time(self, value: Any, column: str, path: str, zone: str | None = None, whole: bool = False) -> Said:
         """An instant as the time on a clock in `zone` (an IANA name; the plan's zone by default).
 
-        Not in the hour that a clock change repeats: the mapping would not know which is meant.
+        With `whole`, the column keeps no fractions of a second. Not in the hour that a clock change repeats: the
+        mapping would not know which is meant.
         """
         moment = self._moment(value, column, path)
         if not isinstance(moment, datetime):
             return moment
+        if whole and moment.microsecond:
+            return self.cannot(Inexpressible.FRACTION, path)
         wall = moment.astimezone(values.zone_of(zone) if zone else self.settings.zone)
         text = _printed(wall.replace(tzinfo=None))
         return self._checked(moment, text, column, path, lambda context, text: context.instant(text, column, zone))
@@ -85,8 +105,8 @@ class InverseContext:
 
     def _moment(self, value: Any, column: str, path: str) -> datetime | Kept | None:
         self.paths[column] = path
-        if value is None:
-            return None
+        if value is None or value is KEEP:
+            return value
         try:
             moment = datetime.fromisoformat(value)
         except (TypeError, ValueError):
@@ -96,8 +116,8 @@ class InverseContext:
     def _checked(self, said: Any, value: Said, column: str, path: str, read: Callable[[Context, Any], Any]) -> Said:
         """`value` for the column, if the mapping reads it as what was `said`."""
         self.paths[column] = path
-        if said is None:
-            return None
+        if said is None or value is KEEP:
+            return value
         context = Context(self.spec, "", self.settings)
         try:
             found = read(context, value)
@@ -105,7 +125,7 @@ class InverseContext:
             return self.cannot(Inexpressible.READS_OTHERWISE, path, outcome.reason)
         if isinstance(said, datetime) and found is not None:
             found = datetime.fromisoformat(found)
-        if context.findings or found != said:
+        if found != said:
             detail = context.findings[0].reason if context.findings else ""
             return self.cannot(Inexpressible.READS_OTHERWISE, path, detail)
         return value
@@ -119,6 +139,9 @@ class InverseContext:
         standard code; of several the one that the row has now. Anything else is for a person.
         """
         self.paths[column] = path
+        return KEEP if value is KEEP else self._code(table, value, column, path)
+
+    def _code(self, table: str, value: Any, column: str, path: str) -> Said:
         codings = _codings(value)
         local = self._local(table, value)
         if local is None and codings:
@@ -129,7 +152,7 @@ class InverseContext:
             return self.cannot(Inexpressible.CODES_DISAGREE, path)
         return local
 
-    def words(self, table: str, concept: Any, column: str, path: str) -> Said:
+    def words(self, table: str, concept: Any, column: str, path: str, longest: int | None = None) -> Said:
         """The text of a CodeableConcept; None where it is only what the code table says of its local code."""
         text = concept.get("text") if isinstance(concept, dict) else None
         before = len(self.cannot_express)
@@ -137,12 +160,12 @@ class InverseContext:
         del self.cannot_express[before:]  # what `code` has to say of it, it says for its own column
         line = self._table(table).find(local) if isinstance(local, str) else None
         usual = (line.local_display if line else "") or local
-        return self.text(None if text == usual else text, column, f"{path}.text")
+        return self.text(None if text == usual else text, column, f"{path}.text", longest)
 
     def _local(self, table: str, value: Any) -> str | None:
         """The code of the local coding that a resource keeps."""
         system = self._system(table)
-        return next((c.get("code") for c in _codings(value) if c.get("system") == system), None)
+        return next((str(c["code"]) for c in _codings(value) if c.get("system") == system and c.get("code")), None)
 
     def _of_target(self, table: str, codings: list[Mapping[str, Any]], column: str, path: str) -> Said:
         lines = self._table(table).rows.values()
@@ -168,8 +191,8 @@ class InverseContext:
     def key(self, entity: str, reference: Any, column: str, path: str, slot: str = MAIN) -> Said:
         """The source key of the resource that is referred to: by an identifier that a row of `entity` gave it."""
         self.paths[column] = path
-        if reference is None:
-            return None
+        if reference is None or reference is KEEP:
+            return None if reference is None else KEEP
         system = self.settings.naming.system(entity, slot)
         name = _named(reference)
         return name[1] if name and name[0] == system else self.cannot(Inexpressible.UNKNOWN_REFERENCE, path, entity)

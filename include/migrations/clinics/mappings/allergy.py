@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
 
+from ._back import clinic_time, inside, single, staff, status
 from ._columns import date, local_time, optional_code, skip_deleted, text
 from ._datatypes import element, present
 from ._status import clinical_or_error
@@ -44,3 +45,45 @@ def _reactions(ctx: Context, row: Row) -> list[dict[str, Any]]:
     """The reaction with its severity. FHIR has no place for a severity without a manifestation."""
     severity, manifestation = optional_code(ctx, "severity", row, "severity_code"), text(ctx, row, "reaction_text")
     return present(element(manifestation=[{"text": manifestation}], severity=severity) if manifestation else None)
+
+
+@inverse(
+    entity="allergy",
+    tables=(
+        legacy_table(
+            "allergies",
+            key="allergy_id",
+            columns=(
+                *("staff_id", "substance_code", "substance_text", "kind_code", "severity_code", "reaction_text"),
+                *("onset_date", "recorded_at", "status_code"),
+            ),
+            touched="updated_at",
+        ),
+    ),
+)
+def allergy_back(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:
+    """The allergy with one reaction; whose it is stays."""
+    code, recorded = resource.get("code"), resource.get("recordedDate")
+    reaction = single(ctx, resource, "reaction")
+    manifestation = single(ctx, {"reaction": reaction}, "reaction", "manifestation", "text")
+    return {
+        "status_code": status(ctx, "allergy_status", resource),
+        **ctx.together(
+            {
+                "substance_code": ctx.code("allergy", code, "substance_code", "code"),
+                "substance_text": ctx.words("allergy", code, "substance_text", "code", 200),
+            }
+        ),
+        "kind_code": ctx.code("allergy_kind", single(ctx, resource, "category"), "kind_code", "category"),
+        **ctx.together(
+            {
+                "severity_code": ctx.code(
+                    "severity", inside(reaction, "severity"), "severity_code", "reaction.severity"
+                ),
+                "reaction_text": ctx.text(manifestation, "reaction_text", "reaction.manifestation", 200),
+            }
+        ),
+        "onset_date": ctx.date(resource.get("onsetDateTime"), "onset_date", "onsetDateTime"),
+        "recorded_at": ctx.required(clinic_time(ctx, row, recorded, "recorded_at", "recordedDate"), "recordedDate"),
+        "staff_id": staff(ctx, resource.get("recorder"), "recorder"),
+    }

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
 from medferry.mapping.values import zone_of
 
+from ._back import clinic_time
 from ._columns import local_time, number, skip_deleted, text
 from ._datatypes import present
 
@@ -56,3 +57,55 @@ def _participants(ctx: Context, row: Row, status: str) -> list[dict[str, Any]]:
         ctx.reference("location", row["location_id"]),
     )
     return [{"actor": actor, "status": status} for actor in actors]
+
+
+@inverse(
+    entity="appointment",
+    tables=(
+        legacy_table(
+            "appointments",
+            key="appointment_id",
+            columns=("staff_id", "location_id", "starts_at", "minutes", "status_code", "type_code", "reason_text"),
+            touched="updated_at",
+        ),
+    ),
+)
+def appointment_back(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:
+    """Time, status, kind and who takes part; whose appointment it is stays."""
+    start = resource.get("start")
+    minutes = ctx.number(_minutes(resource, row, ctx), "minutes", "minutesDuration", whole=True)
+    status, kind = resource.get("status"), resource.get("appointmentType")
+    return {
+        **ctx.together(
+            {
+                "starts_at": ctx.required(clinic_time(ctx, row, start, "starts_at", "start"), "start"),
+                "minutes": ctx.required(
+                    ctx.number(minutes, "minutes", "minutesDuration", whole=True), "minutesDuration"
+                ),
+            }
+        ),
+        "status_code": ctx.required(ctx.code("appointment_status", status, "status_code", "status"), "status"),
+        "type_code": ctx.code("appointment_type", kind, "type_code", "appointmentType"),
+        "reason_text": ctx.text(resource.get("description"), "reason_text", "description", 200),
+        "staff_id": _actor_back(ctx, resource, "staff", "staff_id"),
+        "location_id": _actor_back(ctx, resource, "location", "location_id"),
+    }
+
+
+def _minutes(resource: Resource, row: Row | None, ctx: InverseContext) -> Any:
+    """From start to end; a duration that was changed and says otherwise is for a person."""
+    start, end, said = resource.get("start"), resource.get("end"), resource.get("minutesDuration")
+    if not start or not end:
+        return said
+    minutes = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60
+    if said not in (None, minutes, row["minutes"] if row else None):
+        return ctx.cannot("times-disagree", "minutesDuration")
+    return minutes
+
+
+def _actor_back(ctx: InverseContext, resource: Resource, entity: str, column: str) -> Any:
+    """The key of the one participant that is a row of `entity`."""
+    kind = ctx.settings.specs[entity].produces["main"]
+    actors = [one.get("actor") for one in resource.get("participant") or []]
+    of_kind = [actor for actor in actors if actor and str(actor.get("reference")).startswith((f"{kind}?", f"{kind}/"))]
+    return ctx.key(entity, ctx.only(of_kind, "participant"), column, "participant")

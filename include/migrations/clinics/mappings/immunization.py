@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
 
+from ._back import single, staff
 from ._columns import date, is_later, skip_deleted, text
 from ._datatypes import element, present
 
@@ -44,3 +45,29 @@ def _given_on(ctx: Context, row: Row) -> str:
     if is_later(given, row["updated_at"][:10]):
         raise ctx.quarantine("impossible-date", field="given_on")
     return given
+
+
+@inverse(
+    entity="immunization",
+    tables=(
+        legacy_table(
+            "immunizations",
+            key="immunization_id",
+            columns=("staff_id", "encounter_id", "vaccine_code", "given_on", "lot_no", "site_code", "status_code"),
+            touched="updated_at",
+        ),
+    ),
+)
+def immunization_back(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:  # noqa: ARG001
+    """The immunization, by the day; who received it stays."""
+    vaccine, status, given = resource.get("vaccineCode"), resource.get("status"), resource.get("occurrenceDateTime")
+    day = ctx.date(given, "given_on", "occurrenceDateTime", whole=True)
+    return {
+        "status_code": ctx.required(ctx.code("immunization_status", status, "status_code", "status"), "status"),
+        "vaccine_code": ctx.required(ctx.code("vaccine", vaccine, "vaccine_code", "vaccineCode"), "vaccineCode"),
+        "given_on": ctx.required(day, "occurrenceDateTime"),
+        "lot_no": ctx.text(resource.get("lotNumber"), "lot_no", "lotNumber", 40),
+        "site_code": ctx.code("body_site", resource.get("site"), "site_code", "site"),
+        "encounter_id": ctx.key("encounter", resource.get("encounter"), "encounter_id", "encounter"),
+        "staff_id": staff(ctx, single(ctx, resource, "performer", "actor"), "performer.actor"),
+    }

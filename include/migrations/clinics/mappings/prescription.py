@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.inverse import Inexpressible
 
+from ._back import amount, clinic_time, inside, single, staff
 from ._columns import local_time, number, skip_deleted, text
 from ._datatypes import element, present
 
@@ -43,3 +45,48 @@ def _dispense(ctx: Context, row: Row) -> dict[str, Any] | None:
         numberOfRepeatsAllowed=number(ctx, row, "refills"),
         quantity=element(value=number(ctx, row, "quantity")),
     )
+
+
+@inverse(
+    entity="prescription",
+    tables=(
+        legacy_table(
+            "prescriptions",
+            key="prescription_id",
+            columns=(
+                *("staff_id", "encounter_id", "drug_code", "drug_text", "sig_text", "quantity", "refills"),
+                *("written_at", "status_code"),
+            ),
+            touched="updated_at",
+        ),
+    ),
+)
+def prescription_back(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:
+    """The prescription; whose it is stays."""
+    drug, status = resource.get("medicationCodeableConcept"), resource.get("status")
+    dispense, sig = resource.get("dispenseRequest"), single(ctx, resource, "dosageInstruction", "text")
+    refills, quantity = inside(dispense, "numberOfRepeatsAllowed"), _quantity_back(dispense, ctx)
+    written = clinic_time(ctx, row, resource.get("authoredOn"), "written_at", "authoredOn")
+    return {
+        "status_code": ctx.required(ctx.code("prescription_status", status, "status_code", "status"), "status"),
+        **ctx.together(
+            {
+                "drug_code": ctx.code("drug", drug, "drug_code", "medicationCodeableConcept"),
+                "drug_text": ctx.words("drug", drug, "drug_text", "medicationCodeableConcept", 200),
+            }
+        ),
+        "sig_text": ctx.text(sig, "sig_text", "dosageInstruction.text", 400),
+        "quantity": ctx.number(quantity, "quantity", "dispenseRequest.quantity"),
+        "refills": ctx.number(refills, "refills", "dispenseRequest.numberOfRepeatsAllowed", whole=True),
+        "written_at": ctx.required(written, "authoredOn"),
+        "encounter_id": ctx.key("encounter", resource.get("encounter"), "encounter_id", "encounter"),
+        "staff_id": staff(ctx, resource.get("requester"), "requester"),
+    }
+
+
+def _quantity_back(dispense: Any, ctx: InverseContext) -> Any:
+    """How much is given out. The legacy system has no unit for it."""
+    quantity, path = inside(dispense, "quantity"), "dispenseRequest.quantity"
+    if any(inside(quantity, member) for member in ("unit", "code")):
+        return ctx.cannot(Inexpressible.NO_PLACE, path)
+    return amount(ctx, quantity, path)

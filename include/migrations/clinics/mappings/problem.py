@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
 
+from ._back import clinic_time, staff, status
 from ._columns import date, local_time, skip_deleted, text
 from ._datatypes import concept
 from ._status import clinical_or_error
@@ -47,3 +48,35 @@ def _course(ctx: Context, row: Row) -> dict[str, Any]:
     if onset and end and len(onset) == _FULL_DATE and onset > end:
         raise ctx.quarantine("impossible-date", field="resolved_on")
     return {"onsetDateTime": onset, "abatementDateTime": end}
+
+
+@inverse(
+    entity="problem",
+    tables=(
+        legacy_table(
+            "problems",
+            key="problem_id",
+            columns=(
+                *("staff_id", "problem_code", "problem_text", "onset_date", "resolved_on", "recorded_at"),
+                "status_code",
+            ),
+            touched="updated_at",
+        ),
+    ),
+)
+def problem_back(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:
+    """The entry of the problem list; whose it is stays."""
+    code, recorded = resource.get("code"), resource.get("recordedDate")
+    return {
+        "status_code": status(ctx, "problem_status", resource),
+        **ctx.together(
+            {
+                "problem_code": ctx.code("problem", code, "problem_code", "code"),
+                "problem_text": ctx.words("problem", code, "problem_text", "code", 200),
+            }
+        ),
+        "onset_date": ctx.date(resource.get("onsetDateTime"), "onset_date", "onsetDateTime"),
+        "resolved_on": ctx.date(resource.get("abatementDateTime"), "resolved_on", "abatementDateTime", whole=True),
+        "recorded_at": ctx.required(clinic_time(ctx, row, recorded, "recorded_at", "recordedDate"), "recordedDate"),
+        "staff_id": staff(ctx, resource.get("recorder"), "recorder"),
+    }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.inverse import Inexpressible
 
+from ._back import amount, clinic_time, inside, single, staff
 from ._columns import local_time, number, skip_deleted, text
 from ._datatypes import OBSERVATION_CATEGORY, concept, element, present, quantity
 
@@ -80,3 +82,69 @@ def _counted(ctx: Context, row: Row, column: str) -> dict[str, Any] | None:
 def _component(ctx: Context, row: Row, column: str) -> dict[str, Any] | None:
     value = quantity(number(ctx, row, column), _PRESSURE)
     return {"code": ctx.code("vital", column), "valueQuantity": value} if value else None
+
+
+@inverse(
+    entity="vitals",
+    tables=(
+        legacy_table(
+            "vitals",
+            key="vitals_id",
+            columns=(
+                *("encounter_id", "staff_id", "taken_at", *_RANGES, *(f"{column}_unit" for column in _RANGES)),
+                *("systolic", "diastolic", *_FIXED_UNITS),
+            ),
+            touched="updated_at",
+        ),
+    ),
+)
+def vitals_back(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:
+    """One measure of the row. When and by whom is one for all of them, and whose they are stays."""
+    taken = clinic_time(ctx, row, resource.get("effectiveDateTime"), "taken_at", "effectiveDateTime")
+    return {
+        **(_pressure_back(resource, ctx) if ctx.slot == "blood_pressure" else _measure_back(resource, ctx)),
+        "taken_at": ctx.required(taken, "effectiveDateTime"),
+        "encounter_id": ctx.key("encounter", resource.get("encounter"), "encounter_id", "encounter"),
+        "staff_id": staff(ctx, single(ctx, resource, "performer"), "performer"),
+    }
+
+
+def _measure_back(resource: Resource, ctx: InverseContext) -> Columns:
+    """The value in the unit in which it was given. A fixed unit has no column."""
+    quantity, fixed = resource.get("valueQuantity"), ctx.slot in _FIXED_UNITS
+    value = amount(ctx, quantity, "valueQuantity")
+    if fixed and quantity and inside(quantity, "code") != _FIXED_UNITS[ctx.slot]:
+        value = ctx.cannot(Inexpressible.NO_PLACE, "valueQuantity")
+    number = ctx.number(value, ctx.slot, "valueQuantity", whole=fixed)
+    found = {ctx.slot: ctx.required(number, "valueQuantity")}
+    return found if fixed else ctx.together({**found, **_unit_back(quantity, ctx)})
+
+
+def _unit_back(quantity: Any, ctx: InverseContext) -> Columns:
+    column = f"{ctx.slot}_unit"
+    coding = {name: inside(quantity, name) for name in ("system", "code")} if inside(quantity, "code") else None
+    return {column: ctx.required(ctx.code("vital_unit", coding, column, "valueQuantity.code"), "valueQuantity.code")}
+
+
+def _pressure_back(resource: Resource, ctx: InverseContext) -> Columns:
+    """Both components, each by its code."""
+    found: dict[str, Any] = {}
+    for column in ("systolic", "diastolic"):
+        codes = [
+            element["valueQuantity"]
+            for element in resource.get("component") or []
+            if element.get("valueQuantity") and _is_measure(element, column, ctx)
+        ]
+        quantity = ctx.only(codes, "component")
+        value = amount(ctx, quantity, "component")
+        if isinstance(quantity, dict) and quantity.get("code") != _PRESSURE["code"]:
+            value = ctx.cannot(Inexpressible.NO_PLACE, "component")
+        found[column] = ctx.number(value, column, "component", whole=True)
+    return found
+
+
+def _is_measure(element: dict[str, Any], column: str, ctx: InverseContext) -> bool:
+    """Whether a component has the standard code of a measure."""
+    line = ctx.settings.tables["vital"].find(column)
+    codings = (element.get("code") or {}).get("coding") or []
+    return line is not None and any((c.get("system"), c.get("code")) == (line.system, line.code) for c in codings)
