@@ -222,6 +222,15 @@ def test_a_binary_is_read_by_its_id_and_never_searched(target: Target) -> None:
     target.delete(f"Binary/{binary['id']}")
 
 
+def test_an_upload_may_be_larger_than_a_body(target: Target) -> None:
+    scan = bytes(range(256)) * 8_000
+    binary = target.post("Binary", content=scan, headers={"Content-Type": "application/pdf"}).json()
+    assert binary["contentType"] == "application/pdf"
+    assert "data" not in binary
+    assert target.get(f"Binary/{binary['id']}", headers={"Accept": "*/*"}).content == scan
+    target.delete(f"Binary/{binary['id']}")
+
+
 def test_what_has_no_identifier_is_found_by_its_tag(target: Target) -> None:
     target.types.add("Provenance")
     meta = target.meta()

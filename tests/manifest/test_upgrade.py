@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from medferry.errors import ManifestTooNew
-from medferry.manifest import checkpoints, database, homes, sweeps
+from medferry.manifest import checkpoints, database, homes, sweeps, uploads
 from medferry.manifest.charts import charts_of
 from medferry.manifest.crosswalk import Action
 from medferry.manifest.dead_letters import Choice, dead_letters
@@ -226,6 +226,14 @@ def test_what_was_removed_before_there_was_a_ledger_of_it_is_not_in_it(filled: s
         [line] = purges_of(connection, "m", 9)
         assert (line.files, line.bytes, bool(line.done_at)) == (3, 10**10, True)
         assert [run.id for run in runs_of_folder(connection, "first", str)] == ["first"]
+
+
+def test_no_document_was_uploaded_before_it_was_noted(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert uploads.uploads_of(connection, "m", [("s", "1")]) == {}
+        assert uploads.unanswered(connection, "m", ["patient"], "second") == []
+        assert uploads.count_proven(connection, "m", ["patient"]) == 0
 
 
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import httpx
 import orjson
@@ -92,6 +93,27 @@ def test_each_name_is_asked_for_once_in_queries_that_fit(lengths: list[int], sig
     assert {form[0][0] for form in client.searches} == {"identifier" if resource_type == "Patient" else "_tag"}
     for form in client.searches:
         assert len(str(httpx.QueryParams([form[0]]))) <= 90_000
+
+
+class Parts:
+    """Bytes in parts, from their beginning each time; counts how often."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.walks += 1
+        return iter([b"\x00" * 700_000, b"\xff" * 700_000])
+
+
+def test_bytes_are_uploaded_in_parts_and_read_back(client: MedplumClient, medplum: EmbeddedMedplum) -> None:
+    parts, noted = Parts(), list[int]()
+    medplum.inject({"kind": "revoke-token", "next": 1, "method": "POST", "path": "/Binary$"})
+    binary = client.upload(parts, 1_400_000, "image/tiff", lambda: noted.append(1))
+    assert (parts.walks, noted) == (2, [1])
+    whole = b"".join(parts)
+    assert client.binary_digest(binary) == hashlib.sha256(whole).hexdigest()
+    assert client.binary(binary) == whole
+    assert client.binary_digest("00000000-0000-4000-8000-000000000000") is None
 
 
 def test_a_walk_goes_beyond_a_page(client: MedplumClient) -> None:

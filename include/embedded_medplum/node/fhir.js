@@ -10,11 +10,13 @@ import {
 } from '@medplum/core';
 import { FhirRouter } from '@medplum/fhir-router';
 import { capabilityStatement } from './capability.js';
-import { parseJson, readBody, send } from './http.js';
+import { MB, parseJson, readBody, send } from './http.js';
 import { Repository } from './repository.js';
 import { validate } from './validation.js';
 
 const FHIR_JSON = 'application/fhir+json';
+/** Medplum streams what is uploaded and has no limit of its own; here it is held in memory. */
+const UPLOAD_BYTES = 256 * MB;
 const JSON_TYPES = /^application\/(json|fhir\+json|json-patch\+json)\b/;
 /** The answer of a project without the feature `async-batch`. The text is ours. */
 const noAsyncBatch = badRequest('Asynchronous batches need the project feature async-batch');
@@ -75,6 +77,7 @@ export class Fhir {
   async #respond(req, path, url, strikes) {
     const [type, id, last] = path.split('/');
     if (type === 'Binary' && id && !last && req.method === 'GET') return this.#readBinary(req, id);
+    if (type === 'Binary' && !last && id !== '_search' && isUpload(req)) return this.#upload(req, path, url, id, strikes);
     const isBatch = path === '' && req.method === 'POST';
     const body = await this.#body(req, path);
     if (isBatch && req.headers.prefer === 'respond-async') return [noAsyncBatch];
@@ -109,17 +112,28 @@ export class Fhir {
 
   async #body(req, path) {
     if (!['POST', 'PUT', 'PATCH'].includes(req.method)) return undefined;
-    const content = await readBody(req, this.settings.maxJsonBytes);
     const type = req.headers['content-type'] ?? '';
+    const content = await readBody(req, this.settings.maxJsonBytes);
     if (path.endsWith('/_search')) return formValues(content.toString());
-    if (!JSON_TYPES.test(type)) {
-      if (/^Binary\b/.test(path))
-        return { resourceType: 'Binary', contentType: type, data: content.toString('base64') };
-      throw new OperationOutcomeError(badRequest('Unsupported content type'));
-    }
+    if (!JSON_TYPES.test(type)) throw new OperationOutcomeError(badRequest('Unsupported content type'));
     const body = parseJson(content);
     if (!body || typeof body !== 'object') throw new OperationOutcomeError(badRequest('Content could not be parsed'));
     return body;
+  }
+
+  /** Stores what is sent as the bytes of a Binary, whatever it is. */
+  async #upload(req, path, url, id, strikes) {
+    const content = await readBody(req, UPLOAD_BYTES);
+    const context = req.headers['x-security-context'];
+    const body = { resourceType: 'Binary', id, contentType: req.headers['content-type'] };
+    if (context) body.securityContext = { reference: context };
+    const request = this.#fhirRequest(req.method, `/${path}${url.search}`, body, req.headers);
+    const repository = this.repository((...args) => this.#before(false, ...args));
+    return this.#commit(async () => {
+      const response = await this.router.handleRequest(request, repository);
+      if (response[1]) this.blobs.save(response[1].id, content);
+      return response;
+    }, strikes);
   }
 
   /** The bytes of a Binary, unless the client asks for its FHIR metadata. */
@@ -153,6 +167,10 @@ export class Fhir {
     }
     return headers;
   }
+}
+
+function isUpload(req) {
+  return ['POST', 'PUT'].includes(req.method) && !JSON_TYPES.test(req.headers['content-type'] ?? '');
 }
 
 /** A form body as the router takes a query: a repeated name becomes an array. */

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from medferry.apply.batch import BatchSender
 from medferry.apply.breaker import Breaker
+from medferry.apply.documents import DocumentUploader
 from medferry.apply.doubts import Doubts
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.referable import Referable
@@ -81,6 +82,8 @@ class ChunkLoader:
             failure: MedferryError | None = None
             writer = self._writer(doubts)
             try:
+                ready, refused = self._documents().placed(ready)
+                settled |= refused
                 written = writer.write(ready, known)
             except MedferryError as error:
                 failure, written = error, writer.result
@@ -129,6 +132,9 @@ class ChunkLoader:
             refused=self.refused,
             suspects=self.suspects,
         )
+
+    def _documents(self) -> DocumentUploader:
+        return DocumentUploader(self.hold, self.slice, self.client, self.limiter, self._stay_alive())
 
     def _note(self, entries: Sequence[SentEntry]) -> int:
         """Write down what is about to be sent. Raises LeaseLost when it is another's to send."""

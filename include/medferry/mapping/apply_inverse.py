@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medferry.fhir.identifiers import identifiers_of
+from medferry.fhir.identifiers import names_of
 from medferry.mapping.apply import MappedRow, apply_mapping, place_of
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
@@ -92,13 +92,13 @@ def apply_inverse(
 
 
 def by_slot(spec: MappingSpec, resources: Iterable[Resource], settings: MappingSettings) -> BySlot:
-    """The resources of a row by the slot that their identifiers name."""
+    """The resources of a row by the slot that their names tell."""
     slots = {settings.naming.system(spec.entity, slot): slot for slot in spec.produces}
     found = {}
     for resource in resources:
-        for name in identifiers_of(resource):
-            if name.get("system") in slots:
-                found[slots[name["system"]]] = resource
+        for system, _ in names_of(resource):
+            if system in slots:
+                found[slots[system]] = resource
     return found
 
 

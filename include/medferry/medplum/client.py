@@ -27,9 +27,9 @@ from medferry.medplum.answers import (
     read_texts,
     verdict_of,
 )
+from medferry.medplum.binaries import Binaries
 from medferry.medplum.errors import (
     MedplumUnavailable,
-    NotFound,
     NoVerdict,
     RequestFailed,
     RequestRefused,
@@ -38,7 +38,7 @@ from medferry.medplum.errors import (
 )
 from medferry.medplum.http import query_text
 from medferry.medplum.oauth import profile_of, project_of
-from medferry.medplum.requests import Requests, json_or_empty
+from medferry.medplum.requests import json_or_empty
 
 Resource = dict[str, Any]
 
@@ -61,7 +61,7 @@ _GZIP_FROM_BYTES = 2_048
 _EXTENDED = {"X-Medplum": "extended"}
 
 
-class MedplumClient(Requests):
+class MedplumClient(Binaries):
     """One FHIR project of a Medplum server.
 
     Reads are retried here; writes are not, because only their caller can find out what became of them. Searches as
@@ -173,13 +173,6 @@ class MedplumClient(Requests):
     def count(self, resource_type: str, parameters: Iterable[tuple[str, str]] = ()) -> int:
         """The number of matches; above the server's threshold (a million, as a rule) an estimate."""
         return int(self.search(resource_type, [*parameters, ("_summary", "count")])["total"])
-
-    def binary(self, medplum_id: str) -> bytes | None:
-        """The bytes of a Binary; None when there is none of that id."""
-        try:
-            return self._read("GET", f"fhir/R4/Binary/{medplum_id}", points.READ, headers={"Accept": "*/*"}).content
-        except NotFound:
-            return None
 
     def validate(self, resource: Resource) -> str | None:
         """What ``$validate`` finds wrong, as "code at path"; None when nothing is. Writes nothing.

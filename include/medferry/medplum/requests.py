@@ -149,7 +149,7 @@ class Requests:
     ) -> httpx.Response:
         headers = {**headers, "Authorization": f"Bearer {token}"}
         try:
-            answer = self._http.request(method, path, headers=headers, **request)
+            answer = self._answer(method, path, headers=headers, **request)
         except httpx.TransportError as error:
             reached = not isinstance(error, _UNSENT)
             self.sent += reached
@@ -161,6 +161,19 @@ class Requests:
         self.sent += 1
         self.failed += answer.status_code >= 500
         return answer
+
+    def _answer(
+        self, method: str, path: str, consume: Callable[[httpx.Response], None] | None = None, **request: Any
+    ) -> httpx.Response:
+        """The answer; a 200 is given to `consume` unread, where there is one."""
+        if consume is None:
+            return self._http.request(method, path, **request)
+        with self._http.stream(method, path, **request) as answer:
+            if answer.status_code == httpx.codes.OK:
+                consume(answer)
+            else:
+                answer.read()
+            return answer
 
     def _raise_for(self, answer: httpx.Response) -> None:
         status = answer.status_code

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _LEVEL = 3
 _BUFFER = 1 << 16
 """Bytes; lines go into gzip by the buffer, not one by one."""
+_PART_BYTES = 1 << 18
 _BYTES = b'{"base64":'
 """In no line without bytes: a text has its quotes escaped."""
 _MARKER = "medferry.json"
@@ -163,6 +164,24 @@ class Staging:
                 return list(read_batch(gzip.decompress(raw.read())))
         except _DAMAGED as error:
             raise _unreadable(name, error) from None
+
+    def write_document(self, slice_id: str, digest: str, content: bytes) -> None:
+        """Stage the bytes of a document that is too large for a Bundle. Raises StagingError."""
+        self._write(f"documents/{slice_id}/{digest}.gz", [content])
+
+    def read_document(self, slice_id: str, digest: str) -> Iterator[bytes]:
+        """The bytes of a document, in parts. Raises StagingError when they are missing or damaged."""
+        name = f"documents/{slice_id}/{digest}.gz"
+        try:
+            with closing(self._open(name)) as raw, gzip.GzipFile(fileobj=cast(IO[bytes], raw)) as file:
+                while part := file.read(_PART_BYTES):
+                    yield part
+        except _DAMAGED as error:
+            raise _unreadable(name, error) from None
+
+    def document_size(self, slice_id: str, digest: str) -> int:
+        """The number of a document's bytes. Raises StagingError."""
+        return sum(len(part) for part in self.read_document(slice_id, digest))
 
     def _write_lines(self, name: str, lines: Iterable[bytes]) -> int:
         count = 0

@@ -11,6 +11,7 @@ from more_itertools import chunked
 from medferry.apply.breaker import Breaker
 from medferry.errors import StagingError
 from medferry.fhir.bundle import Bounds, batch, conditional_update
+from medferry.fhir.documents import Document, taken_out
 from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow, SliceStage
@@ -20,7 +21,7 @@ from medferry.manifest.staged_files import record_files
 from medferry.manifest.unchanged import carry_over
 from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
-from medferry.mapping.declare import MappingSpec, Row
+from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
@@ -128,9 +129,11 @@ class _Transform:
         records: list[SourceRecord] = []
         findings: list[tuple[str, str, str, str]] = []
         for line, row in page:
-            mapped, entries, weight = _staged(
+            mapped, entries, weight, documents = _staged(
                 map_row(self.spec, self.entity, row, self.environment.migration.settings), self.bounds
             )
+            for document in documents:
+                self.staging.write_document(self.slice.id, document.digest, document.content)
             records.append(self._ledger_line(line, row, mapped))
             findings += [(self.slice.entity, mapped.key, found.reason, found.field) for found in mapped.findings]
             self.counts[mapped.disposition] += 1
@@ -180,10 +183,24 @@ def map_row(spec: MappingSpec, entity: SourceEntity, row: Row, settings: Mapping
     return mapped
 
 
-def _staged(mapped: MappedRow, bounds: Bounds) -> tuple[MappedRow, list[bytes], int]:
-    """The row's batch entries and their bytes; a row too large for any request is rejected."""
-    entries = [conditional_update(resource) for resource in mapped.resources]
-    weight = sum(len(entry) + 1 for entry in entries)
-    if weight > bounds.bytes:
-        return MappedRow(mapped.key, Disposition.REJECTED, Reason.TOO_LARGE, findings=mapped.findings), [], 0
-    return mapped, entries, weight
+def _staged(mapped: MappedRow, bounds: Bounds) -> tuple[MappedRow, list[bytes], int, Sequence[Document]]:
+    """The row's batch entries, their bytes, and what is uploaded by itself because these would be too many.
+
+    A row that is too large even without its documents is rejected.
+    """
+    entries, weight = _entries(mapped.resources)
+    if weight <= bounds.bytes:
+        return mapped, entries, weight, ()
+    resources, documents = taken_out(mapped.resources)
+    entries, weight = _entries(resources)
+    if weight <= bounds.bytes:
+        return mapped, entries, weight, documents
+    place = f"{weight:,} bytes, of which no attachment can be uploaded"
+    rejected = MappedRow(mapped.key, Disposition.REJECTED, Reason.TOO_LARGE, place=place, findings=mapped.findings)
+    return rejected, [], 0, ()
+
+
+def _entries(resources: Sequence[Resource]) -> tuple[list[bytes], int]:
+    """Batch entries, and their bytes in all."""
+    entries = [conditional_update(resource) for resource in resources]
+    return entries, sum(len(entry) + 1 for entry in entries)

@@ -13,6 +13,7 @@ from more_itertools import chunked, map_reduce
 
 from medferry.errors import MedferryError
 from medferry.fhir.references import system_token
+from medferry.manifest import uploads
 from medferry.manifest.leftover_acts import inactivated, inactivations
 from medferry.manifest.leftovers import Leftover, Slot, known_types, leftovers
 from medferry.manifest.replaced import known_ids
@@ -24,6 +25,7 @@ from medferry.verification.scope import VerificationScope
 
 LEFT, TAGGED = "leftovers: written before, not made any more", "leftovers: tagged, unknown to the manifest"
 INACTIVE = "leftovers: inactivated, as it was left"
+UPLOADED = "leftovers: documents that were sent without an answer"
 
 
 def examine_leftovers(scope: VerificationScope, client: MedplumClient, recorder: CheckRecorder) -> int:
@@ -32,6 +34,7 @@ def examine_leftovers(scope: VerificationScope, client: MedplumClient, recorder:
     recorder.expect(INACTIVE)
     recorder.expect(TAGGED)
     looked = 0
+    _documents(scope, recorder)
     for page in leftovers(
         scope.environment.manifest, scope.migration.name, _slots(scope), scope.migration.plan.unit_ids
     ):
@@ -102,6 +105,20 @@ def _inactivated(scope: VerificationScope, client: MedplumClient, recorder: Chec
                 changed = there.get(one.medplum_id, one.version_id) != one.version_id
                 place = f"{resource_type}/{one.medplum_id}"
                 recorder.judge(INACTIVE, f"{one.entity}/{one.value}", "", "changed since" if changed else None, place)
+
+
+def _documents(scope: VerificationScope, recorder: CheckRecorder) -> None:
+    """No document was sent of which nobody knows whether Medplum keeps it: it searches no Binary."""
+    migration, run_id = scope.migration.name, scope.run.id if scope.run else None
+    with scope.environment.manifest.begin() as connection:
+        proven = uploads.count_proven(connection, migration, scope.entities)
+        lost = uploads.unanswered(connection, migration, scope.entities, run_id)
+    if proven or lost:
+        recorder.expect(UPLOADED)
+        recorder.equal(UPLOADED, proven)
+    for entity, key in lost:
+        policy = scope.migration.plan.leftovers_of(entity)
+        _tell(policy, recorder, UPLOADED, f"{entity}/{key}", "may be left over", "Binary")
 
 
 def _types(scope: VerificationScope) -> set[str]:

@@ -1,0 +1,169 @@
+"""A document over the limit of a body is uploaded once, proven and referred to; an answer that got lost is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from embedded_medplum.server import EmbeddedMedplum
+from medferry.definition.migration import load_migration
+from medferry.errors import TransientError, VerificationFailed
+from medferry.governance.verdict import verdict_of
+from medferry.manifest.dead_letters import dead_letters
+from medferry.manifest.tables_of_documents import upload
+from medferry.manifest.uploads import UploadState
+from medferry.mapping.outcomes import Reason
+from medferry.medplum.client import MedplumClient
+from medferry.runtime.environment import Environment
+from medferry.runtime.options import LoadMode
+from medferry.verification.leftovers import UPLOADED
+from tests import tiny_platform
+from tests.stages.test_unchanged import change
+from tests.workflows.test_migrate import dispositions, migrate
+
+TIMES = 120_000
+"""How often a family name is repeated: its letter has 840,000 bytes or more, and 1.1 MB in base64."""
+
+MAPPING = f"""
+from base64 import b64encode
+from medferry.mapping import mapping
+
+@mapping(entity="staff", version="1", owner="test", produces={{"main": "DocumentReference"}})
+def staff(row, ctx):
+    letter = b64encode(row["family"].encode() * {TIMES}).decode()
+    yield ctx.resource(status="current", content=[{{"attachment": {{"contentType": "text/plain", "data": letter}}}}])
+"""
+CHECKS = f"""
+from: staff s
+key: s.id
+resources:
+  main:
+    checks:
+      - name: letter
+        sql: CAST(replace(hex(zeroblob({TIMES})), '00', s.family) AS BLOB)
+        path: content.attachment
+        compare: document
+        media_type: "'text/plain'"
+    constants: {{status: current}}
+"""
+
+
+@pytest.fixture
+def letters(tiny: Environment, tmp_path: Path) -> Environment:
+    folder = shutil.copytree(tiny_platform.MIGRATION, tmp_path / "tiny")
+    (folder / "mappings" / "staff.py").write_text(MAPPING, encoding="utf-8")
+    (folder / "checks" / "staff.yaml").write_text(CHECKS, encoding="utf-8")
+    return Environment(load_migration(folder), tiny.settings)
+
+
+@pytest.fixture
+def faulty(medplum: EmbeddedMedplum) -> Iterator[EmbeddedMedplum]:
+    yield medplum
+    medplum.inject()
+
+
+def states(environment: Environment) -> Counter[str]:
+    """State → documents that were sent."""
+    with environment.manifest.begin() as connection:
+        return Counter(connection.execute(sa.select(upload.c.state)).scalars())
+
+
+def addresses(environment: Environment) -> dict[str, bytes]:
+    """The Binary's id of each document's attachment → its bytes."""
+    with environment.medplum() as client:
+        found = [one["content"][0]["attachment"]["url"] for one in client.search_all("DocumentReference", [])]
+        ids = [next(part for part in url.split("?")[0].split("/") if part.count("-") == 4) for url in found]
+        return {one: client.binary(one) or b"" for one in ids}
+
+
+def unresolved(environment: Environment, run_id: str) -> set[str]:
+    with environment.manifest.begin() as connection:
+        return {one.name for one in verdict_of(connection, run_id).unresolved}
+
+
+@pytest.mark.parametrize("mode", LoadMode)
+def test_a_large_document_is_uploaded_once_for_its_content(letters: Environment, mode: LoadMode) -> None:
+    migrate(letters, "first", load_mode=mode)
+    assert unresolved(letters, "first") == set()
+    first = addresses(letters)
+    assert sorted(first.values()) == [b"Lindqvist" * TIMES, b"Okafor" * TIMES]
+    assert migrate(letters, "again", load_mode=mode, overwrite=True)["updated"] == 0
+    assert states(letters) == {UploadState.PROVEN: 2}
+    change(letters, "UPDATE staff SET family = 'Nightingale' WHERE id = 1")
+    migrate(letters, "changed", load_mode=mode)
+    assert unresolved(letters, "changed") == set()
+    second = addresses(letters)
+    assert sorted(second.values()) == [b"Lindqvist" * TIMES, b"Nightingale" * TIMES]
+    assert len(first.keys() & second.keys()) == 1
+    assert states(letters) == {UploadState.PROVEN: 3}
+
+
+def test_a_lost_answer_is_told_and_the_document_sent_again(letters: Environment, faulty: EmbeddedMedplum) -> None:
+    faulty.inject({"kind": "cut-after", "next": 1, "method": "POST", "path": "/Binary$"})
+    with suppress(VerificationFailed):
+        migrate(letters, "first")
+    assert states(letters) == {UploadState.SENT: 1, UploadState.PROVEN: 2}
+    assert dispositions(letters, "first")["shared", "staff"] == {"successful": 2}
+    assert unresolved(letters, "first") == {UPLOADED}
+    assert sorted(addresses(letters).values()) == [b"Lindqvist" * TIMES, b"Okafor" * TIMES]
+
+
+def test_what_was_not_stored_is_no_success(letters: Environment, faulty: EmbeddedMedplum) -> None:
+    faulty.inject({"kind": "phantom", "next": 1, "method": "POST", "path": "/Binary$"})
+    with suppress(VerificationFailed):
+        migrate(letters, "first")
+    assert states(letters) == {UploadState.REFUSED: 1, UploadState.PROVEN: 1}
+    [dead] = [one for one in dead_letters_of(letters, "first") if one[0] == "staff"]
+    assert dead[2] == Reason.STORED_DIFFERENTLY
+    faulty.inject()
+    migrate(letters, "second")
+    assert unresolved(letters, "second") == set()
+    assert states(letters) == {UploadState.REFUSED: 1, UploadState.PROVEN: 2}
+
+
+def test_a_killed_workers_document_is_proven_by_the_next(letters: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise TransientError("killed", "")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MedplumClient, "binary_digest", killed)
+        with pytest.raises(TransientError):
+            migrate(letters, "first")
+    assert states(letters) == {UploadState.STORED: 1}
+    migrate(letters, "second")
+    assert unresolved(letters, "second") == set()
+    assert states(letters) == {UploadState.PROVEN: 2}
+
+
+def test_a_document_that_somebody_deleted_is_uploaded_again(letters: Environment) -> None:
+    migrate(letters, "first")
+    with letters.medplum() as client:
+        gone = next(iter(addresses(letters)))
+        client.batch([{"request": {"method": "DELETE", "url": f"Binary/{gone}"}}], 100)
+    migrate(letters, "second", overwrite=True)
+    assert unresolved(letters, "second") == set()
+    assert gone not in addresses(letters)
+
+
+def test_what_is_too_large_without_a_document_is_told_with_its_size(letters: Environment) -> None:
+    mapping = MAPPING.replace('"text/plain", "data": letter', '"text/plain", "title": letter')
+    (letters.migration.folder / "mappings" / "staff.py").write_text(mapping, encoding="utf-8")
+    large = Environment(load_migration(letters.migration.folder), letters.settings)
+    with suppress(VerificationFailed):
+        migrate(large, "first")
+    found = [one for one in dead_letters_of(large, "first") if one[0] == "staff"]
+    assert {one[2] for one in found} == {Reason.TOO_LARGE}
+    assert all("bytes" in one[3] for one in found)
+
+
+def dead_letters_of(environment: Environment, run_id: str) -> list[tuple[str, str, str, str]]:
+    """(entity, key, reason, place)."""
+    migration = environment.migration
+    found = dead_letters(environment.manifest, migration.name, migration.systems, run_id)
+    return [(one.entity, one.key, one.reason, one.place) for one in found]
