@@ -44,6 +44,7 @@ _COMMANDS += (
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
 _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"))
+_COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
 
 
 def test_every_command_has_its_place_on_the_page() -> None:

@@ -22,6 +22,7 @@ FLOORS = (
     "runtime",
     "apply",
     "stages",
+    "sync",
     "verification",
     "report",
     "charts",

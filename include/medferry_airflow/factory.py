@@ -13,13 +13,17 @@ import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, task, task_group
+from airflow.timetables.base import Timetable
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.manifest.runs import RunKind
+from medferry.plan.model import Sync, Wave
 from medferry.workflows.order import migrate
 from medferry_airflow.conf import refuse_unknown_conf
 from medferry_airflow.page import broken_page, page
@@ -27,8 +31,9 @@ from medferry_airflow.params import control_params, replay_params, run_params, u
 from medferry_airflow.retries import DEFAULT_ARGS
 from medferry_airflow.tasks import control, verify
 from medferry_airflow.tasks import migrate as run_tasks
+from medferry_airflow.tasks import sync as sync_tasks
 
-TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "broken"})
+TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "sync", "broken"})
 """All tags that a DAG may have."""
 
 RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
@@ -136,6 +141,17 @@ def control_dag(text: str, migration: Migration) -> DAG:
     return dag
 
 
+def sync_dag(wave: Wave, sync: Sync, text: str, migration: Migration) -> DAG:
+    """A DAG that keeps a wave in step, interval by interval; missed intervals are caught up one by one."""
+    text = page(text, migration, migration.plan.units_of_wave(wave.id))
+    # Not the trigger timetable that Airflow makes of a text by default: its intervals are points.
+    every = CronDataIntervalTimetable(sync.schedule, timezone="UTC")
+    title = f"Sync of wave {wave.id}"
+    with _dag(f"sync_{wave.id}", title, text, ["sync"], {}, every, since=sync.since) as dag:
+        sync_tasks.sync(wave.id, sync.tail_seconds)
+    return dag
+
+
 def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
     """A DAG whose page shows what is wrong with the migration, and whose task fails with it."""
     with _dag(dag_id, title, broken_page(text, error), ["broken"], {}) as dag:
@@ -150,15 +166,25 @@ def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
 
 
 def _dag(
-    dag_id: str, title: str, text: str, tags: Sequence[str], params: dict[str, Any], schedule: str | None = None
+    dag_id: str,
+    title: str,
+    text: str,
+    tags: Sequence[str],
+    params: dict[str, Any],
+    schedule: str | Timetable | None = None,
+    since: date | None = None,
 ) -> DAG:
-    """The only place where a DAG is made, so that each has the retry policy and the check of its conf."""
+    """The only place where a DAG is made, so that each has the retry policy and the check of its conf.
+
+    `since`: the intervals from this day on are caught up.
+    """
     return DAG(
         dag_id,
         dag_display_name=title,
         description=title,
         schedule=schedule,
-        catchup=False,
+        start_date=datetime(since.year, since.month, since.day, tzinfo=UTC) if since else None,
+        catchup=since is not None,
         max_active_runs=1,
         doc_md=text,
         tags=["medferry", *tags],

@@ -19,6 +19,7 @@ from medferry.cli.purge import purge_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
 from medferry.cli.source import source_app
+from medferry.cli.sync import sweep_app, sync_app
 from medferry.cli.systems import systems_app
 from medferry.cli.try_row import try_app
 from medferry.cli.verify import verify_app
@@ -47,6 +48,8 @@ app.add_typer(purge_app)
 app.add_typer(exceptions_app, name="exceptions")
 app.add_typer(charts_app, name="charts")
 app.add_typer(capture_app, name="capture")
+app.add_typer(sync_app, name="sync")
+app.add_typer(sweep_app)
 
 
 if __name__ == "__main__":

@@ -209,6 +209,12 @@ def reopen_run(connection: sa.Connection, run_id: str) -> None:
     connection.execute(sa.update(run).where(run.c.id == run_id).values(values))
 
 
+def running_of_kind(connection: sa.Connection, migration: str, kind: str) -> list[str]:
+    """The ids of a migration's runs of a kind that have not ended: at work, or killed."""
+    open_ = (run.c.migration == migration, run.c.kind == kind, run.c.finished_at.is_(None))
+    return list(connection.scalars(sa.select(run.c.id).where(*open_)))
+
+
 def slices_of(connection: sa.Connection, run_id: str) -> list[SliceRow]:
     """The run's slices in load order."""
     statement = sa.select(slice_).where(slice_.c.run_id == run_id).order_by(slice_.c.level, slice_.c.id)

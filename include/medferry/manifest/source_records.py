@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -118,3 +118,9 @@ def units_of(connection: sa.Connection, run_id: str, entity: str, keys: Iterable
         of_entity, among(connection, source_record.c.key, keys)
     )
     return dict(connection.execute(statement).all())
+
+
+def dispositions_of(connection: sa.Connection, run_id: str) -> Counter[str]:
+    """A run's records by disposition."""
+    statement = sa.select(source_record.c.disposition, sa.func.count()).where(source_record.c.run_id == run_id)
+    return Counter(dict(connection.execute(statement.group_by(source_record.c.disposition)).all()))

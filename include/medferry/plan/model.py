@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -59,12 +60,25 @@ class Unit(_Part):
     shared: bool = False
 
 
+class Sync(_Part):
+    """A wave in parallel state: how often Airflow takes its changes, and for how long each run follows them."""
+
+    schedule: Annotated[str, Field(pattern=r"^(@(hourly|daily|weekly|monthly)|\S+( \S+){4})$")]
+    """A cron expression of five fields, in UTC."""
+    since: date
+    """The first data interval begins on this day."""
+    tail_seconds: Annotated[int, Field(ge=0)] = 0
+    """A run cuts every second or two for so long; less than the schedule's distance. 0: it takes one cut."""
+
+
 class Wave(_Part):
     """Units that cut over together, in the order of the file."""
 
     id: Name
     title: str = ""
     units: Annotated[list[UnitId], Field(min_length=1)]
+    sync: Sync | None = None
+    """Given while both systems are in use."""
 
 
 class LeftoverPolicy(StrEnum):

@@ -28,8 +28,10 @@ from medferry.stages.unchanged import UnchangedRecords
 _ROWS_AT_ONCE = 1_000
 
 
-def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
+def extract_slice(environment: Environment, run_id: str, slice_id: str, source: sa.Connection | None = None) -> int:
     """Stage the slice's rows and return how many there are. A slice that was extracted before is left as it is.
+
+    `source`: the view of the legacy database to read; None: one of its own.
 
     Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted; where rows are
     the same as before, also MedplumUnavailable and Unauthorised.
@@ -42,15 +44,18 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str) -> int:
         return (
             slice_.eligible
             if runs.reached(slice_, SliceStage.EXTRACTED)
-            else _extract(environment, run, options, slice_)
+            else _extract(environment, run, options, slice_, source)
         )
 
 
-def _extract(environment: Environment, run: RunRow, options: RunOptions, slice_: SliceRow) -> int:
+def _extract(
+    environment: Environment, run: RunRow, options: RunOptions, slice_: SliceRow, view: sa.Connection | None
+) -> int:
     entity, staging = environment.migration.entities[slice_.entity], environment.staging(run.id)
-    with snapshot(environment.source) as source, ExitStack() as opened:
+    with ExitStack() as opened:
+        source = view if view is not None else opened.enter_context(snapshot(environment.source))
         rows = _rows(source, entity, slice_, options.sample)
-        if _looks_for_unchanged(slice_, options):
+        if _looks_for_unchanged(run, options):
             client = cache(lambda: opened.enter_context(environment.medplum(options)))
             records, unchanged = UnchangedRecords(environment, run, entity.name, client), list[str]()
             changed = staging.write_rows(slice_.id, _changed(rows, entity, records, unchanged))
@@ -59,7 +64,7 @@ def _extract(environment: Environment, run: RunRow, options: RunOptions, slice_:
         else:
             number = staging.write_rows(slice_.id, map(dump_row, rows))
             staging.write_keys(slice_.id, ())
-    # What was extracted is what must be accounted for; of a replay, every key is, whether it is still there or not.
+    # What was extracted is what must be accounted for; of given keys, every one is, whether it is still there or not.
     eligible = number if slice_.keys is None else len(slice_.keys)
     with Hold(environment, run, slice_).writing() as connection:
         record_files(connection, run.id, staging.written)
@@ -68,9 +73,9 @@ def _extract(environment: Environment, run: RunRow, options: RunOptions, slice_:
     return number
 
 
-def _looks_for_unchanged(slice_: SliceRow, options: RunOptions) -> bool:
+def _looks_for_unchanged(run: RunRow, options: RunOptions) -> bool:
     """Not when the rows are wanted for what they are (a rehearsal, a replay), or to be written over what is there."""
-    return slice_.keys is None and not options.dry_run and not options.overwrite
+    return not run.replays and not options.dry_run and not options.overwrite
 
 
 def _changed(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
 
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
@@ -95,10 +97,11 @@ def begin(
     options: RunOptions,
     slices: Iterable[tuple[int, SliceSpec]],
     replays: str = "",
+    beside: Callable[[sa.Connection], None] = lambda _: None,
 ) -> list[SliceRow]:
     """Write a new run and its slices (level, slice) to the manifest, and take its leases.
 
-    Raises LeaseHeld, RunExists.
+    `beside` writes what must stand there in the same transaction. Raises LeaseHeld, RunExists.
     """
     migration = environment.migration
     row = RunRow(
@@ -119,6 +122,7 @@ def begin(
             leases.acquire(connection, migration.name, run_id, scopes_of(row), options.take_over)
         started_at = runs.time_of_new_run(connection, migration.name)
         runs.add_run(connection, replace(row, started_at=started_at), slices)
+        beside(connection)
         return runs.slices_of(connection, run_id)
 
 

@@ -6,7 +6,7 @@ What a later run has settled is not run again. The earlier run's ledger stays as
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -15,13 +15,14 @@ from medferry.manifest import runs
 from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters
 from medferry.manifest.runs import RunKind, RunRow, SliceRow
 from medferry.manifest.source_records import GONE, SourceRecord, units_of
+from medferry.manifest.unit_state import states_of
 from medferry.mapping.outcomes import Disposition
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.source.database import snapshot
 from medferry.source.lookup import units_of_keys
-from medferry.source.slices import SliceSpec
-from medferry.stages.prepare import RunScope, ScopeError, begin, continued
+from medferry.stages.key_slices import Keys, scope_of_keys, slices_of_keys
+from medferry.stages.prepare import ScopeError, begin, continued
 
 _Letters = dict[str, dict[str, str]]
 """Entity → source key → business unit."""
@@ -53,9 +54,9 @@ def prepare_replay(
     letters = _letters(environment, of.id, choice)
     if not letters:
         return []
-    now = _present_units(environment, letters)
-    scope = _scope(environment, letters, now)
-    slices = list(_slices(environment, scope, letters, now, options.slice_rows))
+    keys = _with_present_units(environment, letters)
+    scope = scope_of_keys(environment.migration, keys)
+    slices = list(slices_of_keys(environment.migration, keys, options.slice_rows))
     return begin(environment, run_id, RunKind.REPLAY, scope, options, slices, replays=of.id)
 
 
@@ -89,8 +90,8 @@ def _letters(environment: Environment, run_id: str, choice: Choice) -> _Letters:
     return letters
 
 
-def _present_units(environment: Environment, letters: _Letters) -> _Letters:
-    """The units that the rows have in the source now; rows that are gone are left out. Raises ScopeError."""
+def _with_present_units(environment: Environment, letters: _Letters) -> Keys:
+    """Beside the unit that each had, the one that its row has in the source now. Raises ScopeError."""
     with snapshot(environment.source) as source:
         now = {
             name: units_of_keys(source, environment.migration.entities[name], list(keys))
@@ -102,40 +103,17 @@ def _present_units(environment: Environment, letters: _Letters) -> _Letters:
             f"Rows to be replayed belong to units that the plan does not name: {', '.join(strays[:10])}.",
             "Add the units to the plan, or leave the rows out in the entity's SQL.",
         )
-    return now
-
-
-def _scope(environment: Environment, letters: _Letters, now: _Letters) -> RunScope:
-    """The units that the rows had or have, and their entities, in the plan's order."""
-    units = {
-        unit
-        for letters_by_entity in (letters, now)
-        for by_key in letters_by_entity.values()
-        for unit in by_key.values()
+    return {
+        name: {key: {unit, now[name].get(key, unit)} for key, unit in by_key.items()}
+        for name, by_key in letters.items()
     }
-    in_order = [name for level in environment.migration.levels for name in level]
-    plan = environment.migration.plan
-    return RunScope([unit for unit in plan.unit_ids if unit in units], [name for name in in_order if name in letters])
-
-
-def _slices(
-    environment: Environment, scope: RunScope, letters: _Letters, now: _Letters, rows_per_slice: int
-) -> Iterator[tuple[int, SliceSpec]]:
-    migration = environment.migration
-    for name in scope.entities:
-        keys = list(letters[name])
-        # Rows that refer to rows of their own entity need one loader that sees them all.
-        size = len(keys) if name in migration.specs[name].references else rows_per_slice
-        for start in range(0, len(keys), size):
-            chosen = tuple(keys[start : start + size])
-            units = {unit for key in chosen for unit in (letters[name][key], now[name].get(key)) if unit}
-            spec = SliceSpec(name, tuple(sorted(units)), None, None, len(chosen), chosen)
-            yield migration.level_of(name), spec
 
 
 def gone_records(
     connection: sa.Connection, run: RunRow, slice_: SliceRow, version: str, keys: Sequence[str]
 ) -> list[SourceRecord]:
-    """Ledger lines for replayed keys that the source no longer has: skipped, in the unit they had. None is lost."""
-    had = units_of(connection, run.replays, slice_.entity, keys)
+    """Ledger lines for keys that their units no longer have: skipped, in the unit they had. None is lost."""
+    had = {key: state.unit for key, state in states_of(connection, run.migration, slice_.entity, keys).items()}
+    if run.replays:
+        had |= units_of(connection, run.replays, slice_.entity, keys)
     return [SourceRecord(slice_.entity, key, had[key], slice_.id, Disposition.SKIPPED, version, GONE) for key in keys]

@@ -98,8 +98,7 @@ class _Transform:
         """Returns the records by disposition."""
         with self.hold.writing() as connection:
             forget_slice(connection, self.run.id, self.slice.id, self.slice.entity)
-        self._carry_over()
-        gone = set(self.slice.keys or ())
+        gone = set(self.slice.keys or ()) - self._carry_over()
         for page in chunked(self.staging.read_rows(self.slice.id), _ROWS_AT_ONCE):
             gone -= self._page(page)
         self._stage(self.stacker.take())
@@ -110,8 +109,9 @@ class _Transform:
             runs.set_stage(connection, self.run.id, self.slice.id, SliceStage.TRANSFORMED, self.bundles)
         return self.counts
 
-    def _carry_over(self) -> None:
-        """What needs no work ends as it did before."""
+    def _carry_over(self) -> set[str]:
+        """What needs no work ends as it did before; returns the keys."""
+        found: set[str] = set()
         systems = self.environment.migration.systems[self.slice.entity]
         for keys in chunked(self.staging.read_keys(self.slice.id), _ROWS_AT_ONCE):
             with self.hold.writing() as connection:
@@ -123,6 +123,8 @@ class _Transform:
                 )
             self.counts.update(carried)
             self.breaker.count("", carried.total())
+            found.update(keys)
+        return found
 
     def _page(self, page: Sequence[tuple[bytes, Row]]) -> set[str]:
         """Map a page of rows and record what became of them; returns their keys."""

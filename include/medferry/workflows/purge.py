@@ -133,7 +133,7 @@ def _dry(connection: sa.Connection, run: RunRow) -> PurgeReason | Kept:
 
 
 def _real(connection: sa.Connection, run: RunRow) -> PurgeReason | Kept:
-    if run.status == RunStatus.SUCCEEDED:
+    if run.status in (RunStatus.SUCCEEDED, RunStatus.APPLIED):
         return PurgeReason.PROVEN
     return PurgeReason.SUPERSEDED if runs.first_later_run(connection, run) else Kept.UNFINISHED
 

@@ -241,6 +241,12 @@ class Journal(ABC):
     key = "key"
     """The column of that name; it is a reserved word on some engines."""
 
+    age: str
+    """The age of a row of the journal in whole seconds, in SQL."""
+
+    oldest_transaction = ""
+    """A SELECT of the age in seconds of the oldest transaction that others have open."""
+
     def census(self, connection: sa.Connection) -> list[Writer]:
         """Who writes, from which application, as far as the engine knows."""
         statement = f"SELECT who, application, entity, count(*) FROM {CHANGE} GROUP BY who, application, entity"

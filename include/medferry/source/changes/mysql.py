@@ -48,6 +48,12 @@ class MysqlJournal(Journal):
     )
     patience = "SET SESSION lock_wait_timeout = 5"
     key = "`key`"
+    oldest_transaction = (
+        "SELECT MAX(TIMESTAMPDIFF(SECOND, CONVERT_TZ(trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP())) "
+        "FROM information_schema.innodb_trx "
+        "WHERE trx_mysql_thread_id <> CONNECTION_ID()"
+    )
+    age = "CEIL(TIMESTAMPDIFF(MICROSECOND, at, UTC_TIMESTAMP(6)) / 1000000)"
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         return {

@@ -37,6 +37,11 @@ class PostgresqlJournal(Journal):
         f"To read: SELECT on the captured tables, {CHANGE} and {HEARTBEAT}; UPDATE on {HEARTBEAT}. "
         "The application needs none."
     )
+    age = "CAST(ceil(extract(epoch FROM transaction_timestamp() - at)) AS bigint)"
+    oldest_transaction = (
+        "SELECT floor(extract(epoch FROM max(clock_timestamp() - xact_start))) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    )
     patience = "SET LOCAL lock_timeout = '5s'"
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:

@@ -1,0 +1,31 @@
+"""
+## Keep a wave in step with the legacy database
+
+Takes what changed in the legacy database since the last cut of the journal, reads those rows again, and creates or
+updates their resources in Medplum. Rows that waited for others are taken along. A cut without a change asks Medplum
+nothing. It exists for each wave whose plan says `sync`; the wave must be loaded and swept once (`medferry sweep`).
+
+**It changes** Medplum, the manifest, and the journal's heartbeat in the legacy database; it deletes nothing in Medplum.
+
+**Do not trigger it** while the wave is being loaded: it would wait for the leases. A manual run takes the next cut.
+
+**Position decides, time labels.** The first run of an interval takes the next cut; a cleared one repeats the cuts that
+it has made, with the rows as they are now; one of an interval that was passed over does nothing, as its changes were in
+the next cut. So catching up, clearing and `airflow backfill create` all give the state of having run on time.
+
+**Example conf**: it has none.
+
+**When it is red**, the log's last line tells what to do. `CaptureBroken` and `PositionLost` want a complete sweep:
+`medferry sweep <wave>`; everything else goes on from the cut that was noted when the task is cleared.
+"""
+
+from medferry.definition.migration import Migration
+from medferry_airflow.definition import current_or_error, waves_of
+from medferry_airflow.factory import broken_dag, sync_dag
+
+found = current_or_error()
+for wave in waves_of(found):
+    if wave.sync is not None and isinstance(found, Migration):
+        globals()[f"sync_{wave.id}"] = sync_dag(wave, wave.sync, __doc__, found)
+    elif wave.sync is not None:
+        globals()[f"sync_{wave.id}"] = broken_dag(f"sync_{wave.id}", f"Sync of {wave.id}", __doc__, found)

@@ -1,0 +1,140 @@
+"""Both systems in step: `sync <wave>`, `sync status`, `sweep`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from medferry.cli.terminal import MigrationOption, console, entity_of, environment_of, group_with_default, report_errors
+from medferry.manifest import sweeps
+from medferry.runtime.environment import Environment
+from medferry.source.changes.sweep import Swept, Throttle
+from medferry.sync.cycle import Cycle
+from medferry.sync.preview import pending_keys
+from medferry.sync.status import WaveStatus, status_of
+from medferry.sync.sweeping import sweep_wave
+from medferry.sync.wave import EVERYTHING, synced_wave
+from medferry.workflows.sync import checked_wave, sync_wave
+
+sync_app = typer.Typer(
+    cls=group_with_default("wave"),
+    help="Bring what changes in the legacy database to Medplum: `sync WAVE`, `sync status`.",
+)
+sweep_app = typer.Typer()
+WaveArgument = Annotated[str, typer.Argument(help="A wave of the plan; `all` where it has none.")]
+
+
+@sync_app.command("wave")
+@report_errors
+def sync(
+    wave: WaveArgument,
+    migration: MigrationOption = "clinics",
+    once: Annotated[bool, typer.Option("--once", help="One cut, also where --tail is given.")] = False,
+    tail: Annotated[float, typer.Option(min=0, help="Go on for so many seconds, a cut every second or two.")] = 0.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what the next cut would take; write nothing.")
+    ] = False,
+) -> None:
+    """Take the next cut of the journal and bring its records to Medplum, with what waited."""
+    environment = environment_of(migration)
+    if dry_run:
+        _preview(environment, wave)
+    else:
+        sync_wave(environment, wave, _tell, 0.0 if once else tail)
+
+
+def _preview(environment: Environment, wave: str) -> None:
+    found = pending_keys(synced_wave(environment, wave))
+    console.print(f"The next cut of {wave} takes {sum(found.values())} record(s); nothing was written.")
+    for entity, number in found.items():
+        console.print(f"  {entity}: {number}")
+
+
+def _tell(done: Cycle) -> None:
+    for run_id, counts in done.runs.items():
+        told = ", ".join(f"{number} {disposition}" for disposition, number in sorted(counts.items()))
+        console.print(f"{run_id}: {told}", soft_wrap=True)
+
+
+@sync_app.command("status")
+@report_errors
+def sync_status(
+    migration: MigrationOption = "clinics",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Tell of each wave that was loaded how far it is in step, and who writes to the legacy database."""
+    environment = environment_of(migration)
+    waves = [wave.id for wave in environment.migration.plan.waves] or [EVERYTHING]
+    found = [status_of(synced_wave(environment, wave, loaded=False)) for wave in waves]
+    if as_json:
+        typer.echo(json.dumps([status.as_json() for status in found], indent=2))
+        return
+    for status in found:
+        console.print(_table(status))
+        _notes(status)
+
+
+def _table(status: WaveStatus) -> Table:
+    table = Table(title=f"Wave {status.wave}", title_justify="left")
+    for name in ("entity", "pending", "oldest s", "waiting", "lag p50 s", "lag p99 s", "swept", "miss rate"):
+        table.add_column(name, justify="left" if name in ("entity", "swept") else "right")
+    for each in status.entities:
+        lags = ("" if lag is None else f"{lag:,.1f}" for lag in (each.lag_p50, each.lag_p99))
+        rate = "" if each.miss_rate is None else f"{each.miss_rate:.4%}"
+        oldest = f"{each.oldest:,}" if each.pending else ""
+        table.add_row(each.entity, f"{each.pending:,}", oldest, f"{each.waiting:,}", *lags, each.swept_at, rate)
+    return table
+
+
+def _notes(status: WaveStatus) -> None:
+    if status.fault:
+        console.print(f"[bold red]Not in step[/]: {status.fault}", soft_wrap=True)
+    beat, oldest = _seconds(status.heartbeat_seconds), _seconds(status.oldest_transaction_seconds)
+    cut = f"{status.cut_at} ({status.state})" if status.state else "never"
+    console.print(f"Last cut: {cut}. Heartbeat: {beat}. Oldest open transaction: {oldest}.", soft_wrap=True)
+    for writer in status.writers[:20]:
+        who = " from ".join(name for name in (writer.who, writer.application) if name) or "somebody"
+        console.print(f"  {who}: {writer.changes:,} changes of {writer.entity}", soft_wrap=True, markup=False)
+
+
+def _seconds(age: int | None) -> str:
+    return "none seen" if age is None else f"{age:,} s ago"
+
+
+@sweep_app.command()
+@report_errors
+def sweep(
+    wave: WaveArgument,
+    migration: MigrationOption = "clinics",
+    entity: Annotated[list[str] | None, typer.Option(help="Only this entity; repeatable.")] = None,
+    rows_per_second: Annotated[float, typer.Option(min=1, help="Rows a second at most.")] = 2_000.0,
+    latency: Annotated[
+        float, typer.Option(min=0.01, help="Seconds a page of 1,000 rows may take before the sweep gives way.")
+    ] = 1.0,
+    stop: Annotated[bool, typer.Option("--stop", help="Tell the sweep at work to end after its page.")] = False,
+) -> None:
+    """Compare all legacy rows of a wave with what was applied, and apply what the journal has missed.
+
+    Complete, it also says from where in the journal `sync` goes on. The legacy system's users come first.
+    """
+    environment = environment_of(migration)
+    if stop:
+        with environment.manifest.begin() as connection:
+            number = sweeps.stop(connection, environment.migration.name, wave)
+        console.print(f"Told {number} sweep(s) to stop.")
+        return
+    for name in entity or ():
+        entity_of(environment.migration, name)
+    found = sweep_wave(checked_wave(environment, wave), Throttle(rows_per_second, latency), entity or (), _swept)
+    applied = ", ".join(f"{number} {disposition}" for disposition, number in sorted(found.applied.items()))
+    console.print(f"Applied: {applied or 'nothing was missed'}.")
+    if not found.goes_on:
+        console.print(f"`sync` needs a complete sweep of all entities: run `medferry sweep {wave}` to its end.")
+
+
+def _swept(found: Swept) -> None:
+    end = "" if found.complete else " (stopped)"
+    console.print(f"{found.entity}: {found.rows:,} rows, {len(found.missed):,} missed, {found.miss_rate:.4%}{end}")

@@ -1,0 +1,52 @@
+"""Records that wait: what the load could not write for a reason that goes away by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from medferry.manifest.clock import clock
+from medferry.manifest.runs import RunKind
+from medferry.manifest.tables import run, unit_state
+from medferry.mapping.outcomes import Disposition, Reason
+
+WAITS = (Reason.UNRESOLVED_REFERENCE, Reason.AT_WORK_ELSEWHERE)
+"""Nobody has to decide about these: what they refer to arrives, the other run ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRecord:
+    """`decided_at` is when it was last tried."""
+
+    key: str
+    unit: str
+    reason: str
+    decided_at: str
+
+
+def waiting_records(
+    connection: sa.Connection, migration: str, entity: str, units: Sequence[str]
+) -> list[WaitingRecord]:
+    """Those of an entity in some business units."""
+    columns = [unit_state.c[name] for name in WaitingRecord.__slots__]
+    statement = sa.select(*columns).where(
+        unit_state.c.migration == migration,
+        unit_state.c.entity == entity,
+        unit_state.c.disposition == Disposition.QUARANTINED,
+        unit_state.c.reason.in_(WAITS),
+        unit_state.c.unit.in_(list(units)),
+    )
+    return [WaitingRecord(*row) for row in connection.execute(statement)]
+
+
+def ago(connection: sa.Connection, seconds: float) -> str:
+    """The manifest's time of so many seconds before now."""
+    return str(connection.scalar(sa.select(clock(connection, -seconds))))
+
+
+def loaded_since(connection: sa.Connection, migration: str, time: str) -> set[str]:
+    """The entities of the runs, but for those of a synchronisation, that have ended after a time."""
+    ended = (run.c.migration == migration, run.c.finished_at > time, run.c.kind.not_like(f"{RunKind.SYNC}%"))
+    return {entity for entities in connection.scalars(sa.select(run.c.entities).where(*ended)) for entity in entities}

@@ -1,0 +1,56 @@
+"""What can be seen of the journal and its database beside the changes: their age, the heartbeat, old transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from medferry.source.changes.journal import CHANGE, HEARTBEAT, TABLES, Journal
+
+Ages = dict[str, dict[str, int]]
+"""Entity → age of a change now, in whole seconds by the legacy clock → changes of that age."""
+
+
+def ages_in_cut(journal: Journal, connection: sa.Connection, previous: str, position: str) -> Ages:
+    """Of the changes of a cut."""
+    return _ages(journal, connection, *journal.window(previous.partition("@")[2], position.partition("@")[2]))
+
+
+def ages_behind(journal: Journal, connection: sa.Connection, position: str) -> Ages:
+    """Of the changes that are in no cut up to a position."""
+    return _ages(journal, connection, *journal.behind(position.partition("@")[2]))
+
+
+def _ages(journal: Journal, connection: sa.Connection, condition: str, values: Mapping[str, Any]) -> Ages:
+    columns = f"entity, {journal.age} AS seconds, count(*)"
+    statement = sa.text(f"SELECT {columns} FROM {CHANGE} WHERE {condition} GROUP BY entity, {journal.age}")
+    found: Ages = {}
+    for entity, seconds, number in connection.execute(statement, values):
+        of_entity, age = found.setdefault(str(entity), {}), str(max(0, int(seconds)))
+        of_entity[age] = of_entity.get(age, 0) + int(number)
+    return found
+
+
+def is_installed(connection: sa.Connection) -> bool:
+    """Whether the journal's tables are there."""
+    return set(TABLES) <= set(sa.inspect(connection).get_table_names())
+
+
+def heartbeat_seconds(journal: Journal, connection: sa.Connection) -> int:
+    """How long ago a cut was marked, by the legacy clock."""
+    return max(0, int(connection.scalar(sa.text(f"SELECT {journal.age} FROM {HEARTBEAT} WHERE name = 'journal'")) or 0))
+
+
+def oldest_transaction_seconds(journal: Journal, connection: sa.Connection) -> int | None:
+    """The age of the oldest transaction that others have open; None where there is none, or it cannot be seen."""
+    if not journal.oldest_transaction:
+        return None
+    try:
+        with connection.begin_nested():
+            seconds = connection.scalar(sa.text(journal.oldest_transaction))
+    except DBAPIError:
+        return None  # a right that the reading account lacks
+    return None if seconds is None else max(0, int(seconds))

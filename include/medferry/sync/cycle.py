@@ -1,0 +1,151 @@
+"""One cycle: finish what was begun, take the next cut, note it, and settle its keys with the rows as they are then.
+
+A kill at any point leaves a cut that is noted with its keys, or none: the next cycle goes on with the first and takes
+the second again. Applying a cut twice writes nothing twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from medferry.manifest import checkpoints, leases
+from medferry.manifest.checkpoints import NO_INTERVAL, Checkpoint, CheckpointState, Interval, NewCheckpoint
+from medferry.runtime.continuing import NotContinued
+from medferry.runtime.options import RunOptions
+from medferry.source.changes.cuts import next_cut
+from medferry.source.changes.observe import ages_in_cut
+from medferry.source.changes.rules import CaptureMethod
+from medferry.source.database import snapshot
+from medferry.stages.prepare import continued
+from medferry.sync.carry_out import begin_run, carry_out
+from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
+from medferry.sync.waiting import taken_along
+from medferry.sync.wave import SyncedWave
+
+log = logging.getLogger(__name__)
+
+OPTIONS = RunOptions()
+"""Of the runs of a synchronisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What a cycle has done: records of each run by disposition, none for a cut without a key."""
+
+    runs: Mapping[str, Counter[str]] = field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        return sum(counts.total() for counts in self.runs.values())
+
+
+def cycle(wave: SyncedWave, interval: Interval = NO_INTERVAL) -> Cycle:
+    """Bring the wave up to the present; `interval` is that of the scheduled run, if any.
+
+    Raises SyncBusy, NeverSwept, CaptureBroken, PositionLost, LeaseHeld, SourceUnavailable, and what the stages raise.
+    """
+    with wave.alone():
+        done = finish_unfinished(wave)
+        run_id = _take_cut(wave, interval)
+        return Cycle(done | ({run_id: _apply_newest(wave, run_id)} if run_id else {}))
+
+
+def scheduled_cycle(wave: SyncedWave, interval: Interval) -> Cycle:
+    """What a scheduled run of an interval does, whenever it is run, cleared or backfilled. Raises as `cycle`.
+
+    Position decides, time labels: the first run takes the next cut; a cleared one repeats the cuts that it has made,
+    with the rows as they are now; an interval that was passed over has none, its changes were in the next cut.
+    """
+    migration = wave.environment.migration.name
+    with wave.environment.manifest.begin() as connection:
+        own = checkpoints.of_interval(connection, migration, wave.id, interval)
+        passed_over = checkpoints.any_later(connection, migration, wave.id, interval)
+    if own:
+        return _repeat(wave, own)
+    return Cycle() if passed_over else cycle(wave, interval)
+
+
+def finish_unfinished(wave: SyncedWave) -> dict[str, Counter[str]]:
+    """Go on with the cut that was noted and not applied, if there is one; returns its records by run and disposition.
+
+    To be called by who is alone. Where its run may not go on (a later one has begun in its scope, the mapping is
+    another), another run takes the same keys.
+    """
+    with wave.environment.manifest.begin() as connection:
+        found = checkpoints.unfinished(connection, wave.environment.migration.name, wave.id)
+    if found is None:
+        return {}
+    run_id = found.run_id
+    try:
+        continued(wave.environment, run_id, OPTIONS)
+    except NotContinued as reason:
+        log.info("The cut of run %s is taken by another run: %s", run_id, reason.problem)
+        with wave.environment.manifest.begin() as connection:
+            leases.release(connection, run_id)
+        run_id = wave.new_run_id()
+        with snapshot(wave.environment.source) as view:
+            keys = keys_of_run(wave, view, found.run_id)
+            if not keys:
+                with wave.environment.manifest.begin() as connection:
+                    checkpoints.set_applied(connection, found.id)
+                return {}
+            begin_run(wave, run_id, keys, OPTIONS, view, lambda writing: checkpoints.set_run(writing, found.id, run_id))
+    return {run_id: _apply(wave, found.id, run_id)}
+
+
+def _apply(wave: SyncedWave, checkpoint_id: int, run_id: str) -> Counter[str]:
+    return carry_out(wave, run_id, lambda writing: checkpoints.set_applied(writing, checkpoint_id))
+
+
+def _take_cut(wave: SyncedWave, interval: Interval) -> str:
+    """Note the next cut and stage its rows, in one view of the legacy database; the id of its run, "" without a key."""
+    environment, last = wave.environment, wave.position()
+    run_id = wave.new_run_id()
+    with next_cut(wave.journal, environment.source, environment.capture, last.position_to) as (view, cut):
+        keys: dict[str, ByKey] = keys_of_cut(wave, view, cut)
+        for entity, waiting in taken_along(wave, keys).items():
+            keys[entity] = waiting | keys.get(entity, {})
+        new = NewCheckpoint(
+            environment.migration.name,
+            wave.id,
+            CaptureMethod.LOG,
+            last.position_to,
+            cut.position,
+            run_id if keys else "",
+            sum(map(len, keys.values())),
+            interval,
+            ages_in_cut(wave.journal, view, last.position_to, cut.position) if keys else {},
+        )
+        if keys:
+            begin_run(wave, run_id, keys, OPTIONS, view, lambda writing: checkpoints.record(writing, new))
+            return run_id
+    with environment.manifest.begin() as connection:
+        if interval in (NO_INTERVAL, Interval(last.interval_from, last.interval_to)):
+            checkpoints.move_on(connection, last.id, cut.position)
+        else:
+            checkpoints.record(connection, new)
+    return ""
+
+
+def _apply_newest(wave: SyncedWave, run_id: str) -> Counter[str]:
+    return _apply(wave, wave.position().id, run_id)
+
+
+def _repeat(wave: SyncedWave, cuts: list[Checkpoint]) -> Cycle:
+    """Settle the keys of cuts that were made before once more; what was not applied yet is applied once."""
+    done: dict[str, Counter[str]] = {}
+    with wave.alone():
+        done |= finish_unfinished(wave)
+        for each in cuts:
+            if each.run_id and each.state == CheckpointState.APPLIED:
+                run_id = wave.new_run_id()
+                with snapshot(wave.environment.source) as view:
+                    if keys := keys_of_run(wave, view, each.run_id):
+                        begin_run(wave, run_id, keys, OPTIONS, view, lambda _: None)
+                        done[run_id] = Counter()
+                if run_id in done:
+                    done[run_id] = carry_out(wave, run_id, lambda _: None)
+    return Cycle(done)

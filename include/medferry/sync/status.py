@@ -1,0 +1,136 @@
+"""How far a wave is in step: pending, lag, heartbeat, misses, old transactions, writers. Nothing is changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medferry.manifest import checkpoints, sweeps
+from medferry.manifest.checkpoints import Checkpoint
+from medferry.manifest.clock import seconds_between
+from medferry.manifest.sweeps import SweepRow
+from medferry.manifest.waiting import waiting_records
+from medferry.source.changes.journal import CaptureBroken, Writer
+from medferry.source.changes.observe import (
+    ages_behind,
+    heartbeat_seconds,
+    is_installed,
+    oldest_transaction_seconds,
+)
+from medferry.source.database import snapshot
+from medferry.sync.rows import same_epoch
+from medferry.sync.wave import SyncedWave
+
+RECENT = 500
+"""Cuts with a key of which the lag is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityStatus:
+    """`pending` changes are in the journal and in no cut; `waiting` records wait for others. Lag in seconds, from the
+    change in the legacy database until it was settled; None: nothing was settled yet.
+    """
+
+    entity: str
+    pending: int
+    oldest: int
+    waiting: int
+    lag_p50: float | None
+    lag_p99: float | None
+    swept_at: str
+    miss_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaveStatus:
+    """`fault` says why the next cut cannot be made; empty: it can."""
+
+    wave: str
+    state: str
+    cut_at: str
+    heartbeat_seconds: int | None
+    oldest_transaction_seconds: int | None
+    fault: str
+    entities: list[EntityStatus]
+    writers: list[Writer]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def status_of(wave: SyncedWave) -> WaveStatus:
+    """Raises SourceUnavailable, SourceError."""
+    migration, newest = wave.environment.migration, wave.newest()
+    with wave.environment.manifest.begin() as connection:
+        recent = checkpoints.recent(connection, migration.name, wave.id, RECENT)
+        swept = sweeps.newest_sweeps(connection, migration.name, wave.id)
+        waiting = {
+            name: len(waiting_records(connection, migration.name, name, wave.units)) for name in migration.entities
+        }
+    with snapshot(wave.environment.source) as view:
+        fault = _fault(wave, newest)
+        there = is_installed(view)
+        ages = ages_behind(wave.journal, view, newest.position_to) if newest and there and not fault else {}
+        heartbeat = heartbeat_seconds(wave.journal, view) if there else None
+        oldest = oldest_transaction_seconds(wave.journal, view)
+        writers = wave.journal.census(view) if there else []
+    lags = lags_of(recent)
+    entities = [
+        _entity(name, ages.get(name, {}), waiting[name], lags.get(name, Counter()), swept.get(name))
+        for level in migration.levels
+        for name in level
+    ]
+    state = newest.state if newest else ""
+    return WaveStatus(wave.id, state, newest.cut_at if newest else "", heartbeat, oldest, fault, entities, writers)
+
+
+def _fault(wave: SyncedWave, newest: Checkpoint | None) -> str:
+    if newest is None:
+        return f"No position yet: run `medferry sweep {wave.id}`."
+    with snapshot(wave.environment.source) as view:
+        try:
+            wave.journal.check(view)
+            epoch = wave.journal.epoch(view)
+        except CaptureBroken as broken:
+            return broken.problem
+    lost = not same_epoch(newest.position_to, f"{epoch}@")
+    return f"The position is lost: run `medferry sweep {wave.id}`." if lost else ""
+
+
+def _entity(
+    name: str, ages: Mapping[str, int], waiting: int, lags: Counter[float], swept: SweepRow | None
+) -> EntityStatus:
+    return EntityStatus(
+        name,
+        sum(ages.values()),
+        max(map(int, ages), default=0),
+        waiting,
+        quantile(lags, 0.5),
+        quantile(lags, 0.99),
+        swept.finished_at or "" if swept else "",
+        swept.miss_rate if swept else None,
+    )
+
+
+def lags_of(cuts: Iterable[Checkpoint]) -> dict[str, Counter[float]]:
+    """Entity → seconds from a change until its cut was applied → changes."""
+    found: dict[str, Counter[float]] = {}
+    for cut in cuts:
+        applying = seconds_between(cut.cut_at, cut.applied_at) if cut.applied_at else 0.0
+        for entity, ages in cut.ages.items():
+            of_entity = found.setdefault(entity, Counter())
+            for age, changes in ages.items():
+                of_entity[int(age) + applying] += changes
+    return found
+
+
+def quantile(values: Counter[float], share: float) -> float | None:
+    """The smallest value that at least so large a share of all does not exceed."""
+    wanted, seen = share * values.total(), 0
+    for value in sorted(values):
+        seen += values[value]
+        if seen >= wanted:
+            return round(value, 1)
+    return None

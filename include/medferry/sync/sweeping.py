@@ -1,0 +1,134 @@
+"""Sweep a wave: compare all of its rows with what was applied, apply what the journal has missed, measure the share.
+
+A complete sweep of all entities also says from where in the journal the wave goes on: at its first, and after the
+position was lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import sqlalchemy as sa
+
+from medferry.manifest import checkpoints, sweeps
+from medferry.manifest.checkpoints import NewCheckpoint
+from medferry.source.changes.cuts import next_cut
+from medferry.source.changes.rules import CaptureMethod
+from medferry.source.changes.sweep import Sweep, Swept, Throttle
+from medferry.source.database import snapshot
+from medferry.sync.carry_out import Written, begin_run, carry_out
+from medferry.sync.cycle import OPTIONS, finish_unfinished
+from medferry.sync.keys import ByKey, present_in_wave
+from medferry.sync.rows import AppliedRows, WaveRows, forgotten, same_epoch
+from medferry.sync.wave import SyncedWave
+
+Tell = Callable[[Swept], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WaveSwept:
+    """What a sweep found in each entity, and its misses by disposition after they were applied.
+
+    `goes_on`: the wave has a position in the journal now.
+    """
+
+    entities: Mapping[str, Swept]
+    applied: Counter[str]
+    goes_on: bool
+
+
+def sweep_wave(
+    wave: SyncedWave, throttle: Throttle, entities: Collection[str] = (), tell: Tell = lambda _: None
+) -> WaveSwept:
+    """Sweep some entities (none named: all), then apply what was missed. Others may go on meanwhile.
+
+    It ends after a page when it is told to (`sweeps.stop`, the throttle's flag): what was found is applied.
+    Raises SyncBusy, CaptureBroken, SourceUnavailable, SourceError, and what the stages raise.
+    """
+    environment = wave.environment
+    with next_cut(wave.journal, environment.source, environment.capture, None) as (_, cut):
+        start = cut.position
+    names = [name for name in environment.migration.entities if not entities or name in entities]
+    found: dict[str, Swept] = {}
+    due: dict[str, set[str]] = {}
+    for name in names:
+        found[name], due[name] = _sweep(wave, name, start, throttle)
+        tell(found[name])
+        if not found[name].complete:
+            break
+    whole = len(found) == len(environment.migration.entities) and all(each.complete for each in found.values())
+    with wave.alone():
+        finish_unfinished(wave)
+        applied = _apply(wave, due, start if whole else "")
+    return WaveSwept(found, applied, wave.newest() is not None)
+
+
+def _sweep(wave: SyncedWave, name: str, start: str, throttle: Throttle) -> tuple[Swept, set[str]]:
+    """What a sweep of one entity found, and the keys that are due: those that were missed, and the forgotten."""
+    environment, entity = wave.environment, wave.environment.migration.entities[name]
+    with environment.manifest.begin() as connection:
+        sweep_id = sweeps.begin(connection, environment.migration.name, wave.id, name)
+
+    def stopped() -> bool:
+        with environment.manifest.begin() as connection:
+            return throttle.stopped() or sweeps.is_stopped(connection, sweep_id)
+
+    swept = Swept(name)
+    due: set[str] = set()
+    try:
+        swept = Sweep(
+            name,
+            wave.journal,
+            partial(snapshot, environment.source),
+            WaveRows(wave, entity),
+            AppliedRows(wave, name, start),
+            replace(throttle, stopped=stopped),
+        ).run()
+        due = set(swept.missed)
+        swept.missed -= forgotten(wave, name, due)
+    finally:
+        with environment.manifest.begin() as connection:
+            sweeps.end(connection, sweep_id, swept.rows, len(swept.missed), swept.complete)
+    return swept, due
+
+
+def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str) -> Counter[str]:
+    """Settle the keys that are due; `start`: where the journal goes on from, if nothing before it counts."""
+    last = wave.newest()
+    goes_on = last is not None and (not start or same_epoch(last.position_to, start))
+    run_id = wave.new_run_id()
+    with snapshot(wave.environment.source) as view:
+        keys: dict[str, ByKey] = present_in_wave(wave, view, due)
+        new = NewCheckpoint(
+            wave.environment.migration.name,
+            wave.id,
+            CaptureMethod.SWEEP,
+            last.position_to if last and goes_on else "",
+            last.position_to if last and goes_on else start,
+            run_id if keys else "",
+            sum(map(len, keys.values())),
+        )
+        recording: Written = partial(checkpoints.record, new=new)
+        if not new.position_to:
+            recording = _nothing
+        if keys:
+            begin_run(wave, run_id, keys, OPTIONS, view, recording)
+    if keys:
+        return carry_out(wave, run_id, partial(_applied, wave) if new.position_to else _nothing)
+    if not goes_on and new.position_to:
+        with wave.environment.manifest.begin() as connection:
+            checkpoints.record(connection, new)
+    return Counter()
+
+
+def _applied(wave: SyncedWave, connection: sa.Connection) -> None:
+    found = checkpoints.unfinished(connection, wave.environment.migration.name, wave.id)
+    if found is not None:
+        checkpoints.set_applied(connection, found.id)
+
+
+def _nothing(_: sa.Connection) -> None:
+    pass

@@ -1,0 +1,42 @@
+"""What waited is taken along: as soon as what it waits for may have come, and now and then besides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from medferry.manifest.waiting import WaitingRecord, ago, loaded_since, waiting_records
+from medferry.mapping.outcomes import Reason
+from medferry.sync.keys import ByKey
+from medferry.sync.wave import SyncedWave
+
+SOON, NOW_AND_THEN = 30.0, 600.0
+"""Seconds after which a record is tried again: when another run had it, or for no reason at all."""
+
+
+def taken_along(wave: SyncedWave, changed: Collection[str]) -> dict[str, ByKey]:
+    """Entity → the waiting records that go with a cut; `changed` are the entities of the cut's own keys.
+
+    All of an entity or none: each try is an event for those that refer to it.
+    """
+    migration, found = wave.environment.migration, dict[str, ByKey]()
+    with wave.environment.manifest.begin() as connection:
+        for level in migration.levels:
+            for entity in level:
+                records = waiting_records(connection, migration.name, entity, wave.units)
+                wanted = set(migration.specs[entity].references)
+                if records and (wanted & {*changed, *found} or _is_due(connection, migration.name, records, wanted)):
+                    found[entity] = {record.key: {record.unit} for record in records}
+    return found
+
+
+def _is_due(connection: sa.Connection, migration: str, records: list[WaitingRecord], wanted: set[str]) -> bool:
+    """Whether the one that has waited longest has done so long enough, or a load has ended since that may help."""
+    since = min(record.decided_at for record in records)
+    if since < ago(connection, NOW_AND_THEN):
+        return True
+    elsewhere = any(record.reason == Reason.AT_WORK_ELSEWHERE for record in records)
+    if elsewhere and since < ago(connection, SOON):
+        return True
+    return bool(loaded_since(connection, migration, since) & wanted)

@@ -1,0 +1,137 @@
+"""A wave that is kept in step: its units, its journal, and the right to be the only one that works at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from medferry.errors import MedferryError, TransientError
+from medferry.manifest import checkpoints, leases, runs
+from medferry.manifest.checkpoints import Checkpoint
+from medferry.manifest.runs import RunKind, RunStatus
+from medferry.manifest.slice_lock import SliceBusy, only_worker
+from medferry.manifest.subject import loaded_units
+from medferry.runtime.environment import Environment
+from medferry.source.changes.engines import journal_of
+from medferry.source.changes.journal import Journal
+
+EVERYTHING = "all"
+"""The one wave of a plan that has none."""
+
+
+class NoCapture(MedferryError):
+    """The migration does not say how changes are found."""
+
+
+class NoSuchWave(MedferryError):
+    """The plan has no wave of that name."""
+
+
+class NeverLoaded(MedferryError):
+    """The wave has no state that changes could be added to."""
+
+
+class NeverSwept(MedferryError):
+    """Nothing says from where in the journal the wave's changes are to be taken."""
+
+
+class SyncBusy(TransientError):
+    """Another process keeps the same wave in step."""
+
+
+@dataclass(frozen=True)
+class SyncedWave:
+    """One wave of the migration of an environment."""
+
+    environment: Environment
+    id: str
+
+    @cached_property
+    def units(self) -> list[str]:
+        """Its own business units and the shared ones, in the plan's order."""
+        plan = self.environment.migration.plan
+        return plan.units_of_wave(self.id) if plan.waves else plan.unit_ids
+
+    @cached_property
+    def journal(self) -> Journal:
+        capture = self.environment.migration.capture
+        if capture is None:
+            raise NoCapture(
+                f"The migration {self.environment.migration.name} has no capture.yaml.",
+                "Write one: docs/runbooks/capture.md.",
+            )
+        return journal_of(self.environment.capture, capture.watched())
+
+    @cached_property
+    def loaded(self) -> dict[str, set[str]]:
+        """Entity → the business units that were ever loaded, of whatever wave."""
+        with self.environment.manifest.begin() as connection:
+            return loaded_units(connection, self.environment.migration.name)
+
+    @property
+    def kind(self) -> str:
+        """Of its runs."""
+        return f"{RunKind.SYNC}_{self.id}"
+
+    def new_run_id(self) -> str:
+        return f"{self.kind}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+
+    def newest(self) -> Checkpoint | None:
+        with self.environment.manifest.begin() as connection:
+            return checkpoints.newest(connection, self.environment.migration.name, self.id)
+
+    def position(self) -> Checkpoint:
+        """The checkpoint from which the next cut is taken. Raises NeverSwept."""
+        found = self.newest()
+        if found is None:
+            raise NeverSwept(
+                f"The wave {self.id} has no position in the journal of changes.",
+                f"Run `medferry sweep {self.id}` once: it compares all rows with what was loaded, and begins there.",
+            )
+        return found
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one of all processes that writes for the wave. Raises SyncBusy.
+
+        The lock dies with its process: leases that a killed one has left behind are given back.
+        """
+        manifest, migration = self.environment.manifest, self.environment.migration.name
+        with ExitStack() as held:
+            try:
+                held.enter_context(only_worker(manifest, f"{migration}/{self.kind}", ""))
+            except SliceBusy:
+                raise SyncBusy(
+                    f"The wave {self.id} is kept in step by another process.",
+                    "Nothing, if that one goes on; else end it, then try again.",
+                ) from None
+            with manifest.begin() as connection:
+                going_on = checkpoints.unfinished(connection, migration, self.id)
+                for dead in runs.running_of_kind(connection, migration, self.kind):
+                    if going_on is None or dead != going_on.run_id:
+                        runs.finish_run(connection, dead, RunStatus.FAILED)
+                        leases.release(connection, dead)
+            yield
+
+
+def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> SyncedWave:
+    """A wave that can be kept in step, or, where it need not be `loaded`, looked at.
+
+    Raises NoSuchWave, NoCapture, NeverLoaded.
+    """
+    plan = environment.migration.plan
+    known = [wave.id for wave in plan.waves] or [EVERYTHING]
+    if wave_id not in known:
+        raise NoSuchWave(f"The plan has no wave {wave_id}.", f"Its waves: {', '.join(known)}.")
+    wave = SyncedWave(environment, wave_id)
+    assert wave.journal is not None
+    for entity in environment.migration.entities if loaded else ():
+        if missing := [unit for unit in wave.units if unit not in wave.loaded.get(entity, ())]:
+            raise NeverLoaded(
+                f"The wave {wave_id} was never loaded: there is no run of {entity} for {', '.join(missing[:5])}.",
+                f"Load it first: `medferry run --wave {wave_id}`, or its DAG.",
+            )
+    return wave

@@ -1,0 +1,66 @@
+"""The DAG of a wave in parallel state: there only where the plan says so, by intervals that are caught up."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from medferry_airflow.factory import TAGS
+from medferry_airflow.tasks.environment import POOL
+from medferry_airflow.tasks.sync import _tail
+from tests import tiny_platform
+from tests.dags.conftest import parse
+
+SYNC = 'sync: {schedule: "*/5 * * * *", since: 2026-01-01, tail_seconds: 240}'
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> DagBag:
+    ignored = shutil.ignore_patterns("__pycache__")
+    folder = shutil.copytree(tiny_platform.MIGRATION, tmp_path_factory.mktemp("sync") / "tiny", ignore=ignored)
+    plan = Path(folder) / "plan.yaml"
+    plan.write_text(plan.read_text().replace("units: [north]}", f"units: [north], {SYNC}}}"))
+    return parse(folder)
+
+
+@pytest.fixture
+def dag(found: DagBag) -> DAG:
+    return found.dags["sync_pilot"]
+
+
+def test_only_the_wave_whose_plan_says_so_has_one(found: DagBag) -> None:
+    assert found.import_errors == {}
+    assert [name for name in found.dags if name.startswith("sync_")] == ["sync_pilot"]
+
+
+def test_intervals_are_caught_up_one_run_at_a_time(dag: DAG) -> None:
+    assert isinstance(dag.timetable, CronDataIntervalTimetable)
+    assert (dag.catchup, dag.max_active_runs, dag.start_date) == (True, 1, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_its_one_task_talks_to_medplum_and_says_what_it_does(dag: DAG) -> None:
+    [task] = dag.tasks
+    assert (task.task_id, task.pool, task.retries >= 3, bool(task.doc_md)) == ("sync", POOL, True, True)
+    assert set(dag.tags) <= TAGS
+    for part in ("It changes", "Do not trigger it", "Example conf", "When it is red", "Pool"):
+        assert part in (dag.doc_md or "")
+
+
+def test_it_can_be_serialized(dag: DAG) -> None:
+    again = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    assert again.task_ids == ["sync"]
+
+
+def test_the_tail_ends_when_the_next_run_takes_over() -> None:
+    now = datetime.now(UTC)
+    five = timedelta(minutes=5)
+    assert _tail(now - five, now, 60) == 60
+    assert 290 <= _tail(now - five, now, 900) <= 300
+    assert _tail(now - 4 * five, now - 3 * five, 240) == 0

@@ -1,0 +1,91 @@
+"""The same on PostgreSQL and MariaDB: writers at work, transactions that commit late or never, cuts between them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from demo_clinics import database as servers
+from medferry.runtime.environment import Environment
+from medferry.source.changes.engines import install
+from medferry.sync.cycle import Cycle, cycle
+from medferry.sync.status import status_of
+from medferry.sync.sweeping import sweep_wave
+from medferry.sync.wave import SyncedWave, synced_wave
+from tests import tiny_platform
+from tests.sync.conftest import FREE, families, load
+
+WRITERS, TRANSACTIONS = 4, 12
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def wave(request: pytest.FixtureRequest, captured: Environment) -> Iterator[SyncedWave]:
+    """The pilot wave in step, its legacy database on a server."""
+    start = servers.embedded if request.param == "postgresql" else servers.mariadb
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(start()).url
+        except servers.BinariesMissing as missing:
+            pytest.skip(str(missing))
+        tiny_platform.fill(url)
+        environment = Environment(captured.migration, replace(captured.settings, source_url=url))
+        with environment.source.begin() as connection:  # without, MariaDB's updates wait for every open transaction
+            connection.exec_driver_sql("ALTER TABLE patient ADD PRIMARY KEY (id)")
+        load(environment, None)
+        wave = synced_wave(environment, "pilot")
+        install(environment.capture, wave.journal)
+        sweep_wave(wave, FREE)
+        yield wave
+        environment.source.dispose()
+        environment.capture.dispose()
+
+
+def work(engine: sa.Engine, number: int) -> None:
+    """What one user does: each transaction renames two patients of the wave or one more is born; some are undone."""
+    chance = random.Random(number)
+    for round_ in range(TRANSACTIONS):
+        with engine.connect() as connection:
+            key = 100 + number * 100 + round_
+            name = f"w{number}x{round_}"
+            connection.exec_driver_sql(f"UPDATE patient SET family = '{name}' WHERE id = {chance.choice((1, 2))}")
+            connection.exec_driver_sql(
+                f"INSERT INTO patient VALUES ({key}, 'north', 1, '{name}', '1999-09-09', 'F', NULL)"
+            )
+            if chance.random() < 0.25:
+                connection.rollback()
+            else:
+                connection.commit()
+
+
+def rows(wave: SyncedWave) -> dict[str, str]:
+    """The patients of the wave that Medplum is to have."""
+    wanted = "SELECT id, family FROM patient WHERE unit IN ('north', 'shared') AND deleted_at IS NULL"
+    with wave.environment.source.connect() as connection:
+        return {str(key): str(family) for key, family in connection.execute(sa.text(wanted))}
+
+
+def test_what_is_committed_arrives_whenever_it_was_and_nothing_else(wave: SyncedWave) -> None:
+    engine = wave.environment.source
+    with engine.connect() as late:
+        late.exec_driver_sql("INSERT INTO patient VALUES (99, 'north', 1, 'Late', '1999-09-09', 'F', NULL)")
+        with ThreadPoolExecutor(WRITERS) as pool:
+            users = [pool.submit(work, engine, number) for number in range(WRITERS)]
+            while not all(user.done() for user in users):
+                cycle(wave)
+            for user in users:
+                user.result()
+        cycle(wave)
+        assert "99" not in families(wave.environment)
+        assert (status_of(wave).oldest_transaction_seconds or 0) >= 0
+        late.commit()
+    assert cycle(wave).records == 1
+    assert cycle(wave) == Cycle()
+    assert families(wave.environment) == rows(wave)
+    assert not sweep_wave(wave, FREE).applied
+    assert {each.pending for each in status_of(wave).entities} == {0}

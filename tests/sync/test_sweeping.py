@@ -1,0 +1,81 @@
+"""A sweep finds and applies what the journal missed, stops when told to, and says from where a wave goes on."""
+
+from __future__ import annotations
+
+from medferry.manifest import checkpoints, sweeps
+from medferry.manifest.checkpoints import CheckpointState
+from medferry.runtime.environment import Environment
+from medferry.source.changes.engines import install
+from medferry.source.changes.rules import CaptureMethod
+from medferry.source.changes.sweep import Throttle
+from medferry.sync.cycle import Cycle, cycle
+from medferry.sync.sweeping import sweep_wave
+from medferry.sync.wave import SyncedWave, synced_wave
+from tests.sync.conftest import FREE, Write, families
+
+UNSEEN = "DELETE FROM medferry_change"
+
+
+def test_each_planted_miss_is_found_applied_and_measured(wave: SyncedWave, write: Write) -> None:
+    write(
+        "UPDATE patient SET family = 'Unseen' WHERE id = 1",
+        "INSERT INTO patient VALUES (9, 'north', 1, 'Born', '2000-01-01', 'F', NULL)",
+        "DELETE FROM weight WHERE id = 0",
+        UNSEEN,
+    )
+    write("UPDATE patient SET family = 'Seen' WHERE id = 2")
+    assert sum(cycle(wave).runs.popitem()[1].values()) == 1
+    swept = sweep_wave(wave, FREE)
+    assert {name: found.missed for name, found in swept.entities.items() if found.missed} == {
+        "patient": {"1", "9"},
+        "weight": {"0"},
+    }
+    assert swept.applied == {"successful": 2, "skipped": 1}
+    assert families(wave.environment).items() >= {"1": "Unseen", "2": "Seen", "9": "Born"}.items()
+    with wave.environment.manifest.begin() as connection:
+        newest = sweeps.newest_sweeps(connection, wave.environment.migration.name, wave.id)
+    assert (newest["patient"].missed, newest["patient"].rows, newest["weight"].missed) == (2, 5, 1)
+    assert cycle(wave) == Cycle()
+    assert not sweep_wave(wave, FREE).applied
+
+
+def test_what_waits_in_the_journal_is_left_to_the_cut(wave: SyncedWave, write: Write) -> None:
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1")
+    assert not sweep_wave(wave, FREE).applied
+    assert cycle(wave).records == 1
+
+
+def test_a_sweep_that_is_stopped_gives_no_position(loaded: Environment, write: Write) -> None:
+    wave = synced_wave(loaded, "pilot")
+    install(loaded.capture, wave.journal)
+    write("UPDATE clinic SET name = 'Unseen' WHERE id = 1", UNSEEN)
+    swept = sweep_wave(wave, Throttle(rows_per_second=1e9, latency=60, stopped=lambda: True))
+    assert (len(swept.entities), swept.goes_on, swept.applied) == (1, False, {"successful": 1})
+    assert wave.newest() is None
+
+
+def test_a_complete_sweep_begins_where_it_began(loaded: Environment, write: Write) -> None:
+    """What is committed while it reads is in the first cut."""
+    wave = synced_wave(loaded, "pilot")
+    install(loaded.capture, wave.journal)
+    told: list[str] = []
+
+    def tell(swept: object) -> None:
+        if not told:
+            write("UPDATE clinic SET name = 'Meanwhile' WHERE id = 1")
+        told.append(str(swept))
+
+    assert sweep_wave(wave, FREE, tell=tell).goes_on
+    position = wave.position()
+    assert (position.method, position.state, position.run_id) == (CaptureMethod.SWEEP, CheckpointState.APPLIED, "")
+    assert cycle(wave).records == 1
+
+
+def test_one_entity_alone_does_not_move_the_position(wave: SyncedWave, write: Write) -> None:
+    before = wave.position()
+    write("UPDATE patient SET family = 'Unseen' WHERE id = 1", UNSEEN)
+    assert sweep_wave(wave, FREE, ["patient"]).applied == {"successful": 1}
+    after = wave.position()
+    assert (after.position_to, after.method) == (before.position_to, CaptureMethod.SWEEP)
+    with wave.environment.manifest.begin() as connection:
+        assert checkpoints.recent(connection, wave.environment.migration.name, wave.id, 5) == []
