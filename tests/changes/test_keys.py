@@ -12,7 +12,7 @@ from medferry.errors import SourceUnavailable
 from medferry.source.changes.cuts import next_cut, writing
 from medferry.source.changes.engines import install, journal_of, remove
 from medferry.source.changes.rules import KeySql, watched
-from medferry.source.database import snapshot, stream
+from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.lookup import units_of_logged
 
@@ -152,3 +152,11 @@ def test_being_in_each_others_way_is_to_be_tried_again(engine: sa.Engine) -> Non
         other.rollback()
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE held")
+
+
+def test_a_server_that_is_away_is_to_be_tried_again() -> None:
+    """Nobody listens on port 1: it is no fault of the capture."""
+    for kind in ("postgresql", "mysql"):
+        away = connect_engine(f"{kind}://nobody:x@127.0.0.1:1/nowhere")
+        with pytest.raises(SourceUnavailable, match="did not answer"), writing(away):
+            pass

@@ -11,7 +11,7 @@ from medferry.mapping.outcomes import Reason
 from medferry.sync.keys import ByKey
 from medferry.sync.wave import SyncedWave
 
-SOON, NOW_AND_THEN = 30.0, 600.0
+SOON, NOW_AND_THEN = 30.0, 3_600.0
 """Seconds after which a record is tried again: when another run had it, or for no reason at all."""
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from medferry.errors import SourceUnavailable
+from medferry.errors import MedferryError, SourceUnavailable
 from medferry.source.changes.journal import CaptureBroken, Cut, Journal
 from medferry.source.database import snapshot
-from medferry.source.faults import busy, code_of, in_each_others_way
+from medferry.source.faults import busy, code_of, in_each_others_way, not_opened
 
 
 @contextmanager
@@ -30,18 +30,30 @@ def next_cut(
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction on the journal, READ COMMITTED. Raises CaptureBroken, SourceUnavailable; quotes no row."""
+    """A transaction on the journal, READ COMMITTED; no error quotes a row.
+
+    Raises CaptureBroken; SourceUnavailable, SettingsError when it cannot be opened.
+    """
     options = {"isolation_level": "READ COMMITTED"} if engine.dialect.name != "sqlite" else {}
-    try:
-        with engine.connect().execution_options(**options) as connection:
+    with ExitStack() as opened:
+        try:
+            connection = opened.enter_context(engine.connect().execution_options(**options))
+        except DBAPIError as error:
+            raise not_opened(error) from None
+        try:
             yield connection
             connection.commit()
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise SourceUnavailable(f"The legacy database did not answer ({code_of(error)}).", "Try again.") from None
-        if in_each_others_way(error):
-            raise busy(error) from None
-        raise CaptureBroken(
-            f"The legacy database refused a statement of the capture ({code_of(error)}).",
-            "Check the account's rights (`medferry capture check`) and that nobody holds the tables locked.",
-        ) from None
+        except DBAPIError as error:
+            raise _refused(error) from None
+
+
+def _refused(error: DBAPIError) -> MedferryError:
+    if error.connection_invalidated:
+        return SourceUnavailable(f"The legacy database did not answer ({code_of(error)}).", "Try again.")
+    if in_each_others_way(error):
+        return busy(error)
+    return CaptureBroken(
+        f"The legacy database refused a statement of the capture ({code_of(error)}).",
+        "Check that it is installed and the account's rights (`medferry capture check`), and that nobody holds the "
+        "tables locked.",
+    )
