@@ -43,7 +43,7 @@ _COMMANDS += (
 )
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
-_COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"))
+_COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"), ("capture", "prune"))
 _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
 
 

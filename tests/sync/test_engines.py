@@ -15,6 +15,7 @@ from demo_clinics import database as servers
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
 from medferry.sync.cycle import Cycle, cycle
+from medferry.sync.pruning import prune
 from medferry.sync.status import status_of
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave, synced_wave
@@ -89,3 +90,5 @@ def test_what_is_committed_arrives_whenever_it_was_and_nothing_else(wave: Synced
     assert families(wave.environment) == rows(wave)
     assert not sweep_wave(wave, FREE).applied
     assert {each.pending for each in status_of(wave).entities} == {0}
+    assert prune(wave.environment, 1) == 0
+    assert prune(wave.environment, 0) >= 0

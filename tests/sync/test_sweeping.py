@@ -9,6 +9,7 @@ from medferry.source.changes.engines import install
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.changes.sweep import Throttle
 from medferry.sync.cycle import Cycle, cycle
+from medferry.sync.pruning import prune
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave, synced_wave
 from tests.sync.conftest import FREE, Write, families
@@ -79,3 +80,26 @@ def test_one_entity_alone_does_not_move_the_position(wave: SyncedWave, write: Wr
     assert (after.position_to, after.method) == (before.position_to, CaptureMethod.SWEEP)
     with wave.environment.manifest.begin() as connection:
         assert checkpoints.recent(connection, wave.environment.migration.name, wave.id, 5) == []
+
+
+def test_pruning_leaves_what_a_wave_still_needs(wave: SyncedWave, write: Write) -> None:
+    other = synced_wave(wave.environment, "rest")
+    sweep_wave(other, FREE)
+    write(
+        "UPDATE patient SET family = 'Adair' WHERE id = 1",
+        "UPDATE medferry_change SET at = datetime('now', '-40 days')",
+    )
+    cycle(wave)
+    assert prune(wave.environment, 30) == 0, "the other wave has not taken it"
+    cycle(other)
+    assert prune(wave.environment, 30) == 1
+    assert prune(wave.environment, 30) == 0
+    write("UPDATE patient SET family = 'Later' WHERE id = 1")
+    assert cycle(wave).records == 1
+
+
+def test_where_no_wave_is_in_step_nothing_is_pruned(loaded: Environment, write: Write) -> None:
+    wave = synced_wave(loaded, "pilot")
+    install(loaded.capture, wave.journal)
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1", "UPDATE medferry_change SET at = '2020-01-01 00:00:00'")
+    assert prune(loaded, 1) == 0

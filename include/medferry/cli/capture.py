@@ -15,6 +15,7 @@ from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import execute, journal_of, to_install, to_remove
 from medferry.source.changes.journal import Journal
 from medferry.source.database import snapshot
+from medferry.sync.pruning import prune
 
 capture_app = typer.Typer(
     no_args_is_help=True,
@@ -54,6 +55,17 @@ def capture_check(migration: MigrationOption = "clinics") -> None:
     for line in lines:
         table.add_row(line.who, line.application, line.entity, f"{line.changes:,}")
     console.print(table)
+
+
+@capture_app.command("prune")
+@report_errors
+def capture_prune(
+    migration: MigrationOption = "clinics",
+    older_than: Annotated[int, typer.Option(min=0, help="Days; the census forgets what is deleted.")] = 30,
+) -> None:
+    """Delete from the journal what every wave has taken and is old; what a wave still needs stays."""
+    number = prune(environment_of(migration), older_than)
+    console.print(f"Deleted {number:,} changes from the journal.")
 
 
 def _change(environment: Environment, needed: Callable[[sa.Engine, Journal], list[str]], apply: bool) -> None:

@@ -16,7 +16,7 @@ from medferry.sync.cycle import Cycle
 from medferry.sync.preview import pending_keys
 from medferry.sync.status import WaveStatus, status_of
 from medferry.sync.sweeping import sweep_wave
-from medferry.sync.wave import EVERYTHING, synced_wave
+from medferry.sync.wave import synced_wave, wave_ids
 from medferry.workflows.sync import checked_wave, sync_wave
 
 sync_app = typer.Typer(
@@ -67,7 +67,7 @@ def sync_status(
 ) -> None:
     """Tell of each wave that was loaded how far it is in step, and who writes to the legacy database."""
     environment = environment_of(migration)
-    waves = [wave.id for wave in environment.migration.plan.waves] or [EVERYTHING]
+    waves = wave_ids(environment.migration.plan)
     found = [status_of(synced_wave(environment, wave, loaded=False)) for wave in waves]
     if as_json:
         typer.echo(json.dumps([status.as_json() for status in found], indent=2))

@@ -14,6 +14,7 @@ from medferry.manifest.checkpoints import Checkpoint
 from medferry.manifest.runs import RunKind, RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import loaded_units
+from medferry.plan.model import Plan
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import journal_of
 from medferry.source.changes.journal import Journal
@@ -117,13 +118,17 @@ class SyncedWave:
             yield
 
 
+def wave_ids(plan: Plan) -> list[str]:
+    """The waves of a plan; the one of all units where it has none."""
+    return [wave.id for wave in plan.waves] or [EVERYTHING]
+
+
 def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> SyncedWave:
     """A wave that can be kept in step, or, where it need not be `loaded`, looked at.
 
     Raises NoSuchWave, NoCapture, NeverLoaded.
     """
-    plan = environment.migration.plan
-    known = [wave.id for wave in plan.waves] or [EVERYTHING]
+    known = wave_ids(environment.migration.plan)
     if wave_id not in known:
         raise NoSuchWave(f"The plan has no wave {wave_id}.", f"Its waves: {', '.join(known)}.")
     wave = SyncedWave(environment, wave_id)
