@@ -162,11 +162,7 @@ def _losses(
     named = [*named, *(one.path for one in told)]
     for one in differences(tops, edited, returned):
         reason = one.reason(was_removed=one in removed)
-        if (
-            reason
-            and one not in as_before
-            and not any(_below(one.path, path) or _below(path, one.path) for path in named)
-        ):
+        if reason and one not in as_before and not any(_below(one.path, path) for path in named):
             told.append(CannotExpress(slot, one.path, reason))
     return told
 
