@@ -116,8 +116,9 @@ class ChunkLoader:
         with self.hold.environment.manifest.begin() as connection:
             doubts.add(sent_batches.open_batches(connection, run.migration, [self.slice.entity]), own)
             known = find_targets(connection, run.migration, own | wanted)
-            confirmed = confirmed_by(connection, run.id, wanted)
-        targets = {name: entry for name, entry in known.items() if name in wanted}
+            targets = {name: entry for name, entry in known.items() if name in wanted}
+            others = [name for name, entry in targets.items() if entry.run_id != run.id]
+            confirmed = targets.keys() - others | confirmed_by(connection, run.id, others)
         return known, self.referable.among(targets, confirmed), doubts
 
     def _writer(self, doubts: Doubts) -> Writer:

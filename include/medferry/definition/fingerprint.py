@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import Path
 
 from medferry.errors import DefinitionError
 
-_NOT_MEANT = (
+_LEFT_OUT = (
     *("__pycache__", "*.pyc", "*.pyo", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"),
     *(".git", ".hg", ".svn", ".idea", ".vscode", ".DS_Store", "Thumbs.db"),
     *("*~", ".#*", "#*#", ".*.sw[a-p]", "4913", ".nfs*"),
 )
 """Names of files and folders that no mapping reads, and that come and go by themselves."""
+
+_NOT_MEANT = re.compile("|".join(translate(pattern) for pattern in _LEFT_OUT))
 
 _SETTLED_SECONDS = 2.0
 """A file that was changed so shortly before may be changed again with no other time on it."""
@@ -84,7 +87,7 @@ def _walk(prefix: str, folder: Path, above: tuple[str, ...]) -> Iterator[tuple[s
     except OSError as error:
         raise _unreadable(folder, error) from None
     for entry in entries:
-        if any(fnmatchcase(entry.name, pattern) for pattern in _NOT_MEANT):
+        if _NOT_MEANT.match(entry.name):
             continue
         name, path = f"{prefix}{entry.name}", Path(entry.path)
         if entry.is_dir():

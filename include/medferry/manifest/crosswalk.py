@@ -24,12 +24,13 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class CrosswalkEntry:
-    """A target that a run has written or confirmed before."""
+    """A target that a run has written or confirmed before; `run_id` is the last that did."""
 
     medplum_id: str
     version_id: str
     content_hash: str
     resource_type: str
+    run_id: str = ""
 
 
 class Action(StrEnum):
@@ -87,12 +88,12 @@ def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name
     for system, value in names:
         by_system.setdefault(system, []).append(value)
     found: dict[Name, CrosswalkEntry] = {}
-    columns = (target.c.value, target.c.medplum_id, target.c.version_id, target.c.content_hash, target.c.resource_type)
+    columns = [target.c[name] for name in ("value", *CrosswalkEntry.__slots__)]
     for system, values in by_system.items():
         statement = sa.select(*columns).where(
             target.c.migration == migration, target.c.system == system, among(connection, target.c.value, values)
         )
-        for value, *rest in connection.execute(statement):
+        for value, *rest in connection.execute(statement).all():
             found[system, value] = CrosswalkEntry(*rest)
     return found
 

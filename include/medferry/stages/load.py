@@ -208,7 +208,7 @@ def _nothing_there(session: LoadSession, slice_: SliceRow) -> bool:
 
     Only for the first worker of a slice that no run has loaded, and that nothing was sent of without a known end.
     """
-    if slice_.fence > 1 or not slice_.eligible:
+    if slice_.fence > 1 or not slice_.bundles:
         return False
     with session.environment.manifest.begin() as connection:
         if any_open(connection, session.run.migration, slice_.entity):

@@ -113,6 +113,8 @@ def gone_records(
     connection: sa.Connection, run: RunRow, slice_: SliceRow, version: str, keys: Sequence[str]
 ) -> list[SourceRecord]:
     """Ledger lines for keys that their units no longer have: skipped, in the unit they had. None is lost."""
+    if not keys:
+        return []
     had = {key: state.unit for key, state in states_of(connection, run.migration, slice_.entity, keys).items()}
     if run.replays:
         had |= units_of(connection, run.replays, slice_.entity, keys)

@@ -32,7 +32,7 @@ from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, ledger_key
 from medferry.stages.replay import gone_records
 
-_ROWS_AT_ONCE = 1_000
+_ROWS_AT_ONCE, _KEYS_AT_ONCE = 1_000, 10_000
 
 
 def transform_slice(environment: Environment, run_id: str, slice_id: str) -> dict[str, int]:
@@ -113,7 +113,7 @@ class _Transform:
         """What needs no work ends as it did before; returns the keys."""
         found: set[str] = set()
         systems = self.environment.migration.systems[self.slice.entity]
-        for keys in chunked(self.staging.read_keys(self.slice.id), _ROWS_AT_ONCE):
+        for keys in chunked(self.staging.read_keys(self.slice.id), _KEYS_AT_ONCE):
             with self.hold.writing() as connection:
                 carried = carry_over(connection, self.run, self.slice, systems, keys)
             if missing := len(keys) - carried.total():
