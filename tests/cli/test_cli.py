@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_try_shows_the_row_its_resource_and_its_problem(medferry) -> None:
     assert "impossible-date born" in medferry("try", "patient", "--key", "4", code=2).output
     assert "no row with the key 77" in medferry("try", "patient", "--key", "77", code=1).stderr
     assert "There is no entity bed" in medferry("try", "bed", "--key", "1", code=1).stderr
+
+
+def test_try_shows_exactly_the_row_asked_for_or_says_what_is_wrong(medferry, tmp_path: Path) -> None:
+    for almost in ("8.0", "08", " 8", "8 "):
+        assert f"no row with the key {almost}." in medferry("try", "patient", "--key", almost, code=1).stderr
+    copy = tmp_path / "refused"
+    shutil.copytree(MIGRATION, copy)
+    file = copy / "entities" / "patient.sql"
+    file.write_text(file.read_text(encoding="utf-8").replace("FROM patient", "FROM patients_of_old"), encoding="utf-8")
+    refused = medferry("try", "patient", "--key", "8", "-m", str(copy), code=1).stderr
+    assert "SourceError: The legacy database refused a query" in refused
+    assert "no row" not in refused
 
 
 def test_run_verify_report_and_runs(medferry, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_a_name_that_is_no_zone_is_refused() -> None:
         ("2024-11-03 01:30:00", "ambiguous-local-time"),
         ("2024-11-03 25:30:00", "impossible-date"),
         ("2024-11-03", "impossible-date"),
+        ("0001-01-01 00:00:00", "impossible-date"),  # local mean time, as below; the minimum of .NET
     ],
 )
 def test_a_local_time_that_cannot_be_placed_is_quarantined(text: str, reason: str) -> None:

@@ -241,6 +241,10 @@ def test_a_document_is_its_bytes() -> None:
     assert verdict("document", blob, held | {"data": base64.b64encode(b"abd").decode()}) == "hash"
     assert verdict("document", blob, held | {"data": encoded[:-1] + " "}) == "no base64"
     assert verdict("document", blob, held | {"data": "!" + encoded}) == "no base64"
+    nothing = {"base64": ""}
+    assert verdict("document", nothing, {"contentType": "a/b"}) is None
+    assert verdict("document", nothing, held) == "size"
+    assert verdict("document", nothing, {"url": "Binary/1"}) == "size"
     assert verdict("document", blob, held | {"data": f"{encoded[:2]}\n{encoded[2:]}"}) is None
     assert verdict("document", None, held) == "unexpected"
     assert verdict("document", blob) == "missing"

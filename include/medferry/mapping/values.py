@@ -94,12 +94,17 @@ def zone_of(name: str) -> Timezone:
 def parse_local_time(text: str, zone: Timezone, field: str = "") -> str:
     """Read a wall-clock time of `zone` as an ISO 8601 instant with its offset.
 
-    Raises Quarantine: 'impossible-date' when it is no time at all, 'nonexistent-local-time' inside the gap of
-    a clock change, 'ambiguous-local-time' inside its overlap.
+    Raises Quarantine: 'impossible-date' when it is no time at all, or from before the zone's standard time, whose offset
+    has seconds that FHIR cannot hold (as a minimum that stands for null often is), 'nonexistent-local-time' inside the
+    gap of a clock change, 'ambiguous-local-time' inside its overlap.
     """
     naive = _wall_time(text, field)
     try:
-        return _isoformat(zone.convert(naive, raise_on_unknown_times=True))
+        moment = zone.convert(naive, raise_on_unknown_times=True)
+        offset = moment.utcoffset()
+        if offset is not None and not offset.seconds % 60:
+            return _isoformat(moment)
+        reason = "impossible-date"
     except AmbiguousTime:
         reason = "ambiguous-local-time"
     except NonExistingTime:

@@ -153,6 +153,8 @@ def _document(case: Case) -> str | None:
             return "no attachment"
         if kind is not None and stored.get("contentType") != kind:
             return "type"
+        if not expected and "data" not in stored and "url" not in stored:
+            return None  # FHIR has no empty values: no content says that there are 0 bytes
         content = _decoded(stored["data"]) if "data" in stored else case.bytes_of(str(stored.get("url", "")))
         if content is None:
             return "no base64"
