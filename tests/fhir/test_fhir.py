@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from medferry.fhir.bundle import Staged, batch, by_name, conditional_update, read_batch
-from medferry.fhir.canonical import canonical, content_hash, has_content
+from medferry.fhir.canonical import canonical, content_hash, has_content, stored_hash
 from medferry.fhir.references import parse_conditional, references
 from medferry.fhir.validate import problems
 from medferry.mapping.identity import conditional_reference
@@ -48,6 +48,27 @@ SERVER = {"versionId": "1", "lastUpdated": "2024-01-01T00:00:00Z", "author": {"d
 def stored(**change: object) -> bytes:
     """As Medplum gives it back: with an id, its own meta, members in another order."""
     return orjson.dumps({"id": "x", "meta": {**SERVER, **ODD_PATIENT["meta"]}, **change, **ODD_PATIENT} | change)
+
+
+@pytest.mark.parametrize(
+    ("sent", "printed"),
+    [
+        (72.0, "72"),
+        (1e21, "1e+21"),
+        (1e20, "100000000000000000000"),
+        (1.8446744e19, "18446744000000000000"),
+        (-1.8446744e19, "-18446744000000000000"),
+        (2.0**63, "9223372036854776000"),
+        (-(2.0**63), "-9223372036854776000"),
+        (2**53, "9007199254740992"),
+        (5e-324, "5e-324"),
+    ],
+)
+def test_a_number_is_what_javascript_prints_of_it(sent: float, printed: str) -> None:
+    stored = b'{"resourceType":"Basic","n":{"value":%b},"meta":{"versionId":"1"},"id":"7"}' % printed.encode()
+    assert has_content(stored, canonical({"resourceType": "Basic", "n": {"value": sent}}))
+    assert stored_hash(stored) == content_hash({"resourceType": "Basic", "n": {"value": sent}})
+    assert not has_content(stored, canonical({"resourceType": "Basic", "n": {"value": sent * 1.5}}))
 
 
 @pytest.mark.parametrize(

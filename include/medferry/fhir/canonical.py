@@ -28,7 +28,7 @@ def canonical(resource: Resource) -> bytes:
     Medplum keeps numbers as JavaScript numbers, so equal doubles are equal contents.
     """
     body = orjson.dumps(owned(resource), option=orjson.OPT_SORT_KEYS)
-    if _WHOLE_DOUBLE.search(body):
+    if _OTHERWISE_PRINTED.search(body):
         body = orjson.dumps(_plain(owned(resource)), option=orjson.OPT_SORT_KEYS)
     return body
 
@@ -81,11 +81,14 @@ def stored_hash(text: bytes) -> str:
         return ""
 
 
-_WHOLE_DOUBLE = re.compile(rb"\.0[,}\]]|e\+?\d+[,}\]]")
-"""How a double without a fraction is printed; text may look so, too, which costs a little time and nothing else."""
+_OTHERWISE_PRINTED = re.compile(rb"\.0[,}\]]|e\+?\d+[,}\]]|\d{19}[,}\]]")
+"""How a double without a fraction may be printed, here (1.8e+19) or by JavaScript (18000000000000000000).
 
-_LARGEST_INTEGER = 2.0**63
-"""Beyond it, JSON libraries print and read doubles only."""
+Text may look so, too, which costs a little time and nothing else.
+"""
+
+_LARGEST_INTEGER = 2**63
+"""From here on JSON libraries print doubles only, and read an integer up to 2⁶⁴ all the same."""
 
 
 def _plain(value: Any) -> Any:
@@ -93,6 +96,6 @@ def _plain(value: Any) -> Any:
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_INTEGER:
-        return int(value)
-    return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _LARGEST_INTEGER else value
+    return float(value) if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER else value

@@ -94,8 +94,8 @@ def zone_of(name: str) -> Timezone:
 def parse_local_time(text: str, zone: Timezone, field: str = "") -> str:
     """Read a wall-clock time of `zone` as an ISO 8601 instant with its offset.
 
-    Raises Quarantine: 'impossible-date' when it is no time at all, or from before the zone's standard time, whose offset
-    has seconds that FHIR cannot hold (as a minimum that stands for null often is), 'nonexistent-local-time' inside the
+    Raises Quarantine: 'impossible-date' when it is no time at all, or from before its zone's standard time (often a
+    minimum for null), whose offset has seconds that FHIR cannot hold; 'nonexistent-local-time' inside the
     gap of a clock change, 'ambiguous-local-time' inside its overlap.
     """
     naive = _wall_time(text, field)
