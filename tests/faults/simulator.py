@@ -167,8 +167,10 @@ class World:
         ended: list[Ended] = []
         thread = threading.Thread(target=lambda: ended.append(self.do(**job)))
         thread.start()
-        yield ended
-        thread.join()
+        try:
+            yield ended
+        finally:
+            thread.join()
 
     @contextmanager
     def paused(self, at: int | str, **job: Any) -> Iterator[list[Ended]]:

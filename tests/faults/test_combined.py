@@ -35,7 +35,7 @@ TIMEOUT = 1.0
 
 PAUSES = (
     *("NotSettled", "MedplumUnavailable", "WritesHidden", "VerificationFailed"),
-    *("LeaseLost", "SliceBusy", "LaterRun", "VerificationAtWork", "BreakerOpen"),
+    *("LeaseLost", "LeaseHeld", "SliceBusy", "LaterRun", "VerificationAtWork", "BreakerOpen"),
 )
 """How a run may stop while faults last and others work beside it; anything else is a bug. A database that fails for a
 minute from the very first write on, with nothing written to try it by, is taken at its word: the next run heals it."""
