@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
+from medferry.definition.migration import load_migration
 from medferry.errors import StagingError
+from medferry.runtime.environment import Environment
+from medferry.runtime.settings import Settings
 from medferry.runtime.staging import StagedFileChanged, Staging, dump_row
 from medferry.store.files import Store
 from medferry.store.keys import Key, KeyMissing, Keyring
 from medferry.store.sealed import StoredFileDamaged
 from medferry.store.values import Pointer, ValueChanged, ValueMissing, ValueStore
+from tests.tiny_platform import MIGRATION
 
 KEYS = Keyring((Key(b"k" * 32),))
 ROWS = [{"id": number, "name": "Canary" * 20} for number in range(3_000)]
@@ -100,6 +105,15 @@ def test_the_rows_of_another_run_are_not_read(url: str) -> None:
 def test_a_missing_encrypted_file_is_told_as_a_missing_plain_one(url: str) -> None:
     with pytest.raises(StagingError, match="cannot be read"):
         list(Staging(url, "r", keys=KEYS).read_rows("s"))
+
+
+def test_values_lie_beside_what_is_staged_and_are_encrypted_as_it_is(tmp_path: Path) -> None:
+    key = b64encode(b"k" * 32).decode()
+    environment = Environment(load_migration(MIGRATION), Settings(staging_url=str(tmp_path), store_keys=key))
+    pointer = environment.values.put(b"Canary")
+    assert (tmp_path / pointer.name).read_bytes()[:8] == b"MEDFERRY"
+    assert environment.values.get(pointer) == b"Canary"
+    assert environment.staging_area.folders() == []
 
 
 @pytest.mark.parametrize("keys", [None, KEYS], ids=["plain", "sealed"])

@@ -19,6 +19,7 @@ from medferry.runtime.options import RunOptions, kept_options
 from medferry.runtime.settings import Settings
 from medferry.runtime.staging import Staging, StagingArea
 from medferry.source.database import connect_engine
+from medferry.store.values import ValueStore
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Environment:
                 return digest_of_file(connection, run_id, name)
 
         return Staging(self.settings.staging_url, run_id, digest_of, self.settings.keys)
+
+    @property
+    def values(self) -> ValueStore:
+        """Values kept for people to decide about, such as both sides of a conflict. Raises KeyMissing."""
+        return ValueStore(self.settings.staging_url, self.settings.keys)
 
     @property
     def staging_area(self) -> StagingArea:
