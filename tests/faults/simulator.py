@@ -89,6 +89,8 @@ class World:
     server: EmbeddedMedplum
     nursery: Nursery
     manifest_url: str = ""
+    key: str = ""
+    """Of the protected store; without it, rows and Bundles are staged in plain text."""
     pace: float = 1.0
     """How much faster time goes for its workers (see ``pace``): their seconds are simulated ones."""
     origin: float = field(default_factory=time.time)
@@ -107,6 +109,10 @@ class World:
     @property
     def source(self) -> Path:
         return self.folder / "legacy.db"
+
+    @property
+    def staging(self) -> Path:
+        return self.folder / "staging"
 
     @property
     def migration(self) -> Path:
@@ -150,7 +156,8 @@ class World:
             "medplum_client_id": server.client_id,
             "medplum_client_secret": job.pop("secret", server.client_secret),
             "manifest_url": self.manifest_url,
-            "staging_url": f"{self.folder}/staging",
+            "staging_url": f"{self.staging}",
+            "store_keys": self.key,
             "settle_seconds": job.pop("settle", SETTLE_SECONDS),
         }
         common = {"what": what, "run_id": run_id, "migration": str(self.migration), "settings": settings}
