@@ -76,6 +76,9 @@ def test_good_rules_are_turned_over_to_tables(folder: Path) -> None:
         ("SELECT v.id", "SELECT v.id, v.no", "has 1 column.s., this gives 2"),
         ("patients: id}", 'patients: "{row}.id +"}', "not valid SQL"),
         ("patients: id}", "patients: ''}", "at least 1 character"),
+        ("patient: {", "patient: {also: {patients: id}, ", "found by a SELECT"),
+        ("patient: {", "patient: {also: {visits: SELECT 1}, ", "beside no key of a changed row"),
+        ("patient: {", "patient: {also: {patients: SELECT 1}, ", "names no column of the changed row"),
         ("patient: {", "patient: {method: guess, ", "log"),
         ("static: {legacy.clinics: never changes}", "static: {legacy.clinics: ''}", "at least 1 character"),
     ],
@@ -112,6 +115,21 @@ def test_every_entity_of_the_clinics_can_be_read() -> None:
     read = {name: tables_read(entity) for name, entity in load_migration("clinics").entities.items()}
     assert read["lab_order"] == {"lab_orders", "lab_results", "clinics"}
     assert all(read.values())
+
+
+def test_a_row_may_belong_to_further_records(folder: Path) -> None:
+    further = "SELECT p.id FROM patients p WHERE p.family = {row}.family"
+    rules = load(folder, GOOD.replace("patient: {", f'patient: {{also: {{patients: "{further}"}}, '))
+    patient = [key for key in rules.watched()["patients"] if key.entity == "patient"]
+    assert [key.is_select for key in patient] == [False, True]
+
+
+def test_capture_of_the_clinics_covers_what_their_entities_read() -> None:
+    rules = load_migration("clinics").capture
+    assert rules is not None
+    assert rules.by_method(CaptureMethod.SWEEP) == []
+    # A row of these says of a later one that it repeats it.
+    assert [len(keys) for table, keys in rules.watched().items() if table in ("allergies", "immunizations")] == [2, 2]
 
 
 def test_a_key_is_told_of_any_row() -> None:

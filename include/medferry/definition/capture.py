@@ -29,7 +29,7 @@ from sqlglot.errors import SqlglotError
 
 from medferry.errors import DefinitionError
 from medferry.plan.load import line_of, load_model
-from medferry.source.changes.rules import CaptureMethod, KeyOf, Watched, watched
+from medferry.source.changes.rules import CaptureMethod, KeyOf, KeySql, Watched, watched
 from medferry.source.entity import SourceEntity
 
 FILE = "capture.yaml"
@@ -51,6 +51,8 @@ class EntityCapture(_Part):
     method: CaptureMethod = CaptureMethod.LOG
     tables: dict[str, Sql | Annotated[list[Sql], Field(min_length=1)]] = {}
     """Table → SQL of the entity's key for a changed row: of each of its columns, or one SELECT of all."""
+    also: dict[str, Sql] = {}
+    """Table → SELECT of further records that a changed row belongs to, beside the one of `tables`."""
     static: dict[str, Reason] = {}
     """Table that this entity reads and whose changes do not matter to it → why."""
 
@@ -64,7 +66,9 @@ class CaptureRules(_Part):
 
     def watched(self) -> Watched:
         """What the triggers have to log."""
-        return watched({name: entity.tables for name, entity in self.entities.items()})
+        keys = watched({name: entity.tables for name, entity in self.entities.items()})
+        further = watched({name: entity.also for name, entity in self.entities.items()})
+        return {table: (*keys.get(table, ()), *further.get(table, ())) for table in sorted({*keys, *further})}
 
     def by_method(self, method: CaptureMethod) -> list[str]:
         return [name for name, entity in self.entities.items() if entity.method is method]
@@ -102,6 +106,9 @@ def _faults(rules: CaptureRules, entities: Mapping[str, SourceEntity]) -> Iterat
             for table, sql in capture.tables.items():
                 if told := _key_fault(KeyOf.of(name, sql), len(entities[name].key)):
                     yield (*place, "tables", table), *told
+            for table, sql in capture.also.items():
+                if told := _further_fault(KeyOf.of(name, sql), capture.tables.get(table), len(entities[name].key)):
+                    yield (*place, "also", table), *told
 
 
 def _coverage(
@@ -140,6 +147,14 @@ def _key_fault(key: KeyOf, columns: int) -> tuple[str, str] | None:
         remedy = "Write a list of its columns in the entity's order, or one SELECT of all of them."
         return f"the key of {key.entity} has {columns} column(s), this gives {len(selected)}.", remedy
     return None
+
+
+def _further_fault(key: KeyOf, beside: KeySql | None, columns: int) -> tuple[str, str] | None:
+    if beside is None or KeyOf.of(key.entity, beside).is_select:
+        return "it stands beside no key of a changed row.", "Name the table under `tables`, with a column as the key."
+    if not key.is_select:
+        return "further records are found by a SELECT.", "Write one, or move it to `tables`."
+    return _key_fault(key, columns)
 
 
 def tables_read(entity: SourceEntity) -> frozenset[str]:
