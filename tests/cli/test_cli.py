@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from medferry.cli.main import app
+from medferry.definition.migration import load_migration
 from medferry.manifest import runs
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
@@ -50,6 +51,24 @@ def test_a_broken_definition_is_two_lines_and_exit_1(medferry, tmp_path: Path) -
 def test_profile_hides_values_unless_asked(medferry) -> None:
     assert "Ada" not in medferry("source", "profile", "patient").output
     assert "Ada" in medferry("source", "profile", "patient", "--values").output
+
+
+def test_try_shows_the_way_back_of_a_row_and_of_an_edited_resource(medferry, tmp_path: Path) -> None:
+    assert "The way back changes nothing in the row." in medferry("try", "patient", "--key", "1").output
+    edited = tmp_path / "edited.json"
+    edited.write_text(json.dumps({"resourceType": "Patient", "identifier": [{"system": "elsewhere", "value": "1"}]}))
+    assert (
+        "none of the row's resources"
+        in medferry("try", "patient", "--key", "1", "--resource", str(edited), code=1).stderr
+    )
+    system = load_migration(MIGRATION).systems["patient"][0]
+    identifier = [{"system": system, "value": "1"}]
+    patient = {"resourceType": "Patient", "identifier": identifier, "name": [{"family": "Abe"}], "gender": "other"}
+    edited.write_text(json.dumps(patient))
+    shown = medferry("try", "patient", "--key", "1", "--resource", str(edited)).output
+    assert "Abe" in shown
+    assert "cannot express: main gender no-local-code sex" in shown
+    assert "no inverse" in medferry("try", "clinic", "--key", "1", "--resource", str(edited), code=1).stderr
 
 
 def test_try_shows_the_row_its_resource_and_its_problem(medferry) -> None:

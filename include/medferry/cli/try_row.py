@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -17,8 +19,11 @@ from medferry.cli.terminal import (
     environment_of,
     report_errors,
 )
+from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
+from medferry.fhir.identifiers import identifiers_of
 from medferry.mapping.apply import MappedRow
+from medferry.mapping.apply_inverse import apply_inverse, by_slot
 from medferry.mapping.outcomes import DEAD, Disposition
 from medferry.runtime.environment import Environment
 from medferry.source.count import require_columns
@@ -36,8 +41,12 @@ def try_row(
     entity: str,
     key: Annotated[str, typer.Option("--key", "-k", help="The row's source key, as the manifest writes it.")],
     migration: MigrationOption = "clinics",
+    edited: Annotated[
+        Path | None,
+        typer.Option("--resource", exists=True, dir_okay=False, help="JSON of one of its resources as edited."),
+    ] = None,
 ) -> None:
-    """Map one row and show it beside its resources and problems. Writes nothing; shows patient data."""
+    """Map one row and show it beside its resources, problems and way back. Writes nothing; shows patient data."""
     environment = environment_of(migration)
     definition = entity_of(environment.migration, entity)
     row = _find_row(environment, definition, key)
@@ -58,8 +67,48 @@ def try_row(
     both.add_column(ratio=3)
     both.add_row(left, right)
     console.print(both)
+    _show_way_back(environment.migration, entity, row, mapped, edited)
     if mapped.disposition in DEAD:
         raise typer.Exit(2)
+
+
+def _show_way_back(
+    migration: Migration, entity: str, row: Mapping[str, Any], mapped: MappedRow, edited: Path | None
+) -> None:
+    """What the row's resources change in it, one of them as `edited`; nothing without. Raises MedferryError."""
+    inverse, spec, settings = migration.inverses.get(entity), migration.specs[entity], migration.settings
+    if inverse is None or mapped.disposition is not Disposition.PENDING:
+        if edited:
+            why = f"The mapping of {entity} has no inverse" if inverse is None else "The row becomes no resource"
+            raise MedferryError(f"{why}: there is no way back.", "Try it without --resource.")
+        return
+    resources = dict(by_slot(spec, mapped.resources, settings))
+    if edited:
+        resource = _resource_of(edited)
+        read = by_slot(spec, [resource], settings)
+        if not read or mapped.key not in [name.get("value") for name in identifiers_of(resource)]:
+            raise MedferryError(f"{edited.name} is none of the row's resources.", "Keep the identifier it was given.")
+        resources |= read
+    changes = apply_inverse(spec, inverse, row, mapped.key, resources, settings)
+    table = Table(title="the way back", title_justify="left")
+    for name in ("column", "has", "gets"):
+        table.add_column(name, overflow="fold")
+    for column, value in changes.columns.items():
+        table.add_row(column, Text(_shown(row.get(column))), Text(_shown(value)))
+    console.print(table if changes.columns else "The way back changes nothing in the row.")
+    for loss in changes.cannot_express:
+        told = " ".join(part for part in (loss.slot, loss.path, loss.reason, loss.detail) if part)
+        console.print(f"cannot express: {escape(told)}", soft_wrap=True)
+
+
+def _resource_of(path: Path) -> dict[str, Any]:
+    try:
+        read = orjson.loads(path.read_bytes())
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise MedferryError(f"{path.name} holds no JSON object.", "Give one resource as JSON.")
+    return read
 
 
 def _shown(value: Any) -> str:
