@@ -1,0 +1,196 @@
+"""Write changed columns of one entity's row into the legacy database: all of it in one transaction, or nothing.
+
+The rows are locked, read again by the entity's own SQL and compared with what the changes were made from; then only the
+changed columns are written, by key, and read back before the commit. The connection is one that may write: the
+reader's sessions are pinned read-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from medferry.errors import MedferryError, SourceUnavailable
+from medferry.source.entity import SourceEntity
+from medferry.source.faults import state_of
+from medferry.source.legacy_table import LegacyTable
+from medferry.source.lookup import row_of_key
+from medferry.source.session import MYSQL, POSTGRESQL
+
+Row = Mapping[str, Any]
+
+
+class RowConflict(MedferryError):
+    """The row is not what the changes were made from, or gone. Nothing was written; read it again and decide anew."""
+
+
+class WriteRefused(MedferryError):
+    """The legacy database does not take the change, or would keep another value. Nothing was written."""
+
+
+def write_row(
+    engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyTable], base: Row, changes: Row
+) -> dict[str, Any]:
+    """Write `changes` (column of the row → value) to the row that reads as `base`; returns it as it reads then.
+
+    Raises RowConflict, WriteRefused, SourceUnavailable, and SourceError from reading. No message quotes a value.
+    """
+    key = entity.ledger_key_of(base)
+    with _writing(engine, entity) as (connection, now):
+        held = [_locked(connection, table, base) for table in tables]
+        present = row_of_key(connection, entity, key)
+        if present is None or held[0] != 1:
+            raise RowConflict(f"{entity.name} {key} is gone.", "Read the row again.")
+        if present != dict(base):
+            raise RowConflict(f"{entity.name} {key} was changed by somebody else.", "Read the row again.")
+        connection.execution_options(stream_results=False)  # reading has set it, and no cursor gives an UPDATE
+        for table, number in zip(tables, held, strict=True):
+            _write(connection, table, number, base, changes, now)
+        written = row_of_key(connection, entity, key)
+        _compare(entity, tables, {**base, **changes}, written)
+        assert written is not None
+        return written
+
+
+@contextmanager
+def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Connection, str]]:
+    """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second."""
+    name = engine.dialect.name
+    options: dict[str, Any] = {} if name == "sqlite" else {"isolation_level": "READ COMMITTED"}
+    try:
+        with engine.connect().execution_options(**options) as connection:
+            if name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            now = str(connection.scalar(sa.text(_CLOCK[name])))
+            if name == "postgresql":
+                connection.exec_driver_sql("; ".join(f"SET LOCAL {one} = {value}" for one, value in POSTGRESQL.items()))
+            elif name != "sqlite":
+                connection.exec_driver_sql(
+                    "SET SESSION " + ", ".join(f"{one} = {value}" for one, value in MYSQL.items())
+                )
+            yield connection, now
+            connection.commit()
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise SourceUnavailable(
+                f"The legacy database was lost while {entity.name} was written ({state_of(error)}).",
+                "Read the row again: it has all of the change or nothing of it.",
+            ) from None
+        why, remedy = _why(error)
+        raise WriteRefused(f"The legacy database {why} ({entity.name}, {state_of(error)}).", remedy) from None
+
+
+_CLOCK = {
+    "postgresql": "SELECT CAST(LOCALTIMESTAMP(0) AS text)",
+    "mysql": "SELECT CAST(LOCALTIMESTAMP(0) AS CHAR)",
+    "mariadb": "SELECT CAST(LOCALTIMESTAMP(0) AS CHAR)",
+    "sqlite": "SELECT datetime('now')",
+}
+
+_RIGHTS = (
+    "gives no right to write",
+    "Grant the writing account SELECT, INSERT, UPDATE and DELETE on the inverse's tables.",
+)
+_SCHEMA = ("has another schema than the definition", "Run `medferry plan check`, and correct the inverse's tables.")
+_VALUE = ("has no room for a value", "Give the inverse the column's bounds (longest, whole, required).")
+_REASONS: dict[str | int, tuple[str, str]] = {
+    **dict.fromkeys(("42501", 1044, 1142, 1143), _RIGHTS),
+    **dict.fromkeys(("42703", "42P01", 1054, 1146), _SCHEMA),
+    **dict.fromkeys(("22001", "22003", "22007", "22008", "22P02", "23502", "23505", "23514"), _VALUE),
+    **dict.fromkeys((1048, 1062, 1264, 1265, 1292, 1366, 1406, 4025), _VALUE),
+}
+"""By SQLSTATE, or the server's error number."""
+
+
+def _why(error: DBAPIError) -> tuple[str, str]:
+    state: Any = getattr(error.orig, "sqlstate", None)
+    number = error.orig.args[0] if error.orig and error.orig.args else None
+    if isinstance(number, str) and number.startswith(("no such column", "no such table")):
+        return _SCHEMA
+    if isinstance(number, str) and "constraint failed" in number:
+        return _VALUE
+    known = _REASONS.get(state) or (_REASONS.get(number) if isinstance(number, int) else None)
+    return known or ("refused a change", "Try it by hand with the writing account.")
+
+
+def _locked(connection: sa.Connection, table: LegacyTable, base: Row) -> int:
+    """How many rows the table has for the entity's row; they are locked."""
+    statement = sa.select(sa.literal_column("1", sa.Integer)).select_from(_table(table)).where(_found_by(table, base))
+    return len(connection.execute(statement.with_for_update()).all())
+
+
+def _write(connection: sa.Connection, table: LegacyTable, held: int, base: Row, changes: Row, now: str) -> None:
+    """Bring one table to the changes: an update, or for an optional row its first or last value."""
+    values = {column: changes[name] for name, column in table.columns.items() if name in changes}
+    if not values:
+        return
+    if held > 1:
+        raise RowConflict(f"{table.name} has {held} rows for one.", "Correct them in the legacy system.")
+    touched = {table.touched: now} if table.touched else {}
+    left = any({**base, **changes}[name] is not None for name in table.columns)
+    written, found = _table(table), _found_by(table, base)
+    if held and (left or not table.optional):
+        connection.execute(sa.update(written).where(found).values(_bound({**values, **touched})))
+    elif held and table.removed:
+        connection.execute(sa.update(written).where(found).values(_bound({table.removed: now, **touched})))
+    elif held:
+        connection.execute(sa.delete(written).where(found))
+    elif left:
+        keys = {column: base[name] for column, name in table.key.items()}
+        connection.execute(sa.insert(written).values(_bound({**keys, **table.only, **table.new, **values, **touched})))
+
+
+def _table(table: LegacyTable) -> sa.TableClause:
+    schema, _, name = table.name.rpartition(".")
+    marks = [mark for mark in (table.touched, table.removed) if mark]
+    columns = dict.fromkeys((*table.key, *table.only, *table.new, *table.columns.values(), *marks))
+    return sa.table(name, *(sa.column(column) for column in columns), schema=schema or None)
+
+
+def _found_by(table: LegacyTable, base: Row) -> sa.ColumnElement[bool]:
+    wanted = {**{column: base[name] for column, name in table.key.items()}, **table.only}
+    return sa.and_(
+        *(
+            sa.column(column).is_(None) if value is None else sa.column(column) == _as_it_is(f"key_{number}", value)
+            for number, (column, value) in enumerate(wanted.items())
+        )
+    )
+
+
+def _bound(values: Mapping[str, Any]) -> dict[str, sa.BindParameter[Any]]:
+    return {column: _as_it_is(f"value_{number}", value) for number, (column, value) in enumerate(values.items())}
+
+
+def _as_it_is(name: str, value: Any) -> sa.BindParameter[Any]:
+    """Without a type: the engine then reads a text as whatever the column holds."""
+    return sa.bindparam(name, value, type_=sa.types.NullType())
+
+
+def _compare(entity: SourceEntity, tables: Sequence[LegacyTable], wanted: Row, written: Row | None) -> None:
+    """Raise WriteRefused where the row does not read as it should now; only the times of the change may differ."""
+    times = {entity.changed, *(table.touched for table in tables)}
+    other = sorted(
+        name for name in wanted if name not in times and (written is None or not _says(written[name], wanted[name]))
+    )
+    if other:
+        raise WriteRefused(
+            f"{entity.name}: the legacy database would keep another value in {', '.join(other)}.",
+            "Give the inverse the column's bounds, and see what triggers change by themselves.",
+        )
+
+
+def _says(read: Any, wanted: Any) -> bool:
+    """Whether a column reads as what was written: 72.50 for 72.5, a padded CHAR for its text."""
+    if read == wanted or read is None or wanted is None:
+        return bool(read == wanted)
+    if str(read).rstrip(" ") == str(wanted).rstrip(" "):
+        return True
+    try:
+        return Decimal(str(read)) == Decimal(str(wanted))
+    except InvalidOperation:
+        return False
