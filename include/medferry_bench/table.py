@@ -78,7 +78,7 @@ def _alone(figures: dict[str, Any]) -> str:
         one = figures["verify"]
         rate, points, share = one["resources_per_second"], one["points_per_resource"], one["percent_of_load_points"]
         told.append(
-            f"Verification: {rate:,.0f} resources/s, {points:.2f} points a resource, {share:.2f} % of the load."
+            f"Verification: {rate:,.0f} resources/s, {points:.2f} points each, {share:.2f} % of the load's points."
         )
     return "\n\n".join(["\n".join(lines)] * bool(stages) + [" ".join(told)] * bool(told))
 
