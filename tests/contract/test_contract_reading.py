@@ -270,3 +270,17 @@ def test_an_old_version_is_read_in_a_batch(target: Target) -> None:
     answers = target.batch(*({"request": {"method": "GET", "url": f"{url}/_history/{name}"}} for name in names))
     assert [answer["response"]["status"] for answer in answers] == ["200", "404"]
     assert answers[0]["resource"] == created
+
+
+def test_a_query_of_a_batch_is_limited(target: Target) -> None:
+    """65,000 characters pass everywhere; older servers may take more."""
+
+    def status(length: int) -> str:
+        query = f"identifier={target.system}|"
+        search = {"request": {"method": "GET", "url": f"Patient?{query}{'x' * (length - len(query))}"}}
+        answer = target.post("", json={"resourceType": "Bundle", "type": "batch", "entry": [search]}).json()
+        return str(answer["entry"][0]["response"]["status"])
+
+    assert status(65_000) == "200"
+    if not target.live:
+        assert status(70_001) == "400"

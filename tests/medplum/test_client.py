@@ -92,7 +92,7 @@ def test_each_name_is_asked_for_once_in_queries_that_fit(lengths: list[int], sig
     assert [resource["token"] for resource in found] == [system_token(SYSTEM, value) for value in values]
     assert {form[0][0] for form in client.searches} == {"identifier" if resource_type == "Patient" else "_tag"}
     for form in client.searches:
-        assert len(str(httpx.QueryParams([form[0]]))) <= 90_000
+        assert len(str(httpx.QueryParams([form[0]]))) <= 65_000
 
 
 class Parts:
