@@ -30,12 +30,10 @@ from sqlglot.errors import SqlglotError
 from medferry.errors import DefinitionError
 from medferry.plan.load import line_of, load_model
 from medferry.source.changes.rules import CaptureMethod, KeyOf, KeySql, Watched, watched
+from medferry.source.dialects import VARIANTS
 from medferry.source.entity import SourceEntity
 
 FILE = "capture.yaml"
-
-_DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
-"""sqlglot's names by ours."""
 
 Sql = Annotated[str, Field(min_length=1)]
 Reason = Annotated[str, Field(min_length=1)]
@@ -159,9 +157,9 @@ def _further_fault(key: KeyOf, beside: KeySql | None, columns: int) -> tuple[str
 
 def tables_read(entity: SourceEntity) -> frozenset[str]:
     """Every table that any variant of the entity's query reads, in lower case. Raises SqlglotError."""
-    found = _tables(entity.sql, ("", *_DIALECTS.values()))
+    found = _tables(entity.sql, ("", *VARIANTS.values()))
     for dialect, sql in entity.variants.items():
-        found |= _tables(sql, (_DIALECTS[dialect],))
+        found |= _tables(sql, (VARIANTS[dialect],))
     return frozenset(found)
 
 

@@ -15,7 +15,8 @@ from medferry.errors import DefinitionError
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.inverse import InverseSpec
 from medferry.source.columns import column_types
-from medferry.source.entity import DIALECTS, SourceEntity
+from medferry.source.dialects import VARIANTS
+from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.slices import entity_rows
 
@@ -67,7 +68,7 @@ def _faults(entity: SourceEntity, inverse: InverseSpec) -> Iterator[Told]:
 
 def _columns_read(entity: SourceEntity) -> frozenset[str] | None:
     """The columns of an entity's rows, in lower case; None where only the database knows them (``*``)."""
-    for dialect in DIALECTS.values():
+    for dialect in VARIANTS.values():
         try:
             parsed = sqlglot.parse_one(entity.sql, dialect=dialect)
         except SqlglotError:

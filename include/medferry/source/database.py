@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError
+from medferry.source.dialects import DIALECTS, NOT_READ, titles
 from medferry.source.faults import busy, in_each_others_way, not_opened, state_of
 from medferry.source.session import pinned, refuse_warnings
 from medferry.source.types import mysql, postgresql, sqlite
@@ -27,12 +28,14 @@ Statement = sa.Select[*tuple[Any, ...]] | sa.TextClause
 def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.Engine:
     """An engine for a SQLAlchemy URL; `arguments` are for the driver's ``connect``.
 
-    Raises SettingsError for a URL that cannot be one.
+    Raises SettingsError for a URL that cannot be one, or of an engine that is not read.
     """
     try:
-        address = _with_driver(url)
+        parsed = sa.make_url(url)
+        _refuse_unknown(parsed.get_backend_name())
+        address = _with_driver(parsed)
         given = dict(arguments or {})
-        if address.drivername == "postgresql+psycopg":
+        if address.drivername == DIALECTS["postgresql"].url:
             given.setdefault("client_encoding", "utf8")  # in SQL_ASCII, psycopg would give bytes to SQLAlchemy
             given.setdefault("prepare_threshold", None)  # a pool between may hand each transaction another session
         engine = sa.create_engine(address, pool_pre_ping=True, connect_args=given)
@@ -40,7 +43,8 @@ def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.E
         raise SettingsError(
             "The legacy database's URL is not usable.", "Write dialect://user:password@host/name."
         ) from error
-    if engine.dialect.driver not in _DRIVERS:
+    known = DIALECTS.get(engine.dialect.name)
+    if known is None or engine.dialect.driver != known.driver:
         raise SettingsError(
             f"The driver {engine.dialect.driver} of the legacy database's URL is not known: it could change values.",
             "Name no driver in the URL: postgresql://, mysql://, mariadb:// or sqlite:// is enough.",
@@ -49,20 +53,23 @@ def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.E
     return engine
 
 
-_DRIVERS = ("psycopg", "pymysql", "pysqlite")
+_ALIASES = {"postgres": "postgresql"}
 
 
-def _with_driver(url: str) -> sa.URL:
+def _refuse_unknown(name: str) -> None:
+    """Raise SettingsError for an engine without a table of types: nobody has seen its values arrive."""
+    if title := NOT_READ.get(name):
+        raise SettingsError(
+            f"{title} is not read: there is no table of its types, so that a value could arrive changed.",
+            f"Copy the tables into one of {titles()}, and read them there.",
+        )
+
+
+def _with_driver(parsed: sa.URL) -> sa.URL:
     """Choose the drivers that come with Medferry when the URL names none."""
-    parsed = sa.make_url(url)
-    driver = {
-        "postgresql": "postgresql+psycopg",
-        "postgres": "postgresql+psycopg",
-        "mysql": "mysql+pymysql",
-        "mariadb": "mariadb+pymysql",
-    }.get(parsed.drivername)
-    parsed = parsed.set(drivername=driver) if driver else parsed
-    return parsed.update_query_dict({"charset": "utf8mb4"}) if driver and "pymysql" in driver else parsed
+    known = DIALECTS.get(_ALIASES.get(parsed.drivername, parsed.drivername))
+    parsed = parsed.set(drivername=known.url) if known else parsed
+    return parsed.update_query_dict({"charset": "utf8mb4"}) if known and known.driver == "pymysql" else parsed
 
 
 def _keep_raw_values(connection: Any, _record: Any) -> None:
@@ -145,7 +152,7 @@ def _executed(
         return result, postgresql.columns(connection, result.cursor.description)
     if dialect == "sqlite":
         return result, sqlite.columns([column[0] for column in result.cursor.description])
-    raise SourceError(f"There is no table of types for {dialect}.", "Use PostgreSQL, MySQL, MariaDB or SQLite.")
+    raise SourceError(f"There is no table of types for {dialect}.", f"Use {titles()}.")
 
 
 def _row(names: Sequence[str], row: Sequence[Any], converted: Sequence[tuple[str, Convert]]) -> dict[str, Any]:

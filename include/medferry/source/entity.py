@@ -13,10 +13,8 @@ from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from medferry.errors import DefinitionError
+from medferry.source.dialects import VARIANTS
 from medferry.source.keys import key_text, ledger_key, unit_text
-
-DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
-"""SQLAlchemy dialects for which ``<entity>.<dialect>.sql`` may replace the portable query, as sqlglot calls them."""
 
 _SETTING = re.compile(r"--\s*(\w+)\s*:\s*(.+?)\s*$")
 _COLUMN = re.compile(r'\s*(?:"([^"]{1,63})"|([^\W\d]\w{0,62}))\s*')
@@ -61,14 +59,14 @@ def load_entities(folder: Path) -> dict[str, SourceEntity]:
     variants: dict[str, dict[str, str]] = {name: {} for name in portable}
     for path in sorted(folder.glob("*.*.sql")):
         name, _, dialect = path.stem.partition(".")
-        if dialect not in DIALECTS or name not in portable:
+        if dialect not in VARIANTS or name not in portable:
             raise DefinitionError(
                 path,
                 None,
                 "this file belongs to no entity and dialect.",
-                f"Name it <entity>.<{'|'.join(DIALECTS)}>.sql.",
+                f"Name it <entity>.<{'|'.join(VARIANTS)}>.sql.",
             )
-        variants[name][dialect] = _statement(path, _text(path), [DIALECTS[dialect]])
+        variants[name][dialect] = _statement(path, _text(path), [VARIANTS[dialect]])
     return {name: _entity(path, variants[name]) for name, path in portable.items()}
 
 
@@ -122,7 +120,7 @@ def _settings(path: Path, text: str) -> dict[str, str]:
     return settings
 
 
-def _statement(path: Path, sql: str, dialects: Sequence[str] = tuple(DIALECTS.values())) -> str:
+def _statement(path: Path, sql: str, dialects: Sequence[str] = tuple(VARIANTS.values())) -> str:
     """The one SELECT of a file, without comments around it and a closing semicolon, as any of `dialects` reads it.
 
     Raises DefinitionError.

@@ -20,13 +20,11 @@ from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
 from medferry.errors import SourceError
+from medferry.source.dialects import DIALECTS
 from medferry.source.entity import SourceEntity
 
 Column = tuple[str, str]
 """(table, column), as the engine names them; a table outside the default schema as ``schema.table``."""
-
-_DIALECTS = {"postgresql": "postgres", "mariadb": "mysql"}
-"""sqlglot's names, where they are not SQLAlchemy's."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,16 @@ class LegacySchema:
 
     @property
     def _dialect(self) -> str:
-        return _DIALECTS.get(self.dialect, self.dialect)
+        return DIALECTS[self.dialect].sqlglot
 
     def _folded(self, name: str) -> str:
         """PostgreSQL tells quoted names apart by case; the others compare names without it."""
-        return name if self.dialect == "postgresql" else name.casefold()
+        return name if DIALECTS[self.dialect].is_case_told else name.casefold()
 
     def _named(self, sql: str) -> Iterable[Column]:
         """(table or view, column) of every column that the SQL names and that belongs to one."""
         parsed = sqlglot.parse_one(sql, dialect=self._dialect)
-        if self.dialect != "postgresql":
+        if not DIALECTS[self.dialect].is_case_told:
             parsed = parsed.transform(_casefolded)
         qualified = qualify(
             parsed,

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from medferry.source.dialects import as_text
 from medferry.source.keys import KeyFault, fault_of
 
 
@@ -89,7 +90,7 @@ def comparable(column: sa.ColumnElement[Any], dialect: str, kind: Kind) -> sa.Co
     """The column in the form in which it is compared with ``held_values``."""
     if kind not in (Kind.PRINTED, Kind.INSTANT):
         return column
-    return sa.cast(column, sa.Text() if dialect == "postgresql" else sa.CHAR())
+    return as_text(dialect, column)
 
 
 def held_values(dialect: str, kind: Kind, texts: Sequence[str]) -> list[Any]:

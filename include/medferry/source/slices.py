@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.source.database import stream
+from medferry.source.dialects import as_text
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, key_text
 from medferry.source.kinds import bound_value, kinds_of, rebound
@@ -136,11 +137,7 @@ def of_units(dialect: str, entity: SourceEntity, units: Iterable[str]) -> sa.Col
 def texts_of_units(dialect: str, entity: SourceEntity) -> sa.ColumnElement[str]:
     """The unit's column as text, without the padding of a CHAR column."""
     column: sa.ColumnClause[Any] = sa.column(entity.unit)
-    return (
-        sqlite_text(column)
-        if dialect == "sqlite"
-        else sa.cast(column, sa.Text() if dialect == "postgresql" else sa.CHAR())
-    )
+    return sqlite_text(column) if dialect == "sqlite" else as_text(dialect, column)
 
 
 def sqlite_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:

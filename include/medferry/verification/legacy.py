@@ -14,6 +14,7 @@ from more_itertools import chunked
 from medferry.definition.checks import Check, EntityChecks, ManyCheck
 from medferry.errors import SourceError
 from medferry.source.database import snapshot, stream
+from medferry.source.dialects import DIALECTS
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import is_escaped, key_text, ledger_key
 from medferry.source.kinds import kinds_of
@@ -94,7 +95,7 @@ class LegacyReader:
 
     def _listed(self, keys: Sequence[str], unit: str, period: str | None, rows: str) -> str:
         # As text, a CHAR unit has no padding.
-        kind = "TEXT" if self.engine.dialect.name in ("postgresql", "sqlite") else "CHAR"
+        kind = DIALECTS[self.engine.dialect.name].text
         columns = [f"{sql} AS {name}" for sql, name in zip(keys, self._names, strict=True)]
         columns += [f"CAST({unit} AS {kind}) AS unit_id", f"{period or 'NULL'} AS period"]
         return _escaped(f"SELECT {', '.join(columns)} FROM {rows}")

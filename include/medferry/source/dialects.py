@@ -1,0 +1,55 @@
+"""The engines that Medferry reads, and what of them is a fact and no code; by SQLAlchemy's name of the dialect.
+
+What an engine does beside has one place each: its table of types (`source.types`), its pinned session
+(`source.session`), what it compares a key as (`source.kinds`). An engine that is not here is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One engine. `text` is the type to which a CAST gives the engine's own text of a value."""
+
+    title: str
+    url: str
+    """Dialect and driver, as a SQLAlchemy URL begins with them."""
+    driver: str
+    """SQLAlchemy's name of the one driver from which values are known to arrive as they are."""
+    sqlglot: str
+    """What sqlglot calls the engine's SQL."""
+    text: str
+    is_case_told: bool = False
+    """Whether quoted names that differ by case alone are two."""
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "postgresql": Dialect("PostgreSQL", "postgresql+psycopg", "psycopg", "postgres", "TEXT", is_case_told=True),
+    "mysql": Dialect("MySQL", "mysql+pymysql", "pymysql", "mysql", "CHAR"),
+    "mariadb": Dialect("MariaDB", "mariadb+pymysql", "pymysql", "mysql", "CHAR"),
+    "sqlite": Dialect("SQLite", "sqlite", "pysqlite", "sqlite", "TEXT"),
+}
+
+VARIANTS: Mapping[str, str] = {name: one.sqlglot for name, one in DIALECTS.items() if name != "mariadb"}
+"""Dialects for which ``<entity>.<dialect>.sql`` may replace the portable query, as sqlglot calls them; MariaDB's
+are MySQL's."""
+
+NOT_READ: Mapping[str, str] = {"mssql": "SQL Server", "oracle": "Oracle", "db2": "Db2", "ibm_db_sa": "Db2"}
+"""Engines that people have, and that have no table of types here."""
+
+
+def as_text(dialect: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """The engine's own text of a column."""
+    return sa.cast(column, sa.Text() if DIALECTS[dialect].text == "TEXT" else sa.CHAR())
+
+
+def titles() -> str:
+    """The engines, as a message names them."""
+    *first, last = (one.title for one in DIALECTS.values())
+    return f"{', '.join(first)} and {last}"
