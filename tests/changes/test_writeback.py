@@ -133,6 +133,19 @@ def test_a_writer_that_dies_before_its_commit_leaves_nothing(
     assert write(legacy, name="Bea", phone="555")["phone"] == "555"
 
 
+def test_a_session_that_writes_dates_in_another_way_changes_nothing(legacy: sa.Engine) -> None:
+    if legacy.dialect.name != "postgresql":
+        pytest.skip("of PostgreSQL")
+    with legacy.connect() as connection:  # the pool gives the next one this very session
+        connection.exec_driver_sql("SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Tokyo'")
+        connection.commit()
+    try:
+        before = row(legacy)
+        assert write(legacy, name="Bea")["updated_at"] > before["updated_at"]
+    finally:
+        legacy.dispose()
+
+
 def test_the_row_is_locked_while_it_is_written(legacy: sa.Engine) -> None:
     """A second writer would wait: the lock is asked for with NOWAIT here, so nothing depends on time."""
     if legacy.dialect.name == "sqlite":

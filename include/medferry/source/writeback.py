@@ -86,7 +86,7 @@ def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Conne
 
 
 _CLOCK = {
-    "postgresql": "SELECT CAST(LOCALTIMESTAMP(0) AS text)",
+    "postgresql": "SELECT to_char(LOCALTIMESTAMP(0), 'YYYY-MM-DD HH24:MI:SS')",  # whatever the session's DateStyle
     "mysql": "SELECT CAST(LOCALTIMESTAMP(0) AS CHAR)",
     "mariadb": "SELECT CAST(LOCALTIMESTAMP(0) AS CHAR)",
     "sqlite": "SELECT datetime('now')",
