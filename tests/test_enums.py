@@ -20,20 +20,24 @@ from medferry.manifest.checkpoints import CheckpointState
 from medferry.manifest.checks import CheckStatus
 from medferry.manifest.crosswalk import Action, Effect
 from medferry.manifest.exceptions import ExceptionState, Severity
+from medferry.manifest.feeds import FeedKind
 from medferry.manifest.leftovers import LeftoverKind
 from medferry.manifest.runs import Control, RunKind, RunStatus, SliceStage
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.mapping.terminology import CodeStatus
+from medferry.medplum.presence import Absence
 from medferry.plan.model import LeftoverPolicy, Strategy
 from medferry.runtime.control import ControlAction
 from medferry.runtime.options import LoadMode
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.keys import KeyFault
+from medferry.sync.reverse import FoundKind
 
 INCLUDE = Path(__file__).resolve().parent.parent / "include"
 FILES = sorted(path for name in ("medferry", "medferry_airflow") for path in (INCLUDE / name).rglob("*.py"))
 
 STEERING: tuple[type[StrEnum], ...] = (
+    Absence,
     Action,
     CaptureMethod,
     CheckStatus,
@@ -45,6 +49,8 @@ STEERING: tuple[type[StrEnum], ...] = (
     DriftPolicy,
     Effect,
     ExceptionState,
+    FeedKind,
+    FoundKind,
     KeyFault,
     LeftoverKind,
     LeftoverPolicy,
@@ -221,6 +227,7 @@ def test_the_texts_of_the_manifest_stay() -> None:
     assert [*Severity] == ["critical", "major", "unknown"]
     assert [*ReviewOutcome] == ["agrees", "differs"]
     assert [*CheckpointState] == ["recorded", "applied"]
+    assert [*FeedKind] == ["poll", "sweep", "walk"]
     assert [*CheckStatus] == ["equal", "nothing_compared", "hashes_only", "settling", "could_not_check", "different"]
     assert [*CodeStatus] == ["approved", "draft", "unmapped"]
     assert [*LoadMode] == ["lookup", "conditional"]

@@ -19,6 +19,7 @@ from medferry.manifest.charts import charts_of
 from medferry.manifest.crosswalk import Action
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
+from medferry.manifest.feeds import FeedKind, FeedName, begin_feed, feeds_of
 from medferry.manifest.leftover_acts import (
     LeftoverAct,
     end_inactivation,
@@ -234,6 +235,13 @@ def test_no_document_was_uploaded_before_it_was_noted(filled: sa.Engine) -> None
         assert uploads.uploads_of(connection, "m", [("s", "1")]) == {}
         assert uploads.unanswered(connection, "m", ["patient"], "second") == []
         assert uploads.count_proven(connection, "m", ["patient"]) == 0
+
+
+def test_nothing_of_medplums_changes_was_read_before_it_was_noted(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert feeds_of(connection, "m", "pilot") == []
+        assert begin_feed(connection, FeedName("m", "pilot", "Patient", FeedKind.POLL), "p" * 100_000).step == 0
 
 
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:

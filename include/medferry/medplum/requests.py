@@ -21,6 +21,7 @@ from tenacity import (
 )
 
 from medferry.errors import TransientError
+from medferry.medplum import budget as points
 from medferry.medplum.answers import issue_text, throttled_seconds, verdict_of
 from medferry.medplum.budget import Budget
 from medferry.medplum.errors import (
@@ -110,6 +111,14 @@ class Requests:
     def _send(self, method: str, path: str, cost: int, **request: Any) -> httpx.Response:
         self.budget.pay(cost)
         return self._deliver(method, path, **request)
+
+    def is_there(self, resource_type: str, medplum_id: str) -> bool:
+        """Whether a resource can be read by a request of its own, which no replica answers. Raises Unauthorised."""
+        try:
+            self._read("GET", f"fhir/R4/{resource_type}/{medplum_id}", points.READ)
+        except NotFound:
+            return False
+        return True
 
     def _look_at_quota(self) -> None:
         """The smallest request there is, paid for by the budget: its answer's headers tell what is left."""
