@@ -111,6 +111,7 @@ def judge(steps: Sequence[Step], overlap: int) -> None:
     reader.position = replace(reader.position, overlap=overlap)
     for step in steps:
         step(reader)
+    reader.walk()  # what is at work began before the last commits
     reader.server.now += OVERLAP
     reader.walk()
     current = {(one.id, one.version_id) for one in reader.server.current()}
@@ -122,14 +123,14 @@ def judge(steps: Sequence[Step], overlap: int) -> None:
 
 
 @given(st.lists(STEPS, max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 def test_no_change_is_missed_and_none_is_told_twice(steps: list[Step]) -> None:
     judge(steps, OVERLAP)
 
 
 def test_without_an_overlap_the_property_fails() -> None:
     @given(st.lists(STEPS, max_size=60))
-    @settings(max_examples=2_000, deadline=None, database=None, phases=[Phase.generate], report_multiple_bugs=False)
+    @settings(max_examples=2_000, deadline=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
     def judged(steps: list[Step]) -> None:
         judge(steps, 0)
 
