@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -56,7 +57,7 @@ class Server:
         shown = {one.id: one for one in self.versions if one.visible_at <= self.now}
         return [one for one in shown.values() if not one.deleted]
 
-    def search(self, resource_type: str, form: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    def search_texts(self, resource_type: str, form: Sequence[tuple[str, str]]) -> dict[str, tuple[str, bytes]]:
         asked = dict(form)
         assert "_offset" not in asked
         self.searches += 1
@@ -65,9 +66,11 @@ class Server:
         if asked["_sort"].startswith("-"):
             found.reverse()
         found = found[: int(asked["_count"])]
-        metas = [{"versionId": one.version_id, "lastUpdated": instant_of(one.at)} for one in found]
-        resources = [{"resourceType": resource_type, "id": f.id, "meta": m} for f, m in zip(found, metas, strict=True)]
-        return {"resourceType": "Bundle", "entry": [{"resource": one} for one in resources]}
+        return {one.id: (one.version_id, self._text(resource_type, one)) for one in found}
+
+    def _text(self, resource_type: str, one: Version) -> bytes:
+        meta = {"versionId": one.version_id, "lastUpdated": instant_of(one.at)}
+        return json.dumps({"resourceType": resource_type, "id": one.id, "meta": meta}).encode()
 
 
 @dataclass

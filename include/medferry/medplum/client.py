@@ -136,8 +136,12 @@ class MedplumClient(Binaries):
 
     def texts_by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
         """id → (version, JSON) of those of `ids` (at most 1,000) that a search in a batch shows."""
+        return self.search_texts(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))])
+
+    def search_texts(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> dict[str, tuple[str, bytes]]:
+        """id → (version, JSON) of one page of a search, in its order; also of what only others could have written."""
         try:
-            return read_texts(self._searchset(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))]))
+            return read_texts(self._searchset(resource_type, parameters))
         except ValueError:
             raise _no_bundle() from None
 
