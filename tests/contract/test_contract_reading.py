@@ -65,6 +65,8 @@ def test_totals(target: Target) -> None:
     counted = target.search("Patient", identifier=system, _summary="count")
     assert counted["total"] == 30
     assert "entry" not in counted
+    of_any = {"identifier": f"{system},{target.system}-else|", "_tag": f"{TAG_SYSTEM}|{target.tag}"}
+    assert target.search("Patient", **of_any, _summary="count")["total"] == 30
     assert target.search("Patient", identifier=system, _total="accurate", _count="5")["total"] == 30
     assert "total" not in target.search("Patient", identifier=system)
 

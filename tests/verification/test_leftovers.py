@@ -145,3 +145,22 @@ def test_what_carries_the_tag_and_nobody_knows(loaded: Environment) -> None:
         stray = {"resourceType": "Patient", "meta": {"tag": [tag]}, "gender": "male"}
         client.batch([{"resource": stray, "request": {"method": "POST", "url": "Patient"}}], 100)
     assert run(loaded, "second") == {(TAGGED, "Patient", "unknown")}
+
+
+def test_resources_that_are_gone_hide_no_copies_that_nobody_knows(loaded: Environment) -> None:
+    tag = loaded.migration.naming.tag
+    with loaded.medplum() as client:
+        role, *_ = client.search_all("PractitionerRole", [])
+        for one in client.search_all("Observation", [("_fields", "id")]):
+            client.batch([{"request": {"method": "DELETE", "url": f"Observation/{one['id']}"}}], 100)
+        copies = [
+            {"resourceType": "Observation", "meta": {"tag": [tag]}, "status": "final", "code": {"text": "copy"}},
+            {key: value for key, value in role.items() if key not in ("id", "identifier", "meta")}
+            | {"meta": {"tag": [tag]}},
+        ]
+        for one in copies:
+            client.batch([{"resource": one, "request": {"method": "POST", "url": one["resourceType"]}}], 100)
+    found = verify_subject(loaded).verdict.results
+    [tagged] = [one for one in found if one.name == TAGGED]
+    assert tagged.different == 2
+    assert [example.split()[0] for example in sorted(tagged.examples)] == ["Observation", "PractitionerRole"]

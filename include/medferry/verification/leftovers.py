@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from more_itertools import chunked, map_reduce
 
 from medferry.errors import MedferryError
+from medferry.fhir.identifiers import parameter_of
 from medferry.fhir.references import system_token
 from medferry.manifest import uploads
 from medferry.manifest.leftover_acts import inactivated, inactivations
 from medferry.manifest.leftovers import Leftover, Slot, known_types, leftovers
 from medferry.manifest.replaced import known_ids
-from medferry.medplum.client import PAGE, MedplumClient
+from medferry.medplum.client import EXACT_BELOW, PAGE, MedplumClient
 from medferry.plan.model import LeftoverPolicy
 from medferry.verification.identity import values_of
 from medferry.verification.recorder import CheckRecorder
@@ -128,17 +129,20 @@ def _types(scope: VerificationScope) -> set[str]:
 
 
 def _tagged(scope: VerificationScope, client: MedplumClient, resource_type: str, recorder: CheckRecorder) -> None:
-    """What carries the migration's tag is in the crosswalk. Under the plan's systems the identifiers were judged."""
+    """What carries the migration's tag is in the crosswalk. Under the plan's systems the identifiers were judged.
+
+    When all that carries it carries such an identifier, nothing else can be there; otherwise each is compared by its
+    id. How many the crosswalk has says nothing: of these some may be gone, and as many others have come.
+    """
     tag = scope.migration.naming.tag
     form = [("_tag", system_token(tag["system"], tag["code"]))]
-    with scope.environment.manifest.begin() as connection:
-        known = known_types(connection, scope.migration.name).get(resource_type, 0)
+    systems = [system for system, kind in _slots(scope) if kind == resource_type]
+    there = 0
     try:
         there = client.count(resource_type, form)
-        if there <= known:
+        if there < EXACT_BELOW and there == _named(client, resource_type, form, systems):
             recorder.equal(TAGGED, there)
             return
-        systems = [system for system, kind in _slots(scope) if kind == resource_type]
         for page in chunked(client.search_all(resource_type, [*form, ("_fields", "id,identifier,meta")]), PAGE):
             ours = [one for one in page if not any(values_of(one, system) for system in systems)]
             recorder.equal(TAGGED, len(page) - len(ours))
@@ -155,7 +159,15 @@ def _tagged(scope: VerificationScope, client: MedplumClient, resource_type: str,
                     f"{resource_type}/{one['id']}",
                 )
     except MedferryError as error:
-        recorder.unchecked(TAGGED, max(known, 1), error.problem)
+        recorder.unchecked(TAGGED, max(there, 1), error.problem)
+
+
+def _named(client: MedplumClient, resource_type: str, form: list[tuple[str, str]], systems: list[str]) -> int:
+    """How many of what a search finds carry a name of any of some systems; one of two systems counts once."""
+    if not systems:
+        return 0
+    named = (parameter_of(resource_type), ",".join(system_token(system) for system in systems))
+    return client.count(resource_type, [*form, named])
 
 
 def _tell(policy: LeftoverPolicy, recorder: CheckRecorder, name: str, key: str, kind: str | None, place: str) -> None:
