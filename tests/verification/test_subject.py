@@ -270,3 +270,15 @@ def test_the_evidence_is_what_was_run_and_not_todays_files(tiny: Environment, tm
     [run] = shown["declared_checks"]["patient"]["resources"]["main"]["checks"]
     assert (run["sql"], run["path"], run["compare"]) == ("family", "name.family", "text")
     assert "declared" not in shown["verification"]
+
+
+def test_a_resource_that_lost_its_identifier_hides_no_twin_of_another(waves: Environment) -> None:
+    with waves.medplum() as client:
+        ada, ben, *_ = client.search_all("Patient", [("_sort", "_id")])
+        bare = {name: value for name, value in ben.items() if name != "identifier"}
+        twin = {name: value for name, value in ada.items() if name not in ("id", "meta")}
+        client.batch([{"resource": bare, "request": {"method": "PUT", "url": f"Patient/{ben['id']}"}}], 100)
+        client.batch([{"resource": twin, "request": {"method": "POST", "url": "Patient"}}], 100)
+    key = ada["identifier"][0]["value"]
+    found = differences(waves, verify_subject(waves))
+    assert ("identifiers: more than once", "patient", key, "another resource") in found

@@ -81,13 +81,14 @@ def examine_system(
     entity: str,
     slot: str,
     read: int,
-    missing: int,
+    identified: int,
     recorder: CheckRecorder,
 ) -> None:
     """Whatever Medplum has under a slot's identifier system is in the manifest.
 
-    `read` of the subject's resources were looked for, of which `missing` were not there. When the server counts as many
-    as must be there, and the manifest knows no others, nothing else can be there; otherwise they are walked and named.
+    `read` of the subject's resources were looked for, of which `identified` were seen with an identifier of the system.
+    When the server counts just these, and the manifest knows no others, nothing else can be there; otherwise they are
+    walked and named.
     Of some keys only what is under these. Raises MedferryError when Medplum does not answer.
     """
     system, resource_type = scope.systems(entity)[slot], scope.type_of(entity, slot)
@@ -98,7 +99,7 @@ def examine_system(
     with scope.environment.manifest.begin() as connection:
         known = count_resources(connection, scope.migration.name, system)
     there = client.count(resource_type, [(parameter_of(resource_type), system_token(system))])
-    if known == read and there == read - missing and there < EXACT_BELOW:
+    if known == read and there == identified and there < EXACT_BELOW:
         recorder.equal(UNEXPECTED, there)
         recorder.equal(TWICE, there)
         return

@@ -174,7 +174,7 @@ class StoredResourceCheck:
             self.recorder.due(name, self.identified[slot] or min(self.read[slot], 1))
         try:
             identity.examine_system(
-                self.client, self.scope, self.entity, slot, self.read[slot], self.missing[slot], self.recorder
+                self.client, self.scope, self.entity, slot, self.read[slot], self.identified[slot], self.recorder
             )
         except MedferryError as error:
             self.recorder.unchecked(identity.UNEXPECTED, self.read[slot], error.problem)
