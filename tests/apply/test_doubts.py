@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from medferry.apply.doubts import Doubts
 from medferry.apply.targets import ResolvedResource
@@ -124,3 +125,11 @@ def test_only_the_chunk_s_own_names_count() -> None:
     found = Doubts(SETTLE)
     found.add([SentBatch(7, "r", "clinic", 0.0, (create(A), create(B)))], [B.name])
     assert found.held_back(ALL, {}) == names(B)
+
+
+def test_what_was_merged_is_no_content_of_ours_alone() -> None:
+    merged = replace(update(A), wanted_hash="made")
+    for entry, own, hashes in ((update(A), True, {A.hash}), (merged, False, {"made"})):
+        doubts = Doubts(SETTLE)
+        doubts.add([SentBatch(1, "run", "clinic", 0.0, (entry,))])
+        assert (doubts.own(A.name, stored(A)), doubts.hashes(A.name)) == (own, hashes)

@@ -7,7 +7,7 @@ import pytest
 from medferry.apply.plan import Drift, DriftPolicy, Failed, Location, Planner, Step, confirmed
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
-from medferry.manifest.crosswalk import Action, CrosswalkEntry
+from medferry.manifest.crosswalk import Action, ConfirmedWrite, CrosswalkEntry, Effect
 from medferry.medplum.answers import EntryOutcome
 
 NAME = ("urn:s", "1")
@@ -16,7 +16,7 @@ EQUAL = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"2"},"active":t
 OTHER = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"2"},"active":false}'
 MORE = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"3"},"active":true,"gender":"female"}'
 OLD, SAME = CrosswalkEntry("a", "1", "old", "Patient"), CrosswalkEntry("a", "1", "new", "Patient")
-CONFLICT, OVERWRITE = DriftPolicy
+CONFLICT, OVERWRITE, MERGE = DriftPolicy
 
 
 def planner(entry: CrosswalkEntry | None, policy: DriftPolicy = CONFLICT) -> Planner:
@@ -139,6 +139,50 @@ def test_the_version_before_an_update_does_not_prove_it_though_it_holds_all_that
 def test_more_in_the_very_version_that_was_written_is_stored_differently() -> None:
     [settled] = prove("patient", [Answered(CREATE, EntryOutcome(201, "", "a", "2"))], {"a": ("2", MORE)}, {}).values()
     assert settled == Failed("quarantined", "stored-differently", "Patient/a")
+
+
+MERGED = CrosswalkEntry("a", "2", "stored", "Patient", wanted_hash="new")
+BEFORE = CrosswalkEntry("a", "2", "stored", "Patient", wanted_hash="old")
+
+
+@pytest.mark.parametrize("policy", [CONFLICT, MERGE])
+def test_what_was_merged_is_as_it_was_as_long_as_the_row_is(policy: DriftPolicy) -> None:
+    [settled] = planner(MERGED, policy).by_version([WANTED], {NAME: [("a", "2")]}).settled.values()
+    assert settled == ConfirmedWrite(*NAME, "patient", "Patient", "a", "2", "stored", Effect.UNCHANGED, "new")
+
+
+@pytest.mark.parametrize(("entry", "policy"), [(BEFORE, CONFLICT), (BEFORE, MERGE)])
+def test_an_update_of_what_was_merged_looks_at_what_others_added(entry: CrosswalkEntry, policy: DriftPolicy) -> None:
+    plan = planner(entry, policy).by_version([WANTED], {NAME: [("a", "2")]})
+    assert (plan.steps, plan.settled, plan.drifts) == ([], {}, [Drift(WANTED, "a", "2")])
+    plan = planner(entry, policy).by_content(plan.drifts, {"a": ("2", OTHER)}, {})
+    assert plan.settled == {NAME: Failed("quarantined", "target-changed", "Patient/a")}
+
+
+@pytest.mark.parametrize("entry", [MERGED, BEFORE])
+def test_overwriting_writes_over_what_was_merged(entry: CrosswalkEntry) -> None:
+    plan = planner(entry, OVERWRITE).by_version([WANTED], {NAME: [("a", "2")]})
+    assert plan.steps == [Step(WANTED, Action.UPDATE, "a", "2")]
+
+
+def test_a_merge_is_sent_for_the_very_version_that_was_read() -> None:
+    base = {"resourceType": "Patient", "active": False}
+    drifts, contents = (
+        [Drift(WANTED, "a", "2")],
+        {"a": ("3", b'{"resourceType":"Patient","active":false,"gender":"x"}')},
+    )
+    [step] = planner(OLD, MERGE).by_content(drifts, contents, {}, bases={NAME: base}).steps
+    assert (step.id, step.version, step.target.wanted) == ("a", "3", "new")
+    assert step.target.body == b'{"active":true,"gender":"x","resourceType":"Patient"}'
+
+
+def test_where_both_are_kept_what_others_changed_beside_an_unchanged_row_stays_unless_ours_is_in_doubt() -> None:
+    drifts, contents = [Drift(WANTED, "a", "2")], {"a": ("2", OTHER)}
+    assert planner(SAME, MERGE).by_content(drifts, contents, {}).settled == {
+        NAME: confirmed("patient", WANTED, ("a", "1"), "unchanged")
+    }
+    doubted = planner(SAME, MERGE).by_content(drifts, contents, {NAME: Action.UPDATE})
+    assert doubted.settled == {NAME: Failed("quarantined", "target-changed", "Patient/a")}
 
 
 def test_what_others_added_beside_an_unchanged_content_is_no_conflict() -> None:

@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from medferry.errors import ManifestTooNew
 from medferry.manifest import checkpoints, database, homes, sweeps, uploads
 from medferry.manifest.charts import charts_of
-from medferry.manifest.crosswalk import Action
+from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, find_targets, record_confirmed
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
 from medferry.manifest.feeds import FeedKind, FeedName, begin_feed, feeds_of
@@ -217,6 +217,19 @@ def test_nothing_was_done_about_leftovers_before_it_was_noted(filled: sa.Engine)
         for kind in LeftoverKind:  # each fits into the column of what a verification finds
             names = {"part": "leftovers/all", "name": "n", "entity": "e", "key": "1", "field": "", "place": ""}
             connection.execute(sa.insert(metadata.tables["difference"]).values(verification_id=1, kind=kind, **names))
+
+
+def test_nothing_was_merged_before_it_could_be(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    name = ("https://m/patient", "1")
+    with filled.begin() as connection:
+        known = find_targets(connection, "m", [name])[name]
+        assert (known.wanted_hash, known.wanted) == (None, known.content_hash)
+        for stored, wanted in (("stored", "made"), ("made", None)):
+            proven = ConfirmedWrite(*name, "patient", "Patient", "p", "v2", stored, Effect.UPDATED, wanted)
+            record_confirmed(connection, "m", "second", "patient-00000", [proven])
+            known = find_targets(connection, "m", [name])[name]
+            assert (known.content_hash, known.wanted_hash, known.wanted) == (stored, wanted, "made")
 
 
 def test_what_was_removed_before_there_was_a_ledger_of_it_is_not_in_it(filled: sa.Engine) -> None:

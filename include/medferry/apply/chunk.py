@@ -61,6 +61,7 @@ class ChunkLoader:
     referable: Referable
     nothing_there: bool
     breaker: Breaker
+    policy: DriftPolicy
     refused: set[Name] = field(default_factory=set)
     """Conditional creates that got a 400 once, in whichever pass."""
     suspects: dict[Name, float] = field(default_factory=dict)
@@ -128,7 +129,7 @@ class ChunkLoader:
             doubts,
             self.visibility,
             self.options.load_mode is LoadMode.CONDITIONAL,
-            drift_policy(self.options),
+            self.policy,
             self.nothing_there and not doubts.of,
             refused=self.refused,
             suspects=self.suspects,
@@ -230,7 +231,8 @@ def _has_moved(written: WriteResult, known: Mapping[Name, CrosswalkEntry]) -> bo
 
 def _as_known(end: Settlement) -> CrosswalkEntry:
     assert isinstance(end, ConfirmedWrite)
-    return CrosswalkEntry(end.medplum_id, end.version_id, end.content_hash, end.resource_type)
+    known = (end.medplum_id, end.version_id, end.content_hash, end.resource_type)
+    return CrosswalkEntry(*known, wanted_hash=end.wanted_hash)
 
 
 def _unresolved_decision(key: str, missing: Sequence[Name]) -> DispositionChange:

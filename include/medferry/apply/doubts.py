@@ -80,9 +80,13 @@ class Doubts:
         }
 
     def own(self, name: Name, content: Content) -> bool:
-        """Whether the content is what was sent for this name."""
-        hashes = {doubt.entry.content_hash for doubt in self.of.get(name, ())}
+        """Whether the content is what was sent for this name, with nothing of anybody else's in it."""
+        hashes = {doubt.entry.content_hash for doubt in self.of.get(name, ()) if not doubt.entry.wanted_hash}
         return bool(hashes) and stored_hash(content[1]) in hashes
+
+    def hashes(self, name: Name) -> set[str]:
+        """Of what was sent for this name and may have been stored, as the mapping made it."""
+        return {doubt.entry.wanted for doubt in self.of.get(name, ())}
 
     def held_back(self, targets: Sequence[ResolvedResource], found: Landed) -> set[Name]:
         """Names that must wait, by what a look-up has `found` that began after the last call; keeps what it tells."""
@@ -120,4 +124,4 @@ class Doubts:
         if not present or any(version != doubt.entry.version_id for _, version in present):
             self.ended.add(at)  # done, or refused by its condition: it cannot be done any more
             return False
-        return target.hash != doubt.entry.content_hash  # the same update is safe to send again, by its condition
+        return target.hash != doubt.entry.wanted  # the same update is safe to send again, by its condition

@@ -52,7 +52,8 @@ def batches(steps: Sequence[Step], size: int) -> Iterator[tuple[Step, ...]]:
 def sent_entry(step: Step) -> SentEntry:
     """What is noted of a step."""
     target = step.target
-    return SentEntry(*target.name, step.action, target.type, target.hash, step.id, step.version)
+    entry = (*target.name, step.action, target.type, target.hash, step.id, step.version)
+    return SentEntry(*entry, target.wanted_hash or "")
 
 
 def answered_entry(step: Step, outcome: EntryOutcome) -> SentEntry:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir.canonical import has_content, holds_content, stored_hash
+from medferry.apply.three_way import Change, Conflicting, merged_target
+from medferry.fhir.canonical import Resource, has_content, holds_content, stored_hash
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, CrosswalkEntry, Effect, Name
 from medferry.mapping.outcomes import Disposition, Reason
 
@@ -32,6 +34,8 @@ class DriftPolicy(StrEnum):
     """A person decides: it is quarantined as target-changed, target-deleted."""
     OVERWRITE = "overwrite"
     """It is written over, or created again."""
+    MERGE = "merge"
+    """What one side alone changed is kept of either; what both changed otherwise is for a person, as a deletion is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +102,36 @@ class Planner:
             elif not present:
                 self._absent(plan, target, entry)
             elif entry and present[0] == (entry.medplum_id, entry.version_id):
-                if entry.content_hash == target.hash:
-                    plan.settled[target.name] = confirmed(self.entity, target, present[0], Effect.UNCHANGED)
-                else:
-                    plan.steps.append(Step(target, Action.UPDATE, *present[0]))
+                self._known(plan, target, entry)
             else:
                 plan.drifts.append(Drift(target, *present[0]))
         return plan
 
+    def _known(self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry) -> None:
+        """What is there is the version that the crosswalk knows; others may have added to it before."""
+        only_ours = entry.wanted_hash is None
+        if entry.wanted == target.hash and (only_ours or self.policy is not DriftPolicy.OVERWRITE):
+            plan.settled[target.name] = self._kept(target, entry)
+        elif only_ours or self.policy is DriftPolicy.OVERWRITE:
+            plan.steps.append(Step(target, Action.UPDATE, entry.medplum_id, entry.version_id))
+        else:
+            plan.drifts.append(Drift(target, entry.medplum_id, entry.version_id))
+
     def _absent(self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry | None) -> None:
-        if entry and self.policy is DriftPolicy.CONFLICT:
+        if entry and self.policy is not DriftPolicy.OVERWRITE:
             plan.settled[target.name] = quarantined(Reason.TARGET_DELETED, f"{target.type}/{entry.medplum_id}")
         else:
             plan.steps.append(Step(target, Action.CREATE))
+
+    def to_merge(self, drifts: Iterable[Drift]) -> list[Change]:
+        """Those of which `by_content` needs what the mapping made before."""
+        if self.policy is not DriftPolicy.MERGE:
+            return []
+        return [
+            Change(drift.target, entry)
+            for drift in drifts
+            if (entry := self.known.get(drift.target.name)) and entry.medplum_id == drift.id
+        ]
 
     def by_content(
         self,
@@ -118,11 +139,13 @@ class Planner:
         contents: Mapping[str, Content],
         unanswered: Mapping[Name, Action],
         own: Callable[[Name, Content], bool] = lambda *_: False,
+        bases: Mapping[Name, Resource] = MappingProxyType({}),
     ) -> Plan:
         """Compare by `contents` (Medplum id → content). What was deleted meanwhile is left to the next round.
 
         `unanswered`: what was sent and lost its answer. Found done, it is an own write and not a drift; so is what
-        `own` says was sent by an earlier worker, of a row that has changed since.
+        `own` says was sent by an earlier worker, of a row that has changed since. `bases` are what the mapping made
+        before, of those where a merge is wanted and that is certain.
         """
         plan = Plan()
         for drift in drifts:
@@ -133,29 +156,62 @@ class Planner:
             if has_content(text, target.body):
                 action = done(unanswered.get(target.name))
                 plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), action)
-            elif self.policy is DriftPolicy.CONFLICT and self._is_intact(target, text):
-                at = (drift.id, self.known[target.name].version_id)
-                plan.settled[target.name] = confirmed(self.entity, target, at, Effect.UNCHANGED)
-            elif self.policy is DriftPolicy.CONFLICT and not (
-                own(target.name, contents[drift.id]) or self._is_as_written(target, text)
+            elif self._stays(target, text, in_doubt=target.name in unanswered):
+                plan.settled[target.name] = self._kept(target, self.known[target.name])
+            elif (
+                self.policy is DriftPolicy.OVERWRITE
+                or own(target.name, contents[drift.id])
+                or self._is_as_written(target, text)
             ):
-                plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, f"{target.type}/{drift.id}")
-            else:
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
+            elif self.policy is DriftPolicy.MERGE and target.name in bases:
+                self._merge(plan, drift, bases[target.name], contents[drift.id], done(unanswered.get(target.name)))
+            else:
+                plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, f"{target.type}/{drift.id}")
         return plan
 
+    def _merge(self, plan: Plan, drift: Drift, base: Resource, content: Content, effect: Effect) -> None:
+        """Bring what changed since `base` into what is there; nothing, where an earlier worker has done so."""
+        (version, text), name, place = content, drift.target.name, f"{drift.target.type}/{drift.id}"
+        try:
+            target = merged_target(base, drift.target, text)
+        except Conflicting as conflict:
+            plan.settled[name] = quarantined(Reason.TARGET_CHANGED, f"{place} at {conflict}")
+        except ValueError:
+            plan.settled[name] = quarantined(Reason.TARGET_CHANGED, place)
+        else:
+            if has_content(text, target.body):
+                plan.settled[name] = confirmed(self.entity, target, (drift.id, version), effect)
+            else:
+                plan.steps.append(Step(target, Action.UPDATE, drift.id, version))
+
     def _is_as_written(self, target: ResolvedResource, text: bytes) -> bool:
-        """Whether a later version is what we wrote before: its accounts were set, or a change was put back."""
+        """Whether a later version is what we alone wrote: its accounts were set, or a change was put back."""
         entry = self.known.get(target.name)
-        return entry is not None and entry.content_hash == stored_hash(text)
+        return entry is not None and entry.wanted_hash is None and entry.content_hash == stored_hash(text)
 
-    def _is_intact(self, target: ResolvedResource, text: bytes) -> bool:
-        """Whether what is wanted is what we wrote before, and all of it is there beside what others (a Bot) added.
+    def _stays(self, target: ResolvedResource, text: bytes, in_doubt: bool) -> bool:
+        """Whether the row is as it was and what others changed may stay, by the policy.
 
-        The crosswalk keeps the version that we wrote.
+        A person decides unless all that we wrote is there, beside what others (a Bot) added. Where both sides are kept,
+        their change is no matter of ours, unless something of ours may have come there unknown. The crosswalk keeps the
+        version that we wrote.
         """
         entry = self.known.get(target.name)
-        return entry is not None and entry.content_hash == target.hash and holds_content(text, target.body)
+        if entry is None or entry.wanted != target.hash or self.policy is DriftPolicy.OVERWRITE:
+            return False
+        if self.policy is DriftPolicy.MERGE:
+            return not in_doubt
+        return holds_content(text, target.body) or (
+            entry.wanted_hash is not None and entry.content_hash == stored_hash(text)
+        )
+
+    def _kept(self, target: ResolvedResource, entry: CrosswalkEntry) -> ConfirmedWrite:
+        """The target as the crosswalk has it."""
+        location = (entry.medplum_id, entry.version_id, entry.content_hash)
+        return ConfirmedWrite(
+            *target.name, self.entity, target.type, *location, Effect.UNCHANGED, wanted_hash=entry.wanted_hash
+        )
 
 
 _DONE = {Action.CREATE: Effect.CREATED, Action.UPDATE: Effect.UPDATED}
@@ -167,7 +223,7 @@ def done(action: Action | None) -> Effect:
 
 
 def confirmed(entity: str, target: ResolvedResource, location: Location, action: Effect) -> ConfirmedWrite:
-    return ConfirmedWrite(*target.name, entity, target.type, *location, target.hash, action)
+    return ConfirmedWrite(*target.name, entity, target.type, *location, target.hash, action, target.wanted_hash)
 
 
 def quarantined(reason: Reason, place: str) -> Failed:

@@ -31,12 +31,21 @@ class StagedResource:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedResource:
-    """A resource ready to be written: its references are literal. `hash` is over what its writer owns."""
+    """A resource ready to be written: its references are literal. `hash` is over what its writer owns.
+
+    `wanted_hash` is of what the mapping made, where it was merged into what others have changed.
+    """
 
     name: Name
     type: str
     body: bytes
     hash: str
+    wanted_hash: str | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The hash of what the mapping made."""
+        return self.wanted_hash or self.hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from medferry.apply.lookup import Accounts, find_locations, read_contents
 from medferry.apply.plan import DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
+from medferry.apply.three_way import read_bases
 from medferry.apply.visibility import Visibility
 from medferry.errors import TransientError
 from medferry.fhir.accounts import accounts_in
@@ -156,7 +157,8 @@ class Writer:
         for drift in plan.drifts:
             if drift.id in contents:
                 self.doubts.saw(drift.target.name, contents[drift.id])
-        compared = planner.by_content(plan.drifts, contents, self.doubts.actions, self.doubts.own)
+        bases = read_bases(self.sender.client, planner.to_merge(plan.drifts), self.doubts.hashes)
+        compared = planner.by_content(plan.drifts, contents, self.doubts.actions, self.doubts.own, bases)
         self.result.settled |= plan.settled | compared.settled
         return [replace(step, accounts=self._accounts.get(step.id, {})) for step in plan.steps + compared.steps]
 
@@ -170,7 +172,7 @@ class Writer:
         self._accounts |= {id_: accounts_in(text) for id_, (_, text) in contents.items()}
         found |= {name: [(id_, contents[id_][0])] for name, (_, id_) in given.items() if id_ in contents}
         for name, (resource_type, id_) in given.items():
-            if id_ in gone and self.policy is DriftPolicy.CONFLICT:  # somebody deleted it before it was read back
+            if id_ in gone and self.policy is not DriftPolicy.OVERWRITE:  # somebody deleted it before it was read back
                 self.result.settled[name] = quarantined(Reason.TARGET_DELETED, f"{resource_type}/{id_}")
         return found
 

@@ -24,13 +24,22 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class CrosswalkEntry:
-    """A target that a run has written or confirmed before; `run_id` is the last that did."""
+    """A target that a run has written or confirmed before; `run_id` is the last that did.
+
+    `content_hash` is of what Medplum has, `wanted_hash` of what the mapping made, where that is not the same.
+    """
 
     medplum_id: str
     version_id: str
     content_hash: str
     resource_type: str
     run_id: str = ""
+    wanted_hash: str | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The hash of what the mapping made."""
+        return self.wanted_hash or self.content_hash
 
 
 class Action(StrEnum):
@@ -56,7 +65,10 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedWrite:
-    """A target whose write was confirmed by read-back. `action` is what that did, in the name of its column."""
+    """A target whose write was confirmed by read-back. `action` is what that did, in the name of its column.
+
+    The hashes are those of a CrosswalkEntry.
+    """
 
     system: str
     value: str
@@ -66,9 +78,11 @@ class ConfirmedWrite:
     version_id: str
     content_hash: str
     action: Effect
+    wanted_hash: str | None = None
 
 
-_line = attrgetter(*ConfirmedWrite.__slots__)
+_TARGET_COLUMNS = tuple(name for name in ConfirmedWrite.__slots__ if name != "action")
+_line = attrgetter(*_TARGET_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +256,8 @@ def record_confirmed(
     upsert(
         connection,
         target,
-        ("migration", "run_id", *ConfirmedWrite.__slots__[:-1]),
-        [(migration, run_id, *_line(p)[:-1]) for p in proven],
+        ("migration", "run_id", *_TARGET_COLUMNS),
+        [(migration, run_id, *_line(p)) for p in proven],
     )
     columns = ("run_id", "slice_id", "system", "value", "entity", "action")
     for keep_first, actions in ((False, {Effect.CREATED, Effect.UPDATED}), (True, {Effect.UNCHANGED})):

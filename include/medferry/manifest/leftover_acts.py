@@ -95,7 +95,8 @@ def end_inactivation(connection: sa.Connection, migration: str, number: int, act
     _end(connection, number, version)
     changed = {"version_id": version, "content_hash": act.content_hash}
     for table in (target, former_target):
-        connection.execute(sa.update(table).where(_line_of(table, migration, act)).values(changed))
+        made = {"wanted_hash": None} if table is target else {}
+        connection.execute(sa.update(table).where(_line_of(table, migration, act)).values(changed | made))
 
 
 def inactivated(connection: sa.Connection, migration: str, ids: Iterable[str]) -> set[str]:

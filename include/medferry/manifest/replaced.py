@@ -18,7 +18,7 @@ _KEY = ("migration", "resource_type", "medplum_id")
 former_target = sa.Table(
     "former_target",
     metadata,
-    *(sa.Column(c.name, c.type, primary_key=c.name in _KEY, nullable=False) for c in target.columns),
+    *(sa.Column(c.name, c.type, primary_key=c.name in _KEY, nullable=False) for c in target.columns if not c.nullable),
     comment="resources of which another took the place in the crosswalk",
 )
 
@@ -31,8 +31,9 @@ def remember_replaced(connection: sa.Connection, migration: str, names: Iterable
     for system, ids in by_system.items():
         same, other = among(connection, target.c.value, ids), ~among(connection, target.c.medplum_id, ids.values())
         own = (target.c.migration == migration, target.c.system == system)
-        found = connection.execute(sa.select(target).where(*own, same, other)).all()
-        upsert(connection, former_target, tuple(target.columns.keys()), [tuple(row) for row in found])
+        columns = tuple(former_target.columns.keys())
+        found = connection.execute(sa.select(*(target.c[name] for name in columns)).where(*own, same, other)).all()
+        upsert(connection, former_target, columns, [tuple(row) for row in found])
 
 
 def known_ids(connection: sa.Connection, migration: str, resource_type: str, ids: Sequence[str]) -> set[str]:

@@ -27,7 +27,8 @@ class SentEntry:
     """One entry of a sent batch.
 
     Of an update, `medplum_id` and `version_id` are those that it was to replace; of a create they are empty, until an
-    answer brought them that could not be proven yet.
+    answer brought them that could not be proven yet. `wanted_hash` is of what the mapping made, where that was merged
+    into what is there.
     """
 
     system: str
@@ -37,6 +38,12 @@ class SentEntry:
     content_hash: str
     medplum_id: str = ""
     version_id: str = ""
+    wanted_hash: str = ""
+
+    @property
+    def wanted(self) -> str:
+        """The hash of what the mapping made."""
+        return self.wanted_hash or self.content_hash
 
     @property
     def name(self) -> tuple[str, str]:

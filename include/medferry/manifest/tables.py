@@ -1,7 +1,6 @@
-"""The manifest's tables. Alembic's revisions in ``revisions/`` build them; a test keeps the two equal.
+"""The manifest's tables, without patient data: keys, ids, hashes, reasons and counts only.
 
-Times are ISO 8601 text in UTC with milliseconds, so they sort, and read the same in SQLite and PostgreSQL.
-Nothing here holds patient data: keys, ids, hashes, reasons and counts only.
+Alembic's revisions in ``revisions/`` build them; a test keeps the two equal. Times are sortable ISO 8601 text in UTC.
 """
 
 from __future__ import annotations
@@ -115,6 +114,7 @@ target = sa.Table(
     sa.Column("version_id", sa.String(64), nullable=False),
     sa.Column("content_hash", sa.String(64), nullable=False),
     sa.Column("run_id", sa.String(200), nullable=False, comment="the run that last wrote or confirmed it"),
+    sa.Column("wanted_hash", sa.String(64), comment="of what the mapping made; null: the same as content_hash"),
     sa.Index("target_entity", "migration", "entity"),
     comment="the crosswalk: source identifier to Medplum id and version",
 )

@@ -17,7 +17,8 @@ from itertools import groupby
 from more_itertools import constrained_batches
 
 from medferry.apply.breaker import Breaker
-from medferry.apply.chunk import DEFERRED, LOST, WAITING, ChunkLoader
+from medferry.apply.chunk import DEFERRED, LOST, WAITING, ChunkLoader, drift_policy
+from medferry.apply.plan import DriftPolicy
 from medferry.apply.referable import Referable
 from medferry.apply.targets import LoadRecord, staged_resource
 from medferry.apply.visibility import Visibility
@@ -68,6 +69,7 @@ class LoadSession:
     visibility: Visibility
     referable: Referable
     threads: ThreadPoolExecutor
+    policy: DriftPolicy
 
     def load(
         self,
@@ -116,8 +118,10 @@ class LoadSession:
 
 
 @contextmanager
-def load_session(environment: Environment, run: RunRow, options: RunOptions) -> Iterator[LoadSession]:
-    """The session that loads slices of a run in this process.
+def load_session(
+    environment: Environment, run: RunRow, options: RunOptions, policy: DriftPolicy | None = None
+) -> Iterator[LoadSession]:
+    """The session that loads slices of a run in this process; without a `policy` for drift, by that of the options.
 
     Raises DryRun, as nothing of such a run may be written; OtherSystem, MedplumUnavailable, Unauthorised.
     """
@@ -132,7 +136,8 @@ def load_session(environment: Environment, run: RunRow, options: RunOptions) -> 
         check_medplum(environment, client)
         visibility = Visibility(client, environment.settings.settle_seconds)
         limiter, referable = ConcurrencyLimiter(options.lanes), Referable(client)
-        yield LoadSession(environment, run, options, client, limiter, visibility, referable, threads)
+        policy = policy or drift_policy(options)
+        yield LoadSession(environment, run, options, client, limiter, visibility, referable, threads, policy)
 
 
 def load_slice(
@@ -200,6 +205,7 @@ def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
         _nothing_there(session, slice_),
         # The rows of a replay have all failed before: no breaker judges them.
         Breaker(slice_.entity, session.options.stop_at_share if slice_.keys is None else 1.0),
+        session.policy,
     )
 
 

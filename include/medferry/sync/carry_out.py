@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from medferry.apply.plan import DriftPolicy
 from medferry.manifest import leases, runs
 from medferry.manifest.runs import RunStatus
 from medferry.manifest.source_records import dispositions_of
@@ -57,7 +58,7 @@ def carry_out(wave: SyncedWave, run_id: str, at_end: Written) -> Counter[str]:
         for slice_id in slices:
             transform_slice(environment, run_id, slice_id)
         run, options = own_run(environment, run_id)
-        with load_session(environment, run, options) as session:
+        with load_session(environment, run, options, DriftPolicy.MERGE) as session:
             session.load(slices)
     except BaseException as error:
         _end(wave, run_id, _status(error))

@@ -1,0 +1,133 @@
+"""A row and its resource have both changed: what the mapping made before tells which side changed what.
+
+Of a resource that is as it was made, the version that the crosswalk knows is that. Once something was merged into it,
+no single version is, and the manifest holds no content: its history is gone through, and what each of our own writes
+changed is done to what was made until then. A hash says whether it was found; a base that is not certain is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
+
+import orjson
+
+from medferry.apply.targets import ResolvedResource
+from medferry.fhir import paths
+from medferry.fhir.additions import split
+from medferry.fhir.canonical import Resource, canonical, content_hash, stored_hash
+from medferry.fhir.merge import Path, footprint_of, get, merge, put
+from medferry.manifest.crosswalk import CrosswalkEntry, Name
+from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import NoVerdict, RequestRefused
+
+_MOST_PATHS = 5
+"""Of a conflict, so many are told."""
+
+_MOST_GUESSES = 16
+"""Of what may have been made at one version; a hash decides among them."""
+
+
+class Change(NamedTuple):
+    """A target that is in Medplum in another form, under the id that the crosswalk has of it."""
+
+    target: ResolvedResource
+    entry: CrosswalkEntry
+
+
+class Conflicting(ValueError):
+    """Both sides changed the same; the message names paths, never values."""
+
+
+def read_bases(
+    client: MedplumClient, changes: Iterable[Change], sent: Callable[[Name], AbstractSet[str]]
+) -> dict[Name, Resource]:
+    """Name → what the mapping made before. `sent` are the hashes of what was sent and may have been stored.
+
+    Missing is what is not certain. Raises what a client raises that reads.
+    """
+    merged: list[Change] = []
+    plain: dict[str, Change] = {}
+    for change in changes:
+        if change.entry.wanted_hash or sent(change.target.name):
+            merged.append(change)
+        else:
+            plain[f"{change.entry.medplum_id}/_history/{change.entry.version_id}"] = change
+    found: dict[Name, Resource] = {}
+    texts = client.read_each([(change.target.type, path) for path, change in plain.items()])
+    for path, (_, text) in texts.items():
+        change = plain[path]
+        if stored_hash(text) == change.entry.content_hash:
+            found[change.target.name] = split(orjson.loads(text))[0]
+    ours = client.profile() if merged else ""
+    for target, entry in merged:
+        try:
+            history = client.history(target.type, entry.medplum_id)
+        except (NoVerdict, RequestRefused):  # too long, or gone meanwhile
+            continue
+        if (base := made_before(history, ours, {entry.wanted} | sent(target.name))) is not None:
+            found[target.name] = base
+    return found
+
+
+def made_before(history: Sequence[Mapping[str, Any]], ours: str, hashes: AbstractSet[str]) -> Resource | None:
+    """The newest that the mapping has made with one of the hashes, by a history, the newest first, with its authors.
+
+    What others have stored may have been made here, too: told in both systems, it was adopted without a write.
+    """
+    found = before = None
+    made: list[Resource] = []
+    for version in (entry["resource"] for entry in reversed(history) if "resource" in entry):
+        stored = split(version)[0]
+        if ours and version.get("meta", {}).get("author", {}).get("reference") == ours:
+            made = [_with_our_change(each, before, stored) for each in made] if made and before else [stored]
+        else:
+            made = (made + [_adopted(each, stored) for each in made])[:_MOST_GUESSES]
+        found = next((each for each in made if _hash_of(each) in hashes), found)
+        before = stored
+    return found
+
+
+def _hash_of(resource: Resource) -> str:
+    """The content's hash; "" for what was not made here (a lone surrogate, which Medplum takes from others)."""
+    try:
+        return content_hash(resource)
+    except (TypeError, ValueError):
+        return ""
+
+
+def _with_our_change(made: Resource, before: Resource, stored: Resource) -> Resource:
+    """What a write of ours has made of `before`, done to what was made; in conflict, the write was no merge."""
+    try:
+        changed = merge(before, stored, made, footprint_of(before) | footprint_of(stored))
+    except ValueError:
+        return stored
+    return stored if changed.conflicts else changed.resource
+
+
+def _adopted(made: Resource, stored: Resource) -> Resource:
+    """What was made, with the values that stand there now."""
+    owned = footprint_of(made)
+    return put(made, owned, get(stored, owned))
+
+
+def merged_target(base: Resource, target: ResolvedResource, text: bytes) -> ResolvedResource:
+    """What is to be stored in place of the JSON `text`: all that others changed, and what we changed since `base`.
+
+    Raises Conflicting; ValueError when the resource that is there cannot be read.
+    """
+    ours, theirs = orjson.loads(target.body), split(orjson.loads(text))[0]
+    merged = merge(base, ours, theirs, footprint_of(base) | footprint_of(ours))
+    if merged.conflicts:
+        raise Conflicting(_told([conflict.path for conflict in merged.conflicts]))
+    body = canonical(merged.resource)
+    hash_ = hashlib.sha256(body).hexdigest()
+    return ResolvedResource(target.name, target.type, body, hash_, target.hash if hash_ != target.hash else None)
+
+
+def _told(conflicts: Sequence[Path]) -> str:
+    """Elements only: the keys of lists may be codes or identifiers of a patient."""
+    told = sorted({paths.shown(step for step in path if isinstance(step, str)) for path in conflicts})
+    return ", ".join(told[:_MOST_PATHS]) + (" …" if len(told) > _MOST_PATHS else "")
