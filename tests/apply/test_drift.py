@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
+from tests.lagging_proxy import LaggingProxy
 
 Resource = dict[str, Any]
 MODES = pytest.mark.parametrize("mode", list(LoadMode))
@@ -145,6 +147,46 @@ def test_what_was_deleted_is_created_again_when_asked(clinics: Clinics) -> None:
     assert clinics.load(overwrite=True)["1"][0] == "successful"
     assert len(clinics.all("1")) == 1
     assert clinics.actions()["1"] == "created"
+
+
+@MODES
+def test_what_lost_its_identifier_is_written_over_in_its_place_when_asked(clinics: Clinics) -> None:
+    """Another client put its own content over ours, identifier and tag too: no search finds it, but it is there."""
+    before = clinics.only("1")
+    clinics.send(
+        "PUT", f"Organization/{before['id']}", {"resourceType": "Organization", "id": before["id"], "name": "X"}
+    )
+    assert clinics.load()["1"][:2] == ("quarantined", "target-deleted")
+    assert clinics.load(overwrite=True)["1"][0] == "successful"
+    assert clinics.actions()["1"] == "updated"
+    assert unversioned(clinics.only("1")) == unversioned(before) and clinics.only("1")["id"] == before["id"]
+
+
+class AccessPolicy(LaggingProxy):
+    """Shows all but what it is told to hide: searches leave it out, and reading it is answered 404, not 410."""
+
+    hide = ""
+
+    def shown(self, resource: Resource) -> bool:
+        return resource.get("id") != self.hide
+
+
+@MODES
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_a_policy_hides_is_not_created_again_though_asked(tiny: Environment, mode: LoadMode, alone: bool) -> None:
+    """Nor where it is the only one: the load's first look at its slice then says that nothing is there."""
+    with AccessPolicy(tiny.settings.medplum_base_url, in_batches=True) as policy:
+        behind = replace(tiny.settings, medplum_base_url=policy.base_url)
+        clinics = Clinics(Environment(tiny.migration, behind), mode)
+        if alone:
+            clinics.in_legacy("DELETE FROM clinic WHERE id <> 4")
+        clinics.load()
+        policy.hide = hidden = clinics.only("4")["id"]
+        found = clinics.load(overwrite=True)["4"]
+        assert found == ("quarantined", "target-changed", f"Organization/{hidden}: unreadable")
+        policy.hide = ""
+        assert clinics.only("4")["id"] == hidden
+        assert clinics.load(overwrite=True)["4"][0] == "successful" and clinics.actions()["4"] == "unchanged"
 
 
 @MODES

@@ -16,6 +16,7 @@ EQUAL = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"2"},"active":t
 OTHER = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"2"},"active":false}'
 MORE = b'{"resourceType":"Patient","id":"a","meta":{"versionId":"3"},"active":true,"gender":"female"}'
 OLD, SAME = CrosswalkEntry("a", "1", "old", "Patient"), CrosswalkEntry("a", "1", "new", "Patient")
+PERSON = CrosswalkEntry("a", "1", "old", "Person")
 CONFLICT, OVERWRITE, MERGE = DriftPolicy
 
 
@@ -28,7 +29,7 @@ def planner(entry: CrosswalkEntry | None, policy: DriftPolicy = CONFLICT) -> Pla
     [
         (None, [], CONFLICT, Step(WANTED, Action.CREATE)),
         (None, [], OVERWRITE, Step(WANTED, Action.CREATE)),
-        (OLD, [], OVERWRITE, Step(WANTED, Action.CREATE)),
+        (PERSON, [], OVERWRITE, Step(WANTED, Action.CREATE)),
         (OLD, [("a", "1")], CONFLICT, Step(WANTED, Action.UPDATE, "a", "1")),
     ],
 )
@@ -52,6 +53,21 @@ def test_several_resources_are_for_a_person(policy: DriftPolicy) -> None:
 def test_a_deletion_is_for_a_person() -> None:
     plan = planner(OLD).by_version([WANTED], {})
     assert (plan.steps, plan.settled) == ([], {NAME: Failed("quarantined", "target-deleted", "Patient/a")})
+
+
+@pytest.mark.parametrize("entry", [OLD, SAME])
+def test_only_what_medplum_calls_deleted_is_created_again_when_asked(entry: CrosswalkEntry) -> None:
+    plan = planner(entry, OVERWRITE).by_version([WANTED], {}, gone={"a"})
+    assert (plan.steps, plan.settled) == ([Step(WANTED, Action.CREATE)], {})
+    plan = planner(entry, OVERWRITE).by_version([WANTED], {}, gone={"another"})
+    assert (plan.steps, plan.settled) == ([], {NAME: Failed("quarantined", "target-changed", "Patient/a: unreadable")})
+
+
+def test_what_no_look_up_finds_and_is_to_be_written_all_the_same_is_read_by_its_id() -> None:
+    assert planner(OLD, OVERWRITE).to_read([WANTED], {}) == {NAME: ("Patient", "a")}
+    assert planner(OLD, OVERWRITE).to_read([WANTED], {NAME: [("a", "2")]}) == {}
+    for other in (planner(None, OVERWRITE), planner(PERSON, OVERWRITE), planner(OLD)):
+        assert other.to_read([WANTED], {}) == {}
 
 
 @pytest.mark.parametrize("entry", [None, OLD, SAME])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -11,7 +11,7 @@ from more_itertools import chunked, map_reduce
 
 from medferry.apply.plan import Content, Location
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir.accounts import accounts_of
+from medferry.fhir.accounts import accounts_in, accounts_of
 from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import Name
 from medferry.medplum.client import PAGE, MedplumClient
@@ -36,6 +36,18 @@ def find_locations(
                     if name[0] == system and name[1] in wanted:
                         found[name].append(location)
     return found
+
+
+def read_locations(
+    client: MedplumClient, ids: Mapping[Name, tuple[str, str]], accounts: dict[str, Accounts], gone: set[str]
+) -> dict[Name, list[Location]]:
+    """Name → id and version of what can be read by its (resource type, id); `gone` takes the ids of what was deleted.
+
+    `accounts` takes who may see it, by id.
+    """
+    contents = client.read_each(list(ids.values()), gone, extended=True)
+    accounts |= {medplum_id: accounts_in(text) for medplum_id, (_, text) in contents.items()}
+    return {name: [(id_, contents[id_][0])] for name, (_, id_) in ids.items() if id_ in contents}
 
 
 def read_contents(client: MedplumClient, ids: Iterable[tuple[str, str]]) -> dict[str, Content]:

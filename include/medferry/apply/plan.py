@@ -5,7 +5,7 @@ Pure: nothing is read or sent here. First versions are compared; where they diff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -33,7 +33,7 @@ class DriftPolicy(StrEnum):
     CONFLICT = "conflict"
     """A person decides: it is quarantined as target-changed, target-deleted."""
     OVERWRITE = "overwrite"
-    """It is written over, or created again."""
+    """It is written over, or, where Medplum calls it deleted, created again."""
     MERGE = "merge"
     """What one side alone changed is kept of either; what both changed otherwise is for a person, as a deletion is."""
 
@@ -91,8 +91,29 @@ class Planner:
     known: Mapping[Name, CrosswalkEntry]
     policy: DriftPolicy
 
-    def by_version(self, targets: Sequence[ResolvedResource], found: Mapping[Name, Sequence[Location]]) -> Plan:
-        """Compare with what a look-up `found` under the targets' identifiers."""
+    def to_read(
+        self, targets: Iterable[ResolvedResource], found: Mapping[Name, Sequence[Location]]
+    ) -> dict[Name, tuple[str, str]]:
+        """Name → (resource type, id) of what is to be written all the same though no look-up `found` it.
+
+        It may be hidden from this client, or have lost its identifier: only its id tells whether it was deleted.
+        """
+        if self.policy is not DriftPolicy.OVERWRITE:
+            return {}
+        absent = [target for target in targets if not found.get(target.name)]
+        written = {target.name: entry for target in absent if (entry := self._written(target))}
+        return {name: (entry.resource_type, entry.medplum_id) for name, entry in written.items()}
+
+    def by_version(
+        self,
+        targets: Sequence[ResolvedResource],
+        found: Mapping[Name, Sequence[Location]],
+        gone: Collection[str] = (),
+    ) -> Plan:
+        """Compare with what was `found` under the targets' identifiers, and under the ids of `to_read`.
+
+        `gone` are those of these ids that Medplum calls deleted.
+        """
         plan = Plan()
         for target in targets:
             present, entry = found.get(target.name, ()), self.known.get(target.name)
@@ -100,7 +121,7 @@ class Planner:
                 ids = ", ".join(medplum_id for medplum_id, _ in present[:3])
                 plan.settled[target.name] = quarantined(Reason.AMBIGUOUS_TARGET, f"{len(present)} resources: {ids}")
             elif not present:
-                self._absent(plan, target, entry)
+                self._absent(plan, target, entry, gone)
             elif entry and present[0] == (entry.medplum_id, entry.version_id):
                 self._known(plan, target, entry)
             else:
@@ -117,11 +138,22 @@ class Planner:
         else:
             plan.drifts.append(Drift(target, entry.medplum_id, entry.version_id))
 
-    def _absent(self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry | None) -> None:
+    def _absent(
+        self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry | None, gone: Collection[str]
+    ) -> None:
+        """What a policy hides is "not found", as what never was; a deletion is told. A second one would double it."""
         if entry and self.policy is not DriftPolicy.OVERWRITE:
             plan.settled[target.name] = quarantined(Reason.TARGET_DELETED, f"{target.type}/{entry.medplum_id}")
+        elif (written := self._written(target)) and written.medplum_id not in gone:
+            place = f"{target.type}/{written.medplum_id}: unreadable"
+            plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, place)
         else:
             plan.steps.append(Step(target, Action.CREATE))
+
+    def _written(self, target: ResolvedResource) -> CrosswalkEntry | None:
+        """What the crosswalk knows of the target; nothing, where that is of another type."""
+        entry = self.known.get(target.name)
+        return entry if entry and entry.resource_type == target.type else None
 
     def to_merge(self, drifts: Iterable[Drift]) -> list[Change]:
         """Those of which `by_content` needs what the mapping made before."""

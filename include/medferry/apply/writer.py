@@ -15,14 +15,13 @@ from more_itertools import map_reduce
 from medferry.apply.batch import BatchSender
 from medferry.apply.doubts import Doubts
 from medferry.apply.entry import answered_entry, batches
-from medferry.apply.lookup import Accounts, find_locations, read_contents
+from medferry.apply.lookup import Accounts, find_locations, read_contents, read_locations
 from medferry.apply.plan import DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
 from medferry.apply.proof import Answered, prove
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.three_way import read_bases
 from medferry.apply.visibility import Visibility
 from medferry.errors import TransientError
-from medferry.fhir.accounts import accounts_in
 from medferry.manifest.crosswalk import Action, Attempt, CrosswalkEntry, Name
 from medferry.manifest.sent_batches import SentBatch, SentEntry
 from medferry.mapping.outcomes import Reason
@@ -151,8 +150,11 @@ class Writer:
         found = {} if self.nothing_there else self._find(targets)
         targets = [target for target in targets if target.name not in self.result.settled]
         self.nothing_there = False  # from now on, what this round sends may be there
+        gone: set[str] = set()
+        found |= read_locations(self.sender.client, planner.to_read(targets, found), self._accounts, gone)
         self.result.waiting = self.doubts.held_back(targets, found)
-        plan = planner.by_version([target for target in targets if target.name not in self.result.waiting], found)
+        ready = [target for target in targets if target.name not in self.result.waiting]
+        plan = planner.by_version(ready, found, gone)
         contents = read_contents(self.sender.client, ((drift.target.type, drift.id) for drift in plan.drifts))
         for drift in plan.drifts:
             if drift.id in contents:
@@ -168,9 +170,7 @@ class Writer:
         found = dict(find_locations(self.sender.client, targets, self._accounts))
         given = self.doubts.given_ids(target.name for target in targets if target.name not in found)
         gone: set[str] = set()
-        contents = self.sender.client.read_each(list(given.values()), gone, extended=True)
-        self._accounts |= {id_: accounts_in(text) for id_, (_, text) in contents.items()}
-        found |= {name: [(id_, contents[id_][0])] for name, (_, id_) in given.items() if id_ in contents}
+        found |= read_locations(self.sender.client, given, self._accounts, gone)
         for name, (resource_type, id_) in given.items():
             if id_ in gone and self.policy is not DriftPolicy.OVERWRITE:  # somebody deleted it before it was read back
                 self.result.settled[name] = quarantined(Reason.TARGET_DELETED, f"{resource_type}/{id_}")
