@@ -94,6 +94,15 @@ def test_different_content_follows_the_policy() -> None:
     assert (plan.steps, plan.settled) == ([Step(WANTED, Action.UPDATE, "a", "2")], {})
 
 
+@pytest.mark.parametrize("entry", [None, CrosswalkEntry("b", "1", "old", "Patient")])
+def test_what_the_crosswalk_does_not_know_as_ours_is_never_written_over(entry: CrosswalkEntry | None) -> None:
+    drifts, contents = [Drift(WANTED, "a", "2")], {"a": ("2", OTHER)}
+    plan = planner(entry, OVERWRITE).by_content(drifts, contents, {})
+    assert (plan.steps, plan.settled) == ([], {NAME: Failed("quarantined", "target-changed", "Patient/a")})
+    plan = planner(entry, OVERWRITE).by_content(drifts, contents, {}, lambda *_: True)  # sent, its answer lost
+    assert (plan.steps, plan.settled) == ([Step(WANTED, Action.UPDATE, "a", "2")], {})
+
+
 @pytest.mark.parametrize("policy", list(DriftPolicy))
 def test_what_is_gone_before_it_is_read_is_left_to_the_next_round(policy: DriftPolicy) -> None:
     plan = planner(OLD, policy).by_content([Drift(WANTED, "a", "2")], {}, {})

@@ -33,7 +33,7 @@ class DriftPolicy(StrEnum):
     CONFLICT = "conflict"
     """A person decides: it is quarantined as target-changed, target-deleted."""
     OVERWRITE = "overwrite"
-    """It is written over, or, where Medplum calls it deleted, created again."""
+    """Ours is written over, or, where Medplum calls it deleted, created again; another's is for a person."""
     MERGE = "merge"
     """What one side alone changed is kept of either; what both changed otherwise is for a person, as a deletion is."""
 
@@ -191,9 +191,7 @@ class Planner:
             elif self._stays(target, text, in_doubt=target.name in unanswered):
                 plan.settled[target.name] = self._kept(target, self.known[target.name])
             elif (
-                self.policy is DriftPolicy.OVERWRITE
-                or own(target.name, contents[drift.id])
-                or self._is_as_written(target, text)
+                self._may_write_over(drift) or own(target.name, contents[drift.id]) or self._is_as_written(target, text)
             ):
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
             elif self.policy is DriftPolicy.MERGE and target.name in bases:
@@ -216,6 +214,11 @@ class Planner:
                 plan.settled[name] = confirmed(self.entity, target, (drift.id, version), effect)
             else:
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, version))
+
+    def _may_write_over(self, drift: Drift) -> bool:
+        """Whether it is asked for, and ours: what carries our identifier and is not known by its id is another's."""
+        entry = self.known.get(drift.target.name)
+        return self.policy is DriftPolicy.OVERWRITE and entry is not None and entry.medplum_id == drift.id
 
     def _is_as_written(self, target: ResolvedResource, text: bytes) -> bool:
         """Whether a later version is what we alone wrote: its accounts were set, or a change was put back."""
