@@ -15,6 +15,7 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import TransientError, VerificationFailed
 from medferry.governance.verdict import verdict_of
+from medferry.manifest.checks import CheckStatus
 from medferry.manifest.dead_letters import dead_letters
 from medferry.manifest.tables_of_documents import upload
 from medferry.manifest.uploads import UploadState
@@ -22,7 +23,9 @@ from medferry.mapping.outcomes import Reason
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode
+from medferry.verification.documents import OTHERS_THERE, UPLOADED_BYTES
 from medferry.verification.leftovers import UPLOADED
+from medferry.verification.run import verify_subject
 from tests import tiny_platform
 from tests.stages.test_unchanged import change
 from tests.workflows.test_migrate import dispositions, migrate
@@ -51,6 +54,16 @@ resources:
         compare: document
         media_type: "'text/plain'"
     constants: {{status: current}}
+"""
+
+NO_DOCUMENT_CHECK = """
+from: staff s
+key: s.id
+resources:
+  main:
+    checks:
+      - {name: status, sql: "'current'", path: status, compare: exact}
+    by_hash: {content: The letter as it is in the archive.}
 """
 
 
@@ -102,6 +115,62 @@ def test_a_large_document_is_uploaded_once_for_its_content(letters: Environment,
     assert sorted(second.values()) == [b"Lindqvist" * TIMES, b"Nightingale" * TIMES]
     assert len(first.keys() & second.keys()) == 1
     assert states(letters) == {UploadState.PROVEN: 3}
+
+
+def put_bytes(environment: Environment, binary: str, content: bytes) -> None:
+    """Have a client other than Medferry replace the bytes of a Binary."""
+    with environment.medplum() as client:
+        client._send("PUT", f"fhir/R4/Binary/{binary}", 100, content=content, headers={"Content-Type": "text/plain"})
+
+
+def verified(environment: Environment) -> set[tuple[str, str, str]]:
+    """(check, example or status, verdict's word) of what is not equal, as things are now."""
+    verdict = verify_subject(environment).verdict
+    wrong = [one for one in verdict.results if one.name in (UPLOADED_BYTES, OTHERS_THERE)]
+    return {(one.name, one.status, one.examples[0].split()[-1] if one.examples else "") for one in wrong}
+
+
+def unchecked_letters(environment: Environment) -> Environment:
+    """The migration whose checks compare no document."""
+    (environment.migration.folder / "checks" / "staff.yaml").write_text(NO_DOCUMENT_CHECK, encoding="utf-8")
+    return Environment(load_migration(environment.migration.folder), environment.settings)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_bytes_that_somebody_replaced_or_deleted_are_no_proof(letters: Environment, checked: bool) -> None:
+    letters = letters if checked else unchecked_letters(letters)
+    migrate(letters, "first")
+    assert verified(letters) == {(UPLOADED_BYTES, CheckStatus.EQUAL, "")}
+    one = min(addresses(letters))
+    put_bytes(letters, one, b"another person's letter")
+    assert verified(letters) == {(UPLOADED_BYTES, CheckStatus.DIFFERENT, "bytes")}
+    with suppress(VerificationFailed):
+        migrate(letters, "again")
+    assert UPLOADED_BYTES in unresolved(letters, "again")
+    migrate(letters, "healed", overwrite=True)
+    assert unresolved(letters, "healed") == set()
+    other = min(addresses(letters))
+    with letters.medplum() as client:
+        client.batch([{"request": {"method": "DELETE", "url": f"Binary/{other}"}}], 100)
+    assert verified(letters) == {(UPLOADED_BYTES, CheckStatus.DIFFERENT, "missing")}
+
+
+def test_a_document_that_nobody_noted_is_there_and_no_more(letters: Environment) -> None:
+    letters = unchecked_letters(letters)
+    migrate(letters, "first")
+    with letters.manifest.begin() as connection:
+        connection.execute(sa.delete(upload))
+    assert verified(letters) == {(OTHERS_THERE, CheckStatus.EQUAL, "")}
+    with letters.medplum() as client:
+        client.batch([{"request": {"method": "DELETE", "url": f"Binary/{min(addresses(letters))}"}}], 100)
+    assert verified(letters) == {(OTHERS_THERE, CheckStatus.DIFFERENT, "missing")}
+
+
+def test_a_document_that_cannot_be_read_could_not_be_checked(letters: Environment, faulty: EmbeddedMedplum) -> None:
+    letters = unchecked_letters(letters)
+    migrate(letters, "first")
+    faulty.inject({"kind": "error", "next": 1_000, "method": "GET", "path": "/Binary/", "status": 403})
+    assert verified(letters) == {(UPLOADED_BYTES, CheckStatus.COULD_NOT_CHECK, "check")}
 
 
 def test_a_lost_answer_is_told_and_the_document_sent_again(letters: Environment, faulty: EmbeddedMedplum) -> None:

@@ -136,7 +136,9 @@ class ChunkLoader:
         )
 
     def _documents(self) -> DocumentUploader:
-        return DocumentUploader(self.hold, self.slice, self.client, self.limiter, self._stay_alive())
+        return DocumentUploader(
+            self.hold, self.slice, self.client, self.limiter, self._stay_alive(), self.options.overwrite
+        )
 
     def _note(self, entries: Sequence[SentEntry]) -> int:
         """Write down what is about to be sent. Raises LeaseLost when it is another's to send."""

@@ -44,6 +44,8 @@ class DocumentUploader:
     client: MedplumClient
     limiter: ConcurrencyLimiter
     stay_alive: Callable[[], None]
+    reads_again: bool = False
+    """Whether what was proven is read once more: somebody may have put other bytes in its place."""
     sleep: Callable[[float], None] = time.sleep
 
     def placed(self, targets: Sequence[ResolvedResource]) -> tuple[list[ResolvedResource], dict[Name, Failed]]:
@@ -78,7 +80,10 @@ class DocumentUploader:
 
     def _binary_of(self, name: Name, digest: str, media_type: str, known: Known) -> str | Failed:
         """The id of the Binary that has a document, proven by reading it back."""
-        found = known.get((name, digest)) or self._uploaded(name, digest, media_type)
+        there = known.get((name, digest))
+        if there is not None and self._is_replaced(there, digest):
+            there = None
+        found = there or self._uploaded(name, digest, media_type)
         if isinstance(found, Failed):
             return found
         if found.state is UploadState.PROVEN:
@@ -87,6 +92,11 @@ class DocumentUploader:
         self._tell(found.id, UploadState.PROVEN if is_whole else UploadState.REFUSED)
         place = f"Binary/{found.medplum_id}"
         return found.medplum_id if is_whole else rejected(Reason.STORED_DIFFERENTLY, place)
+
+    def _is_replaced(self, found: Upload, digest: str) -> bool:
+        """Whether a document that was proven has other bytes by now; asked only of who overwrites."""
+        is_asked = self.reads_again and found.state is UploadState.PROVEN
+        return is_asked and self.client.binary_digest(found.medplum_id) != digest
 
     def _uploaded(self, name: Name, digest: str, media_type: str) -> Upload | Failed:
         """Send a document, again where no answer came."""

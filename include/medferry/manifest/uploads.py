@@ -83,6 +83,17 @@ def uploads_of(connection: sa.Connection, migration: str, names: Collection[Name
     }
 
 
+def digests_of(connection: sa.Connection, migration: str, names: Collection[Name]) -> dict[tuple[Name, str], str]:
+    """(name, id of the Binary) → SHA-256 of the bytes that were uploaded, for some resources' documents."""
+    columns = (upload.c.system, upload.c.value, upload.c.medplum_id, upload.c.digest)
+    statement = sa.select(*columns).where(
+        upload.c.migration == migration,
+        among(connection, upload.c.value, sorted({value for _, value in names})),
+        upload.c.medplum_id != "",
+    )
+    return {((row.system, row.value), row.medplum_id): row.digest for row in connection.execute(statement)}
+
+
 def unanswered(
     connection: sa.Connection, migration: str, entities: Collection[str], run_id: str | None
 ) -> list[tuple[str, str]]:

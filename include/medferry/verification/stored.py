@@ -15,6 +15,7 @@ from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
 from medferry.verification.coverage import DECLARED, Coverage
+from medferry.verification.documents import Documents
 from medferry.verification.legacy import LegacyReader
 from medferry.verification.pages import Page, WrittenResource, pages
 from medferry.verification.recorder import CheckRecorder
@@ -59,6 +60,7 @@ class StoredResourceCheck:
             entity = self.scope.migration.entities[self.entity]
             legacy = LegacyReader(self.scope.environment.source, entity, checks)
         self.values = Values(self.scope, self.client, self.entity, checks, legacy) if checks and legacy else None
+        self.documents = Documents(self.scope, self.client)
         self.coverage = Coverage(self.scope, self.entity, self.recorder)
         self.structure = Structure(self.client, self.scope.choice, self.scope.expected_resources(self.entity))
         for page in pages(self.scope, self.entity):
@@ -147,6 +149,8 @@ class StoredResourceCheck:
         if self.values and rows is not None:
             successful = [(w, r) for w, r in items if page.records[w.key].disposition == Disposition.SUCCESSFUL]
             self.values.examine(slot, successful, rows, self.recorder)
+        compared = self.values.digests if self.values and rows is not None else {}
+        self.documents.examine(items, compared, self.recorder)
         self.coverage.examine(slot, items, rows)
 
     @property
@@ -189,6 +193,7 @@ class StoredResourceCheck:
             for name in _EACH:  # nothing that was written is there: then nothing of it is as written
                 self.recorder.due(name, 1)
         self.structure.finish(self.recorder)
+        self.documents.finish(self.recorder)
         self.coverage.finish()
         if self.values:
             self.values.finish(self.recorder)

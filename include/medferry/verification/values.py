@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,11 +57,14 @@ class Values:
     legacy: LegacyReader
     rows: Counter[str] = field(default_factory=Counter)
     first: dict[str, tuple[Item, dict[str, Any]]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    """Binary → SHA-256 of the bytes that a check of the resources at hand has read."""
 
     def examine(
         self, slot: str, items: Iterable[Item], legacy: Mapping[str, dict[str, Any]], recorder: CheckRecorder
     ) -> None:
         """Judge a page's resources of one slot; `legacy` are the rows' values by SQL expression."""
+        self.digests.clear()
         known = [item for item in items if item[0].key in legacy]
         if known and slot not in self.first:
             self.first[slot] = known[0], legacy[known[0][0].key]
@@ -186,6 +190,7 @@ class Values:
     def _bytes_of(self, url: str) -> bytes:
         medplum_id = binary_id(url)
         content = None if medplum_id is None else self.client.binary(medplum_id)
-        if content is None:
+        if medplum_id is None or content is None:
             raise NoBytes("An attachment has no content in Medplum.")
+        self.digests[medplum_id] = hashlib.sha256(content).hexdigest()
         return content
