@@ -11,8 +11,12 @@ from medferry.manifest import verifications
 from medferry.manifest.subject import Subject
 from medferry.manifest.tables import lease, unit_state, verified_part
 from medferry.manifest.verifications import VerificationAtWork
+from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
+from medferry.verification import run, standstill
+from medferry.verification.recorder import CheckRecorder
 from medferry.verification.run import ONE_STATE, verify_run, verify_subject
+from medferry.verification.scope import VerificationScope
 from medferry.verification.stored import StoredResourceCheck
 from tests.verification.conftest import RUN
 from tests.workflows.test_migrate import migrate
@@ -94,6 +98,36 @@ def test_parts_of_one_that_died_count_no_more_when_old_or_written_over(
     begun: list[str] = []
     assert not list(filter(is_fault, verify_run(done, RUN, begun.append)))
     assert len(begun) == 2 * len(done.migration.entities) + 3
+
+
+@pytest.mark.parametrize("seconds", [60.0, verifications.PART_SECONDS + 60])
+def test_what_was_read_before_a_long_standstill_is_read_again(
+    done: Environment, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    times, begun = [0.0], list[str]()
+    monkeypatch.setattr(standstill, "_clock", lambda: times[-1])
+
+    def stands_still() -> None:
+        with done.medplum() as client:
+            [one, *_] = client.search_all("Observation", [("_fields", "id")])
+            client.batch([{"request": {"method": "DELETE", "url": f"Observation/{one['id']}"}}], 100)
+        times.append(seconds)
+
+    examine, acts = run.examine_leftovers, [stands_still]
+
+    def examined(scope: VerificationScope, client: MedplumClient, recorder: CheckRecorder) -> int:
+        while acts:
+            acts.pop()()
+        return examine(scope, client, recorder)
+
+    monkeypatch.setattr(run, "examine_leftovers", examined)
+    found = {(one.name, one.entity) for one in filter(is_fault, verify_run(done, RUN, begun.append))}
+    whole = 2 * len(done.migration.entities) + 3
+    if seconds < verifications.PART_SECONDS:
+        assert (len(begun), found) == (whole, set())
+    else:  # the part in which it stood still, too: part of it was read before
+        assert len(begun) == whole - 2 + whole
+        assert ("identifiers: missing in Medplum", "weight") in found
 
 
 def test_it_does_not_end_without_all_its_parts(done: Environment, monkeypatch: pytest.MonkeyPatch) -> None:

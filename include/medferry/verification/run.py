@@ -6,6 +6,7 @@ of them are equal, or what is not is accepted by name (`verdict`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
 from medferry.verification.sent import examine_sent
 from medferry.verification.server import examine_answers
+from medferry.verification.standstill import watching
 from medferry.verification.stored import ResourceProgress, StoredResourceCheck
 
 ONE_STATE, _STATE = "verification: of one state", "state"
@@ -53,7 +55,8 @@ def verify_run(
     """Run all checks of a run's subject, record them for it and return them. Raises UnknownRun.
 
     A verification of the same choice that died goes on behind its finished parts, unless `force`, they are older
-    than an hour, or something was written since. Raises VerificationAtWork while another process has the same subject.
+    than an hour, or something was written since. One whose process stood still for an hour does all parts again.
+    Raises VerificationAtWork while another process has the same subject.
     A dry run wrote nothing: only its accounting against the source is checked.
     """
     scope = scope_of_run(environment, run_id, choice or Sampling())
@@ -97,12 +100,15 @@ def _verify(
         with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
             if client is not None:
                 check_medplum_if_it_answers(environment, client)
-            due = parts(scope, client, report_progress)
-            due.append(VerificationPart(_STATE, "all", partial(_one_state, scope, verification_id)))
-            for part in due:
-                if part.name not in done - {_STATE}:
+            with watching() as watch:
+                due = _due(scope, client, report_progress, verification_id)
+                waiting = deque(part for part in due if part.name not in done - {_STATE})
+                while waiting:
+                    part = waiting.popleft()
                     progress(part.entity)
                     _do(environment, verification_id, part, client, hold)
+                    if watch.stood_still():  # what was read before is out of date, and what is known of references
+                        waiting = deque(_due(scope, client, report_progress, verification_id))
         with environment.manifest.begin() as connection:
             hold.check(connection)
             verifications.require_parts(connection, verification_id, [part.name for part in due])
@@ -110,6 +116,14 @@ def _verify(
             results = checks.results_of(connection, finished)
             register(connection, finished, results)
             return finished, results
+
+
+def _due(
+    scope: VerificationScope, client: MedplumClient | None, report_progress: ResourceProgress, verification_id: int
+) -> list[VerificationPart]:
+    """All parts of a verification that is recorded."""
+    state = VerificationPart(_STATE, "all", partial(_one_state, scope, verification_id))
+    return [*parts(scope, client, report_progress), state]
 
 
 def _begin(
