@@ -53,6 +53,17 @@ def test_a_manifest_is_made_in_a_new_folder_of_any_name(tmp_path: Path) -> None:
     assert (tmp_path / "50% of #1" / "manifest.db").stat().st_size > 0
 
 
+def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
+    """SQLite's synchronous=FULL (2), on every connection: NORMAL lets a loss of power take the newest commits back."""
+    url = f"sqlite:///{tmp_path}/manifest.db"
+    create_manifest(url)
+    engine = open_manifest(url)
+    with engine.connect() as first, engine.connect() as second:
+        for connection in (first, second):
+            assert connection.scalar(sa.text("PRAGMA synchronous")) == 2
+            assert connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+
+
 def test_a_folder_that_takes_no_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"/file/manifest\.db cannot be made"):

@@ -99,10 +99,14 @@ def _open_existing(_dialect: Any, _record: Any, arguments: list[str], options: d
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """WAL lets readers work beside the writer; our own BEGIN IMMEDIATE makes writers queue instead of failing."""
+    """WAL lets readers work beside the writer; our own BEGIN IMMEDIATE makes writers queue instead of failing.
+
+    FULL, because the note of a batch must outlive a loss of power before the batch is sent: with NORMAL, what was
+    committed since the last checkpoint may be gone, and what Medplum is at work on would be sent again.
+    """
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA synchronous=FULL")
 
 
 def _has_tables(engine: sa.Engine) -> bool:
