@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from medferry.apply.batch import BatchSender
+from medferry.apply.departure import Noted
 from medferry.apply.doubts import Doubts
 from medferry.apply.plan import Failed
 from medferry.apply.targets import ResolvedResource
@@ -246,10 +247,10 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """`act` comes between the next look-up and its batch."""
     batch = MedplumClient.batch
 
-    def after_another(self: MedplumClient, *arguments: Any) -> Any:
+    def after_another(self: MedplumClient, *arguments: Any, **options: Any) -> Any:
         monkeypatch.setattr(MedplumClient, "batch", batch)
         act()
-        return batch(self, *arguments)
+        return batch(self, *arguments, **options)
 
     monkeypatch.setattr(MedplumClient, "batch", after_another)
 
@@ -284,8 +285,8 @@ def test_what_is_deleted_before_it_is_read_back_stays_deleted(
     """An id that Medplum gave and that is gone is a deletion, not a write that failed."""
     batch = MedplumClient.batch
 
-    def then_deleted(self: MedplumClient, entries: Any, *rest: Any) -> Any:
-        outcomes = batch(self, entries, *rest)
+    def then_deleted(self: MedplumClient, entries: Any, *rest: Any, **options: Any) -> Any:
+        outcomes = batch(self, entries, *rest, **options)
         for entry, outcome in zip(entries, outcomes, strict=True):
             if outcome.status == 201 and b'"value":"1"' in orjson.dumps(entry):
                 batch(self, [{"request": {"method": "DELETE", "url": f"Organization/{outcome.id}"}}], 100)
@@ -310,7 +311,7 @@ def test_in_conditional_mode_an_invalid_resource_is_rejected(tiny: Environment) 
     name = ("https://tiny.example/legacy/clinic", "9")
     body = b'{"identifier":[{"system":"%s","value":"9"}],"name":7,"resourceType":"Organization"}' % name[0].encode()
     with tiny.medplum() as client:
-        sender = BatchSender(client, ConcurrencyLimiter(1), "clinic", lambda _: 0, lambda: None)
+        sender = BatchSender(client, ConcurrencyLimiter(1), "clinic", lambda _: Noted(0), lambda: None, 0.5)
         writer = Writer(sender, 200, Doubts(0.5), Visibility(client, 0.5), conditional=True, sleep=lambda _: None)
         result = writer.write([ResolvedResource(name, "Organization", body, "")], {})
     [failed] = result.settled.values()

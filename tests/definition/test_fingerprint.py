@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import py_compile
 import shutil
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -161,57 +159,6 @@ def test_a_local_module_that_was_changed_is_imported_anew(folder: Path, beside: 
     assert load_migration(folder).specs["patient"].version == "one"
     write(beside / "house_codes.py", "VERSION = 'second'\n")
     assert load_migration(folder).specs["patient"].version == "second"
-
-
-def _compiled(path: Path, text: str) -> None:
-    """A file with a time of long ago, and Python's bytecode of it beside it."""
-    write(path, text)
-    os.utime(path, (1e9, 1e9))
-    py_compile.compile(str(path), doraise=True)
-
-
-def _put_in_place(path: Path, old: str, new: str) -> None:
-    """Correct a file as ``rsync -t`` or ``tar`` bring it: of the same size, with the same time."""
-    assert len(old) == len(new)
-    write(path, path.read_text().replace(old, new))
-    os.utime(path, (1e9, 1e9))
-
-
-def test_what_runs_is_the_text_that_counts_and_never_older_bytecode_of_it(folder: Path, beside: Path) -> None:
-    _compiled(folder / "mappings/_words.py", "WORD = 'wrong'\n")
-    _compiled(beside / "further_words.py", "WORD = 'wrong'\n")
-    add_import(folder, "import further_words\nfrom ._words import WORD")
-    _compiled(folder / "mappings/patient.py", (folder / "mappings/patient.py").read_text() + "OWN = 'wrong'\n")
-    before = load_migration(folder).fingerprint
-    for path in (folder / "mappings/_words.py", folder / "mappings/patient.py", beside / "further_words.py"):
-        _put_in_place(path, "wrong", "right")
-    for name in [name for name in sys.modules if name.startswith("medferry_migrations.")] + ["further_words"]:
-        del sys.modules[name]  # as in another process
-    migration = load_migration(folder)
-    module = sys.modules[migration.specs["patient"].function.__module__]
-    assert migration.fingerprint != before
-    assert (module.OWN, module.WORD, module.further_words.WORD) == ("right", "right", "right")
-
-
-def test_bytecode_without_its_text_is_no_module_of_a_migration(folder: Path) -> None:
-    words = folder / "mappings/_words.py"
-    write(words, "WORD = 'a'\n")
-    py_compile.compile(str(words), cfile=str(words.with_suffix(".pyc")), doraise=True)
-    words.unlink()
-    add_import(folder, "from ._words import WORD")
-    with pytest.raises(DefinitionError, match="bytecode only"):
-        load_migration(folder)
-
-
-def test_a_traceback_names_the_file_and_line_of_a_mapping(folder: Path) -> None:
-    write(folder / "mappings/_words.py", "\n\ndef fail() -> None:\n    raise KeyError('x')\n")
-    add_import(folder, "from ._words import fail")
-    module = sys.modules[load_migration(folder).specs["patient"].function.__module__]
-    with pytest.raises(KeyError) as caught:
-        module.fail()
-    last = traceback.extract_tb(caught.value.__traceback__)[-1]
-    assert (last.filename, last.lineno) == (str(folder / "mappings/_words.py"), 4)
-    assert last.line == "raise KeyError('x')"
 
 
 def test_python_installed_packages_and_medferry_are_not_local(folder: Path) -> None:

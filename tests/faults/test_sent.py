@@ -102,6 +102,18 @@ def test_a_take_over_of_the_living_is_fenced_at_the_point_of_sending(
     assert world.problems("second") == []
 
 
+def test_who_stood_still_between_note_and_sending_sends_nothing_when_it_wakes(
+    world: World, nurseries: list[Nursery]
+) -> None:
+    """As a stopped process, a suspended machine: the other has waited until the note's time was over."""
+    options: dict[str, Any] = {"lanes": 1}
+    with world.paused("noted 29", every=True, options=options, nursery=nurseries[0], settle=2.0) as ended:
+        other = world.do(run_id="second", options=options | {"take_over": True}, nursery=nurseries[1], settle=2.0)
+        assert (other.status, other.error) == (0, "")
+    assert ended[0].error.startswith("LeaseLost")
+    assert world.problems("second") == []
+
+
 def test_a_lost_lock_with_a_batch_at_work_doubles_nothing(world: World, nurseries: list[Nursery]) -> None:
     """The second worker is let in while the first still waits for the answer to its batch."""
     assert world.do("stage").status == 0

@@ -255,6 +255,8 @@ def _hook_requests(steps: Steps) -> None:
 
     def answered(self: MedplumClient, entries: Any, *more: Any, **options: Any) -> Any:
         steps.take(f"batch {len(entries)}")
+        if before := options.get("before"):
+            options["before"] = lambda: (before(), steps.take(f"noted {len(entries)}", durable=False))
         outcomes = batch(self, entries, *more, **options)
         steps.take(f"answered {len(entries)}")
         return outcomes

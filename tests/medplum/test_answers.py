@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import orjson
@@ -121,20 +120,3 @@ def test_a_lone_surrogate_of_somebody_elses_is_read_and_is_no_content_of_ours() 
     version, found = read_text(text)
     assert version == "v"
     assert not has_content(found, canonical({"resourceType": "Patient", "name": [{"family": "A"}]}))
-
-
-def test_a_lone_surrogate_in_a_batch_keeps_nobody_from_reading_it() -> None:
-    gone = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "deleted"}]}
-    entries = [
-        {"response": {"status": "200"}, "resource": {"resourceType": "Patient", "name": [{"family": "\ud800"}]}},
-        {"response": {"status": "410", "outcome": gone}},
-    ]
-    answers, wait = read_answers(json.dumps({"resourceType": "Bundle", "entry": entries}).encode())
-    assert [(one.status, one.issue) for one in answers] == [(200, ""), (410, "deleted")] and wait is None
-    assert json.loads(answers[0].resource) == entries[0]["resource"] and answers[1].resource == b"null"
-
-
-@pytest.mark.parametrize("text", [b"<html>", b"[]", b"7", b'{"entry": null}', b'{"entry": "x"}', b'{"entry": [{}, 7]}'])
-def test_what_is_no_batch_has_no_answers(text: bytes) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
-        read_answers(text)

@@ -17,6 +17,7 @@ from medferry.fhir.references import system_token
 from medferry.medplum.client import MedplumClient, Resource
 from medferry.medplum.errors import (
     MedplumUnavailable,
+    NotReached,
     NoVerdict,
     RequestFailed,
     RequestRefused,
@@ -312,3 +313,25 @@ def test_a_history_is_read_to_its_end_with_its_authors(client: MedplumClient, mo
     monkeypatch.setattr("medferry.medplum.client._HISTORY_PAGES", 2)
     with pytest.raises(NoVerdict, match="does not come to an end"):
         client.history("Patient", made.id)
+
+
+def test_a_write_asks_for_its_departure_again_after_a_refused_token(client: MedplumClient) -> None:
+    client._tokens._token, client._tokens._good_until = "refused", float("inf")
+    asked: list[str] = []
+    [outcome] = client.batch(
+        [create(patient("departs"))],
+        100,
+        before=lambda: asked.append("noted"),
+        departing=lambda: asked.append("departs"),
+    )
+    assert outcome.status == 201
+    assert asked == ["noted", "departs", "departs"]
+
+
+def test_what_may_not_depart_is_not_sent(client: MedplumClient) -> None:
+    def refuse() -> None:
+        raise NotReached("It is too late.", "Nothing.")
+
+    with pytest.raises(NotReached):
+        client.batch([create(patient("stays"))], 100, departing=refuse)
+    assert client.count("Patient", [("identifier", f"{SYSTEM}|stays")]) == 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from medferry.apply.batch import BatchSender
 from medferry.apply.breaker import Breaker
+from medferry.apply.departure import Noted, read_clocks
 from medferry.apply.documents import DocumentUploader
 from medferry.apply.doubts import Doubts
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
@@ -123,8 +124,9 @@ class ChunkLoader:
         return known, self.referable.among(targets, confirmed), doubts
 
     def _writer(self, doubts: Doubts) -> Writer:
+        settle = self.hold.environment.settings.settle_seconds
         return Writer(
-            BatchSender(self.client, self.limiter, self.slice.entity, self._note, self._stay_alive()),
+            BatchSender(self.client, self.limiter, self.slice.entity, self._note, self._stay_alive(), settle),
             self.options.batch_size,
             doubts,
             self.visibility,
@@ -140,10 +142,11 @@ class ChunkLoader:
             self.hold, self.slice, self.client, self.limiter, self._stay_alive(), self.options.overwrite
         )
 
-    def _note(self, entries: Sequence[SentEntry]) -> int:
+    def _note(self, entries: Sequence[SentEntry]) -> Noted:
         """Write down what is about to be sent. Raises LeaseLost when it is another's to send."""
         with self.hold.writing() as connection:
-            return sent_batches.note(connection, self.hold.run.migration, self.slice, entries)
+            at = read_clocks()  # no later than the note's own time: a wait for the manifest is over, its commit is not
+            return Noted(sent_batches.note(connection, self.hold.run.migration, self.slice, entries), at)
 
     def _stay_alive(self) -> Callable[[], None]:
         """Renews the leases while a chunk is long at work. Raises LeaseLost when another has taken its slice."""

@@ -13,14 +13,12 @@ import importlib.util
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
 _MEDFERRY = Path(__file__).resolve().parent.parent
-_ALL = "medferry_migrations"
 
 _imported: dict[str, tuple[Path, str]] = {}
 """Local module of an earlier load in this process → its file or folder, and the digest of it then."""
@@ -31,58 +29,18 @@ def mappings_package(migration: str, folder: Path) -> str:
 
     Modules of an earlier load are forgotten, those beside the migration if they have changed since.
     """
-    name = f"{_ALL}.{migration}"
-    _LocalFinder.install()
+    name = f"medferry_migrations.{migration}"
     _forget(name)
     for local, (path, digest) in list(_imported.items()):
         if _digest(path) != digest:
             _forget(local)
             del _imported[local]
     importlib.invalidate_caches()
-    for part, paths in ((_ALL, []), (name, [str(folder)])):
+    for part, paths in (("medferry_migrations", []), (name, [str(folder)])):
         package = ModuleType(part)
         package.__path__ = paths
         sys.modules.setdefault(part, package)
     return name
-
-
-class _SourceLoader(SourceFileLoader):
-    """Compiles a file's text, always: Python takes bytecode for current by the file's time and size alone.
-
-    A corrected file of the same size that came with its time kept (``rsync -t``, ``tar``) would count in the
-    fingerprint and not run.
-    """
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        code: CodeType = self.source_to_code(self.get_data(path), path)
-        return code
-
-
-class _LocalFinder:
-    """Finds what Python's own search of folders finds, and lets local modules be loaded from their text."""
-
-    @classmethod
-    def install(cls) -> None:
-        """Ask this finder right before Python's own, once in a process."""
-        if cls not in sys.meta_path:
-            _standard()  # imports what it needs while the finder is not asked yet
-            sys.meta_path.insert(sys.meta_path.index(PathFinder), cls)
-
-    @classmethod
-    def find_spec(
-        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """None leaves a module to Python. Raises ImportError for one of a migration that has no text."""
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is None or spec.origin is None:
-            return None
-        if name.startswith(f"{_ALL}.") and isinstance(spec.loader, SourcelessFileLoader):
-            raise ImportError(f"{name} is there as bytecode only", name=name, path=spec.origin)
-        if type(spec.loader) is not SourceFileLoader or not _is_local(Path(spec.origin).resolve()):
-            return None
-        spec.loader = _SourceLoader(spec.loader.name, spec.loader.path)
-        return spec
 
 
 def local_modules(package: str, folder: Path) -> dict[str, Path]:

@@ -110,11 +110,7 @@ def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]
     """The answer to each read in a batch, in order, and how long to wait if one was throttled. Raises ValueError."""
     answers: list[ReadAnswer] = []
     wait: float | None = None
-    try:
-        entries = _read_response.decode(batch_response).entry
-    except ValueError:
-        entries = _odd_entries(batch_response)
-    for answer in entries:
+    for answer in _read_response.decode(batch_response).entry:
         code = answer.response.status[:3]
         status = int(code) if code.isdigit() else 0
         if status < 400:
@@ -125,23 +121,6 @@ def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]
             wait = throttled_seconds(told)
         answers.append(ReadAnswer(status, bytes(answer.resource), issue_text(told), is_placed(told)))
     return answers, wait
-
-
-def _odd_entries(batch_response: bytes) -> list[_Read]:
-    """The same by the standard library, which reads the lone surrogates that Medplum takes from others."""
-    try:
-        entries = json.loads(batch_response).get("entry", [])
-        return [_Read(_odd_response(entry["response"]), _raw(entry.get("resource"))) for entry in entries]
-    except (AttributeError, KeyError, TypeError):
-        raise ValueError("no Bundle") from None
-
-
-def _odd_response(response: dict[str, Any]) -> _Response:
-    return _Response(str(response.get("status", "0")), _raw(response.get("outcome")))
-
-
-def _raw(value: Any) -> msgspec.Raw:
-    return msgspec.Raw(json.dumps(value).encode())
 
 
 def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:

@@ -15,7 +15,6 @@ known before what precedes it is taken for complete. A poll that finds nothing c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -52,12 +51,8 @@ class Change:
     resource: Resource = field(repr=False)
 
     @staticmethod
-    def of(text: bytes) -> Change:
-        """The version that a resource's JSON is. Raises KeyError, TypeError, ValueError where it does not say which."""
-        try:
-            resource = orjson.loads(text)
-        except ValueError:  # the standard library reads the lone surrogates that Medplum takes from others
-            resource = json.loads(text)
+    def of(resource: Resource) -> Change:
+        """The version that a resource is. Raises KeyError, TypeError, ValueError where it does not say which."""
         meta = resource["meta"]
         return Change(resource["id"], meta["versionId"], milliseconds(meta["lastUpdated"]), resource)
 
@@ -160,8 +155,9 @@ def _since(position: ChangePosition, fields: str, size: int) -> list[tuple[str, 
 
 
 def _read(client: MedplumClient, resource_type: str, form: Sequence[tuple[str, str]]) -> list[Change]:
+    page = client.search(resource_type, form)
     try:
-        return [Change.of(text) for _, text in client.search_texts(resource_type, form).values()]
+        return [Change.of(entry["resource"]) for entry in page.get("entry", [])]
     except (KeyError, TypeError, ValueError):
         raise MedplumUnavailable(
             "Medplum's answer to a search has a resource without its version.", "Check what stands in between."

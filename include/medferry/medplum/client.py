@@ -136,12 +136,8 @@ class MedplumClient(Binaries):
 
     def texts_by_id(self, resource_type: str, ids: Sequence[str]) -> dict[str, tuple[str, bytes]]:
         """id → (version, JSON) of those of `ids` (at most 1,000) that a search in a batch shows."""
-        return self.search_texts(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))])
-
-    def search_texts(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> dict[str, tuple[str, bytes]]:
-        """id → (version, JSON) of one page of a search, in its order; also of what only others could have written."""
         try:
-            return read_texts(self._searchset(resource_type, parameters))
+            return read_texts(self._searchset(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))]))
         except ValueError:
             raise _no_bundle() from None
 
@@ -230,15 +226,17 @@ class MedplumClient(Binaries):
         cost: int,
         before: Callable[[], None] | None = None,
         extended: bool = False,
+        departing: Callable[[], None] | None = None,
     ) -> list[EntryOutcome]:
         """Post a batch Bundle and return every entry's own outcome, in order. Not retried.
 
-        `before` is called when it is paid for, right before it is sent; what it raises keeps it from being sent.
+        `before` is called when it is paid for, before it is sent, and `departing` each time that it leaves (again after
+        a 401); what they raise keeps it from being sent.
         `extended`: an admin's entries say who may see what they write, by its `meta.accounts` or the lack of them.
         Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
         """
         body, headers = _body(entries, extended)
-        answer = self._send("POST", "fhir/R4/", cost, before=before, content=body, headers=headers)
+        answer = self._send("POST", "fhir/R4/", cost, before=before, departing=departing, content=body, headers=headers)
         try:
             outcomes, wait = read_outcomes(answer.content)
         except ValueError:

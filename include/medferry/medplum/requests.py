@@ -126,9 +126,17 @@ class Requests:
             self._deliver("GET", _NOBODY)
 
     def _deliver(
-        self, method: str, path: str, before: Callable[[], None] | None = None, **request: Any
+        self,
+        method: str,
+        path: str,
+        before: Callable[[], None] | None = None,
+        departing: Callable[[], None] | None = None,
+        **request: Any,
     ) -> httpx.Response:
-        """Send, refresh a refused token, and turn every failure into its type."""
+        """Send, refresh a refused token, and turn every failure into its type.
+
+        `before` is called once; `departing` right before each time that it is handed to HTTP. Both may raise.
+        """
         headers = request.pop("headers", {})
         if isinstance(request.get("data"), list):
             request["content"] = str(httpx.QueryParams(request.pop("data"))).encode()
@@ -136,12 +144,12 @@ class Requests:
         token = self._token()
         if before is not None:
             before()
-        answer = self._exchange(method, path, token, headers, request)
+        answer = self._exchange(method, path, token, headers, request, departing)
         for _ in range(_TOKEN_RENEWALS):
             if answer.status_code != 401:
                 break
             token = self._token(refused=token)
-            answer = self._exchange(method, path, token, headers, request)
+            answer = self._exchange(method, path, token, headers, request, departing)
         self.budget.learn(answer.headers)
         self._raise_for(answer)
         return answer
@@ -154,9 +162,17 @@ class Requests:
             raise
 
     def _exchange(
-        self, method: str, path: str, token: str, headers: dict[str, str], request: dict[str, Any]
+        self,
+        method: str,
+        path: str,
+        token: str,
+        headers: dict[str, str],
+        request: dict[str, Any],
+        departing: Callable[[], None] | None,
     ) -> httpx.Response:
         headers = {**headers, "Authorization": f"Bearer {token}"}
+        if departing is not None:
+            departing()
         try:
             answer = self._answer(method, path, headers=headers, **request)
         except httpx.TransportError as error:

@@ -7,6 +7,7 @@ between is known by one of the two.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -143,7 +144,7 @@ def _with_bases(client: MedplumClient, resource_type: str, found: Sequence[Found
     edits = [one for one in found if one.kind is FoundKind.EDIT]
     places = {_place(line): line for one in edits for line in one.lines}
     read = client.read_each([(resource_type, place) for place in places]) if places else {}
-    bases = {place: Change.of(text) for place, (_, text) in read.items()}
+    bases = {place: Change.of(json.loads(text)) for place, (_, text) in read.items()}
     return [_with_base(client, one, bases) if one.kind is FoundKind.EDIT else one for one in found]
 
 

@@ -8,6 +8,7 @@ a walk: `medplum.changes.next_page` from the beginning, trimmed to `WALKED`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,7 +66,7 @@ def sweep_page(
 def _whole(client: MedplumClient, resource_type: str, ids: Sequence[str]) -> list[Change]:
     """The resources of some ids as they are now; one that was deleted meanwhile is for the next pass."""
     read = client.read_each([(resource_type, one) for one in ids]) if ids else {}
-    return [Change.of(text) for _, text in read.values()]
+    return [Change.of(json.loads(text)) for _, text in read.values()]
 
 
 def _name(position: str) -> Name | None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from medferry.apply.departure import Noted, read_clocks
 from medferry.apply.leftovers import Reason, Stays
 from medferry.apply.twins import version_of
-from medferry.errors import TransientError
 from medferry.fhir.accounts import accounts_of, with_accounts
 from medferry.fhir.additions import unsigned
 from medferry.fhir.canonical import content_hash, owned, stored_hash
@@ -30,6 +30,7 @@ from medferry.manifest.sent_batches import SentEntry
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import MedplumUnavailable, Throttled
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import WholeHold, holding_everything
 from medferry.runtime.systems import check_medplum
@@ -62,7 +63,7 @@ class _Sent:
 
     act: LeftoverAct
     number: int
-    note: int
+    note: Noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,18 @@ class _Acts:
             made = orjson.dumps(owned(unsigned(inactivated(standing))) | {"id": leftover.medplum_id})
             body = {"resource": orjson.Fragment(with_accounts(made, accounts))}
             request |= {"method": "PUT"}
-        sent = self._note(finding, content_hash(orjson.loads(made)) if made else "")
+        hash_, settle, sent = content_hash(orjson.loads(made)) if made else "", self._settle_seconds, list[_Sent]()
         try:
-            [outcome] = self.client.batch([{"request": request} | body], points.WRITE, extended=bool(body and accounts))
-        except TransientError:
+            [outcome] = self.client.batch(
+                [{"request": request} | body],
+                points.WRITE,
+                before=lambda: sent.append(self._note(finding, hash_)),
+                extended=bool(body and accounts),
+                departing=lambda: sent[-1].note.check(settle),
+            )
+        except (MedplumUnavailable, Throttled):
             return Reason(Stays.NO_ANSWER)
-        return self._end(sent, outcome)
+        return self._end(sent[-1], outcome)
 
     def _end(self, sent: _Sent, outcome: EntryOutcome) -> Reason | None:
         """Prove what was answered, and record it."""
@@ -116,7 +123,7 @@ class _Acts:
             return None if self._finish(sent.number, sent.act) else Reason(Stays.NO_ANSWER)
         with self.hold.writing() as connection:
             answer_leftover_act(connection, sent.number, outcome.status)
-            sent_batches.end(connection, [sent.note])
+            sent_batches.end(connection, [sent.note.number])
         changed = outcome.status in (404, 409, 410, 412)
         return Reason(Stays.CHANGED_SINCE) if changed else Reason(Stays.REFUSED, outcome.issue)
 
@@ -129,8 +136,9 @@ class _Acts:
         entry = SentEntry(*act.name, action, leftover.resource_type, made, leftover.medplum_id, finding.version)
         with self.hold.writing() as connection:
             number = note_leftover_act(connection, self._migration, act)
+            at = read_clocks()
             note = sent_batches.note_act(connection, self._migration, act.holder, act.entity, entry)
-        return _Sent(act, number, note)
+        return _Sent(act, number, Noted(note, at))
 
     def finish_earlier(self) -> None:
         """Record what an earlier act has done and could not record."""
@@ -166,3 +174,7 @@ class _Acts:
     @property
     def _migration(self) -> str:
         return self.hold.environment.migration.name
+
+    @property
+    def _settle_seconds(self) -> float:
+        return self.hold.environment.settings.settle_seconds
