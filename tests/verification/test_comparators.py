@@ -32,6 +32,7 @@ def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:
     """Compare a legacy value, the SQL expression "v", with what is found."""
     sql = {"sql": "v"} if kind != "absent" else {}
     columns = {"v": legacy, "u": check.pop("unit_value", None), "z": "America/New_York", "c": None, "m": 90}
+    columns["s"] = check.pop("sign", None)
     path = check.pop("path", "a")
     resource: dict[str, Any] = {"resourceType": "Basic"}
     held: dict[str, Any] = resource
@@ -148,6 +149,38 @@ KG = {"value": 70, "unit": "kg", "system": "http://unitsofmeasure.org", "code": 
 )
 def test_a_quantity_is_value_and_unit(legacy: str, unit: str, found: Any, expected: str | None) -> None:
     assert verdict("quantity", legacy, found, unit="u", table="unit", unit_value=unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("legacy", "sign", "stored", "expected"),
+    [
+        ("<70", "<", "<", None),
+        (">=70", ">=", ">=", None),
+        ("70", "<", "<", None),  # the sign stands in a column of its own
+        ("<70", "<", None, "comparator"),
+        ("<70", "<", ">", "comparator"),
+        ("70", None, "<", "comparator"),
+    ],
+)
+def test_a_quantity_has_the_comparator_that_the_check_expects(
+    legacy: str, sign: str | None, stored: str | None, expected: str | None
+) -> None:
+    found = KG | ({"comparator": stored} if stored else {})
+    given = {"unit": "u", "table": "unit", "unit_value": "kg", "comparator": "s", "sign": sign}
+    assert verdict("quantity", legacy, found, **given) == expected
+
+
+@pytest.mark.parametrize("sign", [None, "<", ">"])
+@pytest.mark.parametrize("legacy", ["<70", ">70", ">=70", "<<70", "~70"])
+def test_a_sign_that_the_check_does_not_expect_is_not_compared(legacy: str, sign: str | None) -> None:
+    if sign and legacy == f"{sign}70":
+        return
+    given = {"unit": "u", "table": "unit", "unit_value": "kg", "comparator": "s", "sign": sign}
+    for found in (KG, KG | {"comparator": "<"}):
+        with pytest.raises(Unreadable):
+            verdict("quantity", legacy, found, **given)
+        with pytest.raises(Unreadable):
+            verdict("quantity", legacy, found, unit="u", table="unit", unit_value="kg")
 
 
 def test_a_quantity_across_units_only_with_a_tolerance() -> None:

@@ -75,8 +75,12 @@ def _number_is(expected: Decimal | None, found: list[Any], tolerance: float) -> 
 
 
 def _quantity(case: Case) -> str | None:
-    """Value, comparator and unit; with a tolerance also across units that convert into each other."""
-    value = decimal_of(_without_comparator(case.text(case.check.sql)))
+    """Value, comparator and unit; with a tolerance also across units that convert into each other.
+
+    A sign before the value is read where the check expects it as the comparator; any other raises Unreadable.
+    """
+    sign = case.text(case.check.comparator)
+    value = decimal_of(_without(sign, case.text(case.check.sql)))
 
     def same(stored: Any) -> str | None:
         if not isinstance(stored, dict):
@@ -85,7 +89,7 @@ def _quantity(case: Case) -> str | None:
         unit = case.tables[case.check.table or ""].target(local) if local else None
         if unit is None:
             raise Unreadable("no approved unit")
-        if stored.get("comparator") != case.text(case.check.comparator):
+        if stored.get("comparator") != sign:
             return "comparator"
         number = [stored["value"]] if "value" in stored else []
         if (stored.get("system"), stored.get("code")) == unit:
@@ -95,8 +99,8 @@ def _quantity(case: Case) -> str | None:
     return single(value, case.found, same)
 
 
-def _without_comparator(text: str | None) -> str | None:
-    return text.lstrip("<>") if text else text
+def _without(sign: str | None, text: str | None) -> str | None:
+    return text.removeprefix(sign) if sign and text else text
 
 
 def _converted(expected: Decimal | None, unit: str, stored: dict[str, Any], tolerance: float) -> str | None:
