@@ -41,6 +41,7 @@ def context() -> Context:
         {"sex": SEX},
         specs,
         null_tokens=frozenset({"N/A"}),
+        sentinel_dates=frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"}),
         column_null_tokens={"patient.result": frozenset({"-"}), "clinic.family": frozenset({"NULL"})},
     )
     return Context(specs["patient"], "007", settings)
@@ -97,6 +98,21 @@ def test_sentinel_dates_become_nothing_with_a_finding(context: Context) -> None:
     assert context.date("1900-01-01", "born") is None
     assert context.instant("9999-12-31 00:00:00", "seen") is None
     assert context.findings == [Finding("sentinel-date", "born"), Finding("sentinel-date", "seen")]
+
+
+def test_no_date_is_a_sentinel_that_the_plan_does_not_name(context: Context) -> None:
+    shared = context.settings
+    plain = Context(context.spec, "1", MappingSettings(shared.naming, shared.zone, shared.tables, shared.specs))
+    assert plain.date("1900-01-01", "born") == "1900-01-01"
+    assert plain.instant("1900-01-01 08:30:00", "seen") == "1900-01-01T08:30:00+01:00"
+    assert plain.findings == []
+    with pytest.raises(Quarantine, match="impossible-date"):
+        plain.date("0000-00-00", "born")
+
+
+def test_a_time_of_a_sentinel_s_day_is_one_too(context: Context) -> None:
+    assert context.instant("1900-01-01 08:30:00", "seen") is None
+    assert context.findings == [Finding("sentinel-date", "seen")]
 
 
 def test_an_instant_is_of_the_plan_s_zone_or_the_row_s(context: Context) -> None:

@@ -69,7 +69,12 @@ def weight(row: Row, ctx: Context) -> list[Resource]:
 staff = mapping(entity="staff", version="1", owner="o", produces={"main": "Practitioner"})(weight.function)
 
 SETTINGS = MappingSettings(
-    NAMING, zone_of("America/New_York"), TABLES, {"weight": weight, "staff": staff}, frozenset({"N/A"})
+    NAMING,
+    zone_of("America/New_York"),
+    TABLES,
+    {"weight": weight, "staff": staff},
+    null_tokens=frozenset({"N/A"}),
+    sentinel_dates=frozenset({"1900-01-01"}),
 )
 COLUMNS = ("at", "day", "words", "unit", "value", "by")
 

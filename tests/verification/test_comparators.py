@@ -32,6 +32,7 @@ def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:
     """Compare a legacy value, the SQL expression "v", with what is found."""
     sql = {"sql": "v"} if kind != "absent" else {}
     columns = {"v": legacy, "u": check.pop("unit_value", None), "z": "America/New_York", "c": None, "m": 90}
+    sentinels = check.pop("sentinels", frozenset())
     columns["s"] = check.pop("sign", None)
     path = check.pop("path", "a")
     resource: dict[str, Any] = {"resourceType": "Basic"}
@@ -47,7 +48,7 @@ def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:
             check=declared,
             columns=columns,
             resource=resource,
-            source=Source(connection="c", time_zone="UTC", null_tokens={"N/A"}),
+            source=Source(connection="c", time_zone="UTC", null_tokens={"N/A"}, sentinel_dates=sentinels),
             tables=TABLES,
             base=BASE,
             place_of=lambda entity, slot, key: places.get((entity, slot, key)),
@@ -93,8 +94,8 @@ def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:
         ("date", "1970-02-03", ["1970-02"], "precision"),
         ("date", "1970", ["1970-01-01"], "precision"),
         ("date", "1970-02-03", ["1970-02-04"], "different"),
-        ("date", "1900-01-01", [], None),
-        ("date", "1900-01-01", ["1900-01-01"], "unexpected"),
+        ("date", "1900-01-01", [], "missing"),
+        ("date", "1900-01-01", ["1900-01-01"], None),
         ("absent", None, [], None),
         ("absent", None, [False], "unexpected"),
     ],
@@ -124,6 +125,17 @@ def test_tolerance() -> None:
 )
 def test_a_wall_time_is_a_moment_with_its_own_offset(found: str, expected: str | None) -> None:
     assert verdict("instant", "2024-03-01 08:30:00", found, zone="z") == expected
+
+
+def test_a_date_is_no_value_only_where_the_plan_names_it() -> None:
+    at, born = "1900-01-01T08:30:00+00:00", "1900-01-01"
+    named = {"sentinels": {born}}
+    assert verdict("date", born, **named) is None
+    assert verdict("date", born, born, **named) == "unexpected"
+    assert verdict("instant", "1900-01-01 08:30:00", **named) is None
+    assert verdict("instant", "1900-01-01 08:30:00", at, **named) == "unexpected"
+    assert verdict("instant", "1900-01-01 08:30:00", at) is None
+    assert verdict("instant", "1900-01-01 08:30:00") == "missing"
 
 
 def test_minutes_that_pass_over_a_clock_change() -> None:

@@ -18,7 +18,6 @@ from medferry.mapping.declare import MAIN, MappingSpec, Resource
 from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
 from medferry.mapping.terminology import CodeTable, is_fhir_code
-from medferry.plan.model import DEFAULT_SENTINEL_DATES
 from medferry.source.keys import fault_of, key_text
 from medferry.source.types.canonical import base64_of
 
@@ -36,7 +35,7 @@ class MappingSettings:
     tables: Mapping[str, CodeTable]
     specs: Mapping[str, MappingSpec]
     null_tokens: frozenset[str] = frozenset()
-    sentinel_dates: frozenset[str] = DEFAULT_SENTINEL_DATES
+    sentinel_dates: frozenset[str] = frozenset()
     column_null_tokens: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By ``entity.column``."""
 

@@ -10,8 +10,6 @@ from typing import Annotated, Self
 from pendulum import Timezone
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
-DEFAULT_SENTINEL_DATES = frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"})
-
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 UnitId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -40,7 +38,8 @@ class Source(_Part):
     """Texts that stand for no value in every column. None by itself: NULL is a surname, and `-` a result."""
     column_null_tokens: dict[Column, frozenset[str]] = {}
     """The same of one column alone, by ``entity.column``."""
-    sentinel_dates: frozenset[str] = DEFAULT_SENTINEL_DATES
+    sentinel_dates: frozenset[str] = frozenset()
+    """Dates that stand for no value, as YYYY-MM-DD; of a time its date counts. None by itself: each may be meant."""
 
     @field_validator("time_zone")
     @classmethod
