@@ -295,6 +295,23 @@ def test_a_document_is_its_bytes() -> None:
     assert verdict("document", blob) == "missing"
 
 
+def test_a_text_as_document_is_compared_with_its_blanks_and_control_characters() -> None:
+    def of(stored: str, **check: Any) -> str | None:
+        held = {"data": base64.b64encode(stored.encode()).decode()}
+        return verdict("document", note, held, as_text=True, **check)
+
+    note = "    Dose:\n  5 mg\n\x0cPage 2\n   \n"
+    cleaned = "Dose:\n  5 mg\nPage 2"
+    assert of(note) is None
+    assert of(cleaned) == "size"
+    assert of(note.strip()) == "size"
+    assert of(note.replace("\x0c", "\x0b")) == "hash"
+    assert of(cleaned, cleaned=True) is None
+    assert of(note, cleaned=True) == "size"
+    for nothing in ("  \n", " N/A "):
+        assert verdict("document", nothing, as_text=True) is None
+
+
 @pytest.mark.parametrize(
     ("kind", "legacy", "found"),
     [("number", "abc", 1), ("date", "2024-02-30", "2024-02-28"), ("boolean", "Y", True)],

@@ -98,7 +98,9 @@ class Check(_Part):
     null_tokens: list[str] = []
     """Texts that are no value here, beside the plan's."""
     as_text: bool = False
-    """document: `sql` is a text, to be found in UTF-8; else it is a blob."""
+    """document: `sql` is a text, to be found in UTF-8 as it is; else it is a blob."""
+    cleaned: bool = False
+    """document, of a text: its outer blanks and control characters are not kept, and nothing is said of them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,6 +115,8 @@ class Check(_Part):
         for name in (*needed.get(self.compare, ()), *(() if self.compare == "absent" else ("sql",))):
             if getattr(self, name) is None:
                 raise ValueError(f"a check that compares {self.compare} needs {name}")
+        if self.cleaned and not self.as_text:
+            raise ValueError("cleaned is said of a document's text: it needs as_text")
         if self.further_sql and self.compare != "reference":
             raise ValueError("sql is a list for a reference only, to a key of several columns")
         return self

@@ -146,7 +146,7 @@ def _reference(case: Case) -> str | None:
 def _document(case: Case) -> str | None:
     """An Attachment's bytes: size and SHA-256, and its type where the check names one.
 
-    SQL has the bytes as a blob, or `as_text`.
+    SQL has the bytes as a blob, or `as_text`: this very text, unless the check says that it is `cleaned`.
     """
     kind = case.text(case.check.media_type)
     expected = _bytes(case)
@@ -180,7 +180,9 @@ def _decoded(data: Any) -> bytes | None:
 def _bytes(case: Case) -> bytes | None:
     if case.check.as_text:
         text = case.text(case.check.sql)
-        return None if text is None else text.encode()
+        if text is None:
+            return None  # also blanks, and what the plan says is no value
+        return (text if case.check.cleaned else str(case.legacy(case.check.sql))).encode()
     value = case.legacy(case.check.sql)
     if value is None:
         return None
