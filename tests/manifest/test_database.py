@@ -58,10 +58,11 @@ def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/manifest.db"
     create_manifest(url)
     engine = open_manifest(url)
-    with engine.connect() as first, engine.connect() as second:
-        for connection in (first, second):
+    for _ in range(2):
+        with engine.connect() as connection:  # one after the other: each begins as the only writer
             assert connection.scalar(sa.text("PRAGMA synchronous")) == 2
             assert connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+        engine.dispose()
 
 
 def test_a_folder_that_takes_no_manifest_is_named(tmp_path: Path) -> None:
