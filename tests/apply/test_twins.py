@@ -39,7 +39,7 @@ KNOWN = patient("known", "k1")
 
 def authored(history: list[dict[str, Any]], ours: str = OURS) -> Kept | None:
     reason = judge_authors(Seen(patient("twin", "t1"), KNOWN, (history, written(KNOWN)), ours))
-    return reason.kept if reason else None
+    return reason.why if reason else None
 
 
 def by(author: object, version: str = "t1", **meta: object) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_what_medplum_adds_is_no_content() -> None:
 def test_only_one_and_the_same_content_is_a_twin(twin: Any, known: Any, kept: Kept) -> None:
     reason = judge_contents(TWIN, Seen(twin, known, ((), ()), OURS))
     assert reason is not None
-    assert reason.kept == kept
+    assert reason.why == kept
 
 
 def test_an_open_note_about_any_of_its_names_keeps_it() -> None:

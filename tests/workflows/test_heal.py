@@ -77,7 +77,7 @@ def there(tiny: Environment, medplum: EmbeddedMedplum) -> Medplum:
 
 def healed(tiny: Environment, apply: bool = True) -> dict[str, Kept | None]:
     """Place of each twin → why it was kept."""
-    return {finding.twin.place: finding.reason.kept if finding.reason else None for finding in told(tiny, apply)}
+    return {finding.twin.place: finding.reason.why if finding.reason else None for finding in told(tiny, apply)}
 
 
 def told(tiny: Environment, apply: bool = True) -> list[Finding]:

@@ -63,7 +63,7 @@ class Platform:
         """Entity/key → why it stays, None: it was dealt with."""
         self.acts += 1
         found = deal_with_leftovers(self.environment, f"leftovers.{self.acts}", "A. Person", apply)
-        return {f"{one.leftover.entity}/{one.leftover.key}": one.reason and one.reason.stays for one in found}
+        return {f"{one.leftover.entity}/{one.leftover.key}": one.reason and one.reason.why for one in found}
 
     def bad(self) -> set[str]:
         """The checks of the present state that are not equal, of those that tell of leftovers."""

@@ -7,10 +7,10 @@ stays may refer. What cannot be told counts against it.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from medferry.apply.reason import Reason, listed
 from medferry.apply.twins import References
 from medferry.fhir.canonical import stored_hash
 from medferry.fhir.identifiers import names_of
@@ -38,17 +38,6 @@ class Stays(StrEnum):
     CHANGED_SINCE = "it was changed since it was looked at"
     NO_ANSWER = "Medplum did not answer whether it was done: again"
     REFUSED = "Medplum refused it"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a leftover stays; `what` names places or parameters, never content."""
-
-    stays: Stays
-    what: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.stays} ({self.what})" if self.what else str(self.stays)
 
 
 def judge_standing(
@@ -81,10 +70,5 @@ def judge_standing(
 def judge_references(place: str, references: References, going: Collection[str]) -> Reason | None:
     """Whether it is known that nothing refers to it but what is `going`, too (or itself)."""
     if staying := sorted(set(references.found.get(place, ())) - set(going) - {place}):
-        return Reason(Stays.REFERRED_TO, _listed(staying))
-    return Reason(Stays.REFERENCES_UNCHECKED, _listed(references.unchecked)) if references.unchecked else None
-
-
-def _listed(names: Collection[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(list(names)[:most]) + more
+        return Reason(Stays.REFERRED_TO, listed(staying))
+    return Reason(Stays.REFERENCES_UNCHECKED, listed(references.unchecked)) if references.unchecked else None

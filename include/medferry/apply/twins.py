@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from medferry.apply.reason import Reason, listed
 from medferry.fhir.additions import unsigned
 from medferry.fhir.canonical import content_hash
 from medferry.fhir.identifiers import names_of
@@ -75,17 +76,6 @@ class Seen:
     ours: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a twin is kept; `what` names places or parameters, never content."""
-
-    kept: Kept
-    what: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kept} ({self.what})" if self.what else str(self.kept)
-
-
 def judge_names(
     twin: Twin, resource: Resource | None, settling: Collection[Name], known_ids: Collection[str]
 ) -> Reason | None:
@@ -120,8 +110,8 @@ def judge_authors(seen: Seen) -> Reason | None:
 def judge_references(twin: Twin, references: References) -> Reason | None:
     """Whether it is known that nothing refers to the twin."""
     if found := references.found.get(twin.place):
-        return Reason(Kept.REFERRED_TO, _listed(found))
-    return Reason(Kept.REFERENCES_UNCHECKED, _listed(references.unchecked)) if references.unchecked else None
+        return Reason(Kept.REFERRED_TO, listed(found))
+    return Reason(Kept.REFERENCES_UNCHECKED, listed(references.unchecked)) if references.unchecked else None
 
 
 def version_of(resource: Resource) -> str:
@@ -142,8 +132,3 @@ def _judge_history(version: str, history: Sequence[Resource], ours: str) -> Reas
 
 def _content(resource: Resource) -> str:
     return content_hash(unsigned(resource))
-
-
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

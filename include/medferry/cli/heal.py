@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors, show_findings
 from medferry.manifest.crosswalk import Action
 from medferry.workflows.heal import Finding, heal
 
@@ -31,12 +32,9 @@ def heal_twins(
     unsettled. Whatever cannot be told keeps it, with the reason. Exit 1 when --apply left any.
     """
     environment = environment_of(migration)
-    found: list[Finding] = []
-    try:
-        found.extend(heal(environment, f"{Action.HEAL}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", apply))
-    finally:  # what was removed before a failure is shown, too: `extend` keeps what came before it
-        if found:
-            console.print(_table(found, "removed" if apply else "would be removed"))
+    holder = f"{Action.HEAL}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    table = partial(_table, otherwise="removed" if apply else "would be removed")
+    found = show_findings(heal(environment, holder, apply), table)
     if not found:
         console.print("No twins: Medplum has each identifier of the crosswalk in one resource.")
         return

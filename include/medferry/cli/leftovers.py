@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors, show_findings
 from medferry.errors import MedferryError
 from medferry.workflows.act_on_leftovers import deal_with_leftovers
 from medferry.workflows.leftovers import LeftoverFinding
@@ -33,12 +34,8 @@ def leftovers(
     if apply and not by.strip():
         raise MedferryError("--apply needs a person who answers for it.", "Add --by NAME.")
     environment = environment_of(migration)
-    found: list[LeftoverFinding] = []
-    try:
-        found.extend(deal_with_leftovers(environment, f"leftovers.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", by, apply))
-    finally:  # what was done before a failure is shown, too: `extend` keeps what came before it
-        if found:
-            console.print(_table(found, apply))
+    holder = f"leftovers.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    found = show_findings(deal_with_leftovers(environment, holder, by, apply), partial(_table, apply=apply))
     if not found:
         console.print("No leftovers in Medplum that the plan wants removed or inactivated.")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
@@ -29,6 +30,7 @@ from medferry.source.entity import SourceEntity
 console = Console(width=None if sys.stdout.isatty() else 132, emoji=False)
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F")
 
 MigrationOption = Annotated[
     str,
@@ -68,6 +70,17 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(1) from None
 
     return wrapper
+
+
+def show_findings(findings: Iterable[F], table: Callable[[list[F]], Table]) -> list[F]:
+    """All of them, shown as a table; what was done before a failure is shown, too."""
+    found: list[F] = []
+    try:
+        found.extend(findings)  # it keeps what came before a failure
+    finally:
+        if found:
+            console.print(table(found))
+    return found
 
 
 def environment_of(migration: str) -> Environment:

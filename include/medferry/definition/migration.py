@@ -81,6 +81,15 @@ class Migration:
         """The identifier systems of each entity's targets, one a slot."""
         return {name: [self.naming.system(name, slot) for slot in spec.produces] for name, spec in self.specs.items()}
 
+    @cached_property
+    def slots(self) -> list[tuple[str, str]]:
+        """(identifier system, resource type) of all that is made, one a slot of each entity."""
+        return [
+            (self.naming.system(name, slot), resource_type)
+            for name, spec in self.specs.items()
+            for slot, resource_type in spec.produces.items()
+        ]
+
     def referring_to(self, entity: str) -> list[str]:
         """The entities that refer to `entity`, and itself: the resources of a row may refer to each other."""
         return [name for name, spec in self.specs.items() if entity in spec.references or name == entity]

@@ -16,7 +16,7 @@ from medferry.fhir.identifiers import parameter_of
 from medferry.fhir.references import system_token
 from medferry.manifest import uploads
 from medferry.manifest.leftover_acts import inactivated, inactivations
-from medferry.manifest.leftovers import Leftover, Slot, known_types, leftovers
+from medferry.manifest.leftovers import Leftover, known_types, leftovers
 from medferry.manifest.replaced import known_ids
 from medferry.medplum.client import EXACT_BELOW, PAGE, MedplumClient
 from medferry.plan.model import LeftoverPolicy
@@ -36,9 +36,8 @@ def examine_leftovers(scope: VerificationScope, client: MedplumClient, recorder:
     recorder.expect(TAGGED)
     looked = 0
     _documents(scope, recorder)
-    for page in leftovers(
-        scope.environment.manifest, scope.migration.name, _slots(scope), scope.migration.plan.unit_ids
-    ):
+    migration = scope.migration
+    for page in leftovers(scope.environment.manifest, migration.name, migration.slots, migration.plan.unit_ids):
         mine = [leftover for leftover in page if _is_mine(scope, leftover)]
         looked += len(mine)
         _judge(scope, client, mine, recorder)
@@ -47,15 +46,6 @@ def examine_leftovers(scope: VerificationScope, client: MedplumClient, recorder:
         for resource_type in sorted(_types(scope)):
             _tagged(scope, client, resource_type, recorder)
     return looked
-
-
-def _slots(scope: VerificationScope) -> list[Slot]:
-    migration = scope.migration
-    return [
-        (migration.naming.system(name, slot), kind)
-        for name, spec in migration.specs.items()
-        for slot, kind in spec.produces.items()
-    ]
 
 
 def _is_everything(scope: VerificationScope) -> bool:
@@ -136,7 +126,7 @@ def _tagged(scope: VerificationScope, client: MedplumClient, resource_type: str,
     """
     tag = scope.migration.naming.tag
     form = [("_tag", system_token(tag["system"], tag["code"]))]
-    systems = [system for system, kind in _slots(scope) if kind == resource_type]
+    systems = [system for system, kind in scope.migration.slots if kind == resource_type]
     there = 0
     try:
         there = client.count(resource_type, form)

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from medferry.apply.departure import Noted, read_clocks
-from medferry.apply.leftovers import Reason, Stays
+from medferry.apply.leftovers import Stays
+from medferry.apply.reason import Reason
 from medferry.apply.twins import version_of
 from medferry.fhir.accounts import accounts_of, with_accounts
 from medferry.fhir.additions import unsigned

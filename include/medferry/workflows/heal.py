@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 from more_itertools import chunked
 
+from medferry.apply.reason import Reason
 from medferry.apply.referrers import find_referrers
 from medferry.apply.twins import (
     Kept,
-    Reason,
     Seen,
     Twin,
     judge_authors,

@@ -12,12 +12,13 @@ import orjson
 import sqlalchemy as sa
 from more_itertools import chunked, map_reduce
 
-from medferry.apply.leftovers import Reason, Resource, Stays, judge_references, judge_standing
+from medferry.apply.leftovers import Resource, Stays, judge_references, judge_standing
+from medferry.apply.reason import Reason
 from medferry.apply.referrers import find_referrers
 from medferry.apply.twins import References, version_of
 from medferry.manifest.crosswalk import Action, owners_of_ids
 from medferry.manifest.leftover_acts import inactivated
-from medferry.manifest.leftovers import OF_ROWS, Leftover, LeftoverKind, Slot, in_use, leftovers
+from medferry.manifest.leftovers import OF_ROWS, Leftover, LeftoverKind, in_use, leftovers
 from medferry.manifest.sent_batches import open_batches
 from medferry.manifest.unit_state import states_of
 from medferry.medplum.client import MedplumClient
@@ -67,27 +68,17 @@ def find_leftovers(environment: Environment, client: MedplumClient) -> list[Left
     return _referred_to(client, found)
 
 
-def slots_of(environment: Environment) -> list[Slot]:
-    """(identifier system, resource type) of all that the present plan makes."""
-    migration = environment.migration
-    return [
-        (migration.naming.system(name, slot), kind)
-        for name, spec in migration.specs.items()
-        for slot, kind in spec.produces.items()
-    ]
-
-
 def _candidates(environment: Environment) -> list[Leftover]:
     """By the manifest and, for rows that have vanished, by the source."""
-    migration, slots = environment.migration, slots_of(environment)
+    migration = environment.migration
     plan = migration.plan
     found: list[Leftover] = []
-    for page in leftovers(environment.manifest, migration.name, slots, plan.unit_ids, skipped=True):
+    for page in leftovers(environment.manifest, migration.name, migration.slots, plan.unit_ids, skipped=True):
         found += _not_inactivated(environment, [one for one in page if plan.leftovers_of(one.entity) in ACTS])
     with snapshot(environment.source) as source:
         for entity in migration.entities:
             if plan.leftovers_of(entity) in ACTS:
-                found += _gone(environment, source, entity, slots)
+                found += _gone(environment, source, entity)
     return found
 
 
@@ -97,9 +88,9 @@ def _not_inactivated(environment: Environment, found: Sequence[Leftover]) -> lis
     return [one for one in found if one.medplum_id not in done]
 
 
-def _gone(environment: Environment, source: sa.Connection, entity: str, slots: Sequence[Slot]) -> Iterator[Leftover]:
+def _gone(environment: Environment, source: sa.Connection, entity: str) -> Iterator[Leftover]:
     migration = environment.migration
-    pages = in_use(environment.manifest, migration.name, slots, migration.plan.unit_ids, entity)
+    pages = in_use(environment.manifest, migration.name, migration.slots, migration.plan.unit_ids, entity)
     for page in pages:
         keys = sorted({one.key for one in page})
         there = units_of_keys(source, migration.entities[entity], keys)
