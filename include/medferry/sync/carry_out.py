@@ -25,8 +25,12 @@ Written = Callable[[sa.Connection], None]
 """Writes to the manifest, in a transaction of the caller."""
 
 
+def nothing(_: sa.Connection) -> None:
+    """Beside what has to be written, nothing is."""
+
+
 def begin_run(
-    wave: SyncedWave, run_id: str, keys: Keys, options: RunOptions, view: sa.Connection, beside: Written
+    wave: SyncedWave, run_id: str, keys: Keys, options: RunOptions, view: sa.Connection, beside: Written = nothing
 ) -> None:
     """Note the run of some keys, and with it what `beside` writes; then stage their rows as `view` has them.
 
@@ -43,7 +47,7 @@ def begin_run(
         raise
 
 
-def carry_out(wave: SyncedWave, run_id: str, at_end: Written) -> Counter[str]:
+def carry_out(wave: SyncedWave, run_id: str, at_end: Written = nothing) -> Counter[str]:
     """Settle every key of a run that was begun; returns its records by disposition. Safe to repeat at any point.
 
     `at_end` writes in the transaction that ends the run. Raises what the stages raise: then the run has failed, and
@@ -70,7 +74,7 @@ def _status(error: BaseException) -> RunStatus:
     return RunStatus.ABORTED if isinstance(error, RunAborted) else RunStatus.FAILED
 
 
-def _end(wave: SyncedWave, run_id: str, status: RunStatus, beside: Written = lambda _: None) -> Counter[str]:
+def _end(wave: SyncedWave, run_id: str, status: RunStatus, beside: Written = nothing) -> Counter[str]:
     with wave.environment.manifest.begin() as connection:
         runs.finish_run(connection, run_id, status)
         leases.release(connection, run_id)

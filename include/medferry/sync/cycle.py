@@ -143,9 +143,9 @@ def _repeat(wave: SyncedWave, cuts: list[Checkpoint]) -> Cycle:
             if each.run_id and each.state == CheckpointState.APPLIED:
                 run_id = wave.new_run_id()
                 with snapshot(wave.environment.source) as view:
-                    if keys := keys_of_run(wave, view, each.run_id):
-                        begin_run(wave, run_id, keys, OPTIONS, view, lambda _: None)
-                        done[run_id] = Counter()
-                if run_id in done:
-                    done[run_id] = carry_out(wave, run_id, lambda _: None)
+                    keys = keys_of_run(wave, view, each.run_id)
+                    if keys:
+                        begin_run(wave, run_id, keys, OPTIONS, view)
+                if keys:
+                    done[run_id] = carry_out(wave, run_id)
     return Cycle(done)

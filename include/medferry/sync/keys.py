@@ -9,8 +9,6 @@ import sqlalchemy as sa
 
 from medferry.manifest.runs import slices_of
 from medferry.manifest.source_records import GONE
-from medferry.manifest.subject import Records, present_keys
-from medferry.manifest.unit_state import states_of
 from medferry.source.changes.journal import Cut
 from medferry.source.database import stream
 from medferry.source.entity import SourceEntity
@@ -31,7 +29,7 @@ def keys_of_cut(wave: SyncedWave, view: sa.Connection, cut: Cut) -> dict[str, By
     for name, entity in wave.environment.migration.entities.items():
         if name in cut.whole:
             present = _all_rows(wave, view, entity)
-            keys = present.keys() | _known_keys(wave, name)
+            keys = present.keys() | wave.known_keys(name)
         elif texts := cut.keys.get(name, ()):
             present = units_of_logged(view, entity, texts)
             keys = present.keys() | {ledger_key(text) for text in texts}
@@ -69,8 +67,7 @@ def of_wave(wave: SyncedWave, entity: str, keys: Iterable[str], present: Mapping
     A row that has moved to a unit of another loaded wave is left to that one. What was found gone before, or was never
     there, is left out. A row of a unit that the plan does not name is told of: no wave takes it.
     """
-    with wave.environment.manifest.begin() as connection:
-        states = states_of(connection, wave.environment.migration.name, entity, list(keys))
+    states = wave.states(entity, list(keys))
     had = {key: state.unit for key, state in states.items() if state.reason != GONE and state.unit in wave.units}
     found: ByKey = {}
     for key in keys:
@@ -85,8 +82,3 @@ def of_wave(wave: SyncedWave, entity: str, keys: Iterable[str], present: Mapping
 def _all_rows(wave: SyncedWave, view: sa.Connection, entity: SourceEntity) -> dict[str, str]:
     statement, values = rows_of(view.dialect.name, entity, wave.units, None, None)
     return {entity.ledger_key_of(row): entity.unit_of(row) for row in stream(view, statement, values)}
-
-
-def _known_keys(wave: SyncedWave, entity: str) -> set[str]:
-    records = Records(wave.environment.migration.name, units=wave.units)
-    return {key for page in present_keys(wave.environment.manifest, records, entity) for key in page}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,6 @@ import sqlalchemy as sa
 
 from medferry.manifest.checkpoints import CheckpointState
 from medferry.manifest.source_records import GONE
-from medferry.manifest.subject import Records, present_keys
-from medferry.manifest.unit_state import states_of
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.changes.sweep import Digests
 from medferry.source.count import count_by_unit
@@ -70,13 +68,11 @@ class AppliedRows:
         return position if same_epoch(position, self.start) else self.start
 
     def digests(self, keys: Collection[str]) -> Digests:
-        with self.wave.environment.manifest.begin() as connection:
-            states = states_of(connection, self.wave.environment.migration.name, self.entity, keys)
+        states = self.wave.states(self.entity, keys)
         return {key: state.source_digest for key, state in states.items() if self._is_there(state.unit, state.reason)}
 
     def keys(self) -> Collection[str]:
-        records = Records(self.wave.environment.migration.name, units=self.wave.units)
-        return {key for page in present_keys(self.wave.environment.manifest, records, self.entity) for key in page}
+        return self.wave.known_keys(self.entity)
 
     def _is_there(self, unit: str, reason: str) -> bool:
         return reason != GONE and unit in self.wave.units
@@ -84,9 +80,7 @@ class AppliedRows:
 
 def forgotten(wave: SyncedWave, entity: str, keys: Collection[str]) -> set[str]:
     """Those of `keys` whose digest is unknown: they are due anyhow, and the journal has not missed them."""
-    with wave.environment.manifest.begin() as connection:
-        states: Mapping[str, Any] = states_of(connection, wave.environment.migration.name, entity, keys)
-    return {key for key, state in states.items() if not state.source_digest and state.reason != GONE}
+    return {key for key, state in wave.states(entity, keys).items() if not state.source_digest and state.reason != GONE}
 
 
 def same_epoch(position: str, other: str) -> bool:

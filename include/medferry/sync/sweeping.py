@@ -19,7 +19,7 @@ from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.changes.sweep import Sweep, Swept, Throttle
 from medferry.source.database import snapshot
-from medferry.sync.carry_out import Written, begin_run, carry_out
+from medferry.sync.carry_out import Written, begin_run, carry_out, nothing
 from medferry.sync.cycle import OPTIONS, finish_unfinished
 from medferry.sync.keys import ByKey, present_in_wave
 from medferry.sync.rows import AppliedRows, WaveRows, forgotten, same_epoch
@@ -111,13 +111,11 @@ def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str) -> Counter
             run_id if keys else "",
             sum(map(len, keys.values())),
         )
-        recording: Written = partial(checkpoints.record, new=new)
-        if not new.position_to:
-            recording = _nothing
+        recording: Written = partial(checkpoints.record, new=new) if new.position_to else nothing
         if keys:
             begin_run(wave, run_id, keys, OPTIONS, view, recording)
     if keys:
-        return carry_out(wave, run_id, partial(_applied, wave) if new.position_to else _nothing)
+        return carry_out(wave, run_id, partial(_applied, wave) if new.position_to else nothing)
     if not goes_on and new.position_to:
         with wave.environment.manifest.begin() as connection:
             checkpoints.record(connection, new)
@@ -128,7 +126,3 @@ def _applied(wave: SyncedWave, connection: sa.Connection) -> None:
     found = checkpoints.unfinished(connection, wave.environment.migration.name, wave.id)
     if found is not None:
         checkpoints.set_applied(connection, found.id)
-
-
-def _nothing(_: sa.Connection) -> None:
-    pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,8 @@ from medferry.manifest import checkpoints, leases, runs
 from medferry.manifest.checkpoints import Checkpoint
 from medferry.manifest.runs import RunKind, RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
-from medferry.manifest.subject import loaded_units
+from medferry.manifest.subject import Records, loaded_units, present_keys
+from medferry.manifest.unit_state import RecordState, states_of
 from medferry.plan.model import Plan
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import journal_of
@@ -71,6 +72,16 @@ class SyncedWave:
         """Entity → the business units that were ever loaded, of whatever wave."""
         with self.environment.manifest.begin() as connection:
             return loaded_units(connection, self.environment.migration.name)
+
+    def states(self, entity: str, keys: Collection[str]) -> dict[str, RecordState]:
+        """What was last decided about some records of an entity."""
+        with self.environment.manifest.begin() as connection:
+            return states_of(connection, self.environment.migration.name, entity, keys)
+
+    def known_keys(self, entity: str) -> set[str]:
+        """The keys of an entity's records in the wave's units, as far as they are known."""
+        records = Records(self.environment.migration.name, units=self.units)
+        return {key for page in present_keys(self.environment.manifest, records, entity) for key in page}
 
     @property
     def kind(self) -> str:
