@@ -17,7 +17,7 @@ import orjson
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir import paths
 from medferry.fhir.additions import split
-from medferry.fhir.canonical import Resource, canonical, content_hash, stored_hash
+from medferry.fhir.canonical import Resource, canonical, hash_of_read, stored_hash
 from medferry.fhir.merge import Path, footprint_of, get, merge, put
 from medferry.manifest.crosswalk import CrosswalkEntry, Name
 from medferry.medplum.client import MedplumClient
@@ -85,17 +85,9 @@ def made_before(history: Sequence[Mapping[str, Any]], ours: str, hashes: Abstrac
             made = [_with_our_change(each, before, stored) for each in made] if made and before else [stored]
         else:
             made = (made + [_adopted(each, stored) for each in made])[:_MOST_GUESSES]
-        found = next((each for each in made if _hash_of(each) in hashes), found)
+        found = next((each for each in made if hash_of_read(each) in hashes), found)
         before = stored
     return found
-
-
-def _hash_of(resource: Resource) -> str:
-    """The content's hash; "" for what was not made here (a lone surrogate, which Medplum takes from others)."""
-    try:
-        return content_hash(resource)
-    except (TypeError, ValueError):
-        return ""
 
 
 def _with_our_change(made: Resource, before: Resource, stored: Resource) -> Resource:

@@ -33,6 +33,14 @@ def canonical(resource: Resource) -> bytes:
     return body
 
 
+def hash_of_read(resource: Resource) -> str:
+    """The hash of what was read from Medplum; "" for what was not sent from here: a lone surrogate, which it takes."""
+    try:
+        return content_hash(resource)
+    except (TypeError, ValueError):
+        return ""
+
+
 def has_content(text: bytes, body: bytes) -> bool:
     """Whether the resource of the JSON `text`, as Medplum has it, has the content of the canonical form `body`.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import sqlalchemy as sa
+from more_itertools import map_reduce
 
 from medferry.manifest.bulk import among, append, upsert
 from medferry.manifest.database import now
@@ -96,14 +97,16 @@ class Attempt:
     reason: str = ""
 
 
+def values_by_system(names: Iterable[Name]) -> dict[str, list[str]]:
+    """Identifier system → the values of `names`: a look-up asks for all of a system at once."""
+    return dict(map_reduce(names, itemgetter(0), itemgetter(1)))
+
+
 def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name]) -> dict[Name, CrosswalkEntry]:
     """Which of `names` the crosswalk knows."""
-    by_system: dict[str, list[str]] = {}
-    for system, value in names:
-        by_system.setdefault(system, []).append(value)
     found: dict[Name, CrosswalkEntry] = {}
     columns = [target.c[name] for name in ("value", *CrosswalkEntry.__slots__)]
-    for system, values in by_system.items():
+    for system, values in values_by_system(names).items():
         statement = sa.select(*columns).where(
             target.c.migration == migration, target.c.system == system, among(connection, target.c.value, values)
         )
@@ -114,11 +117,8 @@ def find_targets(connection: sa.Connection, migration: str, names: Iterable[Name
 
 def confirmed_by(connection: sa.Connection, run_id: str, names: Iterable[Name]) -> set[Name]:
     """Which of `names` a run has written or confirmed."""
-    by_system: dict[str, list[str]] = {}
-    for system, value in names:
-        by_system.setdefault(system, []).append(value)
     found: set[Name] = set()
-    for system, values in by_system.items():
+    for system, values in values_by_system(names).items():
         of_run = sa.and_(outcome.c.run_id == run_id, outcome.c.system == system)
         statement = sa.select(outcome.c.value).where(of_run, among(connection, outcome.c.value, values))
         found |= {(system, value) for value in connection.scalars(statement)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among
-from medferry.manifest.crosswalk import Name
+from medferry.manifest.crosswalk import Name, values_by_system
 from medferry.manifest.sent_batches import open_batches
 from medferry.manifest.tables import target
 
@@ -35,11 +35,8 @@ _COLUMNS = [target.c[name] for name in KnownLine.__slots__]
 
 def lines_of_names(connection: sa.Connection, migration: str, names: Collection[Name]) -> list[KnownLine]:
     """The lines of some names; by the crosswalk's key."""
-    by_system: dict[str, list[str]] = {}
-    for system, value in names:
-        by_system.setdefault(system, []).append(value)
     found: list[KnownLine] = []
-    for system, values in sorted(by_system.items()):
+    for system, values in sorted(values_by_system(names).items()):
         of = (target.c.migration == migration, target.c.system == system, among(connection, target.c.value, values))
         found += [KnownLine(*row) for row in connection.execute(sa.select(*_COLUMNS).where(*of))]
     return found

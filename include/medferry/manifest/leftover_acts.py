@@ -79,11 +79,7 @@ def end_removal(connection: sa.Connection, migration: str, number: int, act: Lef
     """
     _end(connection, number, "")
     known = _line_of(target, migration, act)
-    there = sa.exists().where(
-        former_target.c.migration == migration,
-        former_target.c.resource_type == act.resource_type,
-        former_target.c.medplum_id == act.medplum_id,
-    )
+    there = sa.exists().where(_line_of(former_target, migration, act))
     names = list(former_target.columns.keys())
     former = sa.select(*(target.c[name] for name in names)).where(known, ~there)
     connection.execute(sa.insert(former_target).from_select(names, former))

@@ -65,14 +65,8 @@ def pinned(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.connect().execution_options(**options) as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
-        if name == "postgresql":
-            # Several statements in one: as the first of the transaction they cost one round trip.
-            settings = "; ".join(f"SET LOCAL {setting} = {value}" for setting, value in POSTGRESQL.items())
-            connection.exec_driver_sql(settings)
-        elif name in ("mysql", "mariadb"):
-            connection.exec_driver_sql(
-                "SET SESSION " + ", ".join(f"{setting} = {value}" for setting, value in MYSQL.items())
-            )
+        pin_settings(connection)
+        if name in ("mysql", "mariadb"):
             connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         elif name == "sqlite":
             connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -81,6 +75,18 @@ def pinned(engine: sa.Engine) -> Iterator[sa.Connection]:
         finally:
             if name == "sqlite":
                 driver.execute("PRAGMA query_only = OFF")
+
+
+def pin_settings(connection: sa.Connection) -> None:
+    """Have values read as the tables of types expect; PostgreSQL's settings hold for the transaction."""
+    if connection.dialect.name == "postgresql":
+        # Several statements in one: as the first of the transaction they cost one round trip.
+        settings = "; ".join(f"SET LOCAL {setting} = {value}" for setting, value in POSTGRESQL.items())
+        connection.exec_driver_sql(settings)
+    elif connection.dialect.name in ("mysql", "mariadb"):
+        connection.exec_driver_sql(
+            "SET SESSION " + ", ".join(f"{setting} = {value}" for setting, value in MYSQL.items())
+        )
 
 
 def refuse_warnings(connection: sa.Connection) -> None:

@@ -20,7 +20,7 @@ from medferry.source.entity import SourceEntity
 from medferry.source.faults import state_of
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
-from medferry.source.session import MYSQL, POSTGRESQL
+from medferry.source.session import pin_settings
 
 Row = Mapping[str, Any]
 
@@ -67,12 +67,7 @@ def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Conne
             if name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             now = str(connection.scalar(sa.text(_CLOCK[name])))
-            if name == "postgresql":
-                connection.exec_driver_sql("; ".join(f"SET LOCAL {one} = {value}" for one, value in POSTGRESQL.items()))
-            elif name != "sqlite":
-                connection.exec_driver_sql(
-                    "SET SESSION " + ", ".join(f"{one} = {value}" for one, value in MYSQL.items())
-                )
+            pin_settings(connection)
             yield connection, now
             connection.commit()
     except DBAPIError as error:

@@ -15,7 +15,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from medferry.fhir.additions import unsigned
-from medferry.fhir.canonical import content_hash
+from medferry.fhir.canonical import hash_of_read
 from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import Name
 from medferry.manifest.known_lines import KnownLine, hashes_on_their_way, lines_of_ids, lines_of_names
@@ -115,21 +115,13 @@ def _what(
     if any(line.version_id == change.version_id for line in lines):
         return replace(found, kind=FoundKind.ECHO)
     hashes = {line.content_hash for line in lines if line.content_hash}.union(*(sent.get(name, ()) for name in names))
-    if hashes and _hash_of(change.resource) in hashes:
+    if hashes and hash_of_read(unsigned(change.resource)) in hashes:
         return replace(found, kind=FoundKind.ECHO)
     if lines:
         return found
     if names:
         return replace(found, kind=FoundKind.TWIN)
     return replace(found, kind=FoundKind.BIRTH if ours.belongs(change.resource) else FoundKind.ELSEWHERE)
-
-
-def _hash_of(resource: Resource) -> str:
-    """The hash of a stored resource, as it is of what was sent; "" for what was not sent from here."""
-    try:
-        return content_hash(unsigned(resource))
-    except (TypeError, ValueError):  # a lone surrogate, which Medplum takes from others
-        return ""
 
 
 def _by_id(lines: Iterable[KnownLine]) -> dict[str, tuple[KnownLine, ...]]:
