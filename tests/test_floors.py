@@ -98,3 +98,19 @@ def test_every_statement_on_the_manifest_is_in_manifest() -> None:
     tables = {"medferry.manifest.tables", "medferry.manifest.tables_of_place"}
     assert [path.name for path in others if tables & {name for _, name in imports(path)}] == []
     assert any("medferry.manifest.tables" in {name for _, name in imports(p)} for p in CORE.glob("manifest/*.py"))
+
+
+def unpackaged(tests: Path) -> list[str]:
+    """The folders of tests without `__init__.py`: there pytest takes two files of one name for the same module."""
+    folders = {path.parent for path in tests.rglob("test_*.py")}
+    return sorted(str(folder.relative_to(tests)) for folder in folders if not (folder / "__init__.py").exists())
+
+
+def test_every_folder_of_tests_is_a_package() -> None:
+    assert unpackaged(Path(__file__).resolve().parent) == []
+
+
+def test_a_folder_of_tests_that_is_no_package_is_found(tmp_path: Path) -> None:
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "test_changes.py").touch()
+    assert unpackaged(tmp_path) == ["loose"]
