@@ -14,10 +14,12 @@ import orjson
 import pytest
 
 from medferry.apply.plan import DriftPolicy
+from medferry.fhir.sides import Side
 from medferry.governance.verdict import Word
 from medferry.manifest.charts import ReviewOutcome
 from medferry.manifest.checkpoints import CheckpointState
 from medferry.manifest.checks import CheckStatus
+from medferry.manifest.conflicts import ConflictState, Direction
 from medferry.manifest.crosswalk import Action, Effect
 from medferry.manifest.exceptions import ExceptionState, Severity
 from medferry.manifest.feeds import FeedKind
@@ -26,6 +28,7 @@ from medferry.manifest.runs import Control, RunKind, RunStatus, SliceStage
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.mapping.terminology import CodeStatus
 from medferry.medplum.presence import Absence
+from medferry.plan.authority import AgainstPolicy, FieldPolicy, Writer
 from medferry.plan.model import LeftoverPolicy, Strategy
 from medferry.runtime.control import ControlAction
 from medferry.runtime.options import LoadMode
@@ -39,17 +42,21 @@ FILES = sorted(path for name in ("medferry", "medferry_airflow") for path in (IN
 STEERING: tuple[type[StrEnum], ...] = (
     Absence,
     Action,
+    AgainstPolicy,
     CaptureMethod,
     CheckStatus,
     CheckpointState,
     CodeStatus,
+    ConflictState,
     Control,
     ControlAction,
+    Direction,
     Disposition,
     DriftPolicy,
     Effect,
     ExceptionState,
     FeedKind,
+    FieldPolicy,
     FoundKind,
     KeyFault,
     LeftoverKind,
@@ -60,9 +67,11 @@ STEERING: tuple[type[StrEnum], ...] = (
     RunKind,
     RunStatus,
     Severity,
+    Side,
     SliceStage,
     Strategy,
     Word,
+    Writer,
 )
 
 VALUES = {member.value: f"{enum.__name__}.{member.name}" for enum in STEERING for member in enum if member.value}
@@ -79,6 +88,10 @@ ALLOWED = {
     ("medferry/verification/case.py", "different"): "the kind of a difference, not the status of a check",
     ("medferry/verification/leftovers.py", "unknown"): "the kind of a difference",
     ("medferry/verification/references.py", "conditional"): "the kind of a difference",
+    ("medferry_airflow/hook.py", "medplum"): "the type or the name of a connection",
+    ("medferry_airflow/local.py", "medplum"): "the type or the name of a connection",
+    ("medferry_airflow/provider.py", "medplum"): "the type or the name of a connection",
+    ("medferry_airflow/tasks/environment.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/rest.py", "failed"): "Airflow's word, for scripts that need not have Airflow",
 }
 """(file, text) → why it is spelt out."""

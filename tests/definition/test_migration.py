@@ -43,6 +43,10 @@ BROKEN = {
     "no zone": (replace("plan.yaml", "  time_zone: America/New_York\n", ""), "time_zone: is missing"),
     "zone": (replace("plan.yaml", "America/New_York", "America/Gotham"), "plan.yaml:7: source.time_zone.*IANA"),
     "wave": (replace("plan.yaml", "units: [north]", "units: [east]"), "plan.yaml:.*unknown unit east"),
+    "domain": (
+        replace("plan.yaml", "strategy:", "authority: {domains: {people: [patient, Bed]}}\nstrategy:"),
+        "plan.yaml:3: the domain people names Bed, which is no entity",
+    ),
     "two waves": (replace("plan.yaml", "units: [north]", "units: [south]"), "unit south is in two waves"),
     "no key": (replace("entities/patient.sql", "-- key: id\n", ""), "patient.sql:1: the key is missing"),
     "setting": (replace("entities/patient.sql", "-- unit:", "-- units:"), "patient.sql:2: unknown setting 'units'"),

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from medferry.errors import ManifestTooNew
 from medferry.manifest import checkpoints, database, homes, sweeps, uploads
 from medferry.manifest.charts import charts_of
+from medferry.manifest.conflicts import Direction, NewConflict, Versions, open_conflicts, record_conflict
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, find_targets, record_confirmed
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
@@ -255,6 +256,15 @@ def test_nothing_of_medplums_changes_was_read_before_it_was_noted(filled: sa.Eng
     with filled.begin() as connection:
         assert feeds_of(connection, "m", "pilot") == []
         assert begin_feed(connection, FeedName("m", "pilot", "Patient", FeedKind.POLL), "p" * 100_000).step == 0
+
+
+def test_no_conflict_was_recorded_before_there_were_any(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    name, of = ("https://m/patient", "k" * MAX_KEY_BYTES), ("m", "pilot", "north", "patient")
+    new = NewConflict(*of, name, "Patient", "p", ("name.family",), Direction.FORWARD, Versions("v", "d" * 64))
+    with filled.begin() as connection:
+        assert open_conflicts(connection, "m") == []
+        assert record_conflict(connection, new).key == name[1]
 
 
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:

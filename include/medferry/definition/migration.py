@@ -122,6 +122,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     _check_references(folder, specs)
     _check_acceptance(folder, plan, set(specs))
     _check_leftovers(folder, plan, specs)
+    _check_authority(folder, plan, specs)
     _check_columns(folder, plan, entities)
     checks, capture = load_checks(folder, specs, tables), load_capture(folder, entities)
     _check_keys(folder, entities, checks)
@@ -182,6 +183,16 @@ def _check_acceptance(folder: Path, plan: Plan, entities: set[str]) -> None:
         raise DefinitionError(
             path, line_of(path, ("acceptance",)), problem, "Correct the name: a group is unit/entity."
         )
+
+
+def _check_authority(folder: Path, plan: Plan, specs: Mapping[str, MappingSpec]) -> None:
+    """Each domain is of entities that are there, and of resource types that a mapping makes."""
+    known = {*specs, *(kind for spec in specs.values() for kind in spec.produces.values())}
+    for domain, members in plan.authority.domains.items():
+        if unknown := sorted(set(members) - known):
+            path = folder / "plan.yaml"
+            problem = f"the domain {domain} names {unknown[0]}, which is no entity, and which no mapping produces."
+            raise DefinitionError(path, line_of(path, ("authority", "domains", domain)), problem, "Correct the name.")
 
 
 def _check_leftovers(folder: Path, plan: Plan, specs: Mapping[str, MappingSpec]) -> None:

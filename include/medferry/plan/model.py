@@ -10,8 +10,7 @@ from typing import Annotated, Self
 from pendulum import Timezone
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-UnitId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+from medferry.plan.authority import AuthorityMatrix, Name, UnitId
 
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}\.[^.\s]+$")]
 
@@ -143,6 +142,8 @@ class Retention(_Part):
     """Rows that were transformed, Bundles of runs that are proven or over. 0: they go at once."""
     charts: Days = 30
     """Charts drawn for review, since they were drawn; ``medferry purge`` removes them."""
+    conflicts: Days = 30
+    """Values of conflicts that were applied, or that newer ones have superseded, since then."""
 
 
 class Plan(_Part):
@@ -162,6 +163,7 @@ class Plan(_Part):
     entity_leftovers: dict[Name, LeftoverPolicy] = {}
     """Entity, also one that the migration has no more → what becomes of its leftovers, where that is another policy."""
     retention: Retention = Retention()
+    authority: AuthorityMatrix = AuthorityMatrix()
     answers: dict[str, str] = {}
     """The planning questions and the organisation's answers, in its own words; shown in the reports."""
 
@@ -192,11 +194,14 @@ class Plan(_Part):
         return self
 
     @model_validator(mode="after")
-    def _acceptance_fits_units(self) -> Self:
+    def _parts_fit_units(self) -> Self:
         groups = {name.partition("/")[0] for name in self.acceptance.may_be_set_aside}
         unknown = sorted({*self.acceptance.units, *groups} - {*self.unit_ids})
         if unknown:
             raise ValueError(f"acceptance names the unknown unit {unknown[0]}")
+        ruled = {unit for rule in self.authority.rules for unit in rule.units}
+        if strays := sorted(ruled - {*self.unit_ids}):
+            raise ValueError(f"authority names the unknown unit {strays[0]}")
         return self
 
     def leftovers_of(self, entity: str) -> LeftoverPolicy:

@@ -1,0 +1,73 @@
+"""What people decided about conflicts: of each path which side wins, in the one table of decisions.
+
+A decision is about a conflict's path (subject ``conflict/<id>/<path>``), and holds for the conflict's versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import sqlalchemy as sa
+
+from medferry.errors import MedferryError
+from medferry.fhir.sides import Side
+from medferry.manifest import decisions
+from medferry.manifest.conflicts import LIVE, Conflict, ConflictState, find_conflict, set_state
+from medferry.manifest.decisions import Decision, RecordedDecision
+
+
+class ConflictClosed(MedferryError):
+    """A conflict can be decided no more: it was applied, or a side has moved since."""
+
+
+class UnknownPath(MedferryError):
+    """A conflict has no such path."""
+
+
+def decide(
+    connection: sa.Connection, conflict: Conflict, paths: Iterable[str], side: Side, person: str, reason: str
+) -> ConflictState:
+    """Decide of some paths (none: all) which side wins, whatever was decided before; returns the state then.
+
+    Raises ConflictClosed, UnknownPath.
+    """
+    present = find_conflict(connection, conflict.migration, conflict.id)
+    if present is None or present.state not in LIVE:
+        raise ConflictClosed(
+            f"Conflict {conflict.id} is {present.state if present else 'not there'}: nothing is left to decide.",
+            "See `medferry conflicts list`: where a side has moved there is a new one.",
+        )
+    chosen = tuple(paths) or present.paths
+    if unknown := sorted(set(chosen) - set(present.paths)):
+        raise UnknownPath(
+            f"Conflict {conflict.id} is not about {', '.join(unknown)}.", f"Its paths: {', '.join(present.paths)}."
+        )
+    for path in chosen:
+        decisions.record(connection, _subject(present.id, path), present.digest, Decision(side, person, reason))
+    all_decided = sides_of(connection, [present])[present.id].keys() == set(present.paths)
+    state = ConflictState.DECIDED if all_decided else ConflictState.OPEN
+    set_state(connection, [present.id], state)
+    return state
+
+
+def sides_of(connection: sa.Connection, conflicts: Collection[Conflict]) -> dict[int, dict[str, Side]]:
+    """Of each conflict: path → the side that wins there, as far as it is decided."""
+    return {
+        number: {path: Side(one.decision.verdict) for path, one in of_paths.items()}
+        for number, of_paths in decided_paths(connection, conflicts).items()
+    }
+
+
+def decided_paths(connection: sa.Connection, conflicts: Collection[Conflict]) -> dict[int, dict[str, RecordedDecision]]:
+    """Of each conflict: path → its newest decision, with person, reason and time."""
+    subjects = {_subject(one.id, path): (one, path) for one in conflicts for path in one.paths}
+    found: dict[int, dict[str, RecordedDecision]] = {one.id: {} for one in conflicts}
+    for subject, made in decisions.newest(connection, subjects).items():
+        one, path = subjects[subject]
+        if made.digest == one.digest:
+            found[one.id][path] = made
+    return found
+
+
+def _subject(conflict_id: int, path: str) -> str:
+    return f"conflict/{conflict_id}/{path}"
