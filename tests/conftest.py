@@ -6,12 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
 from tests import tiny_platform
+from tests.workers import Units
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Units:
+    """Shares the tests between several workers (`-n 2`) in our own units."""
+    return Units(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuses names that hold an address: no two workers would agree on them, and nothing would be run."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"Give the parameters of {item.nodeid} a name (ids=…) that is always the same.")
 
 
 @pytest.fixture

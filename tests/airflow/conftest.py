@@ -60,7 +60,7 @@ class Platform:
         return content
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform() -> Iterator[Platform]:
     """A legacy database, and a Medplum that has a port but does not run yet."""
     folder = Path(tempfile.mkdtemp(prefix="medferry-airflow-", dir=_MEMORY if _MEMORY.is_dir() else None))
@@ -71,7 +71,7 @@ def platform() -> Iterator[Platform]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def airflow(platform: Platform) -> Iterator[LocalAirflow]:
     medplum, home = platform.medplum, platform.folder / "airflow"
     connection = {"host": f"http://127.0.0.1:{medplum.port}/", "login": medplum.client_id}

@@ -29,7 +29,7 @@ def _engine(kind: str, factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
         pytest.skip(str(missing))
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(scope="package", params=["sqlite", "postgresql", "mariadb"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
     yield from _engine(request.param, tmp_path_factory)
 

@@ -12,7 +12,7 @@ from medferry.definition.migration import Migration, load_migration
 from medferry.source.database import connect_engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def migration() -> Migration:
     return load_migration("clinics")
 

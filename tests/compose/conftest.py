@@ -24,7 +24,7 @@ def _binary() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def compose() -> Compose:
     """Runs a Compose command on docker-compose.yaml, with nothing of this shell's environment but PATH and HOME."""
     binary = _binary()
@@ -39,7 +39,7 @@ def compose() -> Compose:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def environment_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What docker/make_env.sh makes of .env.example, with a client as medplum-client adds it."""
     path = tmp_path_factory.mktemp("compose") / "env"
@@ -47,7 +47,7 @@ def environment_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def model(compose: Compose, environment_file: Path) -> dict[str, Any]:
     """docker-compose.yaml as Compose understands it, all services included."""
     done = compose(environment_file, "config", "--format", "json")
@@ -56,7 +56,7 @@ def model(compose: Compose, environment_file: Path) -> dict[str, Any]:
     return loaded
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def services(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = model["services"]
     return found

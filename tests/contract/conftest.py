@@ -21,7 +21,7 @@ PLENTY = 1_000_000_000
 SERVERS = pytest.StashKey[list[Target]]()
 
 
-@pytest.fixture(scope="session", params=["embedded", *(["live"] if all(LIVE) else [])])
+@pytest.fixture(scope="package", params=["embedded", *(["live"] if all(LIVE) else [])])
 def connection(request: pytest.FixtureRequest) -> Iterator[Target]:
     """One connection for all tests: a live server hands out 160 tokens a minute."""
     with ExitStack() as stack:

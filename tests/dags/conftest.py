@@ -43,18 +43,18 @@ def parse(migration: str | Path | None = None) -> DagBag:
         return DagBag(ROOT / "dags")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bag() -> DagBag:
     """The DAGs of the default migration."""
     return parse()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dags(bag: DagBag) -> dict[str, DAG]:
     return bag.dags
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def migration_dags(dags: dict[str, DAG]) -> list[DAG]:
     """The DAGs that write to Medplum."""
     return [dag for name, dag in dags.items() if name in ("big_bang", "replay") or name.startswith("wave_")]

@@ -65,7 +65,7 @@ def _tolerant(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def legacy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LegacyReader]:
     folder = tmp_path_factory.mktemp("legacy")
     url = f"sqlite:///{folder / 'legacy.db'}"

@@ -1,4 +1,4 @@
-"""Two workers for the whole suite, a server a module, a world a test."""
+"""Two workers for the whole folder, a server a module, a world a test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEEDS = int(os.environ.get("MEDFERRY_FAULT_SEEDS", "12"))
 LONG = SEEDS >= 100
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nurseries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Nursery]]:
     folder = tmp_path_factory.mktemp("nurseries")
     with Nursery(folder / "1.log") as one, Nursery(folder / "2.log") as two:

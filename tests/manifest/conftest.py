@@ -13,7 +13,7 @@ from medferry.manifest.database import create_manifest, open_manifest
 from medferry.manifest.tables import metadata
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgresql() -> Iterator[str]:
     with servers.embedded() as server:
         yield server.url

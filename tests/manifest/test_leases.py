@@ -24,7 +24,11 @@ def acquire(connection: sa.Connection) -> None:
     leases.acquire(connection, "m", "r", SCOPES)
 
 
-@pytest.mark.parametrize("both", [(check, check), (acquire, check), (check, acquire)], ids=str)
+@pytest.mark.parametrize(
+    "both",
+    [(check, check), (acquire, check), (check, acquire)],
+    ids=lambda both: " and ".join(step.__name__ for step in both),
+)
 def test_who_renew_at_once_wait_in_turn(manifest: sa.Engine, both: tuple[Callable[[sa.Connection], None], ...]) -> None:
     """While a third worker, whose lease had not aged when it looked, is still recording."""
     with manifest.begin() as connection:

@@ -11,7 +11,7 @@ from demo_clinics import database as servers
 from medferry.source.database import connect_engine
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(scope="package", params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path_factory.mktemp('engines')}/x.db"
@@ -41,9 +41,9 @@ def owner(url: str) -> Iterator[sa.Connection]:
     engine.dispose()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine(url: str) -> Iterator[sa.Engine]:
-    """The same for a whole session, for tests that make tables of their own."""
+    """The same for the whole folder, for tests that make tables of their own."""
     engine = connect_engine(url)
     yield engine
     engine.dispose()

@@ -10,7 +10,7 @@ from demo_clinics import database
 from tests.synthea.sample import ARCHIVE, Sample, load_sample
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     if not ARCHIVE.is_file():
         pytest.skip(f"the Synthea sample {ARCHIVE.name} is not in shared/data beside the repository")
