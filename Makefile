@@ -12,7 +12,7 @@ UNIT := tests/mapping tests/fhir tests/medplum tests/manifest tests/source tests
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := include:.
 
-.PHONY: help install system lock check test demo airflow faults bench docs compose-check clean
+.PHONY: help install system lock check test demo live airflow faults bench docs compose-check clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test: install system ## Everything: lint, types, all tests
 
 demo: install ## Migrate the demo clinics to the embedded Medplum through Airflow; reports in build/demo
 	$(BIN)/python -m demo_clinics.demo
+
+live: install ## People work in the demo's legacy database and in Medplum at once, for two minutes; was anything lost?
+	$(BIN)/python -m demo_clinics live
 
 airflow: install ## Serve the Airflow UI on the demo clinics until Ctrl-C
 	$(BIN)/python -m demo_clinics.demo --serve

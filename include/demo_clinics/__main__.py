@@ -1,13 +1,19 @@
-"""Make a legacy database and its truth: `python -m demo_clinics --url sqlite:///legacy.db --truth truth.json`."""
+"""Make a legacy database and its truth: `python -m demo_clinics --url sqlite:///legacy.db --truth truth.json`.
+
+`python -m demo_clinics live` lets people work in it and in Medplum at once (README.md, "The living clinic").
+"""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
+import typer
 from sqlalchemy import create_engine
 
 from demo_clinics.catalogue import SUCCESSFUL
 from demo_clinics.generate import DEFAULT_CLINICS, DEFAULT_PATIENTS, fill
+from demo_clinics.living.run import main as live
 
 
 def main() -> None:
@@ -36,4 +42,8 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["live"]:
+        del sys.argv[1]
+        typer.run(live)
+    else:
+        main()

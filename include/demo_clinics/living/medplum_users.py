@@ -1,0 +1,145 @@
+"""People at an application on Medplum: they read a resource, change it, and write it back if nobody else has meanwhile.
+
+Some of what they change is the mapping's (an address for mail, directions), some of it is Medplum's alone (notes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import httpx
+
+from demo_clinics.living.facts import BASE, Facts, Record
+from demo_clinics.living.legacy_users import Done, Ward
+
+_TRIES = 5
+
+
+class NotThere(LookupError):
+    """Medplum has no resource of the record yet."""
+
+
+class Overtaken(RuntimeError):
+    """Others were faster, time after time."""
+
+
+@contextmanager
+def user(base_url: str, client_id: str, client_secret: str) -> Iterator[httpx.Client]:
+    """A client with a user's token."""
+    secret = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+    with httpx.Client(base_url=base_url, timeout=30) as client:
+        answer = client.post("oauth2/token", data=secret).raise_for_status()
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield client
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where somebody works at Medplum."""
+
+    client: httpx.Client
+    ward: Ward
+    chance: Random
+
+    def change(self, resource_type: str, record: Record, edit: Callable[[dict[str, Any]], None]) -> None:
+        """Raises NotThere, Overtaken, httpx.HTTPError."""
+        entity, key = record
+        query = {"identifier": f"{BASE}/{entity}|{key}"}
+        for _ in range(_TRIES):
+            found = self.client.get(f"fhir/R4/{resource_type}", params=query).raise_for_status().json().get("entry")
+            if not found:
+                raise NotThere(resource_type)
+            resource = found[0]["resource"]
+            edit(resource)
+            answer = self.client.put(
+                f"fhir/R4/{resource_type}/{resource['id']}",
+                json=resource,
+                headers={"If-Match": f'W/"{resource["meta"]["versionId"]}"'},
+            )
+            if answer.status_code != httpx.codes.PRECONDITION_FAILED:
+                answer.raise_for_status()
+                return
+        raise Overtaken(resource_type)
+
+
+Act = Callable[[Seat, str], Done]
+
+
+def _mail(seat: Seat, key: str) -> Done:
+    """The mapping's: what the legacy system has, too."""
+    value = f"p{key}.{seat.ward.serial()}@mail.example"
+
+    def edit(resource: dict[str, Any]) -> None:
+        others = [one for one in resource.get("telecom", ()) if one.get("system") != "email"]
+        resource["telecom"] = [*others, {"system": "email", "value": value}]
+
+    return _changed(seat, "Patient", ("patient", key), {"email": value}, edit)
+
+
+def _contact(seat: Seat, key: str) -> Done:
+    value = f"Somebody near {seat.ward.serial()}"
+
+    def edit(resource: dict[str, Any]) -> None:
+        resource["contact"] = [{"name": {"text": value}}]
+
+    return _changed(seat, "Patient", ("patient", key), {"contact": value}, edit)
+
+
+def _reason(seat: Seat, key: str) -> Done:
+    return _text(seat, "Appointment", ("appointment", key), "description", "reason", "Asked for by phone")
+
+
+def _instruction(seat: Seat, key: str) -> Done:
+    return _text(seat, "Appointment", ("appointment", key), "patientInstruction", "instruction", "Come early")
+
+
+def _text(seat: Seat, resource_type: str, record: Record, member: str, fact: str, words: str) -> Done:
+    value = f"{words}, {seat.ward.serial()}"
+    return _changed(seat, resource_type, record, {fact: value}, lambda resource: resource.update({member: value}))
+
+
+def _note_on_problem(seat: Seat, key: str) -> Done:
+    return _note(seat, "Condition", ("problem", key))
+
+
+def _note_on_prescription(seat: Seat, key: str) -> Done:
+    return _note(seat, "MedicationRequest", ("prescription", key))
+
+
+def _note(seat: Seat, resource_type: str, record: Record) -> Done:
+    value = f"Talked about it, {seat.ward.serial()}"
+    edit = {"note": [{"text": value}]}
+    return _changed(seat, resource_type, record, {"note": value}, lambda resource: resource.update(edit))
+
+
+def _directions(seat: Seat, key: str) -> Done:
+    """What the doctors at the legacy system change, too: now and then both do."""
+    value = f"Take one tablet a day, word {seat.ward.serial()}"
+
+    def edit(resource: dict[str, Any]) -> None:
+        resource["dosageInstruction"] = [{"text": value}]
+
+    return _changed(seat, "MedicationRequest", ("prescription", key), {"directions": value}, edit)
+
+
+def _changed(
+    seat: Seat, resource_type: str, record: Record, facts: Facts, edit: Callable[[dict[str, Any]], None]
+) -> Done:
+    seat.change(resource_type, record, edit)
+    return record, facts
+
+
+ACTS: dict[str, tuple[Act, str, int]] = {
+    "changes a mail address": (_mail, "patient", 2),
+    "adds a contact": (_contact, "patient", 2),
+    "changes a reason": (_reason, "appointment", 2),
+    "instructs the patient": (_instruction, "appointment", 2),
+    "notes on a problem": (_note_on_problem, "problem", 2),
+    "notes on a prescription": (_note_on_prescription, "prescription", 2),
+    "changes directions": (_directions, "prescription", 1),
+}
+"""Name → the act, the entity of the record that it changes, how often it is chosen beside the others."""

@@ -1,0 +1,97 @@
+"""The living clinic: what the verdict calls lost, and a few seconds of life."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demo_clinics.living.diary import Diary, Side, last_words, quantile
+from demo_clinics.living.facts import of_resource
+from demo_clinics.living.run import live
+from demo_clinics.living.verdict import judge
+
+NAME = ("patient", "1")
+SHORT = 4.0
+
+
+def diary(*edits: tuple[Side, str, str, float], both_ways: bool = False) -> Diary:
+    """Of one record: (side, field, value, time)."""
+    made = Diary(both_ways)
+    for side, name, value, at in edits:
+        made.note(side, "changes", NAME, {name: value}, at)
+    return made
+
+
+def lost(of: Diary, row: str | None, resource: str | None, undecided: bool = False, name: str = "email") -> list[str]:
+    rows = {NAME: {name: row}} if name not in ("note",) else {NAME: {}}
+    return judge(of, rows, {NAME: {name: resource}}, {NAME} if undecided else ()).lost
+
+
+def test_what_is_the_same_and_what_was_written_is_good() -> None:
+    assert lost(diary(), "a", "a") == []
+    assert lost(diary((Side.LEGACY, "email", "b", 1.0)), "b", "b") == []
+
+
+@pytest.mark.parametrize(
+    ("of", "row", "resource", "undecided"),
+    [
+        (diary(), "a", "b", False),
+        (diary((Side.LEGACY, "email", "b", 1.0)), "b", "a", False),
+        (diary((Side.LEGACY, "email", "b", 1.0)), "a", "a", False),
+        (diary((Side.MEDPLUM, "email", "b", 1.0)), "a", "a", False),
+        (diary((Side.MEDPLUM, "email", "b", 1.0)), "a", "c", False),
+        (diary((Side.MEDPLUM, "email", "b", 1.0), both_ways=True), "a", "b", False),
+        (diary((Side.MEDPLUM, "email", "b", 1.0), (Side.LEGACY, "email", "c", 2.0)), "c", "b", False),
+        (diary((Side.MEDPLUM, "email", "b", 1.0), (Side.LEGACY, "email", "c", 2.0)), "c", "a", True),
+        (diary((Side.MEDPLUM, "email", "b", 1.0), (Side.LEGACY, "email", "c", 2.0)), "a", "b", True),
+    ],
+)
+def test_what_is_lost_is_told(of: Diary, row: str, resource: str, undecided: bool) -> None:
+    assert len(lost(of, row, resource, undecided)) == 1
+
+
+def test_a_conflict_that_is_told_keeps_both() -> None:
+    both = diary((Side.MEDPLUM, "email", "b", 1.0), (Side.LEGACY, "email", "c", 2.0))
+    assert lost(both, "c", "b", undecided=True) == []
+
+
+def test_medplums_own_is_looked_for_in_medplum() -> None:
+    own = diary((Side.MEDPLUM, "note", "b", 1.0))
+    assert lost(own, None, "b", name="note") == []
+    assert len(lost(own, None, "a", name="note")) == 1
+
+
+def test_what_never_came_is_told() -> None:
+    found = judge(diary((Side.LEGACY, "email", "b", 1.0)), {NAME: {"email": "b"}}, {}, ())
+    assert found.lost == ["patient 1: not in Medplum"] and not found.is_good
+    found = judge(diary((Side.LEGACY, "email", "b", 1.0)), {}, {}, ())
+    assert found.lost == ["patient 1: not in the legacy system"]
+
+
+def test_who_has_seen_the_others_word_has_the_last() -> None:
+    made = diary((Side.LEGACY, "email", "a", 1.0), (Side.MEDPLUM, "email", "b", 9.0))
+    edits = made.edits[(*NAME, "email")]
+    assert [edit.value for edit in last_words(edits)] == ["b", "a"]
+    edits[0].seen = 5.0
+    assert [edit.value for edit in last_words(edits)] == ["b"]
+
+
+def test_lag_is_told_when_the_other_side_shows_the_value() -> None:
+    made = diary((Side.LEGACY, "email", "a", 1.0))
+    made.saw(NAME, {"email": "other"}, Side.MEDPLUM, 2.0, 3.0)
+    assert made.pending(Side.LEGACY)
+    made.saw(NAME, {"email": "a"}, Side.MEDPLUM, 2.5, 3.0)
+    assert not made.pending(Side.LEGACY) and made.lags[Side.LEGACY] == [1.5]
+    assert quantile([3.0, 1.0, 2.0, 4.0], 0.5) == 2.0 and quantile([], 0.5) is None
+
+
+def test_a_resource_of_nobody_is_none() -> None:
+    assert of_resource({"identifier": [{"system": "https://clinics.example/legacy/document", "value": "1"}]}) is None
+
+
+@pytest.mark.slow
+def test_a_few_seconds_of_life_lose_nothing(tmp_path: Path) -> None:
+    verdict = live(tmp_path, SHORT, rate=8, seed=3, patients=20)
+    assert verdict.is_good, verdict.lost
+    assert verdict.edits > 10
