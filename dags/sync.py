@@ -5,7 +5,11 @@ Takes what changed in the legacy database since the last cut of the journal, rea
 updates their resources in Medplum. Rows that waited for others are taken along. A cut without a change asks Medplum
 nothing. It exists for each wave whose plan says `sync`; the wave must be loaded and swept once (`medferry sweep`).
 
-**It changes** Medplum, the manifest, and the journal's heartbeat in the legacy database; it deletes nothing in Medplum.
+Where the plan says `reverse`, a second task then writes what users changed in Medplum into the legacy database, by the
+account of the connection `medferry_legacy_writer`; what it cannot write is held back (`medferry sync status`).
+
+**It changes** Medplum, the manifest, and the journal's heartbeat in the legacy database; with `reverse` also rows of
+entities that have an inverse. It deletes nothing in Medplum.
 
 **Do not trigger it** while the wave is being loaded: it would wait for the leases. A manual run takes the next cut.
 

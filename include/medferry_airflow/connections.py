@@ -16,12 +16,15 @@ from medferry_airflow.legacy_connection import legacy_source
 MEDPLUM = "medplum_default"
 """The connection id of Medplum."""
 
+LEGACY_WRITER = "medferry_legacy_writer"
+"""The connection id of the legacy database under an account that may write what comes back from Medplum."""
+
 STORE = "medferry_store"
 """The connection id of the protected store: its password is the key, or several, the newest last."""
 
 
 def settings_from_connections(plan: Plan) -> Settings:
-    """Where the systems are: the connections of the source, of Medplum and of the store's key; else the environment.
+    """Where the systems are: connections of the source, its writer, Medplum and the store's key; else variables.
 
     Raises SettingsError when a connection does not hold what it must.
     """
@@ -37,6 +40,9 @@ def settings_from_connections(plan: Plan) -> Settings:
             medplum_client_secret=medplum.password or "",
             medplum_http=_http_settings(medplum),
         )
+    if writer := _find(LEGACY_WRITER):
+        url, arguments = legacy_source(writer)
+        settings = replace(settings, legacy_writer_url=url, legacy_writer_arguments=arguments)
     if store := _find(STORE):
         settings = replace(settings, store_keys=_keys(store))
     return settings

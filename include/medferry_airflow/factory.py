@@ -148,7 +148,9 @@ def sync_dag(wave: Wave, sync: Sync, text: str, migration: Migration) -> DAG:
     every = CronDataIntervalTimetable(sync.schedule, timezone="UTC")
     title = f"Sync of wave {wave.id}"
     with _dag(f"sync_{wave.id}", title, text, ["sync"], {}, every, since=sync.since) as dag:
-        sync_tasks.sync(wave.id, sync.tail_seconds)
+        forward = sync_tasks.sync(wave.id, sync.tail_seconds)
+        if sync.reverse:
+            forward >> sync_tasks.reverse(wave.id, sync.tail_seconds)
     return dag
 
 

@@ -51,6 +51,33 @@ def test_from_the_first_sweep_to_the_status(medferry, write: Write) -> None:  # 
     assert "Wave pilot" in table and "changes of patient" in table and "Heartbeat" in table
 
 
+def test_what_users_changed_in_medplum_is_told_and_written_back(
+    medferry,
+    loaded: Environment,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert medferry("capture", "install", "--apply").exit_code == 0
+    assert medferry("sweep", "pilot").exit_code == 0
+    with loaded.medplum() as client:
+        [ada] = [one for one in client.search_all("Patient", []) if one["name"][0]["family"] == "Ada"]
+        edited = {**ada, "name": [{"family": "Baker"}], "gender": "other"}
+        client.batch([{"resource": edited, "request": {"method": "PUT", "url": f"Patient/{ada['id']}"}}], 100)
+    preview = medferry("sync", "pilot", "--dry-run", "--direction", "reverse").output
+    assert "1 row(s) would be written" in preview and "family 1" in preview and "no-local-code" in preview
+    refused = medferry("sync", "pilot", "--direction", "reverse")
+    assert (refused.exit_code, "MEDFERRY_LEGACY_WRITER_URL" in refused.output) == (1, True)
+    monkeypatch.setenv("MEDFERRY_LEGACY_WRITER_URL", loaded.settings.source_url)
+    done = medferry("sync", "pilot", "--direction", "both")
+    assert "Written back: 1 row(s)" in done.output, done.output
+    assert not {"Baker", "other"} & {*(preview + done.output).split()}
+    with loaded.source.connect() as connection:
+        assert connection.exec_driver_sql("SELECT family FROM patient WHERE id = 1").scalar() == "Baker"
+    [pilot, rest] = json.loads(medferry("sync", "status", "--json").output)
+    assert [(one["entity"], one["key"], one["path"]) for one in pilot["held_back"]] == [("patient", "1", "gender")]
+    assert (pilot["feeds"][0]["resource_type"], rest["feeds"]) == ("Patient", [])
+    assert "Held back" in medferry("sync", "status").output
+
+
 def test_a_sweep_is_told_to_stop(medferry, loaded: Environment) -> None:  # noqa: F811
     with loaded.manifest.begin() as connection:
         sweep_id = sweeps.begin(connection, loaded.migration.name, "pilot", "patient")

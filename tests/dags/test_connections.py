@@ -47,6 +47,15 @@ def test_connections_win_and_the_environment_fills_the_gaps(monkeypatch: pytest.
     assert settings.manifest_url == "sqlite:///manifest.db"
 
 
+def test_the_legacy_database_is_written_by_an_account_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_LEGACY_TINY", "sqlite:////legacy.db")
+    assert settings_from_connections(PLAN).legacy_writer_url == ""
+    monkeypatch.setenv("AIRFLOW_CONN_MEDFERRY_LEGACY_WRITER", "sqlite:////written.db")
+    settings = settings_from_connections(PLAN)
+    assert (settings.source_url, settings.legacy_writer_url) == ("sqlite:////legacy.db", "sqlite:////written.db")
+    assert "written.db" not in repr(settings)
+
+
 def test_the_key_of_the_store_comes_from_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_from_connections(PLAN).keys is None
     key = b64encode(b"k" * 32).decode()

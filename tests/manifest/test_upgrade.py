@@ -21,6 +21,7 @@ from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, find_tar
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
 from medferry.manifest.feeds import FeedKind, FeedName, begin_feed, feeds_of
+from medferry.manifest.held_back import HeldBack, HeldReason, due_again, held_back_of, set_held_back
 from medferry.manifest.leftover_acts import (
     LeftoverAct,
     end_inactivation,
@@ -35,6 +36,13 @@ from medferry.manifest.sent_batches import open_batches
 from medferry.manifest.staged_files import digest_of_file
 from medferry.manifest.tables import metadata
 from medferry.manifest.unit_state import states_of
+from medferry.manifest.write_backs import (
+    NewBase,
+    WriteBack,
+    close_write_backs,
+    note_write_backs,
+    open_write_backs,
+)
 from medferry.source.keys import MAX_KEY_BYTES
 
 REVISIONS = Path(database.__file__).parent / "revisions"
@@ -265,6 +273,24 @@ def test_no_conflict_was_recorded_before_there_were_any(filled: sa.Engine) -> No
     with filled.begin() as connection:
         assert open_conflicts(connection, "m") == []
         assert record_conflict(connection, new).key == name[1]
+
+
+def test_nothing_was_written_back_before_it_was_noted(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    base = NewBase("s", "1", "Patient", "p", "v1", "v2", "c" * 64, None)
+    note = WriteBack("patient", "1", "pilot", "north", "run", "e" * 64, True, (base,))
+    held = HeldBack("patient", "1", "north", HeldReason.SET_ASIDE, path="name." * 200)
+    with filled.begin() as connection:
+        assert open_write_backs(connection, "m", "pilot") == [] == held_back_of(connection, "m", ["north"])
+        note_write_backs(connection, "m", [note])
+        assert open_write_backs(connection, "m", "pilot") == [note] and open_write_backs(connection, "m", "rest") == []
+        close_write_backs(connection, "m", [("patient", "1")])
+        assert open_write_backs(connection, "m", "pilot") == []
+        set_held_back(connection, "m", "f", [("patient", "1")], [held, held])
+        assert len(held_back_of(connection, "m", ["north"])) == 2 and held_back_of(connection, "m", ["south"]) == []
+        assert due_again(connection, "m", "f", ["north"]) == {("patient", "1")}
+        set_held_back(connection, "m", "f", [("patient", "1")], [])
+        assert held_back_of(connection, "m", ["north"]) == []
 
 
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:

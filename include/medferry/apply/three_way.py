@@ -8,8 +8,9 @@ changed is done to what was made until then. A hash says whether it was found; a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,7 +19,7 @@ from medferry.apply.targets import ResolvedResource
 from medferry.fhir import paths
 from medferry.fhir.additions import split
 from medferry.fhir.canonical import Resource, canonical, hash_of_read, stored_hash
-from medferry.fhir.merge import Path, footprint_of, get, merge, put
+from medferry.fhir.merge import Footprint, Path, footprint_of, get, merge, put
 from medferry.manifest.crosswalk import CrosswalkEntry, Name
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NoVerdict, RequestRefused
@@ -26,8 +27,11 @@ from medferry.medplum.errors import NoVerdict, RequestRefused
 _MOST_PATHS = 5
 """Of a conflict, so many are told."""
 
-_MOST_GUESSES = 16
+_MOST_GUESSES = 64
 """Of what may have been made at one version; a hash decides among them."""
+
+_MOST_PLACES = 4
+"""Of a version of others, so many changed places are guessed one by one: which of them came into the row?"""
 
 
 class Change(NamedTuple):
@@ -75,7 +79,8 @@ def read_bases(
 def made_before(history: Sequence[Mapping[str, Any]], ours: str, hashes: AbstractSet[str]) -> Resource | None:
     """The newest that the mapping has made with one of the hashes, by a history, the newest first, with its authors.
 
-    What others have stored may have been made here, too: told in both systems, it was adopted without a write.
+    What others have stored may have been made here, too, all of it or some places: told in both systems, or written
+    back into the row, it was adopted without a write.
     """
     found = before = None
     made: list[Resource] = []
@@ -84,7 +89,8 @@ def made_before(history: Sequence[Mapping[str, Any]], ours: str, hashes: Abstrac
         if ours and version.get("meta", {}).get("author", {}).get("reference") == ours:
             made = [_with_our_change(each, before, stored) for each in made] if made and before else [stored]
         else:
-            made = (made + [_adopted(each, stored) for each in made])[:_MOST_GUESSES]
+            guesses = made + [guess for each in made for guess in _adopted(each, before or {}, stored)]
+            made = guesses[:_MOST_GUESSES]
         found = next((each for each in made if hash_of_read(each) in hashes), found)
         before = stored
     return found
@@ -99,10 +105,18 @@ def _with_our_change(made: Resource, before: Resource, stored: Resource) -> Reso
     return stored if changed.conflicts else changed.resource
 
 
-def _adopted(made: Resource, stored: Resource) -> Resource:
-    """What was made, with the values that stand there now."""
-    owned = footprint_of(made)
-    return put(made, owned, get(stored, owned))
+def _adopted(made: Resource, before: Resource, stored: Resource) -> Iterator[Resource]:
+    """What was made, with the values that stand there now: of all its own places, then of any of those that changed."""
+    places = footprint_of(before) | footprint_of(stored)
+    was, is_ = get(before, places), get(stored, places)
+    changed = [path for path in places.tops if was.get(path) != is_.get(path)]
+    few = range(len(changed), 0, -1) if len(changed) <= _MOST_PLACES else [len(changed)]
+    chosen = [Footprint(frozenset(some)) for size in few for some in combinations(changed, size)]
+    for owned in [footprint_of(made), *chosen]:
+        try:
+            yield put(made, owned, get(stored, owned))
+        except ValueError:  # a place is below what is no object here
+            continue
 
 
 def merged_target(base: Resource, target: ResolvedResource, text: bytes) -> ResolvedResource:

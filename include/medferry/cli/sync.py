@@ -10,18 +10,20 @@ from rich.table import Table
 
 from medferry.cli.terminal import MigrationOption, console, entity_of, environment_of, group_with_default, report_errors
 from medferry.manifest import sweeps
+from medferry.manifest.held_back import HeldBack
 from medferry.runtime.environment import Environment
 from medferry.source.changes.sweep import Swept, Throttle
 from medferry.sync.cycle import Cycle
 from medferry.sync.preview import pending_keys
+from medferry.sync.reverse_cycle import BackCycle, pending_back
 from medferry.sync.status import WaveStatus, status_of
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import synced_wave, wave_ids
-from medferry.workflows.sync import checked_wave, sync_wave
+from medferry.workflows.sync import Way, checked_wave, planned_way, sync_wave
 
 sync_app = typer.Typer(
     cls=group_with_default("wave"),
-    help="Bring what changes in the legacy database to Medplum: `sync WAVE`, `sync status`.",
+    help="Bring what changes in the legacy database to Medplum, and back: `sync WAVE`, `sync status`.",
 )
 sweep_app = typer.Typer()
 WaveArgument = Annotated[str, typer.Argument(help="A wave of the plan; `all` where it has none.")]
@@ -35,25 +37,53 @@ def sync(
     once: Annotated[bool, typer.Option("--once", help="One cut, also where --tail is given.")] = False,
     tail: Annotated[float, typer.Option(min=0, help="Go on for so many seconds, a cut every second or two.")] = 0.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what the next cut would take; write nothing.")
+        bool, typer.Option("--dry-run", help="Tell what the next cycle would do; write nothing.")
     ] = False,
+    direction: Annotated[
+        Way | None, typer.Option(help="By default forward, and reverse where the plan says so of the wave.")
+    ] = None,
 ) -> None:
-    """Take the next cut of the journal and bring its records to Medplum, with what waited."""
+    """Take the next cut of the journal and bring its records to Medplum, with what waited.
+
+    Where the plan says `reverse`, what users changed in Medplum is then written back into the legacy database.
+    """
     environment = environment_of(migration)
     if dry_run:
-        _preview(environment, wave)
+        _preview(environment, wave, direction)
     else:
-        sync_wave(environment, wave, _tell, 0.0 if once else tail)
+        sync_wave(environment, wave, _tell, 0.0 if once else tail, direction)
 
 
-def _preview(environment: Environment, wave: str) -> None:
-    found = pending_keys(synced_wave(environment, wave))
-    console.print(f"The next cut of {wave} takes {sum(found.values())} record(s); nothing was written.")
-    for entity, number in found.items():
-        console.print(f"  {entity}: {number}")
+def _preview(environment: Environment, wave: str, direction: Way | None) -> None:
+    synced = synced_wave(environment, wave)
+    way = direction or planned_way(synced)
+    if way is not Way.BACK:
+        found = pending_keys(synced)
+        console.print(f"The next cut of {wave} takes {sum(found.values())} record(s); nothing was written.")
+        for entity, number in found.items():
+            console.print(f"  {entity}: {number}")
+    if way is not Way.FORTH:
+        back = pending_back(synced)
+        rows = sum(back.written.values())
+        console.print(f"{rows} row(s) would be written into the legacy database; nothing was.")
+        _tell_back(back)
 
 
-def _tell(done: Cycle) -> None:
+def _tell_back(done: BackCycle) -> None:
+    """Columns and places, never values."""
+    for entity, columns in done.columns.items():
+        told = ", ".join(f"{column} {number}" for column, number in sorted(columns.items()))
+        console.print(f"  {entity}: {done.written[entity]} row(s): {told}", soft_wrap=True)
+    for held in done.held:
+        _tell_held(held)
+
+
+def _tell(done: Cycle | BackCycle) -> None:
+    if isinstance(done, BackCycle):
+        if done.written or done.held:
+            console.print(f"Written back: {sum(done.written.values())} row(s).")
+            _tell_back(done)
+        return
     for run_id, counts in done.runs.items():
         told = ", ".join(f"{number} {disposition}" for disposition, number in sorted(counts.items()))
         console.print(f"{run_id}: {told}", soft_wrap=True)
@@ -75,6 +105,7 @@ def sync_status(
     for status in found:
         console.print(_table(status))
         _notes(status)
+        _back_notes(status)
 
 
 def _table(status: WaveStatus) -> Table:
@@ -98,6 +129,22 @@ def _notes(status: WaveStatus) -> None:
     for writer in status.writers[:20]:
         who = " from ".join(name for name in (writer.who, writer.application) if name) or "somebody"
         console.print(f"  {who}: {writer.changes:,} changes of {writer.entity}", soft_wrap=True, markup=False)
+
+
+def _back_notes(status: WaveStatus) -> None:
+    for feed in status.feeds:
+        told = f"changes read {feed.looked_at or 'never'}, all looked for {feed.swept_at or 'never'}"
+        console.print(f"Back from Medplum, {feed.resource_type}: {told}.", soft_wrap=True)
+    if status.held_back:
+        console.print(f"[bold]Held back[/]: {len(status.held_back):,} place(s) the legacy database does not have.")
+    for held in status.held_back[:20]:
+        _tell_held(held)
+
+
+def _tell_held(held: HeldBack) -> None:
+    where = " at ".join(part for part in (held.slot, held.path) if part)
+    told = " ".join(part for part in (held.entity, held.key, where, f"{held.reason}:", held.detail, held.place) if part)
+    console.print(f"  {told}", soft_wrap=True, markup=False)
 
 
 def _seconds(age: int | None) -> str:

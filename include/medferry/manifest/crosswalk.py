@@ -265,6 +265,15 @@ def record_confirmed(
         upsert(connection, outcome, columns, lines, update=() if keep_first else None)
 
 
+def set_bases(connection: sa.Connection, migration: str, agreed: Sequence[ConfirmedWrite]) -> None:
+    """Move known targets on to what both sides agree on; which run has them, and what it did, stays."""
+    for one in agreed:
+        of = (target.c.migration == migration, target.c.system == one.system, target.c.value == one.value)
+        names = ("version_id", "content_hash", "wanted_hash")
+        values = {name: getattr(one, name) for name in names}
+        connection.execute(sa.update(target).where(*of).values(values))
+
+
 def record_attempts(connection: sa.Connection, run_id: str, slice_id: str, attempts: Sequence[Attempt]) -> None:
     """Append what was sent and answered."""
     at = now()

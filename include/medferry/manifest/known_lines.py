@@ -24,6 +24,8 @@ class KnownLine:
     medplum_id: str
     version_id: str
     content_hash: str
+    wanted_hash: str | None = None
+    """Of what the mapping made, where Medplum has more."""
 
     @property
     def name(self) -> Name:

@@ -67,6 +67,8 @@ class Sync(_Part):
     """The first data interval begins on this day."""
     tail_seconds: Annotated[int, Field(ge=0)] = 0
     """A run cuts every second or two for so long; less than the schedule's distance. 0: it takes one cut."""
+    reverse: bool = False
+    """Whether what users change in Medplum is written back into the legacy database."""
 
 
 class Wave(_Part):

@@ -48,6 +48,12 @@ class Environment:
         self.settings.require("source_url")
         return connect_engine(self.settings.source_url, self.settings.source_arguments)
 
+    @cached_property
+    def legacy_writer(self) -> sa.Engine:
+        """The legacy database for what users write in Medplum: never the reader's account. Raises SettingsError."""
+        self.settings.require("legacy_writer_url")
+        return connect_engine(self.settings.legacy_writer_url, self.settings.legacy_writer_arguments)
+
     def medplum(self, options: RunOptions | None = None) -> MedplumClient:
         """A client to be used as a context manager. Raises SettingsError when Medplum is not configured."""
         self.settings.require("medplum_base_url", "medplum_client_id", "medplum_client_secret")

@@ -14,6 +14,7 @@ from medferry.store.keys import Keyring, keys_from
 _VARIABLES = {
     "source_url": "MEDFERRY_SOURCE_URL",
     "capture_url": "MEDFERRY_CAPTURE_URL",
+    "legacy_writer_url": "MEDFERRY_LEGACY_WRITER_URL",
     "medplum_base_url": "MEDFERRY_MEDPLUM_BASE_URL",
     "medplum_client_id": "MEDFERRY_MEDPLUM_CLIENT_ID",
     "medplum_client_secret": "MEDFERRY_MEDPLUM_CLIENT_SECRET",
@@ -38,6 +39,9 @@ class Settings:
     """What the driver's ``connect`` is given beside the URL; only a connection of Airflow has any."""
     capture_url: str = field(default="", repr=False)
     """The legacy database under an account that may write the journal of changes; the source's own without."""
+    legacy_writer_url: str = field(default="", repr=False)
+    """The legacy database under an account that may write the tables of the inverses, and nothing else."""
+    legacy_writer_arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     medplum_base_url: str = ""
     medplum_client_id: str = ""
     medplum_client_secret: str = field(default="", repr=False)

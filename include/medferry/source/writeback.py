@@ -33,6 +33,10 @@ class WriteRefused(MedferryError):
     """The legacy database does not take the change, or would keep another value. Nothing was written."""
 
 
+class WriterBlocked(WriteRefused):
+    """The account may not write, or the schema is another: no row of the entity can be written. Nothing was."""
+
+
 def write_row(
     engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyTable], base: Row, changes: Row
 ) -> dict[str, Any]:
@@ -77,7 +81,8 @@ def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Conne
                 "Read the row again: it has all of the change or nothing of it.",
             ) from None
         why, remedy = _why(error)
-        raise WriteRefused(f"The legacy database {why} ({entity.name}, {state_of(error)}).", remedy) from None
+        kind = WriterBlocked if (why, remedy) in (_RIGHTS, _SCHEMA) else WriteRefused
+        raise kind(f"The legacy database {why} ({entity.name}, {state_of(error)}).", remedy) from None
 
 
 _CLOCK = {

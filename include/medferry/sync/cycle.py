@@ -22,6 +22,7 @@ from medferry.source.database import snapshot
 from medferry.stages.prepare import continued
 from medferry.sync.carry_out import begin_run, carry_out
 from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
+from medferry.sync.reverse_write import finish_write_backs
 from medferry.sync.waiting import taken_along
 from medferry.sync.wave import SyncedWave
 
@@ -72,8 +73,10 @@ def finish_unfinished(wave: SyncedWave) -> dict[str, Counter[str]]:
     """Go on with the cut that was noted and not applied, if there is one; returns its records by run and disposition.
 
     To be called by who is alone. Where its run may not go on (a later one has begun in its scope, the mapping is
-    another), another run takes the same keys.
+    another), another run takes the same keys. What the way back has written and not recorded is recorded first, so that
+    it is not taken for a change of the legacy users'.
     """
+    finish_write_backs(wave)
     with wave.environment.manifest.begin() as connection:
         found = checkpoints.unfinished(connection, wave.environment.migration.name, wave.id)
     if found is None:

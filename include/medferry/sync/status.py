@@ -1,4 +1,4 @@
-"""How far a wave is in step: pending, lag, heartbeat, misses, old transactions, writers. Nothing is changed."""
+"""How far a wave is in step: pending, lag, heartbeat, misses, old transactions, writers, the way back. Reads only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from medferry.manifest import checkpoints, sweeps
 from medferry.manifest.checkpoints import Checkpoint
 from medferry.manifest.clock import seconds_between
+from medferry.manifest.feeds import FeedKind, feeds_of
+from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.manifest.sweeps import SweepRow
 from medferry.manifest.waiting import waiting_records
 from medferry.source.changes.journal import CaptureBroken, Writer
@@ -44,8 +48,20 @@ class EntityStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """How far the changes of a resource type in Medplum were read. Times are UTC; empty: never."""
+
+    resource_type: str
+    looked_at: str
+    swept_at: str
+    """When every resource that the crosswalk has was last looked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaveStatus:
-    """`fault` says why the next cut cannot be made; empty: it can."""
+    """`fault` says why the next cut cannot be made; empty: it can. `held_back` is what users did in Medplum and the
+    legacy database does not have.
+    """
 
     wave: str
     state: str
@@ -55,6 +71,8 @@ class WaveStatus:
     fault: str
     entities: list[EntityStatus]
     writers: list[Writer]
+    feeds: list[FeedStatus]
+    held_back: list[HeldBack]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,6 +83,8 @@ def status_of(wave: SyncedWave) -> WaveStatus:
     migration, newest = wave.environment.migration, wave.newest()
     with wave.environment.manifest.begin() as connection:
         recent = checkpoints.recent(connection, migration.name, wave.id, RECENT)
+        back = _feeds(connection, migration.name, wave.id)
+        held = held_back_of(connection, migration.name, wave.units)
         swept = sweeps.newest_sweeps(connection, migration.name, wave.id)
         waiting = {
             name: len(waiting_records(connection, migration.name, name, wave.units)) for name in migration.entities
@@ -83,7 +103,18 @@ def status_of(wave: SyncedWave) -> WaveStatus:
         for name in level
     ]
     state = newest.state if newest else ""
-    return WaveStatus(wave.id, state, newest.cut_at if newest else "", heartbeat, oldest, fault, entities, writers)
+    cut_at = newest.cut_at if newest else ""
+    return WaveStatus(wave.id, state, cut_at, heartbeat, oldest, fault, entities, writers, back, held)
+
+
+def _feeds(connection: sa.Connection, migration: str, wave: str) -> list[FeedStatus]:
+    looked: dict[str, dict[FeedKind, str]] = {}
+    for feed in feeds_of(connection, migration, wave):
+        of_type = looked.setdefault(feed.name.resource_type, {})
+        of_type[feed.name.kind] = feed.moved_at if feed.name.kind is FeedKind.POLL else feed.passed_at or ""
+    return [
+        FeedStatus(kind, at.get(FeedKind.POLL, ""), at.get(FeedKind.SWEEP, "")) for kind, at in sorted(looked.items())
+    ]
 
 
 def _fault(wave: SyncedWave, newest: Checkpoint | None) -> str:

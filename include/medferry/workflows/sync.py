@@ -1,47 +1,90 @@
-"""Keep a wave in step: once, or cut after cut for a while."""
+"""Keep a wave in step, one way or both: once, or cycle after cycle for a while."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
 from medferry.errors import LeaseHeld, TransientError
 from medferry.manifest.checkpoints import NO_INTERVAL, Interval
 from medferry.runtime.environment import Environment
 from medferry.runtime.systems import check_systems
 from medferry.sync.cycle import Cycle, cycle, scheduled_cycle
+from medferry.sync.reverse_cycle import BackCycle, back_cycle
 from medferry.sync.wave import SyncBusy, SyncedWave, synced_wave
 from medferry.workflows.purge import purge_after
 
 PAUSE_SECONDS = 1.5
 """Between two cuts of a tail."""
 
-Tell = Callable[[Cycle], None]
+Tell = Callable[[Cycle | BackCycle], None]
+
+
+class Way(StrEnum):
+    """From where to where changes go."""
+
+    FORTH = "forward"
+    """From the legacy database to Medplum."""
+    BACK = "reverse"
+    BOTH = "both"
+    """Forth, then back."""
 
 
 class ScopeBusy(TransientError):
     """A run is at work on units and entities of the cut: it was not taken."""
 
 
-def sync_wave(environment: Environment, wave_id: str, tell: Tell, tail: float = 0.0) -> None:
+def sync_wave(environment: Environment, wave_id: str, tell: Tell, tail: float = 0.0, way: Way | None = None) -> None:
     """One cycle, then further ones until `tail` seconds are over; then what was staged goes, by the plan's retention.
 
+    Without a `way`, both where the plan says so of the wave.
+
     In a tail, what may be over in a moment (a lease of another run, a system that does not answer) is tried again
-    until then; at its end, and without one, it is raised. Raises ScopeBusy, and as `synced_wave` and `cycle`.
+    until then; at its end, and without one, it is raised. Raises ScopeBusy, and as `synced_wave`, `cycle` and
+    `back_cycle`.
     """
-    _repeated(checked_wave(environment, wave_id), tell, tail, NO_INTERVAL)
+    wave = checked_wave(environment, wave_id)
+    _repeated(wave, tell, tail, NO_INTERVAL, way or planned_way(wave))
     purge_after(environment, f"sync of {wave_id}")
 
 
 def sync_interval(environment: Environment, wave_id: str, interval: Interval, tell: Tell, tail: float = 0.0) -> None:
-    """What a scheduled run does for its interval; its tail belongs to the interval too. Raises as `sync_wave`."""
+    """What a scheduled run does for its interval, forth; its tail belongs to the interval too. Raises as `sync_wave`.
+
+    Of a wave that is written back the tail is that of `sync_interval_back`, which follows.
+    """
     wave = checked_wave(environment, wave_id)
     with _told_as_transient():
         tell(scheduled_cycle(wave, interval))
-    if tail and wave.position().interval_to == interval.end:  # not a cleared or backfilled one
-        _repeated(wave, tell, tail, interval)
+    if tail and planned_way(wave) is Way.FORTH and _is_newest(wave, interval):
+        _repeated(wave, tell, tail, interval, Way.FORTH)
     purge_after(environment, f"sync of {wave_id}")
+
+
+def sync_interval_back(
+    environment: Environment, wave_id: str, interval: Interval, tell: Tell, tail: float = 0.0
+) -> None:
+    """What a scheduled run does back, when it has gone forth; in its tail it goes both ways. Raises as `sync_wave`."""
+    wave = checked_wave(environment, wave_id)
+    with _told_as_transient():
+        tell(back_cycle(wave))
+    if tail and _is_newest(wave, interval):
+        _repeated(wave, tell, tail, interval, Way.BOTH)
+    purge_after(environment, f"sync of {wave_id}")
+
+
+def planned_way(wave: SyncedWave) -> Way:
+    """What the plan says of a wave: forth alone, or both ways."""
+    plan = wave.environment.migration.plan
+    sync = plan.wave(wave.id).sync if plan.waves else None
+    return Way.BOTH if sync is not None and sync.reverse else Way.FORTH
+
+
+def _is_newest(wave: SyncedWave, interval: Interval) -> bool:
+    """Whether it is no cleared or backfilled one."""
+    return wave.position().interval_to == interval.end
 
 
 def checked_wave(environment: Environment, wave_id: str) -> SyncedWave:
@@ -51,12 +94,15 @@ def checked_wave(environment: Environment, wave_id: str) -> SyncedWave:
     return wave
 
 
-def _repeated(wave: SyncedWave, tell: Tell, tail: float, interval: Interval) -> None:
+def _repeated(wave: SyncedWave, tell: Tell, tail: float, interval: Interval, way: Way) -> None:
     until = time.monotonic() + tail - PAUSE_SECONDS
     while True:
         try:
             with _told_as_transient():
-                tell(cycle(wave, interval))
+                if way is not Way.BACK:
+                    tell(cycle(wave, interval))
+                if way is not Way.FORTH:
+                    tell(back_cycle(wave))
         except TransientError as error:
             if isinstance(error, SyncBusy) or time.monotonic() >= until:
                 raise

@@ -1,9 +1,10 @@
-"""The task that keeps a wave in step."""
+"""The tasks that keep a wave in step."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,8 @@ from airflow.sdk import task
 
 from medferry.manifest.checkpoints import Interval
 from medferry.sync.cycle import Cycle
-from medferry.workflows.sync import sync_interval, sync_wave
+from medferry.sync.reverse_cycle import BackCycle
+from medferry.workflows.sync import Way, sync_interval, sync_interval_back, sync_wave
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import POOL, environment
 
@@ -27,19 +29,49 @@ def sync(
     data_interval_end: datetime | None = None,
 ) -> dict[str, int]:
     """Take the next cut of the journal, or repeat those of this interval; returns the records by disposition."""
-    counts: Counter[str] = Counter()
-
-    def tell(done: Cycle) -> None:
-        for run_id, of_run in done.runs.items():
-            log.info("%s: %s", run_id, dict(of_run))
-            counts.update(of_run)
-
+    told = _Told()
     start, end = data_interval_start, data_interval_end
     if start is None or end is None or start == end:
-        sync_wave(environment(), wave, tell)
+        sync_wave(environment(), wave, told, way=Way.FORTH)
     else:
-        sync_interval(environment(), wave, Interval(_text(start), _text(end)), tell, _tail(start, end, tail_seconds))
-    return dict(counts)
+        sync_interval(environment(), wave, Interval(_text(start), _text(end)), told, _tail(start, end, tail_seconds))
+    return dict(told.counts)
+
+
+@task(pool=POOL, multiple_outputs=False)
+@guarded
+def reverse(
+    wave: str,
+    tail_seconds: int,
+    data_interval_start: datetime | None = None,
+    data_interval_end: datetime | None = None,
+) -> dict[str, int]:
+    """Write back what users changed in Medplum; returns the rows written, and what was held back."""
+    told = _Told()
+    start, end = data_interval_start, data_interval_end
+    if start is None or end is None or start == end:
+        sync_wave(environment(), wave, told, way=Way.BACK)
+    else:
+        interval = Interval(_text(start), _text(end))
+        sync_interval_back(environment(), wave, interval, told, _tail(start, end, tail_seconds))
+    return dict(told.counts)
+
+
+@dataclass
+class _Told:
+    """Counts what cycles tell, and logs it: keys, columns and places, never values."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, done: Cycle | BackCycle) -> None:
+        if isinstance(done, Cycle):
+            for run_id, of_run in done.runs.items():
+                log.info("%s: %s", run_id, dict(of_run))
+                self.counts.update(of_run)
+            return
+        if done.written or done.held:
+            log.info("Written back: %s; held back: %d", dict(done.written), len(done.held))
+        self.counts.update({"written back": done.written.total(), "held back": len(done.held)})
 
 
 def _text(time: Any) -> str:

@@ -1,0 +1,116 @@
+"""What users did in Medplum that the legacy database does not have: for a person, by place and reason, never a value.
+
+The lines of a record are those of its newest look; a look that finds nothing to hold back has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from medferry.manifest.clock import clock
+from medferry.manifest.tables import Key, Time, metadata
+
+held_back = sa.Table(
+    "held_back",
+    metadata,
+    sa.Column("migration", sa.String(40), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("key", Key, primary_key=True, comment="source key; of what has none, Type/id"),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("unit", sa.String(64), nullable=False),
+    sa.Column("slot", sa.String(40), nullable=False, comment="of the mapping; empty: of the whole row"),
+    sa.Column("path", sa.String(500), nullable=False, comment="FHIR path, no data"),
+    sa.Column("reason", sa.String(60), nullable=False),
+    sa.Column("detail", sa.String(500), nullable=False, comment="a column, a code table or a place in code, no data"),
+    sa.Column("place", sa.String(120), nullable=False, comment="Type/id in Medplum"),
+    sa.Column("fingerprint", sa.String(64), nullable=False, comment="of the migration that could not express it"),
+    sa.Column("at", Time, nullable=False),
+    comment="what users did in Medplum and the legacy database does not have",
+)
+
+
+class HeldReason(StrEnum):
+    """Why something was not written back, beside what a mapping cannot express (`mapping.inverse.Inexpressible`)."""
+
+    CONFLICT = "conflict"
+    """Both sides changed the same place, each otherwise."""
+    NO_BASE = "no-certain-base"
+    """Both sides changed, and what the mapping made before is not certain."""
+    ROW_GONE = "row-gone"
+    DELETED = "deleted-in-medplum"
+    ROW_CHANGED = "row-changed"
+    """Somebody wrote the row at the same moment; the next cycle looks again."""
+    REFUSED = "write-refused"
+    """The legacy database does not take the values."""
+    SET_ASIDE = "entity-set-aside"
+    """The entity cannot be written at present (rights, schema); each cycle tries again."""
+    IN_DOUBT = "in-doubt"
+    """Something was sent to Medplum of which the end is not known; the next cycle looks again."""
+
+
+AGAIN = (HeldReason.ROW_CHANGED, HeldReason.SET_ASIDE, HeldReason.IN_DOUBT)
+"""What is over by itself: each cycle looks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A place of a record that was not written back."""
+
+    entity: str
+    key: str
+    unit: str
+    reason: str
+    slot: str = ""
+    path: str = ""
+    detail: str = ""
+    place: str = ""
+
+
+def set_held_back(
+    connection: sa.Connection,
+    migration: str,
+    fingerprint: str,
+    keys: Iterable[tuple[str, str]],
+    held: Sequence[HeldBack],
+) -> None:
+    """What is held back of some looked-at (entity, key) is `held` from now on, and nothing else."""
+    for entity, key in keys:
+        of = (held_back.c.migration == migration, held_back.c.entity == entity, held_back.c.key == key)
+        connection.execute(sa.delete(held_back).where(*of))
+    lines = [
+        {
+            **{name: getattr(one, name) for name in HeldBack.__slots__},
+            "path": one.path[:500],
+            "detail": one.detail[:500],
+            "migration": migration,
+            "number": number,
+            "fingerprint": fingerprint,
+            "at": clock(connection),
+        }
+        for number, one in enumerate(held)
+    ]
+    for line in lines:
+        connection.execute(sa.insert(held_back).values(line))
+
+
+def held_back_of(connection: sa.Connection, migration: str, units: Collection[str]) -> list[HeldBack]:
+    """All that is held back of the records of some units."""
+    columns = [held_back.c[name] for name in HeldBack.__slots__]
+    of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)))
+    statement = sa.select(*columns).where(*of).order_by(held_back.c.entity, held_back.c.key, held_back.c.number)
+    return [HeldBack(*row) for row in connection.execute(statement)]
+
+
+def due_again(
+    connection: sa.Connection, migration: str, fingerprint: str, units: Collection[str]
+) -> set[tuple[str, str]]:
+    """(entity, key) to be looked at again: what may be over, and what another migration could not express."""
+    again = sa.or_(held_back.c.reason.in_(AGAIN), held_back.c.fingerprint != fingerprint)
+    of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)), again)
+    return {
+        (entity, key) for entity, key in connection.execute(sa.select(held_back.c.entity, held_back.c.key).where(*of))
+    }

@@ -1,0 +1,246 @@
+"""The way back, one cycle: what users changed in Medplum since the last one is written into the legacy database.
+
+A feed only names records; what is done about a record is decided by what both sides say now. A feed's position moves
+on in the transaction that records what was done about its page: a kill repeats a page, and writes nothing twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from medferry.errors import MedferryError, SourceError
+from medferry.manifest.clock import read_clock, seconds_between
+from medferry.manifest.feeds import Feed, FeedKind, FeedName, begin_feed, find_feed, move_feed
+from medferry.manifest.held_back import HeldBack, due_again, set_held_back
+from medferry.medplum.changes import ChangePosition, begin, next_page
+from medferry.medplum.client import MedplumClient
+from medferry.runtime.environment import Environment
+from medferry.source.database import snapshot
+from medferry.sync.carry_out import begin_run, carry_out
+from medferry.sync.cycle import OPTIONS
+from medferry.sync.keys import present_in_wave
+from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
+from medferry.sync.reverse_decide import Decider, Decision, set_aside
+from medferry.sync.reverse_look import Looker, made_of
+from medferry.sync.reverse_sweep import WALKED, sweep_page
+from medferry.sync.reverse_write import WrittenBack, finish_write_backs, write_back
+from medferry.sync.wave import SyncedWave
+
+log = logging.getLogger(__name__)
+
+BEGINNING = "2000-01-01T00:00:00.000Z"
+"""No version in Medplum is older."""
+
+SWEEP_SECONDS = 60.0
+"""A page of the sweep is looked at so often; the poll, at each cycle."""
+
+Keys = Mapping[str, Collection[str]]
+"""Entity → source keys."""
+
+
+class NothingBack(MedferryError):
+    """No entity of the migration has a way back."""
+
+
+@dataclass
+class BackCycle:
+    """What a cycle has done. `written` are rows by entity, `held` what was held back of the records looked at."""
+
+    found: Counter[FoundKind] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, Counter[str]] = field(default_factory=dict)
+    """Entity → column → rows; of a cycle that only tells, what it would write."""
+    held: list[HeldBack] = field(default_factory=list)
+
+
+def back_cycle(wave: SyncedWave) -> BackCycle:
+    """Write back what was changed in Medplum. What cannot be written is held back, and told; other records go on.
+
+    Raises SyncBusy, NothingBack, SettingsError without the writing account, LeaseHeld, SourceUnavailable,
+    MedplumUnavailable, Unauthorised, FeedMoved.
+    """
+    if not wave.environment.migration.inverses:
+        raise NothingBack(
+            f"No entity of {wave.environment.migration.name} has a way back.", "Write an @inverse beside a mapping."
+        )
+    assert wave.environment.legacy_writer is not None
+    with wave.alone(), wave.environment.medplum() as client:
+        finish_write_backs(wave)
+        return _Back(wave, client).carry_out()
+
+
+def pending_back(wave: SyncedWave) -> BackCycle:
+    """What the next cycle would write, from where the feeds are; nothing is noted. Raises as `back_cycle`."""
+    environment, told = wave.environment, BackCycle()
+    with environment.medplum() as client:
+        back = _Back(wave, client)
+        for resource_type in returning_types(environment):
+            name = FeedName(environment.migration.name, wave.id, resource_type, FeedKind.POLL)
+            with environment.manifest.begin() as connection:
+                feed = find_feed(connection, name)
+            position, more = ChangePosition.of(feed.position) if feed else begin(BEGINNING), True
+            while more:
+                page = next_page(client, resource_type, position, WALKED)
+                position, more = page.position, page.more
+                back.tell(classify(environment.manifest, client, back.ours, resource_type, page.changes), told)
+    return told
+
+
+@dataclass
+class _Back:
+    wave: SyncedWave
+    client: MedplumClient
+    done: BackCycle = field(default_factory=BackCycle)
+    blocked: set[str] = field(default_factory=set)
+
+    @property
+    def _environment(self) -> Environment:
+        return self.wave.environment
+
+    def carry_out(self) -> BackCycle:
+        self._again()
+        for resource_type in returning_types(self._environment):
+            self._poll(resource_type)
+            self._sweep(resource_type)
+        return self.done
+
+    def _again(self) -> None:
+        """What was held back for a reason that may be over."""
+        migration = self._environment.migration
+        with self._environment.manifest.begin() as connection:
+            due = due_again(connection, migration.name, migration.fingerprint, self.wave.units)
+        keys: dict[str, set[str]] = {}
+        for entity, key in due:
+            keys.setdefault(entity, set()).add(key)
+        if keys:
+            self._settle(keys, lambda _: None)
+
+    def _poll(self, resource_type: str) -> None:
+        feed = self._feed(resource_type, FeedKind.POLL, begin(BEGINNING).text)
+        more = True
+        while more:
+            page = next_page(self.client, resource_type, ChangePosition.of(feed.position), WALKED)
+            found = classify(self._environment.manifest, self.client, self.ours, resource_type, page.changes)
+            feed, more = self._moved(feed, found, page.position.text, not page.more), page.more
+
+    def _sweep(self, resource_type: str) -> None:
+        feed = self._feed(resource_type, FeedKind.SWEEP, "")
+        with self._environment.manifest.begin() as connection:
+            age = seconds_between(feed.moved_at, read_clock(connection))
+        if feed.step and age < SWEEP_SECONDS:
+            return
+        manifest, migration = self._environment.manifest, self._environment.migration
+        page = sweep_page(manifest, self.client, migration.name, resource_type, feed.position)
+        found = classify(manifest, self.client, self.ours, resource_type, page.changed)
+        found += classify_absent(manifest, self.ours, resource_type, page.absent)
+        self._moved(feed, found, page.position, page.complete)
+
+    def _feed(self, resource_type: str, kind: FeedKind, position: str) -> Feed:
+        name = FeedName(self._environment.migration.name, self.wave.id, resource_type, kind)
+        with self._environment.manifest.begin() as connection:
+            return begin_feed(connection, name, position)
+
+    @property
+    def ours(self) -> Ours:
+        migration = self._environment.migration
+        return Ours(migration.name, migration.plan.base, lambda _: False)
+
+    def _moved(self, feed: Feed, found: Collection[Found], position: str, passed: bool) -> Feed:
+        """Settle what a page names; the feed moves on in the transaction that records it."""
+        self.done.found.update(one.kind for one in found)
+        moved: list[Feed] = []
+        keys = named_by(found, self._environment.migration.inverses)
+        self._settle(keys, lambda connection: moved.append(move_feed(connection, feed, position, passed)))
+        return moved[-1]
+
+    def tell(self, found: Collection[Found], told: BackCycle) -> None:
+        """Add what would be done about some changes."""
+        told.found.update(one.kind for one in found)
+        for entity, keys in sorted(named_by(found, self._environment.migration.inverses).items()):
+            for one in self._decided(entity, keys):
+                told.held += one.held
+                if one.columns:
+                    told.written[entity] += 1
+                    told.columns.setdefault(entity, Counter()).update(list(one.columns))
+
+    def _settle(self, keys: Keys, at_end: Callable[[sa.Connection], object]) -> None:
+        decisions = [one for entity, of_entity in sorted(keys.items()) for one in self._decided(entity, of_entity)]
+        self._forth([one for one in decisions if one.forth])
+        migration = self._environment.migration
+
+        def record(connection: sa.Connection, written: WrittenBack) -> None:
+            held = [line for one in decisions for line in one.held] + written.held
+            looked = [(one.look.entity, one.look.key) for one in decisions]
+            set_held_back(connection, migration.name, migration.fingerprint, looked, held)
+            at_end(connection)
+
+        done = write_back(self.wave, decisions, self.blocked, record)
+        self._count(decisions, done)
+
+    def _decided(self, entity: str, keys: Collection[str]) -> list[Decision]:
+        """What is to be done about some records; those of an entity that cannot be read are held back."""
+        migration, environment = self._environment.migration, self._environment
+        looker = Looker(self.wave, entity, self.client)
+        decider = Decider(
+            migration.specs[entity],
+            migration.inverses[entity],
+            migration.settings,
+            lambda row: made_of(environment, entity, row)[0],
+        )
+        try:
+            looks, names = looker.look(keys)
+        except SourceError as error:
+            log.warning("%s is set aside: %s", entity, error)
+            self.blocked.add(entity)
+            return [set_aside(one, error.problem) for one in looker.unread(keys)]
+        return [decider.decide(one, names) for one in looks]
+
+    def _forth(self, decisions: Collection[Decision]) -> None:
+        """Let the way forth settle those whose rows have changed and have nothing to take from Medplum."""
+        keys: dict[str, set[str]] = {}
+        for one in decisions:
+            keys.setdefault(one.look.entity, set()).add(one.look.key)
+        if not keys:
+            return
+        run_id = self.wave.new_run_id()
+        with snapshot(self._environment.source) as view:
+            present = present_in_wave(self.wave, view, keys)
+            if present:
+                begin_run(self.wave, run_id, present, OPTIONS, view)
+        if present:
+            carry_out(self.wave, run_id)
+
+    def _count(self, decisions: Iterable[Decision], done: WrittenBack) -> None:
+        for one in decisions:
+            self.done.held += one.held
+            if (one.look.entity, one.look.key) in done.rows:
+                self.done.written[one.look.entity] += 1
+                self.done.columns.setdefault(one.look.entity, Counter()).update(list(one.columns))
+        self.done.held += done.held
+
+
+def returning_types(environment: Environment) -> list[str]:
+    """The resource types of the entities that have a way back."""
+    migration = environment.migration
+    return sorted({kind for name in migration.inverses for kind in migration.specs[name].produces.values()})
+
+
+def named_by(found: Iterable[Found], entities: Collection[str]) -> dict[str, set[str]]:
+    """Entity → keys of the records that have to be looked at: edits, deletions, and what was merged by the way forth.
+
+    A write of ours that brought a row's change into what users had changed says all of it, and the row may not.
+    """
+    keys: dict[str, set[str]] = {}
+    for one in found:
+        for line in one.lines:
+            if line.entity in entities and (
+                one.kind in (FoundKind.EDIT, FoundKind.DELETE)
+                or (one.kind is FoundKind.ECHO and line.wanted_hash is not None)
+            ):
+                keys.setdefault(line.entity, set()).add(line.value)
+    return keys

@@ -1,0 +1,153 @@
+"""What is to be done about a record that was looked at: pure, so that all of it can be tried without a system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from medferry.apply.targets import ResolvedResource
+from medferry.fhir import paths
+from medferry.fhir.canonical import Resource, content_hash
+from medferry.fhir.merge import Conflict, Path, footprint_of, merge
+from medferry.manifest.held_back import HeldBack, HeldReason
+from medferry.manifest.write_backs import NewBase
+from medferry.mapping.apply_inverse import apply_inverse
+from medferry.mapping.context import MappingSettings
+from medferry.mapping.declare import MappingSpec, Row
+from medferry.mapping.inverse import CannotExpress, Inexpressible, InverseSpec
+from medferry.sync.reverse_look import RecordLook, References, SlotLook, named
+
+Made = Callable[[Row], Mapping[str, ResolvedResource]]
+"""What a row becomes, by slot; nothing where it becomes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a record. Without `columns` nothing is written into its row."""
+
+    look: RecordLook
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    bases: tuple[NewBase, ...] = ()
+    in_step: bool = False
+    """Row and resources say the same then, as far as the row can: the way forth has nothing to do."""
+    forth: bool = False
+    """Only the way forth can settle it: the row has changed, and nothing of Medplum's is to be written."""
+    held: tuple[HeldBack, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """Decides about records of one entity."""
+
+    spec: MappingSpec
+    inverse: InverseSpec
+    settings: MappingSettings
+    made: Made
+
+    def decide(self, look: RecordLook, names: References) -> Decision:
+        """A fault of the inverse is told as what it holds back, and raises nothing."""
+        changed = {slot: one for slot, one in look.slots.items() if one.changed_in_medplum}
+        if not changed:
+            return Decision(look)
+        if look.in_doubt:
+            return _held(look, HeldReason.IN_DOUBT)
+        if any(one.stored is None for one in changed.values()):
+            return _held(look, HeldReason.DELETED)
+        if look.row is None:
+            return _held(look, HeldReason.ROW_GONE)
+        if look.refused:
+            return _held(look, Inexpressible.NO_ROW, look.refused)
+        if any(one.base is None for one in changed.values()):
+            return _held(look, HeldReason.NO_BASE)
+        if conflicts := [held for slot, one in changed.items() for held in _conflicts(look, slot, one)]:
+            return Decision(look, held=tuple(conflicts))
+        return self._expressed(look, look.row, changed, names)
+
+    def _expressed(self, look: RecordLook, row: Row, changed: Mapping[str, SlotLook], names: References) -> Decision:
+        edited = {slot: named(one.stored.content, names) for slot, one in changed.items() if one.stored}
+        base = {slot: named(one.base, names) for slot, one in changed.items() if one.base}
+        told = apply_inverse(self.spec, self.inverse, row, look.key, edited, self.settings, base)
+        held = tuple(_not_expressed(look, one) for one in told.cannot_express)
+        columns = {name: value for name, value in told.columns.items() if row[name] != value}
+        if not columns:
+            forth = any(one.changed_in_legacy for one in look.slots.values()) or look.makes != look.slots.keys()
+            return Decision(look, forth=forth, held=held)
+        made = self.made({**row, **columns})
+        makes = {slot: one.hash for slot, one in made.items()}
+        bases = {slot: _new_base(one, made[slot]) for slot, one in changed.items() if slot in made}
+        bases |= {slot: _same_base(one) for slot, one in look.slots.items() if slot not in bases}
+        in_step = makes == {slot: base.wanted_hash or base.content_hash for slot, base in bases.items()}
+        return Decision(look, columns, tuple(bases.values()), in_step, held=held)
+
+
+def _conflicts(look: RecordLook, slot: str, one: SlotLook) -> list[HeldBack]:
+    """The places of a resource that both sides changed, each otherwise."""
+    if not one.changed_in_legacy:
+        return []
+    found = sorted({_element(conflict.path) for conflict in _merged_conflicts(one)})
+    return [
+        HeldBack(look.entity, look.key, look.unit, HeldReason.CONFLICT, slot, path, "", _place(one)) for path in found
+    ]
+
+
+def _merged_conflicts(one: SlotLook) -> tuple[Conflict, ...]:
+    assert one.mapped is not None and one.base is not None and one.stored is not None
+    ours: Resource = orjson.loads(one.mapped.body)
+    return merge(one.base, ours, one.stored.content, footprint_of(one.base) | footprint_of(ours)).conflicts
+
+
+def _element(path: Path) -> str:
+    """Elements only: the keys of lists may be codes or identifiers of a patient."""
+    return paths.shown(step for step in path if isinstance(step, str))
+
+
+def _new_base(one: SlotLook, made: ResolvedResource) -> NewBase:
+    """What both sides agree on once the row is written.
+
+    What the row's former content became is changed as writing changes it; where the row was as it was, that is what
+    the written row becomes.
+    """
+    assert one.stored is not None and one.base is not None
+    wanted = made.hash
+    if one.changed_in_legacy:
+        assert one.mapped is not None
+        before, after = orjson.loads(one.mapped.body), orjson.loads(made.body)
+        agreed = merge(before, after, one.base, footprint_of(before) | footprint_of(after)).resource
+        wanted = content_hash(agreed)
+    stored, known = one.stored, one.known
+    place = (known.resource_type, known.medplum_id, known.version_id, stored.version_id)
+    return NewBase(*one.name, *place, stored.hash, wanted if wanted != stored.hash else None)
+
+
+def _same_base(one: SlotLook) -> NewBase:
+    """What nobody changed in Medplum stays as it is known."""
+    known = one.known
+    place = (known.resource_type, known.medplum_id, known.version_id, known.version_id)
+    return NewBase(*one.name, *place, known.content_hash, known.wanted_hash)
+
+
+def _held(look: RecordLook, reason: HeldReason | Inexpressible, detail: str = "") -> Decision:
+    place = next((_place(one) for one in look.slots.values() if one.changed_in_medplum), "")
+    return Decision(look, held=(HeldBack(look.entity, look.key, look.unit, reason, detail=detail, place=place),))
+
+
+def set_aside(look: RecordLook, problem: str) -> Decision:
+    """A record of an entity whose rows cannot be read or written at present."""
+    return _held(look, HeldReason.SET_ASIDE, problem)
+
+
+def held_instead(decision: Decision, reason: HeldReason, detail: str = "") -> HeldBack:
+    """What is told of a record whose row was to be written and was not."""
+    return _held(decision.look, reason, detail).held[0]
+
+
+def _not_expressed(look: RecordLook, told: CannotExpress) -> HeldBack:
+    place = _place(look.slots[told.slot]) if told.slot in look.slots else ""
+    return HeldBack(look.entity, look.key, look.unit, told.reason, told.slot, told.path, told.detail, place)
+
+
+def _place(one: SlotLook) -> str:
+    return f"{one.known.resource_type}/{one.known.medplum_id}"

@@ -1,0 +1,249 @@
+"""Both sides of some records as they are now: the row and what it becomes, Medplum's resources, what the two agreed on.
+
+Only what a record's resources and its row say now decides, never how they came to be looked at: a record may be looked
+at again at any time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+import sqlalchemy as sa
+
+from medferry.apply.targets import ResolvedResource, resolved, staged_resource
+from medferry.apply.three_way import Change, read_bases
+from medferry.fhir.additions import split
+from medferry.fhir.bundle import Staged, identity
+from medferry.fhir.canonical import Resource, canonical, stored_hash
+from medferry.fhir.references import references
+from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
+from medferry.manifest.known_lines import hashes_on_their_way, lines_of_ids
+from medferry.mapping.declare import Row
+from medferry.mapping.identity import conditional_reference
+from medferry.mapping.outcomes import Disposition
+from medferry.medplum.client import MedplumClient
+from medferry.runtime.environment import Environment
+from medferry.source.database import snapshot
+from medferry.source.entity import SourceEntity
+from medferry.source.lookup import stream_keys
+from medferry.stages.transform import map_row
+from medferry.sync.wave import SyncedWave
+
+_LITERAL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})")
+
+References = Mapping[str, Name]
+"""Type/id → the name that a mapping refers to it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """A resource as Medplum has it; `content` is what a writer may have written."""
+
+    version_id: str
+    hash: str
+    content: Resource = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLook:
+    """One resource of a record. `stored` is None when Medplum has it no more, `base` where it is not certain.
+
+    `mapped` is what the row becomes now; None where it makes no such resource.
+    """
+
+    name: Name
+    known: CrosswalkEntry
+    stored: StoredResource | None
+    mapped: ResolvedResource | None
+    base: Resource | None = field(default=None, repr=False)
+
+    @property
+    def changed_in_medplum(self) -> bool:
+        """Whether it says something else than the mapping made."""
+        return self.stored is None or self.stored.hash != self.known.wanted
+
+    @property
+    def changed_in_legacy(self) -> bool:
+        return self.mapped is None or self.mapped.hash != self.known.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLook:
+    """A record: its row (None: gone), and each resource that the crosswalk has of it, by slot."""
+
+    entity: str
+    key: str
+    unit: str
+    row: Row | None = field(repr=False)
+    refused: str
+    """Why the row becomes nothing; empty: it does."""
+    slots: Mapping[str, SlotLook]
+    makes: frozenset[str]
+    """The slots that the row fills now."""
+    in_doubt: bool
+    """Something was sent of it of which the end is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looker:
+    """Looks at records of one entity of a wave."""
+
+    wave: SyncedWave
+    entity: str
+    client: MedplumClient
+
+    @property
+    def _environment(self) -> Environment:
+        return self.wave.environment
+
+    @property
+    def _source(self) -> SourceEntity:
+        return self._environment.migration.entities[self.entity]
+
+    def look(self, keys: Collection[str]) -> tuple[list[RecordLook], References]:
+        """The records of some keys that are in the wave's units, or were, and the names of what they refer to.
+
+        Raises SourceUnavailable, SourceError, MedplumUnavailable, Unauthorised.
+        """
+        states = self.wave.states(self.entity, keys)
+        own = [key for key in sorted(keys) if key in states and states[key].unit in self.wave.units]
+        with snapshot(self._environment.source) as view:
+            rows = {self._source.ledger_key_of(row): row for row in self._rows(view, own)}
+        units = {key: self._source.unit_of(row) for key, row in rows.items()}
+        with self._environment.manifest.begin() as connection:
+            sent = hashes_on_their_way(connection, self._environment.migration.name).keys()
+        looks = [
+            self._record(key, units.get(key, states[key].unit), rows.get(key), entries, sent)
+            for key, entries in self._entries(own).items()
+            if units.get(key, states[key].unit) in self.wave.units
+        ]
+        looks = self._with_stored(looks)
+        looks = self._with_bases(looks)
+        return looks, self._names(looks)
+
+    def unread(self, keys: Collection[str]) -> list[RecordLook]:
+        """Records of the wave whose rows cannot be read: nothing is known of them but their units."""
+        states = self.wave.states(self.entity, keys)
+        own = [key for key in sorted(keys) if key in states and states[key].unit in self.wave.units]
+        return [RecordLook(self.entity, key, states[key].unit, None, "", {}, frozenset(), False) for key in own]
+
+    def _rows(self, view: sa.Connection, keys: Collection[str]) -> Iterable[Row]:
+        return stream_keys(view, self._source, self._environment.migration.plan.unit_ids, list(keys))
+
+    def _entries(self, keys: Collection[str]) -> dict[str, dict[str, tuple[Name, CrosswalkEntry]]]:
+        """Key → slot → what the crosswalk has."""
+        migration = self._environment.migration
+        systems = {migration.naming.system(self.entity, slot): slot for slot in migration.specs[self.entity].produces}
+        names = [(system, key) for key in keys for system in systems]
+        with self._environment.manifest.begin() as connection:
+            found = find_targets(connection, migration.name, names)
+        entries: dict[str, dict[str, tuple[Name, CrosswalkEntry]]] = {}
+        for name, entry in found.items():
+            entries.setdefault(name[1], {})[systems[name[0]]] = (name, entry)
+        return dict(sorted(entries.items()))
+
+    def _record(
+        self,
+        key: str,
+        unit: str,
+        row: Row | None,
+        entries: Mapping[str, tuple[Name, CrosswalkEntry]],
+        sent: Collection[Name],
+    ) -> RecordLook:
+        made, refused = made_of(self._environment, self.entity, row) if row is not None else ({}, "")
+        slots = {slot: SlotLook(name, known, None, made.get(slot)) for slot, (name, known) in entries.items()}
+        in_doubt = any(look.name in sent for look in slots.values())
+        return RecordLook(self.entity, key, unit, row, refused, slots, frozenset(made), in_doubt)
+
+    def _with_stored(self, looks: list[RecordLook]) -> list[RecordLook]:
+        """Read by id, so that no replica that lags answers."""
+        places = [(slot.known.resource_type, slot.known.medplum_id) for one in looks for slot in one.slots.values()]
+        read = self.client.read_each(places) if places else {}
+        stored = {
+            medplum_id: StoredResource(version, stored_hash(text), split(orjson.loads(text))[0])
+            for medplum_id, (version, text) in read.items()
+        }
+        return [
+            _with_slots(one, {s: _with(look, stored.get(look.known.medplum_id)) for s, look in one.slots.items()})
+            for one in looks
+        ]
+
+    def _with_bases(self, looks: list[RecordLook]) -> list[RecordLook]:
+        """What the row becomes is the base where the row is as it was; else Medplum's history tells."""
+        changes = [
+            Change(slot.mapped, slot.known)
+            for one in looks
+            for slot in one.slots.values()
+            if slot.changed_in_legacy and slot.changed_in_medplum and slot.stored and slot.mapped
+        ]
+        found = read_bases(self.client, changes, lambda _: frozenset()) if changes else {}
+        return [
+            _with_slots(one, {s: _with_base(look, found.get(look.name)) for s, look in one.slots.items()})
+            for one in looks
+        ]
+
+    def _names(self, looks: Iterable[RecordLook]) -> References:
+        """The names of all that Medplum's resources refer to: as the crosswalk has them."""
+        literal: dict[str, set[str]] = {}
+        for one in looks:
+            for slot in one.slots.values():
+                for content in filter(None, (slot.stored and slot.stored.content, slot.base)):
+                    for found in references(content):
+                        if match := _LITERAL.fullmatch(found["reference"]):
+                            literal.setdefault(match[1], set()).add(match[2])
+        migration = self._environment.migration
+        wanted = {system for name in (*migration.specs[self.entity].references, self.entity)
+                  for system in migration.systems[name]}  # fmt: skip
+        names: dict[str, Name] = {}
+        with self._environment.manifest.begin() as connection:
+            for kind, ids in literal.items():
+                for line in lines_of_ids(connection, migration.name, kind, ids):
+                    place = f"{kind}/{line.medplum_id}"
+                    if place not in names or line.system in wanted:
+                        names[place] = line.name
+        return names
+
+
+def made_of(environment: Environment, entity: str, row: Row) -> tuple[dict[str, ResolvedResource], str]:
+    """Slot → what a row becomes, its references literal; and why it becomes nothing, where it does."""
+    migration = environment.migration
+    spec = migration.specs[entity]
+    mapped = map_row(spec, migration.entities[entity], row, migration.settings)
+    if mapped.disposition is not Disposition.PENDING:
+        return {}, " ".join(part for part in (mapped.disposition, mapped.reason, mapped.field, mapped.place) if part)
+    slots = {migration.naming.system(entity, slot): slot for slot in spec.produces}
+    staged = [staged_resource(Staged(one["resourceType"], identity(one), canonical(one))) for one in mapped.resources]
+    with environment.manifest.begin() as connection:
+        known = find_targets(connection, migration.name, {name for one in staged for name in one.wanted})
+    if any(name not in known for one in staged for name in one.wanted):
+        return {}, "unresolved-reference"
+    return {slots[one.name[0]]: resolved(one, known) for one in staged}, ""
+
+
+def named(resource: Resource, names: References) -> Resource:
+    """A resource whose literal references are by name, as a mapping's are; what the crosswalk has not stays."""
+    copy: Resource = orjson.loads(orjson.dumps(resource))
+    for found in references(copy):
+        name = names.get(found["reference"])
+        if name is not None:
+            kind = found["reference"].partition("/")[0]
+            found["reference"] = conditional_reference(kind, *name)
+            found.setdefault("type", kind)
+    return copy
+
+
+def _with_slots(look: RecordLook, slots: Mapping[str, SlotLook]) -> RecordLook:
+    return RecordLook(look.entity, look.key, look.unit, look.row, look.refused, slots, look.makes, look.in_doubt)
+
+
+def _with(look: SlotLook, stored: StoredResource | None) -> SlotLook:
+    return SlotLook(look.name, look.known, stored, look.mapped, look.base)
+
+
+def _with_base(look: SlotLook, found: Resource | None) -> SlotLook:
+    mapped = look.mapped
+    base = orjson.loads(mapped.body) if mapped is not None and not look.changed_in_legacy else found
+    return SlotLook(look.name, look.known, look.stored, look.mapped, base)

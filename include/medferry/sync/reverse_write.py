@@ -1,0 +1,216 @@
+"""Write decided rows into the legacy database: noted, written one by one, read back, then the new bases are recorded.
+
+A kill leaves notes. Whether a noted row was written its content tells: the next cycle, before it does anything else,
+takes over the bases of each that reads as expected and forgets the others, which are then decided about anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.manifest import leases, runs
+from medferry.manifest.crosswalk import ConfirmedWrite, Effect, find_targets, record_confirmed, set_bases
+from medferry.manifest.held_back import HeldBack, HeldReason
+from medferry.manifest.runs import RunStatus, SliceStage
+from medferry.manifest.source_records import SourceRecord, write_records
+from medferry.manifest.write_backs import NewBase, WriteBack, close_write_backs, note_write_backs, open_write_backs
+from medferry.mapping.outcomes import Disposition
+from medferry.runtime.options import RunOptions
+from medferry.runtime.staging import dump_row, row_digest
+from medferry.source.database import snapshot
+from medferry.source.lookup import row_of_key
+from medferry.source.writeback import RowConflict, WriterBlocked, WriteRefused, write_row
+from medferry.stages.key_slices import scope_of_keys, slices_of_keys
+from medferry.stages.prepare import begin
+from medferry.sync.reverse_decide import Decision, held_instead
+from medferry.sync.reverse_look import made_of
+from medferry.sync.wave import SyncedWave
+
+log = logging.getLogger(__name__)
+
+Row = Mapping[str, Any]
+
+_OPTIONS = RunOptions()
+
+
+@dataclass
+class WrittenBack:
+    """What became of some decisions: the rows that were written, as they read now, and what is held back instead."""
+
+    rows: dict[tuple[str, str], Row] = field(default_factory=dict, repr=False)
+    held: list[HeldBack] = field(default_factory=list)
+
+
+def write_back(
+    wave: SyncedWave,
+    decisions: Sequence[Decision],
+    blocked: set[str],
+    at_end: Callable[[sa.Connection, WrittenBack], None],
+) -> WrittenBack:
+    """Write the rows of `decisions`; `at_end` writes in the transaction that records the new bases.
+
+    `blocked` are entities that cannot be written: nothing is tried of them, and those found on the way are added.
+    Raises LeaseHeld, SourceUnavailable, and then nothing was recorded but what the next cycle finishes.
+    """
+    wanted = [one for one in decisions if one.columns and one.look.entity not in blocked]
+    done = WrittenBack()
+    done.held += [held_instead(one, HeldReason.SET_ASIDE) for one in decisions if one.columns and one not in wanted]
+    if not wanted:
+        with wave.environment.manifest.begin() as connection:
+            at_end(connection, done)
+        return done
+    run_id = wave.new_run_id()
+    notes = _begun(wave, run_id, wanted)
+    try:
+        for one in wanted:
+            _write(wave, one, blocked, done)
+        written = [_read_back(wave, note, row) for note in notes if (row := done.rows.get((note.entity, note.key)))]
+        with wave.environment.manifest.begin() as connection:
+            for note, digest in written:
+                _take_over(connection, wave, note, digest)
+            close_write_backs(connection, wave.environment.migration.name, [(one.entity, one.key) for one in notes])
+            at_end(connection, done)
+            _end(connection, run_id, RunStatus.APPLIED)
+    except BaseException:
+        with wave.environment.manifest.begin() as connection:
+            _end(connection, run_id, RunStatus.FAILED)
+        raise
+    return done
+
+
+def finish_write_backs(wave: SyncedWave) -> int:
+    """Take over what a killed cycle has written, and forget what it has not; returns the number of notes.
+
+    To be called by who is alone, before anything else. Raises SourceUnavailable, SourceError.
+    """
+    environment = wave.environment
+    with environment.manifest.begin() as connection:
+        notes = open_write_backs(connection, environment.migration.name, wave.id)
+    for note in notes:
+        entity = environment.migration.entities.get(note.entity)
+        row = None
+        if entity is not None:
+            with snapshot(environment.source) as view:
+                row = row_of_key(view, entity, note.key)
+        written = row is not None and _digest_but_times(wave, note.entity, row) == note.expected
+        read = _read_back(wave, note, row) if written and row is not None else None
+        with environment.manifest.begin() as connection:
+            if read is not None:
+                _take_over(connection, wave, *read)
+            close_write_backs(connection, environment.migration.name, [(note.entity, note.key)])
+        log.info(
+            "%s %s was %s by a cycle that was killed.", note.entity, note.key, "written" if written else "not written"
+        )
+    return len(notes)
+
+
+def _begun(wave: SyncedWave, run_id: str, wanted: Sequence[Decision]) -> list[WriteBack]:
+    """Note a run of the records, and with it what is about to be written."""
+    migration = wave.environment.migration
+    keys: dict[str, dict[str, set[str]]] = {}
+    for one in wanted:
+        keys.setdefault(one.look.entity, {})[one.look.key] = {one.look.unit}
+    notes = [_note(wave, run_id, one) for one in wanted]
+    scope, slices = scope_of_keys(migration, keys), slices_of_keys(migration, keys, _OPTIONS.slice_rows)
+    begin(
+        wave.environment,
+        run_id,
+        wave.kind,
+        scope,
+        _OPTIONS,
+        slices,
+        beside=lambda connection: note_write_backs(connection, migration.name, notes),
+    )
+    return notes
+
+
+def _note(wave: SyncedWave, run_id: str, decision: Decision) -> WriteBack:
+    look = decision.look
+    assert look.row is not None
+    expected = _digest_but_times(wave, look.entity, {**look.row, **decision.columns})
+    return WriteBack(look.entity, look.key, wave.id, look.unit, run_id, expected, decision.in_step, decision.bases)
+
+
+def _digest_but_times(wave: SyncedWave, entity: str, row: Row) -> str:
+    """Of a row without the columns that tell when it was changed."""
+    migration = wave.environment.migration
+    times = {migration.entities[entity].changed}
+    if entity in migration.inverses:
+        times |= {table.touched for table in migration.inverses[entity].tables}
+    return row_digest(dump_row({name: value for name, value in sorted(row.items()) if name not in times}))
+
+
+def _write(wave: SyncedWave, decision: Decision, blocked: set[str], done: WrittenBack) -> None:
+    look, migration = decision.look, wave.environment.migration
+    assert look.row is not None
+    if look.entity in blocked:
+        done.held.append(held_instead(decision, HeldReason.SET_ASIDE))
+        return
+    entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
+    try:
+        written = write_row(wave.environment.legacy_writer, entity, tables, look.row, decision.columns)
+    except RowConflict:
+        done.held.append(held_instead(decision, HeldReason.ROW_CHANGED))
+    except WriterBlocked as error:
+        log.warning("%s is set aside: %s", look.entity, error)
+        blocked.add(look.entity)
+        done.held.append(held_instead(decision, HeldReason.SET_ASIDE, error.problem))
+    except WriteRefused as error:
+        log.warning("%s %s is held back: %s", look.entity, look.key, error)
+        done.held.append(held_instead(decision, HeldReason.REFUSED, error.problem))
+    else:
+        done.rows[look.entity, look.key] = written
+
+
+def _read_back(wave: SyncedWave, note: WriteBack, row: Row) -> tuple[WriteBack, str]:
+    """The note with the digest of the row as it was written; "" where the way forth has something to do about it."""
+    made, _ = made_of(wave.environment, note.entity, row)
+    wanted = {base.name: base.wanted_hash or base.content_hash for base in note.bases}
+    in_step = note.in_step and {one.name: one.hash for one in made.values()} == wanted
+    return note, row_digest(dump_row(row)) if in_step else ""
+
+
+def _take_over(connection: sa.Connection, wave: SyncedWave, note: WriteBack, digest: str) -> None:
+    """Record the bases of a row that was written, and its digest, so that the way forth finds it unchanged.
+
+    What somebody else has recorded meanwhile stays.
+    """
+    migration = wave.environment.migration
+    known = find_targets(connection, migration.name, [base.name for base in note.bases])
+    if any(base.name not in known or known[base.name].version_id != base.known_version for base in note.bases):
+        return
+    slice_id = next((one.id for one in runs.slices_of(connection, note.run_id)
+                     if one.entity == note.entity and note.key in (one.keys or ())), "")  # fmt: skip
+    proven = [_confirmed(note.entity, base) for base in note.bases]
+    if not digest:
+        set_bases(connection, migration.name, proven)
+        return
+    record_confirmed(connection, migration.name, note.run_id, slice_id, proven)
+    record = SourceRecord(
+        note.entity,
+        note.key,
+        note.unit,
+        slice_id,
+        Disposition.SUCCESSFUL,
+        migration.specs[note.entity].version,
+        source_digest=digest,
+        fingerprint=migration.fingerprint,
+    )
+    write_records(connection, note.run_id, [record], [])
+
+
+def _confirmed(entity: str, base: NewBase) -> ConfirmedWrite:
+    place = (base.resource_type, base.medplum_id, base.version_id)
+    return ConfirmedWrite(*base.name, entity, *place, base.content_hash, Effect.UNCHANGED, base.wanted_hash)
+
+
+def _end(connection: sa.Connection, run_id: str, status: RunStatus) -> None:
+    for one in runs.slices_of(connection, run_id):
+        runs.set_stage(connection, run_id, one.id, SliceStage.LOADED)
+    runs.finish_run(connection, run_id, status)
+    leases.release(connection, run_id)

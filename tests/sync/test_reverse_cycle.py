@@ -1,0 +1,302 @@
+"""What users change in Medplum reaches the legacy database once, and comes back to nobody as a change."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from medferry.errors import SettingsError
+from medferry.manifest import feeds, held_back
+from medferry.manifest.crosswalk import find_targets
+from medferry.manifest.feeds import FeedMoved
+from medferry.manifest.write_backs import open_write_backs
+from medferry.source.writeback import RowConflict, WriterBlocked
+from medferry.sync import reverse_cycle, reverse_write
+from medferry.sync.cycle import Cycle, cycle
+from medferry.sync.reverse import FoundKind
+from medferry.sync.reverse_cycle import back_cycle
+from medferry.sync.wave import SyncedWave
+from tests.sync.conftest import Write
+from tests.sync.test_cycle import Killed, ledger, reason
+from tests.sync.test_merge import PHONE, User, faults, rename, user
+
+__all__ = ["user"]
+
+UNCHANGED = {"patient": {"unchanged": 1}}
+
+
+@pytest.fixture
+def both(wave: SyncedWave) -> SyncedWave:
+    """The wave in step, with an account that may write its legacy database; its first look back is done."""
+    settings = replace(wave.environment.settings, legacy_writer_url=wave.environment.settings.source_url)
+    both = SyncedWave(replace(wave.environment, settings=settings), wave.id)
+    assert not back_cycle(both).written
+    return both
+
+
+def row(wave: SyncedWave, key: int = 1) -> tuple[Any, ...]:
+    """Family, birth date, sex."""
+    with wave.environment.source.connect() as connection:
+        return tuple(connection.exec_driver_sql(f"SELECT family, born, sex FROM patient WHERE id = {key}").one())
+
+
+def held(wave: SyncedWave) -> set[tuple[str, str, str]]:
+    """(key, path, reason) of what is held back."""
+    with wave.environment.manifest.begin() as connection:
+        found = held_back.held_back_of(connection, "tiny", wave.units)
+    return {(one.key, one.path, one.reason) for one in found}
+
+
+def log_of(wave: SyncedWave) -> int:
+    with wave.environment.source.connect() as connection:
+        return int(connection.scalar(sa.text("SELECT count(*) FROM medferry_change WHERE op = 'U'")) or 0)
+
+
+def known_version(wave: SyncedWave) -> str:
+    name = (wave.environment.migration.naming.system("patient"), "1")
+    with wave.environment.manifest.begin() as connection:
+        return find_targets(connection, "tiny", [name])[name].version_id
+
+
+# -- edits -----------------------------------------------------------------------------------------
+
+
+def test_an_edit_reaches_the_row_once_and_is_no_change_of_anybody(both: SyncedWave, user: User) -> None:
+    user.rename("Baker")
+    done = back_cycle(both)
+    assert (done.written, done.held) == (Counter(patient=1), [])
+    assert row(both) == ("Baker", "1970-02-03", "F")
+    assert known_version(both) == user.patient["meta"]["versionId"]
+    assert ledger(both, cycle(both)) == UNCHANGED, "the journal has our write, and the way forth passes on"
+    assert user.versions() == 2
+    again = back_cycle(both)
+    assert not again.written and again.found[FoundKind.EDIT] == 0
+    assert log_of(both) == 1
+    assert faults(both.environment) == set()
+
+
+def test_two_edits_in_one_cycle_are_both_written(both: SyncedWave, user: User) -> None:
+    user.rename("Baker")
+    rename_other(both, "Bell")
+    assert back_cycle(both).written == Counter(patient=2)
+    assert (row(both)[0], row(both, 2)[0]) == ("Baker", "Bell")
+
+
+def test_later_changes_of_either_side_find_their_base(both: SyncedWave, write: Write, user: User) -> None:
+    user.put(name=[{"family": "Baker"}], birthDate="1971-01-01", **PHONE)
+    back_cycle(both)
+    assert row(both) == ("Baker", "1971-01-01", "F")
+    assert held(both) == set(), "what no mapping makes belongs to Medplum's users"
+    write(rename("Adair"))
+    cycle(both)
+    assert user.content == {"family": "Adair", "birthDate": "1971-01-01", "gender": "female", **PHONE}
+    user.put(birthDate="1972-02-02")
+    assert back_cycle(both).written == Counter(patient=1)
+    assert row(both) == ("Adair", "1972-02-02", "F")
+    assert not back_cycle(both).written
+
+
+def test_what_the_row_did_not_have_before_finds_its_base(both: SyncedWave, write: Write, user: User) -> None:
+    write("UPDATE patient SET born = NULL WHERE id = 1")
+    cycle(both)
+    user.put(birthDate="1971-01-01", gender="other")
+    assert back_cycle(both).written == Counter(patient=1)
+    assert held(both) == {("1", "gender", "no-local-code")}
+    assert row(both) == ("Ada", "1971-01-01", "F")
+    write(rename("Adair"))
+    cycle(both)
+    assert user.content == {"family": "Adair", "birthDate": "1971-01-01", "gender": "other"}
+
+
+def test_what_cannot_be_expressed_is_told_until_it_can_be(both: SyncedWave, user: User) -> None:
+    user.put(gender="other")
+    done = back_cycle(both)
+    assert not done.written and row(both)[2] == "F"
+    assert held(both) == {("1", "gender", "no-local-code")}
+    assert "other" not in repr(done)
+    user.put(gender="male")
+    assert back_cycle(both).written == Counter(patient=1)
+    assert (row(both)[2], held(both)) == ("M", set())
+
+
+# -- both sides ------------------------------------------------------------------------------------
+
+
+def test_different_fields_changed_on_either_side_go_both_ways(both: SyncedWave, write: Write, user: User) -> None:
+    user.put(birthDate="1971-01-01")
+    write(rename("Adair"))
+    cycle(both)  # brings the row's change into what the user changed; that version is ours, and says the user's date
+    assert back_cycle(both).written == Counter(patient=1)
+    assert row(both) == ("Adair", "1971-01-01", "F")
+    assert user.content == {"family": "Adair", "birthDate": "1971-01-01", "gender": "female"}
+    assert ledger(both, cycle(both)) == UNCHANGED
+    assert not back_cycle(both).written
+
+
+def test_a_row_that_changes_after_the_way_forth_has_looked_keeps_its_change(
+    both: SyncedWave, write: Write, user: User
+) -> None:
+    user.put(birthDate="1971-01-01")
+    write(rename("Adair"))
+    assert back_cycle(both).written == Counter(patient=1)
+    assert row(both) == ("Adair", "1971-01-01", "F")
+    cycle(both)
+    assert (user.content["family"], user.content["birthDate"], reason(both, "patient", "1")) == (
+        "Adair",
+        "1971-01-01",
+        "",
+    )
+    back_cycle(both)
+    assert cycle(both) == Cycle()
+    assert (row(both), user.versions()) == (("Adair", "1971-01-01", "F"), 3)
+
+
+def test_a_field_changed_on_both_sides_is_held_back_until_they_agree(
+    both: SyncedWave, write: Write, user: User
+) -> None:
+    user.rename("Baker")
+    write(rename("Adair"))
+    cycle(both)
+    assert not back_cycle(both).written
+    assert held(both) == {("1", "name.family", "conflict")}
+    assert (row(both)[0], user.content["family"]) == ("Adair", "Baker")
+    user.rename("Adair")
+    back_cycle(both)
+    assert (held(both), reason(both, "patient", "1"), row(both)[0]) == (set(), "", "Adair")
+    user.rename("Cole")
+    assert back_cycle(both).written == Counter(patient=1)
+    assert row(both)[0] == "Cole"
+
+
+def test_a_deletion_is_told_and_the_row_stays(both: SyncedWave, user: User) -> None:
+    with both.environment.medplum() as client:
+        client.batch([{"request": {"method": "DELETE", "url": f"Patient/{user.patient['id']}"}}], 100)
+    looked_at_again(both)
+    back_cycle(both)
+    assert held(both) == {("1", "", "deleted-in-medplum")}
+    assert row(both)[0] == "Ada"
+
+
+def looked_at_again(wave: SyncedWave) -> None:
+    """As if the last page of the sweep were long ago."""
+    with wave.environment.manifest.begin() as connection:
+        connection.execute(sa.update(feeds.feed).values(moved_at="2020-01-01T00:00:00.000Z"))
+
+
+# -- kills and refusals ----------------------------------------------------------------------------
+
+ACTS = ("begin", "write_row", "_read_back", "_end")
+"""What a cycle does in this order: it notes, writes each row, reads back, records. Each is durable when it returns, but
+for the last, which is part of the transaction that records."""
+
+
+@contextmanager
+def killed(act: str, number: int, after: bool) -> Iterator[None]:
+    """Let the cycle die at the act of that number, before it or after; nobody tidies up."""
+    real, calls, dead = getattr(reverse_write, act), 0, False
+
+    def dies(*given: Any, **more: Any) -> Any:
+        nonlocal calls, dead
+        calls += 1
+        if calls == number and not dead:
+            if after:
+                real(*given, **more)
+            dead = True
+            raise Killed
+        return None if dead and act == "_end" else real(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        if act != "_end":
+            patched.setattr(reverse_write, "_end", lambda *_: None)
+        patched.setattr(reverse_write, act, dies)
+        yield
+
+
+def test_a_kill_at_any_act_writes_each_edit_once(both: SyncedWave, user: User) -> None:
+    points = [(act, number, after) for act in ACTS for number in (1, 2) for after in (False, True)]
+    for count, (act, number, after) in enumerate(points):
+        if number == 2 and act in ("begin", "_end"):
+            continue  # there is one of a page
+        before, family, later = log_of(both), f"Kill {count}", count % 3 == 0
+        user.rename(family)
+        rename_other(both, family)
+        with killed(act, number, after), pytest.raises(Killed):
+            back_cycle(both)
+        if later:
+            user.rename(family := f"Later {count}")
+        cycle(both)
+        back_cycle(both)
+        told = (act, number, after)
+        assert (row(both)[0], row(both, 2)[0]) == (family, f"Kill {count}"), told
+        assert log_of(both) - before in ((2, 3) if later else (2,)), told
+        assert (reason(both, "patient", "1"), held(both)) == ("", set()), told
+        with both.environment.manifest.begin() as connection:
+            assert open_write_backs(connection, "tiny", both.id) == [], told
+    assert faults(both.environment) == set()
+
+
+def rename_other(wave: SyncedWave, family: str) -> None:
+    """An edit of the patient 2."""
+    system = wave.environment.migration.naming.system("patient")
+    with wave.environment.medplum() as client:
+        [ben] = client.search_all("Patient", [("identifier", f"{system}|2")])
+        edited = {**ben, "name": [{"family": family}]}
+        client.batch([{"resource": edited, "request": {"method": "PUT", "url": f"Patient/{ben['id']}"}}], 100)
+
+
+def test_an_entity_that_cannot_be_written_is_set_aside_and_tried_again(
+    both: SyncedWave, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blocked(*_: object) -> None:
+        raise WriterBlocked("The legacy database gives no right to write (patient, 42501).", "Grant it.")
+
+    user.rename("Baker")
+    rename_other(both, "Bell")
+    with monkeypatch.context() as patched:
+        patched.setattr(reverse_write, "write_row", blocked)
+        assert not back_cycle(both).written
+    assert {reason_ for _, _, reason_ in held(both)} == {"entity-set-aside"}
+    assert back_cycle(both).written == Counter(patient=2)
+    assert held(both) == set()
+
+
+def test_a_row_that_is_written_at_the_same_moment_is_looked_at_again(
+    both: SyncedWave, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def conflict(*_: object) -> None:
+        raise RowConflict("patient 1 was changed by somebody else.", "Read the row again.")
+
+    user.rename("Baker")
+    with monkeypatch.context() as patched:
+        patched.setattr(reverse_write, "write_row", conflict)
+        assert not back_cycle(both).written
+    assert held(both) == {("1", "", "row-changed")}
+    assert back_cycle(both).written == Counter(patient=1)
+
+
+def test_of_two_that_read_the_feed_one_takes_nothing(
+    both: SyncedWave, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.rename("Baker")
+
+    def moved(*_: object, **__: object) -> None:
+        raise FeedMoved("Another process reads Medplum's changes.", "Let one of them do it.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reverse_cycle, "move_feed", moved)
+        with pytest.raises(FeedMoved):
+            back_cycle(both)
+    cycle(both)
+    back_cycle(both)
+    assert (row(both)[0], log_of(both)) == ("Baker", 1)
+
+
+def test_without_the_writing_account_nothing_is_read(wave: SyncedWave) -> None:
+    with pytest.raises(SettingsError, match="MEDFERRY_LEGACY_WRITER_URL"):
+        back_cycle(wave)
