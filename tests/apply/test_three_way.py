@@ -43,6 +43,12 @@ HISTORIES = {
     "adopted": ([(OURS, A), (USER, B | MORE)], B),
     "adopted, then merged": ([(OURS, A), (USER, B | MORE), (OURS, B | MORE | {"active": None})], patient(gender="b")),
     "written over": ([(OURS, A), (USER, C | MORE), (OURS, B)], B),
+    "written back, a new place too": ([(OURS, A), (USER, B | MORE)], B | MORE),
+    "written back in part": ([(OURS, A), (USER, B | MORE | {"active": False})], A | MORE),
+    "written back in part, then merged": (
+        [(OURS, A), (USER, C | MORE | {"active": False}), (OURS, B | MORE | {"active": False})],
+        B | MORE,
+    ),
     "not to be written": ([(OURS, A), (USER, A | {"gender": "\ud800"})], A),
     "a field went": ([(OURS, A), (USER, A | MORE), (OURS, patient(gender="a") | MORE)], patient(gender="a")),
 }
