@@ -1,0 +1,217 @@
+"""What happens in a simulation, by its seed or by enumeration: users' acts, kills, faults, clocks; then quiet."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from medferry.errors import MedferryError, TransientError
+from medferry.manifest.checkpoints import CheckpointState, checkpoint
+from medferry.manifest.database import open_manifest
+from medferry.manifest.tables import lease, target
+from medferry.manifest.unit_state import states_of
+from medferry.medplum.errors import Unauthorised
+from medferry.sync.cycle import cycle
+from tests.simulator import checker
+from tests.simulator.checker import Ledger
+from tests.simulator.clock import clock
+from tests.simulator.http import Fault
+from tests.simulator.users import BASE, BORN_LATER, ELEMENTS, LEGACY, MEDPLUM, PATIENTS, WEIGHTS, Act, Place, Users
+from tests.simulator.world import SETTLE_SECONDS, Acts, Killed, Template, World, template, world
+
+STARTS = (1_767_312_000.0, 1_772_953_080.0, 1_793_512_680.0)
+"""A day in winter; two minutes before New York's clocks go forward, and back."""
+
+_SKEW, _LONGEST_STALL, _HOUR = 600.0, 600.0, 3_700.0
+_QUIET_CYCLES = 8
+
+Planned = list[tuple[int, Act, Place]]
+"""(number of the program's act before which it is done, what, where); what is for `BEFORE` comes before the process."""
+
+BEFORE = -1
+
+
+@dataclass
+class Simulation:
+    """One world and what was done in it."""
+
+    world: World
+    users: Users
+    told: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def process(self, planned: Planned, kill_at: int | None = None, stall_at: int | None = None) -> list[str]:
+        """One process that does one cycle, with what others do meanwhile; returns its acts."""
+        due = sorted(planned, key=lambda one: one[0])
+        while due and due[0][0] == BEFORE:
+            self._try(*due.pop(0)[1:])
+        stalls = self.users.dice
+
+        def between(number: int, name: str) -> None:
+            if number == stall_at:
+                clock.sleep(stalls.uniform(1, _LONGEST_STALL))
+            while due and due[0][0] <= number:
+                if not self._try(*due[0][1:]):
+                    return
+                due.pop(0)
+
+        acts = Acts(kill_at, between)
+        self.told.append(f"process, killed at {kill_at}")
+        try:
+            with self.world.process(acts) as wave:
+                cycle(wave)
+        except Killed:
+            pass
+        except MedferryError as error:
+            self.told.append(f"  {type(error).__name__}")
+            if not isinstance(error, (TransientError, Unauthorised)):
+                self.problems.append(f"a cycle ended with {type(error).__name__}: {error}")
+        for _, act, place in due:
+            self._try(act, place)
+        return acts.names
+
+    def _try(self, act: Act, place: Place) -> bool:
+        try:
+            self.users.do(act, place)
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def rest(self) -> None:
+        """No more faults and no more acts, until nothing is written any more; then look."""
+        wire = self.world.wire
+        wire.fault, wire.medplum.lag = lambda _: None, 0.0
+        before: Any = None
+        for _ in range(_QUIET_CYCLES):
+            try:
+                with self.world.process(Acts()) as wave:
+                    cycle(wave)
+            except MedferryError as error:
+                self.problems.append(f"a quiet cycle ended with {type(error).__name__}: {error}")
+                return
+            clock.sleep(_HOUR)
+            wire.deliver()
+            now = self._state()
+            if now == before:
+                break
+            before = now
+        else:
+            self.problems.append("it does not come to rest")
+        ledger, left = _ledger(self.world)
+        self.problems += left
+        self.problems += checker.problems(self.world.legacy, self.world.medplum, self.users.facts, ledger)
+
+    def _state(self) -> tuple[int, int]:
+        """What grows with every write, of either side."""
+        [(changes,)] = self.world.legacy.execute("SELECT coalesce(max(id), 0) FROM medferry_change")
+        return changes, sum(len(versions) for versions in self.world.medplum.versions.values())
+
+
+def _ledger(of: World) -> tuple[Ledger, list[str]]:
+    """What the manifest tells, and what should not be left in it."""
+    reasons: dict[Place, str] = {}
+    ids: dict[Place, str] = {}
+    name = of.template.migration.name
+    with open_manifest(of.settings.manifest_url).begin() as connection:
+        for entity in ELEMENTS:
+            keys = [str(key) for key in (*PATIENTS, *BORN_LATER, *WEIGHTS)]
+            for key, state in states_of(connection, name, entity, keys).items():
+                reasons[entity, int(key)] = state.reason
+            mine = sa.select(target.c.value, target.c.medplum_id).where(target.c.system == f"{BASE}/{entity}")
+            ids |= {(entity, int(value)): medplum_id for value, medplum_id in connection.execute(mine)}
+        leases = connection.scalar(sa.select(sa.func.count()).select_from(lease))
+        open_ = connection.scalar(sa.select(sa.func.count()).where(checkpoint.c.state != CheckpointState.APPLIED))
+    left = [f"{leases} leases are left"] if leases else []
+    return Ledger(reasons, ids), left + ([f"{open_} cuts are not applied"] if open_ else [])
+
+
+@cache
+def _shared() -> tuple[Path, Template]:
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="medferry-simulator-", dir=memory if memory.is_dir() else None))
+    return folder, template(folder)
+
+
+def simulation(seed: int = 0, start: float = STARTS[0], skews: tuple[float, float, float] = (0, 0, 0)) -> Simulation:
+    folder, made = _shared()
+    clock.set(start, *skews)
+    of = world(made, folder / "world")
+    return Simulation(of, Users(of.legacy, of.medplum, random.Random(seed)))
+
+
+# -- by seed ---------------------------------------------------------------------------------------
+
+
+def by_seed(seed: int) -> Simulation:
+    """Everything by lot."""
+    dice = random.Random(f"simulation {seed}")
+    random.seed(seed)  # the program waits by it
+    skews = tuple(dice.choice((0.0, dice.uniform(-_SKEW, _SKEW))) for _ in range(3))
+    one = simulation(seed, dice.choice(STARTS), (skews[0], skews[1], skews[2]))
+    for _ in range(dice.choice((1, 1, 2))):
+        for _ in range(dice.randint(1, 3)):
+            _befall(one.world, dice)
+            planned = [
+                (dice.choice((BEFORE, BEFORE, dice.randrange(40))), *_some_act(dice)) for _ in range(dice.randint(0, 3))
+            ]
+            kill_at = dice.choice((None, dice.randrange(40)))
+            one.process(planned, kill_at, dice.choice((None, None, dice.randrange(40))))
+            clock.sleep(dice.choice((0, dice.uniform(0, 120))))
+        one.rest()
+    one.world.close()
+    return one
+
+
+def _some_act(dice: random.Random) -> tuple[Act, Place]:
+    if dice.random() < 0.25:
+        place: Place = ("weight", dice.choice(WEIGHTS))
+        return dice.choice((Act.EDIT_ROW, Act.EDIT, Act.DELETE_ROW, Act.RESTORE_ROW, Act.LEAVE, Act.EDIT_BOTH)), place
+    if dice.random() < 0.15:
+        return dice.choice((Act.BIRTH, Act.BIRTH, Act.DELETE_ROW)), ("patient", dice.choice(BORN_LATER))
+    usual = (Act.EDIT_ROW, Act.EDIT_ROW, Act.EDIT, Act.EDIT, Act.EDIT_BOTH, Act.EDIT_BOTH_ALIKE)
+    return dice.choice((*usual, *Act)), ("patient", dice.choice(PATIENTS))
+
+
+def _befall(of: World, dice: random.Random) -> None:
+    """Choose the faults of the next process."""
+    chance = dice.choice((0.0, 0.0, 0.05, 0.3))
+    kinds = dice.sample(list(Fault), dice.randint(1, 4))
+    of.wire.fault = lambda _: dice.choice(kinds) if dice.random() < chance else None
+    of.wire.later = lambda: dice.uniform(0, 0.8 * SETTLE_SECONDS)
+    of.medplum.lag = dice.choice((0.0, 0.0, 0.0, dice.uniform(0, 5)))
+
+
+# -- by enumeration --------------------------------------------------------------------------------
+
+_PAIR: tuple[Place, Place] = (("patient", 1), ("patient", 2))
+
+
+def programs() -> Iterator[tuple[Planned, Planned]]:
+    """What two writers do to two keys: the first before a cycle, the second when that is killed, or before it, too."""
+    acts = [*LEGACY, *MEDPLUM]
+    for first, second, of_second, before in product(acts, acts, _PAIR, (True, False)):
+        yield [(BEFORE, first, _PAIR[0])], [(BEFORE, second, of_second)] if before else [(1_000, second, of_second)]
+
+
+def by_program(number: int, told: Callable[[str], None]) -> None:
+    """One program with a kill at each point that it has."""
+    before, meanwhile = list(programs())[number]
+    kill_at, acts = 0, 1
+    while kill_at < acts:
+        one = simulation(number)
+        names = one.process([*before, *meanwhile], kill_at)
+        acts = len(names) + 1
+        one.rest()
+        one.world.close()
+        for problem in one.problems:
+            told(f"program {number}, killed at {kill_at}: {problem}; {one.users.facts.told}")
+        kill_at += 1

@@ -1,0 +1,36 @@
+"""Whatever happens, both sides are equal at the end where the policy says so; nothing is lost, doubled or hidden."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = int(os.environ.get("MEDFERRY_SIMULATIONS", "200"))
+LONG = SEEDS >= 1_000
+PARTS = 20 if LONG else 2
+PROGRAMS, STEP = 484, 1 if LONG else 121
+
+
+def run(*arguments: object) -> None:
+    """Run the simulator to its end; what it tells is the failure."""
+    command = [sys.executable, "-m", "tests.simulator", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_happens_the_end_is_right(part: int) -> None:
+    run("seeds", part, SEEDS, PARTS)
+
+
+def test_two_writers_on_two_keys_and_a_kill_at_every_point() -> None:
+    run("programs", 0, PROGRAMS, STEP)
+
+
+def test_every_planted_fault_is_found() -> None:
+    run("planted")
