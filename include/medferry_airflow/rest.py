@@ -41,9 +41,13 @@ class AirflowApi:
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, timeout: float = 90) -> str:
         """Start a run of a DAG, when it has been parsed; returns the id of the DAG run."""
-        self.until(lambda: self._known(dag_id), timeout, f"the DAG {dag_id} was not parsed")
+        self.wait_for_dag(dag_id, timeout)
         run = self.request("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
         return str(run["dag_run_id"])
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 90) -> None:
+        """Until it has been parsed. Raises ApiError after `timeout` seconds, or where a DAG file has an error."""
+        self.until(lambda: self._known(dag_id), timeout, f"the DAG {dag_id} was not parsed")
 
     def wait(self, dag_id: str, run_id: str, timeout: float = 600) -> str:
         """The final state of a DAG run: "success" or "failed". Raises ApiError after `timeout` seconds."""

@@ -13,9 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from embedded_medplum.server import EmbeddedMedplum, ServerError
+from medferry.definition.migration import load_migration
 from medferry.manifest.database import open_manifest
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.tables import lease
+from medferry.runtime.environment import Environment
+from medferry.runtime.settings import Settings
 from medferry_airflow.local import LocalAirflow, free_port
 from medferry_airflow.sessions import family_of
 from tests import tiny_platform
@@ -29,6 +32,25 @@ class Platform:
 
     folder: Path
     medplum: EmbeddedMedplum
+
+    @property
+    def migration(self) -> Path:
+        """The folder of a copy of the tiny migration, which a test may change."""
+        return self.folder / "tiny"
+
+    def environment(self) -> Environment:
+        """The systems as a process outside Airflow sees them, by the migration's files as they are now."""
+        medplum = self.medplum
+        settings = Settings(
+            source_url=f"sqlite:///{self.folder}/legacy.db",
+            medplum_base_url=medplum.base_url,
+            medplum_client_id=medplum.client_id,
+            medplum_client_secret=medplum.client_secret,
+            manifest_url=f"sqlite:///{self.folder}/manifest.db",
+            staging_url=f"{self.folder}/staging",
+            settle_seconds=1,
+        )
+        return Environment(load_migration(self.migration), settings)
 
     @property
     def manifest(self) -> sa.Engine:
@@ -65,6 +87,7 @@ def platform() -> Iterator[Platform]:
     """A legacy database, and a Medplum that has a port but does not run yet."""
     folder = Path(tempfile.mkdtemp(prefix="medferry-airflow-", dir=_MEMORY if _MEMORY.is_dir() else None))
     tiny_platform.fill(f"sqlite:///{folder}/legacy.db")
+    shutil.copytree(tiny_platform.MIGRATION, folder / "tiny", ignore=shutil.ignore_patterns("__pycache__"))
     medplum = EmbeddedMedplum(port=free_port(), faults=True, log_file=folder / "medplum.log")
     yield Platform(folder, medplum)
     medplum.stop()
@@ -76,7 +99,7 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
     medplum, home = platform.medplum, platform.folder / "airflow"
     connection = {"host": f"http://127.0.0.1:{medplum.port}/", "login": medplum.client_id}
     environment = {
-        "MEDFERRY_MIGRATION": str(tiny_platform.MIGRATION),
+        "MEDFERRY_MIGRATION": str(platform.migration),
         "MEDFERRY_MANIFEST_URL": f"sqlite:///{platform.folder}/manifest.db",
         "MEDFERRY_STAGING_URL": f"{platform.folder}/staging",
         "MEDFERRY_REPORT_FOLDER": f"{platform.folder}/reports",
