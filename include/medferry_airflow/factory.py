@@ -23,21 +23,35 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.manifest.runs import RunKind
-from medferry.plan.model import Sync, Wave
+from medferry.plan.model import Every, History, Sync, Wave
 from medferry.workflows.order import migrate
 from medferry_airflow.conf import refuse_unknown_conf
 from medferry_airflow.page import broken_page, page
-from medferry_airflow.params import control_params, replay_params, run_params, unit_param, verify_params
+from medferry_airflow.params import (
+    control_params,
+    history_params,
+    replay_params,
+    run_params,
+    unit_param,
+    verify_params,
+)
 from medferry_airflow.retries import DEFAULT_ARGS
-from medferry_airflow.tasks import control, verify
+from medferry_airflow.tasks import control, history, verify
 from medferry_airflow.tasks import migrate as run_tasks
 from medferry_airflow.tasks import sync as sync_tasks
 
-TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "sync", "broken"})
+TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "sync", "history", "broken"})
 """All tags that a DAG may have."""
 
 RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
 """The manifest's id of the run that a DAG run makes: the same in every try."""
+
+PREPARED = f"{{{{ ti.xcom_pull(task_ids='prepare', key='{history.RUN_KEY}') }}}}"
+"""The id of the run that `prepare` has chosen, where that is not always the same."""
+
+_CRON = {Every.MONTH: "0 0 1 * *", Every.YEAR: "0 0 1 1 *"}
+NEVER = date(3000, 1, 1)
+"""From here on the scheduler runs a history by itself. Backfills need a schedule, and take no notice of this."""
 
 
 def migration_dag(
@@ -73,44 +87,45 @@ class RunInTasks:
 
     prepared: Any
     migration: Migration
+    run: str = RUN
 
     def stage(self) -> Any:
-        return _stage(self.prepared)
+        return _stage(self.prepared, self.run)
 
     def load(self, staged: Any) -> Any:
         last = staged
         for number, entities in enumerate(self.migration.levels):
-            last = _load_level(number, entities, self.prepared, last)
+            last = _load_level(number, entities, self, last)
         return last
 
     def verify(self, loaded: Any) -> Any:
-        verified = verify.verify(RUN)
+        verified = verify.verify(self.run)
         loaded >> verified
         return verified
 
     def conclude(self, verified: Any) -> None:
-        verified >> run_tasks.conclude(RUN).as_teardown(setups=self.prepared, on_failure_fail_dagrun=True)
+        verified >> run_tasks.conclude(self.run).as_teardown(setups=self.prepared, on_failure_fail_dagrun=True)
 
 
-def _stage(slice_ids: Any) -> Any:
+def _stage(slice_ids: Any, run: str) -> Any:
     """Extract and transform each slice."""
 
     @task_group(group_id="stage", tooltip="Legacy rows to validated FHIR Bundles, slice by slice")
     def stage(slice_id: str) -> None:
-        run_tasks.extract(run=RUN, slice_id=slice_id) >> run_tasks.transform(run=RUN, slice_id=slice_id)
+        run_tasks.extract(run=run, slice_id=slice_id) >> run_tasks.transform(run=run, slice_id=slice_id)
 
     return stage.expand(slice_id=slice_ids)
 
 
-def _load_level(number: int, entities: Sequence[str], prepared: Any, before: Any) -> TaskGroup:
+def _load_level(number: int, entities: Sequence[str], of: RunInTasks, before: Any) -> TaskGroup:
     """Load the slices of one level, when all of the level before are loaded; a level without slices is passed over."""
     label = f"load {number}: {', '.join(entities[:2])}" + (f" +{len(entities) - 2}" if len(entities) > 2 else "")
     tooltip = f"To Medplum: {', '.join(entities)}"
     with TaskGroup(f"load_level_{number}", group_display_name=label, tooltip=tooltip) as group:
-        slice_ids = run_tasks.slices_of_level.override(task_id="slices")(RUN, number)
+        slice_ids = run_tasks.slices_of_level.override(task_id="slices")(of.run, number)
         described = run_tasks.load.override(doc_md=inspect.getdoc(run_tasks.load.function))  # lost by `partial`
-        loaded = described.partial(run=RUN).expand(slice_id=slice_ids)
-    prepared >> slice_ids
+        loaded = described.partial(run=of.run).expand(slice_id=slice_ids)
+    of.prepared >> slice_ids
     before >> loaded
     return group
 
@@ -154,6 +169,20 @@ def sync_dag(wave: Wave, sync: Sync, text: str, migration: Migration) -> DAG:
     return dag
 
 
+def history_dag(wave: Wave, plan: History, text: str, migration: Migration) -> DAG:
+    """A DAG that loads a wave by months or years, each by a run of its own; only backfills begin it."""
+    text = page(text, migration, migration.plan.units_of_wave(wave.id))
+    every = CronDataIntervalTimetable(_CRON[plan.every], timezone="UTC")
+    title = f"History of wave {wave.id}"
+    params = history_params(migration)
+    with _dag(f"history_{wave.id}", title, text, ["history"], params, every, since=NEVER, by_hand=False) as dag:
+        found: Any = history.find_records(RUN, wave.id)
+        prepared: Any = history.prepare_of_period(RUN, wave.id)
+        found >> prepared
+        migrate(RunInTasks(prepared, migration, PREPARED))
+    return dag
+
+
 def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
     """A DAG whose page shows what is wrong with the migration, and whose task fails with it."""
     with _dag(dag_id, title, broken_page(text, error), ["broken"], {}) as dag:
@@ -175,10 +204,11 @@ def _dag(
     params: dict[str, Any],
     schedule: str | Timetable | None = None,
     since: date | None = None,
+    by_hand: bool = True,
 ) -> DAG:
     """The only place where a DAG is made, so that each has the retry policy and the check of its conf.
 
-    `since`: the intervals from this day on are caught up.
+    `since`: the intervals from this day on are caught up. Not `by_hand`: Airflow refuses a run without an interval.
     """
     return DAG(
         dag_id,
@@ -186,8 +216,9 @@ def _dag(
         description=title,
         schedule=schedule,
         start_date=datetime(since.year, since.month, since.day, tzinfo=UTC) if since else None,
-        catchup=since is not None,
+        catchup=since is not None and by_hand,
         max_active_runs=1,
+        allowed_run_types=None if by_hand else ["scheduled", "backfill"],  # type: ignore[list-item]
         doc_md=text,
         tags=["medferry", *tags],
         params=params,

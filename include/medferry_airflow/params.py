@@ -40,6 +40,11 @@ def run_params(migration: Migration) -> dict[str, Param]:
     return {**plain, "entities": choice, **options}
 
 
+def history_params(migration: Migration) -> dict[str, Param]:
+    """The choice of entities, and the options of a run of a period."""
+    return {name: param for name, param in run_params(migration).items() if name not in NOT_IN_REPLAY}
+
+
 def replay_params(migration: Migration) -> dict[str, Param]:
     """The choice of dead letters, and the options of a replay."""
     description = "Id of the run whose dead letters are run again. Empty: the newest."

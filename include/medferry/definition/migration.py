@@ -124,6 +124,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     _check_leftovers(folder, plan, specs)
     _check_authority(folder, plan, specs)
     _check_columns(folder, plan, entities)
+    _check_history(folder, plan, entities)
     checks, capture = load_checks(folder, specs, tables), load_capture(folder, entities)
     _check_keys(folder, entities, checks)
     files = DefinitionFiles(folder, local_modules(package, folder / "mappings"))
@@ -226,6 +227,16 @@ def _check_columns(folder: Path, plan: Plan, entities: Mapping[str, SourceEntity
             path, steps = folder / "plan.yaml", ("source", "column_null_tokens", column)
             problem = f"column_null_tokens names {column}, of no entity."
             raise DefinitionError(path, line_of(path, steps), problem, "Write <entity>.<column>.")
+
+
+def _check_history(folder: Path, plan: Plan, entities: Mapping[str, SourceEntity]) -> None:
+    """What is loaded by periods has a date."""
+    for number, wave in enumerate(plan.waves):
+        if wave.history is not None and not any(entity.dated for entity in entities.values()):
+            path = folder / "plan.yaml"
+            problem = f"wave {wave.id} is to be loaded by periods, and no entity has a date."
+            remedy = "Add a line '-- dated: <column>' to the entities that have one."
+            raise DefinitionError(path, line_of(path, ("waves", number, "history")), problem, remedy)
 
 
 def _check_keys(folder: Path, entities: Mapping[str, SourceEntity], checks: Declared) -> None:

@@ -47,6 +47,8 @@ class RunKind(StrEnum):
     REPLAY = "replay"
     SYNC = "sync"
     """A cut of a wave's changes; the wave's id stands behind it."""
+    HISTORY = "history"
+    """A period of a wave's records; the wave's id stands behind it."""
 
 
 class Control(StrEnum):

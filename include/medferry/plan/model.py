@@ -71,6 +71,27 @@ class Sync(_Part):
     """Whether what users change in Medplum is written back into the legacy database."""
 
 
+class Every(StrEnum):
+    """How long the periods are by which a wave is loaded."""
+
+    MONTH = "month"
+    YEAR = "year"
+
+
+class History(_Part):
+    """A wave that is loaded by periods of its records' dates, the newest first."""
+
+    every: Every
+    since: Annotated[date, Field(alias="from")]
+    """The first period begins on this day; it takes what is older, too, and what has no date."""
+
+    @model_validator(mode="after")
+    def _begins_a_period(self) -> Self:
+        if self.since.day != 1 or (self.every is Every.YEAR and self.since.month != 1):
+            raise ValueError(f"from must be the first day of a {self.every}")
+        return self
+
+
 class Wave(_Part):
     """Units that cut over together, in the order of the file."""
 
@@ -79,6 +100,8 @@ class Wave(_Part):
     units: Annotated[list[UnitId], Field(min_length=1)]
     sync: Sync | None = None
     """Given while both systems are in use."""
+    history: History | None = None
+    """Given where the wave is too large for one run."""
 
 
 class LeftoverPolicy(StrEnum):

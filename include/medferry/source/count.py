@@ -47,7 +47,7 @@ def require_columns(connection: sa.Connection, entity: SourceEntity) -> None:
     """Raises SourceError unless the SELECT has the columns that the entity's file names, letter for letter."""
     source = entity_rows(connection.dialect.name, entity)
     found = list(connection.execute(sa.select(sa.text("*")).select_from(source).limit(0)).keys())
-    for name in (*entity.key, entity.unit, *([entity.changed] if entity.changed else [])):
+    for name in (*entity.key, entity.unit, *filter(None, (entity.changed, entity.dated))):
         if name not in found:
             raise SourceError(
                 f"The SELECT of {entity.name} has no column {name}; it has {', '.join(found)[:300]}.",

@@ -1,4 +1,4 @@
-"""A source entity: one SELECT of the legacy database with a key, a unit and a change column."""
+"""A source entity: one SELECT of the legacy database with a key, a unit, a change column and a date."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medferry.source.keys import key_text, ledger_key, unit_text
 
 _SETTING = re.compile(r"--\s*(\w+)\s*:\s*(.+?)\s*$")
 _COLUMN = re.compile(r'\s*(?:"([^"]{1,63})"|([^\W\d]\w{0,62}))\s*')
-_SETTINGS = {"key", "unit", "changed", "title"}
+_SETTINGS = {"key", "unit", "changed", "dated", "title"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class SourceEntity:
     title: str
     sql: str
     variants: Mapping[str, str]
+    dated: str | None = None
+    """The column of the date by which a history is loaded: a date or time, or text that begins as YYYY-MM-DD."""
 
     def query(self, dialect: str) -> str:
         """The SELECT to run on `dialect` ("mariadb" counts as "mysql")."""
@@ -93,6 +95,7 @@ def _entity(path: Path, variants: Mapping[str, str]) -> SourceEntity:
         title=settings.get("title", path.stem.replace("_", " ").capitalize()),
         sql=_statement(path, text),
         variants=variants,
+        dated=_column(path, "dated", settings["dated"]) if "dated" in settings else None,
     )
 
 

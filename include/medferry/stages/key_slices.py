@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from medferry.definition.migration import Migration
+from medferry.manifest.runs import RunKind, RunRow, SliceRow
+from medferry.runtime.options import RunOptions
 from medferry.source.slices import SliceSpec
 from medferry.stages.prepare import RunScope
 
@@ -31,3 +33,9 @@ def slices_of_keys(migration: Migration, keys: Keys, rows_per_slice: int) -> Ite
             chosen = tuple(of_entity[start : start + size])
             units = {unit for key in chosen for unit in keys[name][key]}
             yield migration.level_of(name), SliceSpec(name, tuple(sorted(units)), None, None, len(chosen), chosen)
+
+
+def stop_share(run: RunRow, slice_: SliceRow, options: RunOptions) -> float:
+    """The share of failures at which a slice stops: of keys that were chosen because they failed or changed, never."""
+    chosen = slice_.keys is not None and not run.kind.startswith(RunKind.HISTORY)
+    return 1.0 if chosen else options.stop_at_share

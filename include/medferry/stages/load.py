@@ -39,6 +39,7 @@ from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_medplum
+from medferry.stages.key_slices import stop_share
 from medferry.stages.moved import leave_moved
 from medferry.stages.patience import Patience
 
@@ -203,8 +204,7 @@ def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
         session.visibility,
         session.referable,
         _nothing_there(session, slice_),
-        # The rows of a replay have all failed before: no breaker judges them.
-        Breaker(slice_.entity, session.options.stop_at_share if slice_.keys is None else 1.0),
+        Breaker(slice_.entity, stop_share(session.run, slice_, session.options)),
         session.policy,
     )
 

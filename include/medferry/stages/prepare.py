@@ -127,15 +127,23 @@ def begin(
 
 
 def _cut_source(environment: Environment, scope: RunScope, rows_per_slice: int) -> list[tuple[int, SliceSpec]]:
+    with snapshot(environment.source) as view:
+        return [
+            slice_
+            for name in scope.entities
+            for slice_ in slices_of_entity(environment, view, name, scope.units, rows_per_slice)
+        ]
+
+
+def slices_of_entity(
+    environment: Environment, view: sa.Connection, name: str, units: Sequence[str], rows_per_slice: int
+) -> list[tuple[int, SliceSpec]]:
+    """(level, slice) of all rows of an entity in some units. Raises SourceError when they cannot be accounted for."""
     migration = environment.migration
-    slices: list[tuple[int, SliceSpec]] = []
-    with snapshot(environment.source) as connection:
-        for name in scope.entities:
-            entity, spec = migration.entities[name], migration.specs[name]
-            check_columns(connection, entity)
-            counts = count_by_unit(connection, entity, migration.plan.unit_ids)
-            in_scope = {unit: rows for unit, rows in counts.items() if unit in scope.units}
-            # Rows that refer to rows of their own entity need one loader that sees them all.
-            whole = name in spec.references
-            slices += [(migration.level_of(name), s) for s in cut(connection, entity, in_scope, rows_per_slice, whole)]
-    return slices
+    entity, spec = migration.entities[name], migration.specs[name]
+    check_columns(view, entity)
+    counts = count_by_unit(view, entity, migration.plan.unit_ids)
+    in_scope = {unit: rows for unit, rows in counts.items() if unit in units}
+    # Rows that refer to rows of their own entity need one loader that sees them all.
+    whole = name in spec.references
+    return [(migration.level_of(name), each) for each in cut(view, entity, in_scope, rows_per_slice, whole)]

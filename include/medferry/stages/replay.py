@@ -118,4 +118,6 @@ def gone_records(
     had = {key: state.unit for key, state in states_of(connection, run.migration, slice_.entity, keys).items()}
     if run.replays:
         had |= units_of(connection, run.replays, slice_.entity, keys)
-    return [SourceRecord(slice_.entity, key, had[key], slice_.id, Disposition.SKIPPED, version, GONE) for key in keys]
+    # One that no run has decided was there when the keys were chosen, in a unit of the slice.
+    units = {key: had.get(key, slice_.units[0]) for key in keys}
+    return [SourceRecord(slice_.entity, key, units[key], slice_.id, Disposition.SKIPPED, version, GONE) for key in keys]

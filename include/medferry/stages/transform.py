@@ -30,6 +30,7 @@ from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import row_digest
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, ledger_key
+from medferry.stages.key_slices import stop_share
 from medferry.stages.replay import gone_records
 
 _ROWS_AT_ONCE, _KEYS_AT_ONCE = 1_000, 10_000
@@ -92,7 +93,7 @@ class _Transform:
         self.bounds = Bounds(entries=self.options.batch_size)
         self.stacker = _Stacker(self.bounds)
         self.hold = Hold(self.environment, self.run, self.slice)
-        self.breaker = Breaker(self.slice.entity, self.options.stop_at_share if self.slice.keys is None else 1.0)
+        self.breaker = Breaker(self.slice.entity, stop_share(self.run, self.slice, self.options))
 
     def carry_out(self) -> Counter[str]:
         """Returns the records by disposition."""

@@ -10,10 +10,12 @@ from medferry.manifest.checks import CheckResult
 from medferry.manifest.database import create_manifest
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.slice_lock import SliceBusy
+from medferry.plan.periods import Period
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_systems
+from medferry.stages.by_period import prepare_period
 from medferry.stages.load import load_session
 from medferry.stages.prepare import RunScope, prepare_run
 from medferry.verification.run import verify_run
@@ -36,6 +38,24 @@ def execute_run(
     check_systems(environment, options.dry_run)
     slices = prepare_run(environment, run_id, kind, scope, options)
     return carry_out(RunInOneProcess(environment, run_id, slices, progress))
+
+
+def execute_period(
+    environment: Environment,
+    run_id: str,
+    kind: str,
+    scope: RunScope,
+    period: Period,
+    options: RunOptions,
+    progress: Progress,
+) -> bool:
+    """The same for one period of a scope; False, and no run is made, when there is nothing in it."""
+    create_manifest(environment.settings.manifest_url)
+    check_systems(environment, options.dry_run)
+    slices = prepare_period(environment, run_id, kind, scope, period, options)
+    if slices:
+        carry_out(RunInOneProcess(environment, run_id, slices, progress))
+    return bool(slices)
 
 
 @dataclass

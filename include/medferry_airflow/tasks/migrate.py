@@ -48,12 +48,12 @@ def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[st
     scope = scope_of(current_migration(), units or chosen.get("units"), chosen.get("entities"))
     options = options_among(chosen, RunOptions)
     if not options.dry_run:
-        _check_medplum(scope.entities, options)
+        check_medplum(scope.entities, options)
     try:
         create_manifest(environment().settings.manifest_url)
         check_systems(environment(), options.dry_run)
         slices = prepare_run(environment(), run, kind, scope, options)
-        _check_number(len(slices))
+        check_number(len(slices))
     except BaseException as error:
         give_up(environment(), run, error)  # `conclude` does not run after a failed preparation
         raise
@@ -79,9 +79,9 @@ def prepare_again(run: str, params: dict[str, Any] | None = None) -> list[str]:
     try:
         check_systems(environment(), options.dry_run)
         slices = prepare_replay(environment(), run, chosen.get("run"), _letters(chosen), options)
-        _check_number(len(slices))
+        check_number(len(slices))
         if not options.dry_run:
-            _check_medplum({one.entity for one in slices}, options)
+            check_medplum({one.entity for one in slices}, options)
     except BaseException as error:
         give_up(environment(), run, error)  # `conclude` does not run after a failed preparation
         raise
@@ -151,7 +151,7 @@ def incomplete(states: dict[str, str | None]) -> list[str]:
     return [f"{name} ({states.get(name) or 'did not run'})" for name in sorted(bad | needed)]
 
 
-def _check_medplum(entities: Iterable[str], options: RunOptions) -> None:
+def check_medplum(entities: Iterable[str], options: RunOptions) -> None:
     """Search each of their resource types once: better to learn now than after hours that Medplum is out of reach.
 
     Raises MedplumUnavailable, Unauthorised.
@@ -162,7 +162,7 @@ def _check_medplum(entities: Iterable[str], options: RunOptions) -> None:
             client.count(resource_type)
 
 
-def _check_number(slices: int) -> None:
+def check_number(slices: int) -> None:
     most = conf.getint("core", "max_map_length")
     if slices > most:
         raise TooManySlices(
