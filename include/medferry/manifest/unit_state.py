@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from medferry.manifest.bulk import among
 from medferry.manifest.database import now
 from medferry.manifest.tables import run, source_record, unit_state
-from medferry.mapping.outcomes import Disposition
+from medferry.mapping.outcomes import Disposition, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,26 @@ def states_of(connection: sa.Connection, migration: str, entity: str, keys: Iter
     columns = [unit_state.c[name] for name in RecordState.__slots__]
     statement = sa.select(*columns).where(_of(connection, migration, entity, keys))
     return {row.key: RecordState(*row) for row in connection.execute(statement)}
+
+
+def digests_of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> dict[str, str]:
+    """Key → digest of the row from which its present state was decided; empty where no run has kept it.
+
+    Also of records whose digest was forgotten, so that they are staged again: the line of the run that decided them
+    has it. Left out are records of which the source had no row.
+    """
+    line = sa.and_(
+        source_record.c.run_id == unit_state.c.run_id,
+        source_record.c.entity == unit_state.c.entity,
+        source_record.c.key == unit_state.c.key,
+    )
+    digest = sa.func.coalesce(sa.func.nullif(unit_state.c.source_digest, ""), source_record.c.source_digest, "")
+    statement = (
+        sa.select(unit_state.c.key, digest)
+        .outerjoin(source_record, line)
+        .where(_of(connection, migration, entity, keys), unit_state.c.reason != Reason.SOURCE_ROW_GONE)
+    )
+    return dict(connection.execute(statement).all())
 
 
 def _of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> sa.ColumnElement[bool]:

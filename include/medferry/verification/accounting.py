@@ -24,6 +24,7 @@ from medferry.plan.model import LeftoverPolicy
 from medferry.verification.legacy import KEYS_AT_ONCE, LegacyReader, LegacyRow
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
+from medferry.verification.source_rows import AS_LOADED, examine_source_rows
 
 ACCOUNTING, COUNT, KEYS, ROWS = "accounting", "source count", "source keys", "source rows"
 GONE = "loaded before, now gone from the source"
@@ -37,6 +38,8 @@ def examine_source(scope: VerificationScope, entity: str, recorder: CheckRecorde
     legacy = LegacyReader(scope.environment.source, scope.migration.entities[entity], scope.checks(entity))
     if scope.options.sample is None:
         _compare_source(scope, entity, legacy, recorder)
+    if not scope.options.dry_run:
+        _unless_silent(lambda: examine_source_rows(scope, entity, recorder), recorder, AS_LOADED)
     if scope.run is None:
         _skipped(scope, entity, recorder)
     elif not scope.options.dry_run:
