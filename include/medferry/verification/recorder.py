@@ -60,6 +60,11 @@ class CheckRecorder:
         if len(self.waiting) >= _AT_ONCE:
             self.flush()
 
+    def has_compared(self, name: str) -> bool:
+        """Whether anything came up for `name`, be it that it could not be compared."""
+        count = self._of(name)
+        return bool(count.equal or count.different or count.unchecked)
+
     def keep_by_policy(self, name: str) -> None:
         """One that would be a difference, which the plan says may stay."""
         count = self._of(name)

@@ -19,6 +19,8 @@ from medferry.verification.comparators import compare
 from medferry.verification.content import binary_id
 from medferry.verification.declared import constant_faults, list_fault
 from medferry.verification.legacy import LegacyReader, condition
+from medferry.verification.no_row import NoRow
+from medferry.verification.ownership import SlotOwnership
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
@@ -59,6 +61,8 @@ class Values:
     first: dict[str, tuple[Item, dict[str, Any]]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     """Binary → SHA-256 of the bytes that a check of the resources at hand has read."""
+    no_row: dict[str, NoRow] = field(default_factory=dict)
+    """Name of a check → what stands in its place in rows for which it does not hold."""
 
     def examine(
         self, slot: str, items: Iterable[Item], legacy: Mapping[str, dict[str, Any]], recorder: CheckRecorder
@@ -80,10 +84,28 @@ class Values:
             name = name_of(check, slot)
             for written, resource in chosen:
                 if check.where and not legacy[written.key][condition(check.where)]:
+                    self._pass_over(check, slot, written, resource, legacy[written.key], recorder)
                     continue
                 case = self._case(check, legacy[written.key], resource, places)
                 self._judge(name, written, check.path, partial(compare, case), recorder)
         self._compare_declared(slot, chosen, recorder)
+
+    def _pass_over(
+        self,
+        check: Check,
+        slot: str,
+        written: WrittenResource,
+        resource: dict[str, Any],
+        row: Mapping[str, Any],
+        recorder: CheckRecorder,
+    ) -> None:
+        name = name_of(check, slot)
+        if recorder.has_compared(name) or self.entity in self.scope.keys:
+            return  # of single keys it need not hold for any
+        if name not in self.no_row:
+            base = self.scope.migration.plan.base
+            self.no_row[name] = NoRow(check, SlotOwnership(self.checks, slot, written.system, base))
+        self.no_row[name].note(written.key, resource, row)
 
     def _compare_declared(self, slot: str, chosen: Sequence[Item], recorder: CheckRecorder) -> None:
         """Constants and whole lists."""
@@ -145,6 +167,9 @@ class Values:
             names += [_constants(slot)] * bool(self.checks.constants_of(slot))
             for name in names:
                 recorder.expect(name, self.scope.choice.bound(self.rows[slot]))
+        for name, passed_over in self.no_row.items():
+            if not recorder.has_compared(name):
+                passed_over.tell(name, recorder)
 
     def _judge(
         self,
