@@ -196,7 +196,7 @@ def test_identifiers_belong_to_who_wrote_them_and_the_first_medplum_is_taken_on_
         systems = ["https://m/patient", "https://other/patient", "https://new/patient"]
         assert homes.claim_identifiers(connection, "m", systems) == {"https://other/patient": "other"}
         assert homes.claim_identifiers(connection, "other", systems).keys() == {systems[0], systems[2]}
-        assert homes.medplums_of(connection, "m") == []
+        assert homes.medplums_of(connection, "m") == [] and homes.legacy_of(connection, "m") is None
         assert homes.manifest_id(connection) == homes.manifest_id(connection) != ""
         assert digest_of_file(connection, "second", "rows/patient-00000.ndjson.gz") is None
 

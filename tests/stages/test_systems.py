@@ -9,25 +9,30 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import MedferryError
 from medferry.manifest import homes, runs
-from medferry.manifest.homes import Home
+from medferry.manifest.database import create_manifest
+from medferry.manifest.homes import Home, LegacyHome
 from medferry.manifest.runs import UnknownRun
 from medferry.medplum.errors import RequestRefused
 from medferry.medplum.oauth import id_of_project, project_of
-from medferry.runtime.continuing import OtherMigration
+from medferry.runtime.continuing import OtherMigration, OtherSystem
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_home import SourceBehind
 from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import StagedFileChanged
-from medferry.runtime.systems import OtherSystem, accept_systems, look_at_systems
+from medferry.runtime.systems import accept_systems, check_systems, look_at_systems
+from medferry.source.identity import LegacyIdentity
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from medferry.verification.run import verify_run, verify_subject
+from medferry.workflows.leftovers import _candidates
 from tests.tiny_platform import MIGRATION
 from tests.workflows.test_migrate import migrate
 
@@ -51,7 +56,7 @@ def problems(environment: Environment) -> dict[str, str]:
     return {state.name: state.problem for state in look_at_systems(environment)}
 
 
-NONE = {"Medplum": "", "staging": "", "identifiers": ""}
+NONE = {"legacy": "", "Medplum": "", "staging": "", "identifiers": ""}
 
 
 def test_another_medplum_is_refused_by_name_before_anything_is_prepared(
@@ -129,6 +134,109 @@ def test_a_medplum_is_known_by_project_and_address(
         kept = homes.medplums_of(connection, "tiny")
     # The same project may have two addresses; another project takes the place of the first.
     assert (Home(*known) in kept) == (known == present or (known[1] == present[1] != ""))
+
+
+def execute(environment: Environment, sql: str) -> None:
+    engine = sa.create_engine(environment.settings.source_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(sql)
+    engine.dispose()
+
+
+def copy_of_legacy(environment: Environment, folder: Path) -> Environment:
+    """The same platform with a copy of its legacy database, under the old name, in another folder."""
+    folder.mkdir()
+    shutil.copy(environment.settings.source_url.removeprefix("sqlite:///"), folder / "legacy.db")
+    return at(environment, source_url=f"sqlite:///{folder}/legacy.db")
+
+
+def families(environment: Environment) -> set[str]:
+    with environment.medplum() as client:
+        return {patient["name"][0]["family"] for patient in client.search_all("Patient", [])}
+
+
+def test_an_older_copy_of_the_legacy_database_is_refused(tiny: Environment, tmp_path: Path) -> None:
+    old = copy_of_legacy(tiny, tmp_path / "last week")
+    execute(tiny, "UPDATE patient SET family = 'Ada-Married' WHERE id = 1")
+    migrate(tiny, "first")
+    with pytest.raises(OtherSystem, match=r"SQLite legacy.db stands at position .* this is an older copy of it"):
+        migrate(old, "second")
+    for refused in (lambda: verify_run(old, "first"), lambda: verify_subject(old), lambda: _candidates(old)):
+        with pytest.raises(OtherSystem, match="older copy"):
+            refused()
+    assert problems(old) == {**NONE, "legacy": "an older copy"}
+    assert "Ada-Married" in families(tiny)
+    accept_systems(old)  # it was restored for good
+    assert problems(old) == NONE
+    migrate(old, "third")
+    assert "Ada" in families(tiny)
+    migrate(tiny, "fourth")  # what is further on is the same, as far as anybody can tell
+
+
+def test_another_legacy_database_is_refused_by_name(tiny: Environment, tmp_path: Path) -> None:
+    migrate(tiny, "first")
+    shutil.copy(tmp_path / "legacy.db", tmp_path / "test.db")
+    other = at(tiny, source_url=f"sqlite:///{tmp_path}/test.db")
+    with pytest.raises(OtherSystem, match=r"belongs to the legacy database SQLite legacy.db.*; this is SQLite test.db"):
+        migrate(other, "second")
+    assert problems(other) == {**NONE, "legacy": "another one"}
+    migrate(other, "rehearsed", dry_run=True)
+
+
+def test_a_task_that_reads_an_older_copy_than_its_run_was_prepared_with_stages_nothing(
+    tiny: Environment, tmp_path: Path
+) -> None:
+    old = copy_of_legacy(tiny, tmp_path / "old")
+    execute(tiny, "UPDATE patient SET family = 'Ada-Married' WHERE id = 1")
+    create_manifest(tiny.settings.manifest_url)
+    check_systems(tiny, dry=False)
+    slices = prepare_run(tiny, "r", "run", scope_of(tiny.migration, None, None), RunOptions())
+    with pytest.raises(OtherSystem, match="older copy"):
+        extract_slice(old, "r", slices[0].id)
+    assert extract_slice(tiny, "r", slices[0].id)
+
+
+@pytest.mark.parametrize(
+    ("present", "problem"),
+    [
+        (LegacyIdentity("PostgreSQL a", "7:1:5", 10), ""),
+        (LegacyIdentity("PostgreSQL a", "7:1:5", 11, is_standby=True), ""),
+        (LegacyIdentity("PostgreSQL a", "7:1:5", None), ""),
+        (LegacyIdentity("PostgreSQL a", "::5", 12), ""),
+        (LegacyIdentity("PostgreSQL a", "7:1:5", 9), "an older copy"),
+        (LegacyIdentity("PostgreSQL a", "7:1:5", 9, is_standby=True), "behind"),
+        (LegacyIdentity("PostgreSQL a", "7:2:5", 11), "another one"),
+        (LegacyIdentity("PostgreSQL b", "7:1:5", 11), "another one"),
+    ],
+)
+def test_a_legacy_database_is_known_by_name_server_and_position(
+    tiny: Environment, monkeypatch: pytest.MonkeyPatch, present: LegacyIdentity, problem: str
+) -> None:
+    migrate(tiny, "first", dry_run=True)
+    with tiny.manifest.begin() as connection:
+        homes.keep_legacy(connection, "tiny", LegacyHome("PostgreSQL a", "7:1:5", 10))
+    monkeypatch.setattr("medferry.runtime.legacy_home.identity_of", lambda _: present)
+    assert problems(tiny)["legacy"] == problem
+    if problem:
+        with pytest.raises(SourceBehind if problem == "behind" else OtherSystem):
+            check_systems(tiny, dry=False)
+    else:
+        check_systems(tiny, dry=False)
+    with tiny.manifest.begin() as connection:
+        known = homes.legacy_of(connection, "tiny")
+    assert known is not None
+    assert known.position == (10 if problem or present.position is None else present.position)
+
+
+def test_the_position_is_never_put_back_by_another_who_reads(tiny: Environment) -> None:
+    migrate(tiny, "first", dry_run=True)
+    with tiny.manifest.begin() as connection:
+        homes.keep_legacy(connection, "tiny", LegacyHome("PostgreSQL a", "7:1:5", None))
+        for position, kept in ((7, 7), (5, 7), (None, 7), (9, 9)):
+            homes.advance_legacy(connection, "tiny", LegacyHome("PostgreSQL a", "7:1:5", position))
+            assert homes.legacy_of(connection, "tiny") == LegacyHome("PostgreSQL a", "7:1:5", kept)
+        homes.keep_legacy(connection, "tiny", LegacyHome("PostgreSQL b", "8:1:5", 1))
+        assert homes.legacy_of(connection, "tiny") == LegacyHome("PostgreSQL b", "8:1:5", 1)
 
 
 def test_two_manifests_do_not_share_a_staging_area(tiny: Environment, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from medferry.manifest.runs import slices_of
 from medferry.manifest.sent_batches import SentEntry
 from medferry.manifest.tables import attempt, target
 from medferry.medplum.client import MedplumClient
+from medferry.runtime.continuing import OtherSystem
 from medferry.runtime.environment import Environment
-from medferry.runtime.systems import OtherSystem, accept_systems
+from medferry.runtime.systems import accept_systems
 from medferry.verification.identity import TWICE
 from medferry.verification.run import verify_run
 from medferry.workflows import heal as workflow

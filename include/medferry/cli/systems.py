@@ -22,10 +22,11 @@ def systems(
         bool, typer.Option("--accept", help="From now on the manifest belongs to the systems as they are.")
     ] = False,
 ) -> None:
-    """Show which Medplum, staging area and identifiers the manifest belongs to; exit 1 when one is another.
+    """Show which systems and identifiers the manifest belongs to, and which these are; exit 1 if one is another.
 
     Accept another only when it is the same under a new name (a project that was moved, an address that changed, a
-    migration that was renamed): what the manifest knows of ids and files is kept as it is.
+    migration that was renamed), or a legacy database that was failed over or restored for good: what the manifest
+    knows of ids and files is kept as it is.
     """
     environment = environment_of(migration)
     if accept:

@@ -21,6 +21,7 @@ class HomeKind(StrEnum):
 
     MANIFEST = "manifest"
     MEDPLUM = "medplum"
+    LEGACY = "legacy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,41 @@ def add_medplum(connection: sa.Connection, migration: str, known: Home) -> None:
 
 def forget_medplums(connection: sa.Connection, migration: str) -> None:
     connection.execute(sa.delete(home).where(*_medplum(migration)))
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyHome:
+    """The legacy database: its name, what its server calls itself, and the position at which it was last read."""
+
+    name: str
+    server: str
+    position: int | None
+
+
+def legacy_of(connection: sa.Connection, migration: str) -> LegacyHome | None:
+    """The legacy database that a migration's records are of; None before it was first read."""
+    statement = sa.select(home.c.place, home.c.identity, home.c.position).where(*_legacy(migration))
+    row = connection.execute(statement).first()
+    return LegacyHome(*row) if row else None
+
+
+def keep_legacy(connection: sa.Connection, migration: str, present: LegacyHome) -> None:
+    """From now on this is the migration's legacy database, at this position."""
+    connection.execute(sa.delete(home).where(*_legacy(migration), home.c.place != present.name))
+    row = (migration, HomeKind.LEGACY, present.name, present.server, read_clock(connection), present.position)
+    upsert(connection, home, (*_COLUMNS, "position"), [row], update=("identity", "position"))
+
+
+def advance_legacy(connection: sa.Connection, migration: str, present: LegacyHome) -> None:
+    """Keep the position, unless another who reads it has kept a later one: it is never put back here."""
+    if present.position is not None:
+        behind = sa.or_(home.c.position.is_(None), home.c.position < present.position)
+        known = (*_legacy(migration), home.c.place == present.name, behind)
+        connection.execute(sa.update(home).where(*known).values(position=present.position))
+
+
+def _legacy(migration: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return home.c.migration == migration, home.c.kind == HomeKind.LEGACY
 
 
 def _medplum(migration: str) -> tuple[sa.ColumnElement[bool], ...]:

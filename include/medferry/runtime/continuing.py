@@ -27,6 +27,10 @@ class OtherMigration(NotContinued):
     """The run, or the identifiers, belong to another migration."""
 
 
+class OtherSystem(NotContinued):
+    """A system is not the one that the manifest belongs to. Nothing is written."""
+
+
 class FilesChanged(NotContinued):
     """The migration's files are not those that the run was started with."""
 

@@ -1,4 +1,4 @@
-"""Whether Medplum, the staging area and the identifiers are those that the manifest belongs to.
+"""Whether the legacy database, Medplum, the staging area and the identifiers are those that the manifest belongs to.
 
 A manifest used with another Medplum would make references to ids of the first; a staging area that two manifests share
 would give one the rows of the other.
@@ -14,17 +14,14 @@ from medferry.manifest import homes
 from medferry.manifest.homes import Home
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.http import is_local
-from medferry.runtime.continuing import NotContinued, OtherMigration
+from medferry.runtime.continuing import OtherMigration, OtherSystem
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_home import accept_legacy, check_legacy, look_at_legacy
 from medferry.runtime.protection import check_protection
 
 log = logging.getLogger(__name__)
 
 _ACCEPT = "if it is the same under another name, `medferry systems --accept`."
-
-
-class OtherSystem(NotContinued):
-    """A system is not the one that the manifest belongs to. Nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +37,15 @@ class SystemState:
 def check_systems(environment: Environment, dry: bool) -> None:
     """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
 
-    Raises OtherSystem, OtherMigration, StagingError, PlainStaging, KeyMissing. A Medplum that does not answer is asked
-    again before the load.
+    Raises OtherSystem, OtherMigration, StagingError, PlainStaging, KeyMissing, SourceBehind, SourceUnavailable. A
+    Medplum that does not answer is asked again before the load.
     """
     check_protection(environment.settings, dry)
     check_staging(environment)
     if dry:
         return
     claim_identifiers(environment)
+    check_legacy(environment)
     try:
         opened = environment.medplum()
     except MedferryError:
@@ -117,7 +115,10 @@ def claim_identifiers(environment: Environment) -> None:
 
 
 def look_at_systems(environment: Environment) -> list[SystemState]:
-    """Each system with what is known of it. Raises MedplumUnavailable, Unauthorised, StagingError; changes nothing."""
+    """Each system with what is known of it. Changes nothing.
+
+    Raises MedplumUnavailable, Unauthorised, StagingError, SourceUnavailable, SettingsError.
+    """
     with environment.medplum() as client:
         present = _present(environment, client, patient=True)
     staged, migration = environment.staging_area.owner(), environment.migration
@@ -126,6 +127,7 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
         taken = homes.others_identifiers(connection, migration.name, _systems(environment))
     other = bool(known) and not any(_same(one, present) for one in known)
     return [
+        SystemState("legacy", *look_at_legacy(environment)),
         SystemState("Medplum", _told(known[-1]) if known else "", _told(present), "another one" if other else ""),
         SystemState(
             "staging",
@@ -154,6 +156,7 @@ def accept_systems(environment: Environment) -> None:
         homes.add_medplum(connection, migration, present)
         homes.take_identifiers(connection, migration, _systems(environment))
     environment.staging_area.claim(own)
+    accept_legacy(environment)
 
 
 def _systems(environment: Environment) -> list[str]:

@@ -28,6 +28,7 @@ from medferry.mapping.declare import Row
 from medferry.mapping.outcomes import Disposition
 from medferry.plan.periods import Period
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_home import keep_first
 from medferry.runtime.options import RunOptions
 from medferry.source.columns import check_columns
 from medferry.source.count import count_by_unit
@@ -60,6 +61,8 @@ def prepare_period(
         _end_dead_runs(environment, kind)
     with snapshot(environment.source) as view:
         slices = _PeriodCut(environment, scope, period, options, view).slices()
+        if slices and not options.dry_run:
+            keep_first(environment, view)
     if not slices:
         return []
     named = {spec.entity for _, spec in slices}

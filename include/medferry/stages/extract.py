@@ -17,6 +17,7 @@ from medferry.manifest.staged_files import record_files
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold
+from medferry.runtime.legacy_home import check_read
 from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot, stream
@@ -33,8 +34,9 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str, source: 
 
     `source`: the view of the legacy database to read; None: one of its own.
 
-    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted; where rows are
-    the same as before, also MedplumUnavailable and Unauthorised.
+    Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted, and, unless the
+    run is dry, OtherSystem and SourceBehind; where rows are the same as before, also MedplumUnavailable and
+    Unauthorised.
     """
     run, options = own_run(environment, run_id)
     checkpoint(environment, run)
@@ -54,6 +56,8 @@ def _extract(
     entity, staging = environment.migration.entities[slice_.entity], environment.staging(run.id)
     with ExitStack() as opened:
         source = view if view is not None else opened.enter_context(snapshot(environment.source))
+        if not options.dry_run:
+            check_read(environment, source)
         rows = _rows(source, entity, slice_, options.sample)
         if _looks_for_unchanged(run, options):
             client = cache(lambda: opened.enter_context(environment.medplum(options)))

@@ -14,6 +14,7 @@ from medferry.manifest.database import create_manifest
 from medferry.manifest.runs import RunExists, RunRow, RunStatus, SliceRow
 from medferry.runtime.continuing import check_options, check_scope
 from medferry.runtime.environment import Environment, hold_run, scopes_of
+from medferry.runtime.legacy_home import keep_first
 from medferry.runtime.options import RunOptions
 from medferry.source.columns import check_columns
 from medferry.source.count import count_by_unit
@@ -62,7 +63,7 @@ def prepare_run(
     found = continued(environment, run_id, options, scope)
     if found is not None:
         return found
-    slices = _cut_source(environment, scope, options.slice_rows)
+    slices = _cut_source(environment, scope, options)
     try:
         return begin(environment, run_id, kind, scope, options, slices)
     except RunExists:  # since it was looked for
@@ -126,13 +127,16 @@ def begin(
         return runs.slices_of(connection, run_id)
 
 
-def _cut_source(environment: Environment, scope: RunScope, rows_per_slice: int) -> list[tuple[int, SliceSpec]]:
+def _cut_source(environment: Environment, scope: RunScope, options: RunOptions) -> list[tuple[int, SliceSpec]]:
     with snapshot(environment.source) as view:
-        return [
+        slices = [
             slice_
             for name in scope.entities
-            for slice_ in slices_of_entity(environment, view, name, scope.units, rows_per_slice)
+            for slice_ in slices_of_entity(environment, view, name, scope.units, options.slice_rows)
         ]
+        if not options.dry_run:
+            keep_first(environment, view)
+        return slices
 
 
 def slices_of_entity(

@@ -22,6 +22,7 @@ from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_home import check_legacy_if_it_answers
 from medferry.runtime.systems import check_medplum_if_it_answers
 from medferry.verification import acceptance
 from medferry.verification.accounting import examine_rows, examine_source
@@ -100,6 +101,7 @@ def _verify(
         with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
             if client is not None:
                 check_medplum_if_it_answers(environment, client)
+                check_legacy_if_it_answers(environment)
             with watching() as watch:
                 due = _due(scope, client, report_progress, verification_id)
                 waiting = deque(part for part in due if part.name not in done - {_STATE})

@@ -24,6 +24,7 @@ from medferry.manifest.unit_state import states_of
 from medferry.medplum.client import MedplumClient
 from medferry.plan.model import LeftoverPolicy
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_home import check_read
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.count import count_by_unit
 from medferry.source.database import snapshot
@@ -57,7 +58,8 @@ class LeftoverFinding:
 def find_leftovers(environment: Environment, client: MedplumClient) -> list[LeftoverFinding]:
     """Every leftover in Medplum that is to be removed or inactivated, and was not yet, with what keeps it.
 
-    Raises SourceUnavailable, SourceError, and what Medplum raises when it cannot be looked at.
+    Raises SourceUnavailable, SourceError, OtherSystem, SourceBehind, and what Medplum raises when it cannot be looked
+    at.
     """
     candidates = _candidates(environment)
     unsettled = _rows_to_run(environment, candidates)
@@ -76,6 +78,7 @@ def _candidates(environment: Environment) -> list[Leftover]:
     for page in leftovers(environment.manifest, migration.name, migration.slots, plan.unit_ids, skipped=True):
         found += _not_inactivated(environment, [one for one in page if plan.leftovers_of(one.entity) in ACTS])
     with snapshot(environment.source) as source:
+        check_read(environment, source)
         for entity in migration.entities:
             if plan.leftovers_of(entity) in ACTS:
                 found += _gone(environment, source, entity)

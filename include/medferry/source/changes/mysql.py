@@ -29,6 +29,7 @@ from medferry.source.changes.journal import (
     short,
 )
 from medferry.source.changes.rules import KeyOf, column_of
+from medferry.source.identity import mysql_server
 
 _IDS_AT_ONCE = 1_000
 _NAME_LIMIT = 64
@@ -106,11 +107,7 @@ class MysqlJournal(Journal):
         return ["DELIMITER $$", *(f"{statement} $$" for statement in (self.patience, *statements)), "DELIMITER ;"]
 
     def server(self, connection: sa.Connection) -> str:
-        """MySQL's server_uuid; MariaDB has none, so what tells its servers apart."""
-        row = connection.execute(sa.text("SHOW VARIABLES WHERE variable_name = 'server_uuid'")).one_or_none()
-        otherwise = sa.text("SELECT CONCAT_WS('/', @@hostname, @@port, @@server_id)")
-        uuid = row[1] if row else connection.scalar(otherwise)
-        return f"{uuid}/{connection.scalar(sa.text('SELECT DATABASE()'))}"
+        return f"{mysql_server(connection)}/{connection.scalar(sa.text('SELECT DATABASE()'))}"
 
     def now(self, connection: sa.Connection) -> str:
         return str(connection.scalar(sa.text(f"SELECT cut FROM {HEARTBEAT} WHERE name = 'journal'")))

@@ -25,6 +25,7 @@ from medferry.source.changes.journal import (
     short,
 )
 from medferry.source.changes.rules import KeyOf, column_of
+from medferry.source.identity import postgresql_server
 from medferry.source.session import POSTGRESQL
 
 _NAME_LIMIT = 63
@@ -117,11 +118,8 @@ class PostgresqlJournal(Journal):
         return connection.scalar(sa.text("SELECT to_regclass(:table)::oid"), {"table": table})
 
     def server(self, connection: sa.Connection) -> str:
-        statement = (
-            "SELECT s.system_identifier || ':' || c.timeline_id || ':' || current_database() "
-            "FROM pg_control_system() s, pg_control_checkpoint() c"
-        )
-        return str(connection.scalar(sa.text(statement)))
+        system, timeline = postgresql_server(connection)
+        return f"{system}:{timeline}:{connection.scalar(sa.text('SELECT current_database()'))}"
 
     def now(self, connection: sa.Connection) -> str:
         return str(connection.scalar(sa.text("SELECT pg_current_snapshot()::text")))

@@ -1,0 +1,122 @@
+"""Which database this is, and how far it has come: what an engine tells of itself to an account that may only read.
+
+A copy that was restored under the old name is told by its position, which has gone back. What no engine tells: a dump
+that was read into another server looks like another database, though it is the same data; a copy that lives on, and is
+written more than the original was since it was last read, is told on PostgreSQL alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from medferry.source.dialects import DIALECTS
+
+T = TypeVar("T")
+
+SQLITE_COUNTER = slice(24, 28)
+"""Where a SQLite file counts the transactions that changed it (big-endian; in the WAL mode not each of them)."""
+_INNODB_POSITIONS = "'Innodb_lsn_current', 'Innodb_redo_log_current_lsn'"
+"""MariaDB's, and MySQL's from 8.0.30 on."""
+
+
+_LONGEST = 64
+"""Characters of a server's name as it is kept: a host's may have more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyIdentity:
+    """A database as it tells of itself; what the account may not read is left empty."""
+
+    name: str
+    """Engine and database, without host: it may be reached by several addresses."""
+    server: str
+    """What names the server and this history of it, in parts between colons; a part that is not told is empty."""
+    position: int | None
+    """A number that only grows as long as it is the same history; None where the engine tells none."""
+    is_standby: bool = False
+    """Whether it is a copy that follows another server, and may be behind it."""
+
+
+def identity_of(connection: sa.Connection) -> LegacyIdentity:
+    """Raises DBAPIError for nothing but a lost connection: what is refused is left empty."""
+    # What streamed before leaves its option behind, and a savepoint can be no cursor.
+    return _READERS[connection.dialect.name](connection.execution_options(stream_results=False))
+
+
+def postgresql_server(connection: sa.Connection) -> tuple[str, str]:
+    """(system identifier, timeline). A standby has both of its primary; a promotion or a restore begins a timeline."""
+    statement = "SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c"
+    system, timeline = connection.execute(sa.text(statement)).one()
+    return str(system), str(timeline)
+
+
+def mysql_server(connection: sa.Connection) -> str:
+    """MySQL's server_uuid; MariaDB has none, so what tells its servers apart."""
+    row = connection.execute(sa.text("SHOW VARIABLES WHERE variable_name = 'server_uuid'")).one_or_none()
+    otherwise = sa.text("SELECT CONCAT_WS('/', @@hostname, @@port, @@server_id)")
+    return str(row[1] if row else connection.scalar(otherwise))
+
+
+def differs(known: str, present: str) -> bool:
+    """Whether two servers' names are of two: some part that both tell is not the same."""
+    pairs = zip(known.split(":"), present.split(":"), strict=False)
+    return any(before and now and before != now for before, now in pairs)
+
+
+def _postgresql(connection: sa.Connection) -> LegacyIdentity:
+    name = str(connection.scalar(sa.text("SELECT current_database()")))
+    system, timeline = _told(connection, postgresql_server, ("", ""))
+    # A database that was dropped and restored under its name has another number.
+    number = connection.scalar(sa.text("SELECT oid FROM pg_database WHERE datname = current_database()"))
+    standby = bool(connection.scalar(sa.text("SELECT pg_is_in_recovery()")))
+    position = "pg_last_wal_replay_lsn()" if standby else "pg_current_wal_lsn()"
+    read = sa.text(f"SELECT CAST({position} - CAST('0/0' AS pg_lsn) AS bigint)")
+    mark = _told(connection, lambda c: c.scalar(read), None)
+    return LegacyIdentity(f"PostgreSQL {name}", f"{system}:{timeline}:{number}", mark, standby)
+
+
+def _mysql(connection: sa.Connection) -> LegacyIdentity:
+    name = connection.scalar(sa.text("SELECT DATABASE()")) or ""
+    show = sa.text(f"SHOW GLOBAL STATUS WHERE variable_name IN ({_INNODB_POSITIONS})")
+    row = _told(connection, lambda c: c.execute(show).first(), None)
+    server = _told(connection, mysql_server, "").replace(":", "")
+    server = server if len(server) <= _LONGEST else hashlib.sha256(server.encode()).hexdigest()
+    return LegacyIdentity(f"MySQL {name}", server, int(row[1]) if row else None)
+
+
+def _sqlite(connection: sa.Connection) -> LegacyIdentity:
+    """By its file's name, in whichever folder: a SQLite database has no name of its own."""
+    path = next((row.file for row in connection.execute(sa.text("PRAGMA database_list")) if row.name == "main"), "")
+    if not path:
+        return LegacyIdentity("SQLite", "", None)
+    with Path(path).open("rb") as file:
+        head = file.read(SQLITE_COUNTER.stop)
+    counted = int.from_bytes(head[SQLITE_COUNTER], "big") if len(head) == SQLITE_COUNTER.stop else None
+    return LegacyIdentity(f"SQLite {Path(path).name}", "", counted)
+
+
+_READERS: dict[str, Callable[[sa.Connection], LegacyIdentity]] = {
+    "postgresql": _postgresql,
+    "mysql": _mysql,
+    "mariadb": _mysql,
+    "sqlite": _sqlite,
+}
+assert _READERS.keys() == DIALECTS.keys()
+
+
+def _told(connection: sa.Connection, read: Callable[[sa.Connection], T], otherwise: T) -> T:
+    """What the engine tells, or `otherwise` where the account lacks a right or the engine the function."""
+    try:
+        with connection.begin_nested():
+            return read(connection)
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        return otherwise
