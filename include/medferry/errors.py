@@ -8,8 +8,9 @@ Whether a retry helps is decided by the type (``TransientError`` and its childre
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 
 class MedferryError(Exception):
@@ -41,6 +42,37 @@ class DefinitionError(MedferryError):
         self.line = line
         where = f"{path}:{line}" if line else str(path)
         super().__init__(f"{where}: {problem}", remedy)
+
+
+T = TypeVar("T")
+
+
+def gathered(attempts: Iterable[Callable[[], T]]) -> list[T]:
+    """What each of some independent attempts gives: who writes a definition mends its faults together, not one a try.
+
+    Raises one DefinitionError that names them all.
+    """
+    found: list[T] = []
+    faults: list[DefinitionError] = []
+    for attempt in attempts:
+        try:
+            found.append(attempt())
+        except DefinitionError as fault:
+            faults.append(fault)
+    if faults:
+        raise _together(faults)
+    return found
+
+
+def _together(faults: list[DefinitionError]) -> DefinitionError:
+    """One fault is told as it is; of several, the first is in front, with its place."""
+    first, *others = faults
+    if not others:
+        return first
+    told = "\n  ".join(f"{fault.problem} {fault.remedy}" for fault in faults)
+    where = f"{first.path}:{first.line}: " if first.line else f"{first.path}: "
+    problem = told.removeprefix(where)
+    return DefinitionError(first.path, first.line, problem, f"Correct these {len(faults)} places.")
 
 
 class SettingsError(MedferryError):

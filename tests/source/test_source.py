@@ -138,7 +138,7 @@ def test_rows_of_unknown_units_and_doubled_keys_stop_the_run(engine: sa.Engine) 
     with snapshot(engine) as connection:
         with pytest.raises(SourceError, match="1 rows of thing belong to units that the plan does not name: x"):
             count_by_unit(connection, entity("SELECT 1 AS id, 'x' AS unit"), ["north"])
-        with pytest.raises(SourceError, match="does not name: None"):
+        with pytest.raises(SourceError, match=r"does not name: NULL \(they have none\)"):
             count_by_unit(connection, entity("SELECT 1 AS id, NULL AS unit"), ["north"])
         doubled = "SELECT 1 AS id, 'north' AS unit UNION ALL SELECT 1, 'north'"
         with pytest.raises(SourceError, match="not unique: 2 rows, 1 keys"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from medferry.cli.terminal import (
@@ -11,6 +12,7 @@ from medferry.cli.terminal import (
     environment_of,
     report_errors,
 )
+from medferry.definition.doubts import doubts_of
 from medferry.definition.inverses import faults_in_legacy
 from medferry.errors import DefinitionError
 from medferry.plan.model import Strategy
@@ -20,6 +22,7 @@ from medferry.source.changes.rules import CaptureMethod
 from medferry.source.columns import check_columns
 from medferry.source.count import count_by_unit
 from medferry.source.database import snapshot
+from medferry.verification.written import try_checks
 
 plan_app = typer.Typer(no_args_is_help=True, help="Look at a migration's plan.")
 
@@ -51,6 +54,8 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
         console.print(f"[yellow]unit {unit} is in no wave: by waves it never moves[/]")
     for name in sorted(loaded.plan.entity_leftovers.keys() - loaded.entities.keys()):
         console.print(f"[yellow]entity_leftovers names {name}: the migration has no such entity (any more)[/]")
+    for told in doubts_of(loaded):
+        console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
     if loaded.capture:
         by_method = {method: loaded.capture.by_method(method) for method in CaptureMethod}
         told = "; ".join(f"by {method}: {', '.join(names)}" for method, names in by_method.items() if names)
@@ -73,6 +78,8 @@ def _source_counts(environment: Environment) -> dict[str, str]:
                 for problem, remedy in faults_in_legacy(connection, entity, inverse):
                     path = environment.migration.folder / "mappings" / f"{name}.py"
                     raise DefinitionError(path, None, f"its inverse: {problem}", remedy)
+            if checks := environment.migration.checks.entities.get(name):
+                try_checks(connection, environment.migration.folder / "checks" / f"{name}.yaml", checks)
             by_unit = count_by_unit(connection, entity, environment.migration.plan.unit_ids)
             counts[name] = f"{sum(by_unit.values()):,}"
     return counts

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from medferry.definition.tables import ApprovedTable, approved_table
-from medferry.errors import DefinitionError
+from medferry.errors import DefinitionError, gathered
+from medferry.fhir.elements import fault_in_all
 from medferry.fhir.fhirpath import compiled
 from medferry.fhir.selection import NotSelectable, selection
 from medferry.mapping.declare import MappingSpec
@@ -244,13 +246,16 @@ def load_checks(folder: Path, specs: Mapping[str, MappingSpec], tables: Mapping[
         for path in sorted((folder / "terminology").glob("*.csv"))
     }
     found: dict[str, EntityChecks] = {}
-    for path in sorted((folder / "checks").glob("*.y*ml")):
+
+    def load(path: Path) -> None:
         if path.suffix != ".yaml":
             raise DefinitionError(path, None, "it would not be read.", f"Name it {path.stem}.yaml.")
         if path.stem not in specs:
             raise DefinitionError(path, None, "it checks no entity.", "Name it after an entity, or remove it.")
         found[path.stem] = load_model(path, EntityChecks)
         _judge_names(path, found[path.stem], specs, tables)
+
+    gathered(partial(load, path) for path in sorted((folder / "checks").glob("*.y*ml")))
     return Declared(found, approved)
 
 
@@ -262,8 +267,9 @@ def _judge_names(
     if set(checks.resources) != set(produces):
         problem = f"its resources are not those of the mapping: {', '.join(sorted(produces))}."
         raise DefinitionError(path, line_of(path, ("resources",)), problem, "Name each once.")
-    for steps, check in _places(checks):
-        problem = ""
+    for steps, check in places(checks):
+        types = [produces[str(steps[1])]] if steps[0] == "resources" else list(produces.values())
+        problem = fault_in_all(check.path, types)
         if isinstance(check, Check) and check.table and check.table not in tables:
             problem = f"the check {check.name} names the unknown code table {check.table}."
         if check.entity and check.slot not in getattr(specs.get(check.entity), "produces", {}):
@@ -272,7 +278,7 @@ def _judge_names(
             raise DefinitionError(path, line_of(path, steps), problem, "Correct the name.")
 
 
-def _places(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], Check | ManyCheck]]:
+def places(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], Check | ManyCheck]]:
     """Each check of a file with the steps that lead to it."""
     for number, check in enumerate(checks.every):
         yield ("every", number), check

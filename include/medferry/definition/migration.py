@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from medferry.definition.capture import CaptureRules, load_capture
+from medferry.definition.check_keys import check_keys
 from medferry.definition.checks import Declared, load_checks
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.importing import local_modules, mappings_package
 from medferry.definition.inverses import check_inverse
-from medferry.errors import DefinitionError
+from medferry.definition.lookups import check_tables_named
+from medferry.errors import DefinitionError, gathered
 from medferry.fhir.inactive import NOT_IN_USE
 from medferry.fhir.resource_types import why_unfit
 from medferry.mapping.context import MappingSettings
@@ -101,7 +103,7 @@ class Migration:
 def load_migration(name_or_folder: str | Path) -> Migration:
     """Read and cross-check a migration, by name under ``include/migrations`` or by folder.
 
-    Raises DefinitionError (file, line, remedy) for the first fault. Touches no database.
+    Raises DefinitionError (file, line, remedy) for all faults that do not hide each other. Touches no database.
     """
     given = Path(name_or_folder)
     folder = given if given.is_dir() else MIGRATIONS_FOLDER / str(name_or_folder)
@@ -109,30 +111,61 @@ def load_migration(name_or_folder: str | Path) -> Migration:
         known = ", ".join(sorted(p.parent.name for p in MIGRATIONS_FOLDER.glob("*/plan.yaml"))) or "none"
         raise DefinitionError(folder, None, "there is no such migration.", f"Known migrations: {known}.")
     before = DefinitionFiles(folder).fingerprint()
-    plan = load_plan(folder / "plan.yaml")
-    entities = load_entities(folder / "entities")
-    tables = _code_tables(folder, plan)
+    plan, entities = _plan_and_entities(folder)
     package = mappings_package(plan.name, folder / "mappings")
-    loaded = {
-        name: _load_spec(package, folder / "mappings" / f"{name}.py", entity) for name, entity in entities.items()
-    }
-    specs = {name: spec for name, (spec, _) in loaded.items()}
-    inverses = {name: inverse for name, (_, inverse) in loaded.items() if inverse}
-    _check_strays(folder / "mappings", set(entities))
-    _check_references(folder, specs)
-    _check_acceptance(folder, plan, set(specs))
-    _check_leftovers(folder, plan, specs)
-    _check_authority(folder, plan, specs)
-    _check_columns(folder, plan, entities)
-    _check_history(folder, plan, entities)
+    tables, specs, inverses = _tables_and_mappings(folder, package, plan, entities)
+    gathered(
+        [
+            partial(_check_references, folder, specs),
+            partial(_check_acceptance, folder, plan, set(specs)),
+            partial(_check_leftovers, folder, plan, specs),
+            partial(_check_authority, folder, plan, specs),
+            partial(_check_columns, folder, plan, entities),
+            partial(_check_history, folder, plan, entities),
+            partial(check_tables_named, folder, tables),
+        ]
+    )
     checks, capture = load_checks(folder, specs, tables), load_capture(folder, entities)
-    _check_keys(folder, entities, checks)
+    check_keys(folder, entities, checks)
     files = DefinitionFiles(folder, local_modules(package, folder / "mappings"))
     if DefinitionFiles(folder).fingerprint() != before:
         raise DefinitionError(
             folder, None, "its files changed while they were read.", "Try again when they are complete."
         )
     return Migration(folder, plan, entities, specs, inverses, tables, checks, capture, files.fingerprint(), files)
+
+
+def _plan_and_entities(folder: Path) -> tuple[Plan, dict[str, SourceEntity]]:
+    plans: list[Plan] = []
+    entities: dict[str, SourceEntity] = {}
+    gathered(
+        [
+            lambda: plans.append(load_plan(folder / "plan.yaml")),
+            lambda: entities.update(load_entities(folder / "entities")),
+        ]
+    )
+    return plans[0], entities
+
+
+def _tables_and_mappings(
+    folder: Path, package: str, plan: Plan, entities: Mapping[str, SourceEntity]
+) -> tuple[dict[str, CodeTable], dict[str, MappingSpec], dict[str, InverseSpec]]:
+    tables: dict[str, CodeTable] = {}
+    specs: dict[str, MappingSpec] = {}
+    inverses: dict[str, InverseSpec] = {}
+
+    def load(name: str, entity: SourceEntity) -> None:
+        specs[name], inverse = _load_spec(package, folder / "mappings" / f"{name}.py", entity)
+        if inverse:
+            inverses[name] = inverse
+
+    attempts: list[Callable[[], None]] = [
+        lambda: tables.update(_code_tables(folder, plan)),
+        *(partial(load, name, entity) for name, entity in entities.items()),
+        lambda: _check_strays(folder / "mappings", set(entities)),
+    ]
+    gathered(attempts)
+    return tables, specs, inverses
 
 
 def _load_spec(package: str, path: Path, source: SourceEntity) -> tuple[MappingSpec, InverseSpec | None]:
@@ -147,7 +180,8 @@ def _load_spec(package: str, path: Path, source: SourceEntity) -> tuple[MappingS
     except SyntaxError as error:
         raise DefinitionError(path, error.lineno, "this is not valid Python.", f"{error.msg}.") from error
     except Exception as error:
-        line = traceback.extract_tb(error.__traceback__)[-1].lineno
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if Path(frame.filename) == path), frames[-1].lineno)
         raise DefinitionError(
             path, line, f"importing it raises {type(error).__name__}: {error}.", "Correct it."
         ) from error
@@ -218,7 +252,8 @@ def _code_tables(folder: Path, plan: Plan) -> dict[str, CodeTable]:
         line = line_of(folder / "plan.yaml", ("case_sensitive_codes",))
         problem = f"case_sensitive_codes names the unknown code table {unknown[0]}."
         raise DefinitionError(folder / "plan.yaml", line, problem, "Correct the name.")
-    return {name: load_code_table(path, name in plan.case_sensitive_codes) for name, path in paths.items()}
+    loads = [partial(load_code_table, path, name in plan.case_sensitive_codes) for name, path in paths.items()]
+    return dict(zip(paths, gathered(loads), strict=True))
 
 
 def _check_columns(folder: Path, plan: Plan, entities: Mapping[str, SourceEntity]) -> None:
@@ -237,25 +272,6 @@ def _check_history(folder: Path, plan: Plan, entities: Mapping[str, SourceEntity
             problem = f"wave {wave.id} is to be loaded by periods, and no entity has a date."
             remedy = "Add a line '-- dated: <column>' to the entities that have one."
             raise DefinitionError(path, line_of(path, ("waves", number, "history")), problem, remedy)
-
-
-def _check_keys(folder: Path, entities: Mapping[str, SourceEntity], checks: Declared) -> None:
-    """The checks name as many columns of a key as the entity has."""
-    for name, declared in checks.entities.items():
-        path = folder / "checks" / f"{name}.yaml"
-        for entity, number in [
-            (name, len(declared.keys)),
-            *(
-                (check.entity or "", 1 + len(check.further_sql))
-                for slot in declared.resources
-                for check in declared.checks(slot)
-                if check.compare == "reference"
-            ),
-        ]:
-            wanted = len(entities[entity].key)
-            if number != wanted:
-                problem = f"the key of {entity} has {wanted} column(s), not {number}."
-                raise DefinitionError(path, None, problem, "List as many SQL expressions, in the entity's order.")
 
 
 def _check_references(folder: Path, specs: Mapping[str, MappingSpec]) -> None:

@@ -11,6 +11,7 @@ from medferry.fhir.tidy import tidied
 from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
+from medferry.mapping.read_row import NoSuchColumn, ReadRow
 from medferry.mapping.values import with_zero_dates
 from medferry.mapping.yielded import Odd, resources_of
 
@@ -36,7 +37,7 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
     context = Context(spec, key, settings)
     try:
         # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.
-        made = resources_of(spec, spec(MappingProxyType(with_zero_dates(row)), context), key, settings.naming)
+        made = resources_of(spec, spec(MappingProxyType(ReadRow(with_zero_dates(row))), context), key, settings.naming)
         resources = [tidied(resource) for resource in made]
     except RowOutcome as outcome:
         return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
@@ -55,5 +56,5 @@ def place_of(error: Exception) -> str:
     """Where the mapping failed and how, without the exception's text (it may quote the row)."""
     frames = traceback.extract_tb(error.__traceback__)
     last = next((f for f in reversed(frames) if "/mappings/" in f.filename.replace("\\", "/")), frames[-1])
-    told = f": {error}" if isinstance(error, MappingFault) else ""
+    told = f": {error}" if isinstance(error, MappingFault | NoSuchColumn) else ""
     return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno} {type(error).__name__}{told}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ MAIN = "main"
 """The slot of an entity's chief resource; its identifier system has no suffix."""
 
 
+class MappingStatus(StrEnum):
+    """Whether somebody has approved a mapping."""
+
+    DRAFT = "draft"
+    APPROVED = "approved"
+
+
 @dataclass(frozen=True, slots=True)
 class MappingSpec:
     """A mapping as declared: who answers for it, what it produces (slot → resource type), what it refers to."""
@@ -28,7 +36,7 @@ class MappingSpec:
     entity: str
     version: str
     owner: str
-    status: str
+    status: MappingStatus
     produces: Mapping[str, str]
     references: tuple[str, ...]
     function: MappingFunction
@@ -53,7 +61,11 @@ def mapping(
     is stopped.
     """
 
+    if status not in {*MappingStatus}:
+        raise ValueError(f"the status {status!r} is unknown; there are {' and '.join(MappingStatus)}")
+    judged = MappingStatus(status)
+
     def declare(function: MappingFunction) -> MappingSpec:
-        return MappingSpec(entity, version, owner, status, dict(produces), tuple(references), function)
+        return MappingSpec(entity, version, owner, judged, dict(produces), tuple(references), function)
 
     return declare

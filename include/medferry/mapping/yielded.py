@@ -126,9 +126,14 @@ def _is_text(text: str) -> bool:
 # -- names ---------------------------------------------------------------------------------------------
 
 
+_MADE = ": make it with ctx.resource(…)"
+
+
 def _misnamed(spec: MappingSpec, resource: Resource, key: str, naming: Naming, slots: set[str]) -> str | None:
     """Why the resource is not the row's own; adds its slot to `slots`."""
     resource_type = resource.get("resourceType")
+    if resource_type is None:
+        return f"a bare dict{_MADE}"
     if resource_type not in spec.produces.values():
         return "a resource of a type that the mapping does not declare"
     form = form_of(str(resource_type))
@@ -152,6 +157,6 @@ def _misnamed(spec: MappingSpec, resource: Resource, key: str, naming: Naming, s
 
 def _form_told(resource_type: str, resource: Resource) -> str:
     if not resource.get("identifier"):
-        return f"a {resource_type} without an identifier"
+        return f"a {resource_type} without an identifier{_MADE}"
     form = "a list" if form_of(resource_type) is IdentifierForm.LIST else "one object"
     return f"a {resource_type} whose identifier is not {form}"

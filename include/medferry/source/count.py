@@ -32,7 +32,7 @@ def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: I
     require_columns(connection, entity)
     counts = _units(connection, entity, source)
     known = set(plan_units)
-    strays = sorted(str(name) for name in counts if name not in known)
+    strays = sorted("NULL (they have none)" if name is None else str(name) for name in counts if name not in known)
     if strays:
         rows = sum(number for name, number in counts.items() if name not in known)
         raise SourceError(
@@ -50,7 +50,7 @@ def require_columns(connection: sa.Connection, entity: SourceEntity) -> None:
     for name in (*entity.key, entity.unit, *filter(None, (entity.changed, entity.dated))):
         if name not in found:
             raise SourceError(
-                f"The SELECT of {entity.name} has no column {name}; it has {', '.join(found)[:300]}.",
+                f"{entity.path}: the SELECT of {entity.name} has no column {name}; it has {', '.join(found)[:300]}.",
                 "Name it in the file's first lines as the database does (case counts), or add it to the SELECT.",
             )
 

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError
 from medferry.source.dialects import DIALECTS, NOT_READ, titles
-from medferry.source.faults import busy, in_each_others_way, not_opened, state_of
+from medferry.source.faults import busy, in_each_others_way, not_opened
+from medferry.source.refused import OWN_NAMES, refused
 from medferry.source.session import pinned, refuse_warnings
 from medferry.source.types import mysql, postgresql, sqlite
 from medferry.source.types.canonical import Column, Convert
@@ -104,21 +105,7 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
                 raise not_opened(error) from None
             if in_each_others_way(error):
                 raise busy(error) from None
-            state = getattr(error.orig, "sqlstate", None)
-            raise SourceError(
-                f"The legacy database refused a query ({state_of(error)}).",
-                _REMEDIES.get(state, "Try the entity's SQL by hand."),
-            ) from None
-
-
-_OWN_NAMES = "Give each column a name of its own in the entity's SQL (… AS …)."
-
-_REMEDIES: dict[str | None, str] = {
-    "42501": "Grant the account SELECT, and BYPASSRLS where row-level security would hide rows from it.",
-    "42S21": _OWN_NAMES,
-    "22P05": "A text has no equivalent in UTF-8: correct it, or cast its column in the entity's SQL.",
-}
-"""By SQLSTATE."""
+            raise refused(error) from None
 
 
 def stream(connection: sa.Connection, statement: Statement, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -171,5 +158,5 @@ def _refuse_same_names(names: Sequence[str]) -> None:
         plain, colon, number = name.rpartition(":")
         if name in seen or (colon and number.isdecimal() and plain in seen):
             problem = f"The query has two columns of the name {plain or name}: one would be lost."
-            raise SourceError(problem, _OWN_NAMES)
+            raise SourceError(problem, OWN_NAMES)
         seen.add(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import sqlglot
 from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from medferry.errors import DefinitionError
+from medferry.errors import DefinitionError, gathered
 from medferry.source.dialects import VARIANTS
 from medferry.source.keys import key_text, ledger_key, unit_text
+from medferry.source.refused import placed
 
 _SETTING = re.compile(r"--\s*(\w+)\s*:\s*(.+?)\s*$")
 _COLUMN = re.compile(r'\s*(?:"([^"]{1,63})"|([^\W\d]\w{0,62}))\s*')
@@ -34,6 +36,7 @@ class SourceEntity:
     title: str
     sql: str
     variants: Mapping[str, str]
+    """Of each query, its file and line stand before it in a comment, so that what a database refuses has a place."""
     dated: str | None = None
     """The column of the date by which a history is loaded: a date or time, or text that begins as YYYY-MM-DD."""
 
@@ -69,7 +72,8 @@ def load_entities(folder: Path) -> dict[str, SourceEntity]:
                 f"Name it <entity>.<{'|'.join(VARIANTS)}>.sql.",
             )
         variants[name][dialect] = _statement(path, _text(path), [VARIANTS[dialect]])
-    return {name: _entity(path, variants[name]) for name, path in portable.items()}
+    loads = [partial(_entity, path, variants[name]) for name, path in portable.items()]
+    return dict(zip(portable, gathered(loads), strict=True))
 
 
 def _text(path: Path) -> str:
@@ -149,4 +153,4 @@ def _only_select(path: Path, sql: str, tokens: Sequence[Token]) -> str:
     if semicolons and semicolons[0].start < said[-1].start:
         problem = "there is a semicolon, and more after it."
         raise DefinitionError(path, semicolons[0].line, problem, "Write one statement.")
-    return sql[said[0].start : said[-1].end + 1]
+    return f"{placed(path, said[0].line)}{sql[said[0].start : said[-1].end + 1]}"

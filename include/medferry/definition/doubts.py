@@ -1,0 +1,21 @@
+"""What is no fault of a definition, and is seldom meant."""
+
+from __future__ import annotations
+
+from medferry.definition.lookups import unreachable
+from medferry.definition.migration import Migration
+from medferry.mapping.declare import MappingStatus
+
+
+def doubts_of(migration: Migration) -> list[str]:
+    """To be told by `plan check`, a line each."""
+    drafts = [name for name, spec in migration.specs.items() if spec.status is MappingStatus.DRAFT]
+    unchecked = sorted(
+        migration.specs.keys() - migration.checks.entities.keys() - {*migration.plan.acceptance.hashes_only}
+    )
+    told = unreachable(migration.tables, migration.plan.source.null_tokens)
+    if drafts:
+        told.append(f"in draft, approved by nobody: {', '.join(drafts)}")
+    if unchecked:
+        told.append(f"no checks, so that their values cannot be proven: {', '.join(unchecked)}")
+    return told
