@@ -8,6 +8,9 @@ import re
 from functools import cache
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from medferry.errors import SettingsError
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry_airflow.connections import settings_from_connections
@@ -21,9 +24,21 @@ POOL = "medplum"
 
 @cache
 def environment() -> Environment:
-    """The systems of the current migration, opened when first needed."""
+    """The systems of the current migration, opened when first needed. Raises SettingsError."""
+    require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
     migration = current_migration()
     return Environment(migration, settings_from_connections(migration.plan))
+
+
+def require_one_manifest(url: str) -> None:
+    """Raises SettingsError for a URL by which each process may find another manifest."""
+    parsed = sa.make_url(url) if url else None
+    if parsed is None or (parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_absolute()):
+        problem = "is not set" if parsed is None else "is a relative path"
+        raise SettingsError(
+            f"MEDFERRY_MANIFEST_URL {problem}: tasks would open a second ledger beside the command line's.",
+            "Set it for all of Airflow's processes: PostgreSQL, or sqlite:////absolute/path on a single machine.",
+        )
 
 
 def report_folder(run: str) -> Path:
