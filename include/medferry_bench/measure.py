@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medferry_bench import medplum_cli
+from medferry_bench.capture_cost import measure_capture
 from medferry_bench.corpus import RUN, Corpus
+from medferry_bench.in_step import measure_in_step
 from medferry_bench.job import Job, Result, run_job
 from medferry_bench.ways import DOCUMENTED_LANES, Ways
 
@@ -18,7 +20,7 @@ CEILING_LANES = (1, 2, 4, 8)
 LOAD_LANES = (1, 2, 4, 8)
 
 WAYS = ("ceiling", "cli_import", *(f"documented_{lanes}" for lanes in DOCUMENTED_LANES), "load", "end_to_end")
-ALONE = ("transform", "extract", "memory")
+ALONE = ("transform", "extract", "memory", "in_step", "capture")
 
 Tell = Callable[[str], None]
 
@@ -32,6 +34,8 @@ class Measured:
     missing: dict[str, str] = field(default_factory=dict)
     stages: dict[str, Result] = field(default_factory=dict)
     growth: list[Result] = field(default_factory=list)
+    in_step: dict[str, Result] = field(default_factory=dict)
+    capture: dict[str, Result] = field(default_factory=dict)
 
     def best_lanes(self, way: str) -> int:
         tried = self.lanes[way]
@@ -55,6 +59,7 @@ def measure(
                 tell(f"round {number}: {way}")
                 _once(way, ways, measured)
     _alone(corpus, ways, measured, only, rounds, batch_size, sizes, tell)
+    _in_step(measured, only, tell)
     return measured
 
 
@@ -109,6 +114,13 @@ def _alone(
         for size in sizes:
             tell(f"transform of {size:,} source records")
             measured.growth.append(_grow(corpus, size))
+
+
+def _in_step(measured: Measured, only: Sequence[str], tell: Tell) -> None:
+    if "in_step" in only:
+        measured.in_step = measure_in_step(tell)
+    if "capture" in only:
+        measured.capture = measure_capture(tell)
 
 
 def _extract(corpus: Corpus, batch_size: int) -> Result:

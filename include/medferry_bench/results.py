@@ -14,7 +14,7 @@ from medferry_bench.measure import LOAD_LANES, Measured
 
 KEYS = (
     "ceiling", "cli_import", "documented_1", "documented_4", "load", "end_to_end", "rerun", "transform", "extract",
-    "verify", "memory",
+    "verify", "memory", "in_step", "capture",
 )  # fmt: skip
 
 LEFT_OUT = "left out by --only"
@@ -49,6 +49,9 @@ def results(measured: Measured, corpus: Corpus, server: str, batch_size: int) ->
     figures["extract"] = _extract(measured, common | {"source": "embedded PostgreSQL"})
     figures["verify"] = _verify(measured, common | {"source": "embedded PostgreSQL", "manifest": "SQLite"})
     figures["memory"] = _memory(measured, common | {"lanes": load_lanes})
+    machine = {"machine": common["machine"], "cpus": common["cpus"]}
+    for name, found in (("in_step", measured.in_step), ("capture", measured.capture)):
+        figures[name] = {**found, "settings": machine} if found else {"not_measured": LEFT_OUT, "settings": machine}
     return {key: figures[key] for key in KEYS}
 
 

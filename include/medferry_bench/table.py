@@ -33,6 +33,7 @@ def markdown(figures: dict[str, Any], before: dict[str, Any] | None = None) -> s
         _ways(figures),
         _alone(figures),
         _growth(figures["memory"]),
+        _in_step(figures["in_step"], figures["capture"]),
         _goals(figures, before),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -90,6 +91,25 @@ def _growth(memory: dict[str, Any]) -> str:
         f"| {one['source_units']:,} | {one['source_units_per_second']:,.0f} | {one['peak_megabytes']} |" for one in rows
     ]
     return "\n".join(lines) if rows else ""
+
+
+def _in_step(in_step: dict[str, Any], capture: dict[str, Any]) -> str:
+    lines = ["| Both systems in use | Measured |", "|---|---|"]
+    if "not_measured" not in in_step:
+        lag, cut, sweep = in_step["lag"], in_step["empty_cut"], in_step["sweep"]
+        asked = ", ".join(f"{number} to {name}" for name, number in cut["requests"].items())
+        lines += [
+            f"| legacy → Medplum, lag at {lag['changes_per_second']:g} changes/s | p50 {lag['p50_seconds']} s, "
+            f"p99 {lag['p99_seconds']} s, {lag['values']:,} values, {lag['missing']} missing |",
+            f"| a cut without a change | {cut['milliseconds']} ms; requests: {asked} |",
+            f"| sweep without a bound | {sweep['rows_per_second']:,} rows/s, {sweep['missed']} missed |",
+        ]
+    for name, one in capture.items() if "not_measured" not in capture else ():
+        if "cost_percent" in one:
+            rates = one["rows_per_second"]
+            told = f"{one['cost_percent']} % ({rates['without']:,} → {rates['with']:,} rows/s)"
+            lines.append(f"| capture on {name}, cost on single-row inserts | {told} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _goals(figures: dict[str, Any], before: dict[str, Any] | None) -> str:

@@ -14,8 +14,10 @@ import pytest
 from embedded_medplum.server import EmbeddedMedplum
 from medferry_bench import measure
 from medferry_bench.__main__ import main
+from medferry_bench.capture_cost import measure_capture
 from medferry_bench.corpus import corpus
 from medferry_bench.goals import goals
+from medferry_bench.in_step import measure_in_step
 from medferry_bench.plot import svg
 from medferry_bench.poster import NotAllDone, Poster, request_of
 from medferry_bench.results import KEYS, LEFT_OUT
@@ -30,6 +32,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "CEILING_LANES", (2,))
         patch.setattr(measure, "LOAD_LANES", (2,))
+        patch.setattr(measure, "measure_in_step", lambda tell: measure_in_step(tell, 10.0, 2.0, 15))
+        patch.setattr(measure, "measure_capture", lambda tell: measure_capture(tell, pairs=1, rows=20))
         main(patients=3, rounds=1, only=None, large=400, batch_size=50, folder=folder)
     yield folder
 
@@ -44,7 +48,13 @@ def figures(written: Path) -> dict[str, Any]:
 def test_results_have_exactly_the_keys(figures: dict[str, Any]) -> None:
     assert tuple(figures) == KEYS
     assert [name for name, one in figures.items() if "not_measured" in one] == []
-    assert all(one["settings"]["source_units"] > 0 for one in figures.values())
+    of_corpus = [one for name, one in figures.items() if name not in ("in_step", "capture")]
+    assert all(one["settings"]["source_units"] > 0 for one in of_corpus)
+    assert figures["in_step"]["lag"]["values"] > 0
+    assert figures["in_step"]["lag"]["missing"] == 0
+    assert figures["in_step"]["empty_cut"]["requests"]["medplum"] == 0
+    assert figures["in_step"]["sweep"]["rows_per_second"] > 0
+    assert figures["capture"]["postgresql"]["rows_per_second"]["with"] > 0
     assert all(figures[name]["resources_per_second"] > 0 for name in (*WAYS, "transform"))
     assert figures["extract"]["rows_per_second"] > 0
     assert figures["verify"]["resources_per_second"] > 0
@@ -134,6 +144,16 @@ def test_goals_are_judged_on_what_was_measured_only() -> None:
         "rerun ÷ end_to_end, in source records": True,
     }
     figures["verify"] = {"percent_of_load_points": 3.01}
+    figures["in_step"] = {"lag": {"p99_seconds": 5.01, "missing": 0}, "empty_cut": {"requests": {"medplum": 0}}}
+    figures["capture"] = {
+        "postgresql": {"cost_percent": 20.0},
+        "mariadb": {"not_measured": "no server"},
+        "settings": {},
+    }
     judged = {goal.text: goal.met for goal in goals(figures, before=_figures(load=100))}
     assert judged["load ÷ load before"] is False
     assert judged["verification's points, % of the load's"] is False
+    assert judged["lag of a change, p99 in seconds"] is False
+    assert judged["values that never arrived"] is judged["requests to Medplum of an empty cut"] is True
+    assert judged["capture on postgresql, cost in %"] is True
+    assert "capture on mariadb, cost in %" not in judged

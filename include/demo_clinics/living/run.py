@@ -83,12 +83,12 @@ def _live(found: Systems, life: Life, watch: Watch, seconds: float) -> None:
             finally:
                 life.stop()
                 people.join()
-            _quiesce(diary, lambda: draw("Everybody has gone home"))
+            quiesce(diary, lambda: draw("Everybody has gone home"))
         if life.faults:
             raise life.faults[0]
 
 
-def _quiesce(diary: Diary, draw: Callable[[], None]) -> None:
+def quiesce(diary: Diary, draw: Callable[[], None]) -> None:
     """Wait until everything has arrived, or nothing more does."""
     last = changed = time.monotonic()
     arrived = -1

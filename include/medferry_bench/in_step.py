@@ -1,0 +1,135 @@
+"""Both systems in use: the lag of what changes, and what an empty cut and a sweep cost."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import sqlalchemy as sa
+
+from demo_clinics.living.diary import Diary, Side, quantile
+from demo_clinics.living.legacy_users import Ward
+from demo_clinics.living.life import Life
+from demo_clinics.living.run import quiesce
+from demo_clinics.living.systems import CLINIC, Systems, systems
+from demo_clinics.living.watch import Watch
+from medferry.source.changes.sweep import Throttle
+from medferry.sync.cycle import cycle
+from medferry.sync.sweeping import sweep_wave
+
+CHANGES_PER_SECOND = 50.0
+SECONDS = 30.0
+PATIENTS = 400
+_SEED = 7
+_EMPTY_CUTS = 20
+_TAIL_SECONDS = 600.0
+_UNBOUNDED = Throttle(rows_per_second=1e9, latency=60)
+
+Figures = dict[str, Any]
+
+
+def measure_in_step(
+    tell: Callable[[str], None], rate: float = CHANGES_PER_SECOND, seconds: float = SECONDS, patients: int = PATIENTS
+) -> Figures:
+    """Lag of the legacy system's changes at `rate` acts a second, an empty cut, and a sweep without a bound."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-in-step-") as folder,
+        systems(Path(folder), _SEED, patients, tell) as found,
+    ):
+        tell(f"{rate:g} changes a second for {seconds:g} s")
+        lag = _lag(found, rate, seconds)
+        tell("empty cuts, and a sweep")
+        return {"lag": lag, "empty_cut": _empty_cut(found), "sweep": _sweep(found)}
+
+
+def _lag(found: Systems, rate: float, seconds: float) -> Figures:
+    diary = Diary(both_ways=False)
+    ward = Ward.of(found.engine, CLINIC)
+    life = Life(found.engine, found.client, ward, diary, _SEED, rate, medplum_share=0.0)
+    watch = Watch(found.engine, found.client, CLINIC, diary)
+    with found.tailing(_TAIL_SECONDS), watch.looking():
+        started = time.monotonic()
+        life.live(seconds)
+        lived = time.monotonic() - started
+        quiesce(diary, found.check)
+    if life.faults:
+        raise life.faults[0]
+    found.settle()
+    lags = diary.lags[Side.LEGACY]
+    return {
+        "p50_seconds": _rounded(quantile(lags, 0.5)),
+        "p99_seconds": _rounded(quantile(lags, 0.99)),
+        "changes_per_second": round(diary.total(Side.LEGACY) / lived, 1),
+        "values": len(lags),
+        "missing": len(diary.pending(Side.LEGACY)),
+        "settings": {"rate": rate, "seconds": seconds, "from": "the commit", "until": "Medplum's lastUpdated"},
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _empty_cut(found: Systems) -> Figures:
+    """Requests to each system, and the time, of a cut without a key: medians."""
+    counts: list[Counter[str]] = []
+    times: list[float] = []
+    for _ in range(_EMPTY_CUTS):
+        with _counted(found) as asked:
+            started = time.perf_counter()
+            records = cycle(found.wave).records
+            times.append(1_000 * (time.perf_counter() - started))
+        assert not records, "the systems are not at rest"
+        counts.append(asked)
+    return {
+        "requests": {name: int(median(one[name] for one in counts)) for name in ("medplum", "legacy", "manifest")},
+        "milliseconds": round(median(times), 1),
+        "settings": {"cuts": _EMPTY_CUTS, "manifest": "SQLite", "source": "embedded PostgreSQL"},
+    }
+
+
+@contextmanager
+def _counted(found: Systems) -> Iterator[Counter[str]]:
+    """What each system is asked within the context: HTTP requests, SQL statements."""
+    asked: Counter[str] = Counter()
+    send = httpx.Client.send
+
+    def sent(*arguments: Any, **named: Any) -> httpx.Response:
+        asked["medplum"] += 1
+        return send(*arguments, **named)
+
+    def executed(name: str) -> Callable[..., None]:
+        return lambda *_: asked.update([name])
+
+    environment = found.wave.environment
+    listeners = {"legacy": environment.source, "manifest": environment.manifest}
+    hooks = {name: executed(name) for name in listeners}
+    for name, engine in listeners.items():
+        sa.event.listen(engine, "before_cursor_execute", hooks[name])
+    try:
+        with patch.object(httpx.Client, "send", sent):
+            yield asked
+    finally:
+        for name, engine in listeners.items():
+            sa.event.remove(engine, "before_cursor_execute", hooks[name])
+
+
+def _sweep(found: Systems) -> Figures:
+    started = time.monotonic()
+    swept = sweep_wave(found.wave, _UNBOUNDED)
+    seconds = time.monotonic() - started
+    rows = sum(each.rows for each in swept.entities.values())
+    return {
+        "rows_per_second": round(rows / seconds),
+        "rows": rows,
+        "missed": sum(len(each.missed) for each in swept.entities.values()),
+        "settings": {"throttle": "none"},
+    }
