@@ -45,7 +45,8 @@ _SYNTAX = 1064
 """Its text quotes the statement, and the driver has put the values into that."""
 
 _SQLITE = re.compile(
-    r"no such (column|table|function|collation|module)|unrecognized token: \"[^\"]{0,80}\"|near \"[^\"]{0,80}\": syntax error|ambiguous column name|"
+    r"no such (column|table|function|collation|module)|unrecognized token: \"[^\"]{0,80}\"|"
+    r"near \"[^\"]{0,80}\": syntax error|ambiguous column name|"
     r"wrong number of arguments|misuse of (aggregate|window)|incomplete input|SELECTs to the left and right"
 )
 
