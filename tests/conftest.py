@@ -29,11 +29,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"Give the parameters of {item.nodeid} a name (ids=…) that is always the same.")
 
 
-@pytest.fixture
-def medplum(tmp_path: Path) -> Iterator[EmbeddedMedplum]:
-    """A fresh embedded Medplum of this test's own, with faults to be had."""
+@pytest.fixture(scope="session")
+def shared_medplum() -> Iterator[EmbeddedMedplum]:
+    """The process behind `medplum`: to start one takes a second, and hundreds of tests want one."""
     with EmbeddedMedplum(faults=True, quota=1_000_000_000) as server:
         yield server
+
+
+@pytest.fixture
+def medplum(shared_medplum: EmbeddedMedplum) -> EmbeddedMedplum:
+    """An embedded Medplum that knows nothing yet, of this test's own, with faults to be had; a test may stop it."""
+    if shared_medplum.running:
+        shared_medplum.reset()
+    else:
+        shared_medplum.start()
+    return shared_medplum
 
 
 @pytest.fixture

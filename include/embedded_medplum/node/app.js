@@ -11,9 +11,12 @@ const OTHER_CLIENT = { reference: 'ClientApplication/00000000-0000-4000-8000-000
 
 /** Routes HTTP requests to the token endpoint, the FHIR base, storage, and the fault switch. */
 export class App {
-  /** @param faults undefined unless the server was started with `--faults`. */
-  constructor({ fhir, tokens, tokenRequests, output, blobs, faults, log }) {
-    Object.assign(this, { fhir, tokens, tokenRequests, output, blobs, faults, log });
+  /**
+   * @param faults undefined unless the server was started with `--faults`.
+   * @param reset puts an App that knows nothing in the place of this one; undefined without `--faults`, or with a data file.
+   */
+  constructor({ fhir, tokens, tokenRequests, output, blobs, faults, log, reset }) {
+    Object.assign(this, { fhir, tokens, tokenRequests, output, blobs, faults, log, reset });
   }
 
   /** Logs method, path, status and time: never a body, never a query string. */
@@ -38,6 +41,7 @@ export class App {
     if (pathname.startsWith('/oauth2/')) return this.#oauth(req, res, pathname);
     if (pathname === '/auth/me') return this.#me(req, res);
     if (pathname === '/faults' && this.faults) return this.#faults(req, res);
+    if (pathname === '/reset' && this.reset && req.method === 'POST') return this.#reset(req, res);
     if (pathname.startsWith('/storage/')) return this.#storage(req, res, url);
     if (/^\/fhir\/R4(\/|$)/.test(pathname)) return this.#fhir(req, res, url);
     return sendJson(req, res, 404, { error: 'not found' });
@@ -71,6 +75,11 @@ export class App {
       }
     }
     return sendJson(req, res, 200, { rules: this.faults.rules });
+  }
+
+  async #reset(req, res) {
+    this.reset();
+    return sendJson(req, res, 200, {});
   }
 
   async #storage(req, res, url) {

@@ -16,9 +16,6 @@ const log = (text) => process.stdout.write(`${new Date().toISOString()} ${text}\
 const options = readOptions(process.argv.slice(2), process.env);
 
 loadDefinitions();
-const journal = new Journal(options.data);
-const store = new Store(journal);
-journal.loadInto(store);
 
 const server = createServer();
 server.keepAliveTimeout = 65_000;
@@ -32,41 +29,49 @@ const settings = {
   projectAdmin: options['project-admin'],
   maxJsonBytes: options['max-json-bytes'],
 };
-const project = journal.project();
-const tokens = new Tokens({
-  project,
-  clientId: options['client-id'],
-  clientSecret: options['client-secret'],
-  expiresIn: options['expires-in'],
-});
-const output = new Output({
-  baseUrl: settings.baseUrl,
-  author: { reference: `ClientApplication/${options['client-id']}`, display: 'Embedded client' },
-  project,
-  secret: options['client-secret'],
-});
-const faults = options.faults ? new Faults() : undefined;
-const blobs = new Blobs(journal);
-const quota = new Window('fhirInteractions', options.quota, options['quota-window'] * 1000);
-const requests = new Window('requests', options['request-limit']);
-const terminology = new Terminology();
-const fhir = new Fhir({ store, journal, blobs, terminology, settings, quota, requests, tokens, output, faults, log });
-const app = new App({
-  fhir,
-  tokens,
-  tokenRequests: new Window('requests', options['token-limit']),
-  output,
-  blobs,
-  faults,
-  log,
-});
 
-server.on('request', (req, res) => app.handle(req, res));
+/** A server that knows what the data file has: without one, nothing. */
+function open() {
+  const journal = new Journal(options.data);
+  const store = new Store(journal);
+  journal.loadInto(store);
+  const project = journal.project();
+  const tokens = new Tokens({
+    project,
+    clientId: options['client-id'],
+    clientSecret: options['client-secret'],
+    expiresIn: options['expires-in'],
+  });
+  const output = new Output({
+    baseUrl: settings.baseUrl,
+    author: { reference: `ClientApplication/${options['client-id']}`, display: 'Embedded client' },
+    project,
+    secret: options['client-secret'],
+  });
+  const faults = options.faults ? new Faults() : undefined;
+  const blobs = new Blobs(journal);
+  const quota = new Window('fhirInteractions', options.quota, options['quota-window'] * 1000);
+  const requests = new Window('requests', options['request-limit']);
+  const terminology = new Terminology();
+  const fhir = new Fhir({ store, journal, blobs, terminology, settings, quota, requests, tokens, output, faults, log });
+  const tokenRequests = new Window('requests', options['token-limit']);
+  const reset = options.faults && !options.data ? startAnew : undefined;
+  return { app: new App({ fhir, tokens, tokenRequests, output, blobs, faults, log, reset }), journal };
+}
+
+let present = open();
+
+/** What is still at work goes on in what was before, where nobody sees it. */
+function startAnew() {
+  present = open();
+}
+
+server.on('request', (req, res) => present.app.handle(req, res));
 log(`listening on ${settings.baseUrl}`);
 
 function stop() {
-  journal.flush();
-  journal.close();
+  present.journal.flush();
+  present.journal.close();
   process.exit(0);
 }
 process.on('SIGTERM', stop);
