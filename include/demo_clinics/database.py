@@ -61,7 +61,7 @@ def embedded(folder: Path | None = None, port: int | None = None) -> Iterator[Se
     with (
         _data_folder(folder) as data,
         _reachable(newest) as programs,
-        _run_postgresql(programs / "bin", data, port) as server,
+        _run_postgresql(programs / "bin", data, port, kept=folder is not None) as server,
     ):
         yield server
 
@@ -92,7 +92,7 @@ def mariadb() -> Iterator[Server]:
 
 
 @contextmanager
-def _run_postgresql(programs: Path, folder: Path, port: int | None) -> Iterator[Server]:
+def _run_postgresql(programs: Path, folder: Path, port: int | None, kept: bool = False) -> Iterator[Server]:
     data, secret, port = folder / "data", folder / "password", port or _free_port()
     _end_forgotten(data)
     if not data.exists():
@@ -104,7 +104,8 @@ def _run_postgresql(programs: Path, folder: Path, port: int | None) -> Iterator[
         fresh.rename(data)
     password = secret.read_text(encoding="utf-8").strip()
     command = [programs / "postgres", "-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1",
-               "-c", "unix_socket_directories="]  # fmt: skip
+               "-c", "unix_socket_directories=",
+               "-c", f"fsync={'on' if kept else 'off'}"]  # fmt: skip  # what is gone afterwards need not reach the disk
 
     def create_database() -> None:
         with psycopg.connect(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,8 @@ from airflow.dag_processing.dagbag import DagBag  # noqa: E402
 from airflow.sdk import DAG  # noqa: E402
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _remove_home() -> Iterator[None]:
-    yield
+def pytest_unconfigure() -> None:
+    """Also where nothing of this folder was run: a worker with other units, a collection."""
     shutil.rmtree(HOME, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,12 @@ from tests.verification.conftest import RUN
 from tests.workflows.test_migrate import migrate
 
 
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    with database.embedded() as server:
+        yield server.url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def done(request: pytest.FixtureRequest, tiny: Environment) -> Iterator[Environment]:
     """The tiny platform, migrated, with its manifest in SQLite or PostgreSQL."""
@@ -36,11 +43,21 @@ def done(request: pytest.FixtureRequest, tiny: Environment) -> Iterator[Environm
         migrate(tiny, RUN)
         yield tiny
         return
-    with database.embedded() as postgresql:
-        there = Environment(tiny.migration, replace(tiny.settings, manifest_url=postgresql.url))
-        migrate(there, RUN)
-        yield there
-        there.manifest.dispose()
+    there = Environment(tiny.migration, replace(tiny.settings, manifest_url=_new_database(request)))
+    migrate(there, RUN)
+    yield there
+    there.manifest.dispose()
+
+
+def _new_database(request: pytest.FixtureRequest) -> str:
+    """The URL of a database of this test's own: that a URL's manifest exists is asked once in a process."""
+    server = sa.make_url(request.getfixturevalue("postgresql"))
+    name = f"d{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.set(database=name).render_as_string(hide_password=False)
 
 
 def change(done: Environment, key: str, born: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -121,6 +122,12 @@ def test_rows_that_a_policy_hides_are_an_error() -> None:
         owner.dispose()
 
 
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    with servers.embedded() as server:
+        yield server.url
+
+
 @pytest.mark.parametrize(
     ("encoding", "stored", "read"),
     [
@@ -131,30 +138,30 @@ def test_rows_that_a_policy_hides_are_an_error() -> None:
         ("LATIN1", b"Jos\xe9", "José"),
     ],
 )
-def test_bytes_of_a_database_that_is_not_utf_8(encoding: str, stored: bytes, read: str) -> None:
+def test_bytes_of_a_database_that_is_not_utf_8(postgresql: str, encoding: str, stored: bytes, read: str) -> None:
     import psycopg
 
-    with servers.embedded() as server:
-        url = sa.make_url(server.url)
-        made = f"CREATE DATABASE other ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-        owner = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-        with owner.connect() as connection:
-            connection.exec_driver_sql(made)
-        owner.dispose()
-        with psycopg.connect(
-            host=url.host, port=url.port, user=url.username, password=url.password, dbname="other", autocommit=True
-        ) as plain:
-            plain.execute("CREATE TABLE people (name text)")
-            plain.execute(f"SET client_encoding = {encoding}")
-            plain.execute(b"INSERT INTO people VALUES ('" + stored + b"')")
-        engine = connect_engine(url.set(database="other").render_as_string(hide_password=False))
-        assert only(engine, "SELECT name FROM people") == {"name": read}
-        with snapshot(engine) as connection:
-            found = list(stream(connection, sa.text("SELECT name FROM people WHERE name = :name"), {"name": "Ada"}))
-        assert found == []
-        with pytest.raises(SourceError, match=r"refused a query|encoding lacks"):
-            only(engine, "SELECT '\u65e5' || chr(256) AS word")
-        engine.dispose()
+    url = sa.make_url(postgresql)
+    made = f"CREATE DATABASE other ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    owner = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with owner.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS other WITH (FORCE)")
+        connection.exec_driver_sql(made)
+    owner.dispose()
+    with psycopg.connect(
+        host=url.host, port=url.port, user=url.username, password=url.password, dbname="other", autocommit=True
+    ) as plain:
+        plain.execute("CREATE TABLE people (name text)")
+        plain.execute(f"SET client_encoding = {encoding}")
+        plain.execute(b"INSERT INTO people VALUES ('" + stored + b"')")
+    engine = connect_engine(url.set(database="other").render_as_string(hide_password=False))
+    assert only(engine, "SELECT name FROM people") == {"name": read}
+    with snapshot(engine) as connection:
+        found = list(stream(connection, sa.text("SELECT name FROM people WHERE name = :name"), {"name": "Ada"}))
+    assert found == []
+    with pytest.raises(SourceError, match=r"refused a query|encoding lacks"):
+        only(engine, "SELECT '\u65e5' || chr(256) AS word")
+    engine.dispose()
 
 
 def test_mariadb_reads_the_same_under_any_setting(reader: sa.Engine, owner: sa.Connection) -> None:
