@@ -51,6 +51,13 @@ def test_from_the_first_sweep_to_the_status(medferry, write: Write) -> None:  # 
     assert "Wave pilot" in table and "changes of patient" in table and "Heartbeat" in table
 
 
+def give_to_medplum(environment: Environment) -> None:
+    """Let Medplum's users write patients, by the plan."""
+    plan = environment.migration.folder / "plan.yaml"
+    rules = "authority:\n  domains: {people: [patient]}\n  rules: [{domain: people, writer: medplum}]\n"
+    plan.write_text(plan.read_text() + rules)
+
+
 def test_what_users_changed_in_medplum_is_told_and_written_back(
     medferry,
     loaded: Environment,  # noqa: F811
@@ -62,6 +69,8 @@ def test_what_users_changed_in_medplum_is_told_and_written_back(
         [ada] = [one for one in client.search_all("Patient", []) if one["name"][0]["family"] == "Ada"]
         edited = {**ada, "name": [{"family": "Baker"}], "gender": "other"}
         client.batch([{"resource": edited, "request": {"method": "PUT", "url": f"Patient/{ada['id']}"}}], 100)
+    assert "against-authority: family" in medferry("sync", "pilot", "--dry-run", "--direction", "reverse").output
+    give_to_medplum(loaded)
     preview = medferry("sync", "pilot", "--dry-run", "--direction", "reverse").output
     assert "1 row(s) would be written" in preview and "family 1" in preview and "no-local-code" in preview
     refused = medferry("sync", "pilot", "--direction", "reverse")

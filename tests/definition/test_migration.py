@@ -47,6 +47,14 @@ BROKEN = {
         replace("plan.yaml", "strategy:", "authority: {domains: {people: [patient, Bed]}}\nstrategy:"),
         "plan.yaml:3: the domain people names Bed, which is no entity",
     ),
+    "deletions of no inverse": (
+        replace("plan.yaml", "strategy:", "deleted_in_medplum: {weight: remove}\nstrategy:"),
+        "plan.yaml:3: deleted_in_medplum names weight, which has no inverse",
+    ),
+    "inactivated without a mark": (
+        replace("plan.yaml", "strategy:", "deleted_in_medplum: {patient: inactivate}\nstrategy:"),
+        "plan.yaml:3: rows of patient are to be inactivated",
+    ),
     "two waves": (replace("plan.yaml", "units: [north]", "units: [south]"), "unit south is in two waves"),
     "no key": (replace("entities/patient.sql", "-- key: id\n", ""), "patient.sql:1: the key is missing"),
     "setting": (replace("entities/patient.sql", "-- unit:", "-- units:"), "patient.sql:2: unknown setting 'units'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -288,7 +289,9 @@ def test_nothing_was_written_back_before_it_was_noted(filled: sa.Engine) -> None
         assert open_write_backs(connection, "m", "pilot") == []
         set_held_back(connection, "m", "f", [("patient", "1")], [held, held])
         assert len(held_back_of(connection, "m", ["north"])) == 2 and held_back_of(connection, "m", ["south"]) == []
-        assert due_again(connection, "m", "f", ["north"]) == {("patient", "1")}
+        assert due_again(connection, "m", ["north"]) == [], "not in the same minute"
+        set_held_back(connection, "m", "f", [("patient", "1")], [replace(held, reason=HeldReason.ROW_CHANGED)])
+        assert [one.key for one in due_again(connection, "m", ["north"])] == ["1"]
         set_held_back(connection, "m", "f", [("patient", "1")], [])
         assert held_back_of(connection, "m", ["north"]) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from medferry.definition.migration import load_migration
 from medferry.manifest.database import create_manifest
 from medferry.manifest.runs import RunKind
+from medferry.plan.authority import AuthorityMatrix
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_systems
@@ -74,6 +76,16 @@ def wave(loaded: Environment) -> SyncedWave:
     install(loaded.capture, wave.journal)
     sweep_wave(wave, FREE)
     return wave
+
+
+def written_back(environment: Environment, wave_id: str) -> SyncedWave:
+    """A wave of which both systems may be written."""
+    rule = {"domain": "people", "writer": "both", "accepted_by": "A. Owner", "reason": "both teams are at work"}
+    matrix = AuthorityMatrix.model_validate({"domains": {"people": ["patient"]}, "rules": [rule]})
+    plan = environment.migration.plan.model_copy(update={"authority": matrix})
+    migration = replace(environment.migration, plan=plan)
+    settings = replace(environment.settings, legacy_writer_url=environment.settings.source_url)
+    return SyncedWave(Environment(migration, settings), wave_id)
 
 
 @pytest.fixture

@@ -12,15 +12,17 @@ import pytest
 import sqlalchemy as sa
 
 from demo_clinics import database as servers
+from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.pruning import prune
+from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.status import status_of
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave, synced_wave
 from tests import tiny_platform
-from tests.sync.conftest import FREE, families, load
+from tests.sync.conftest import FREE, families, load, written_back
 
 WRITERS, TRANSACTIONS = 4, 12
 
@@ -69,6 +71,35 @@ def rows(wave: SyncedWave) -> dict[str, str]:
     wanted = "SELECT id, family FROM patient WHERE unit IN ('north', 'shared') AND deleted_at IS NULL"
     with wave.environment.source.connect() as connection:
         return {str(key): str(family) for key, family in connection.execute(sa.text(wanted))}
+
+
+def test_what_users_edit_reaches_the_row_once_and_comes_back_to_nobody(wave: SyncedWave) -> None:
+    both = written_back(wave.environment, wave.id)
+    assert both.environment.legacy_writer.dialect.name == wave.environment.source.dialect.name
+    back_cycle(both)
+    system = wave.environment.migration.naming.system("patient")
+    with both.environment.medplum() as client:
+        [ada] = client.search_all("Patient", [("identifier", f"{system}|1")])
+        edited = {**ada, "name": [{"family": "Bäcker"}], "birthDate": "1971-01-01"}
+        client.batch([{"resource": edited, "request": {"method": "PUT", "url": f"Patient/{ada['id']}"}}], 100)
+    with both.environment.source.begin() as connection:  # the row changes, too, in another column
+        connection.exec_driver_sql("UPDATE patient SET sex = 'M' WHERE id = 1")
+    assert back_cycle(both).written == {"patient": 1}
+    with both.environment.source.connect() as connection:
+        [row] = connection.exec_driver_sql("SELECT family, born, sex FROM patient WHERE id = 1").all()
+    assert tuple(row) == ("Bäcker", "1971-01-01", "M")
+    assert cycle(both).records == 1
+    with both.environment.medplum() as client:
+        [ada] = client.search_all("Patient", [("identifier", f"{system}|1")])
+    assert (ada["name"][0]["family"], ada["birthDate"], ada["gender"]) == ("Bäcker", "1971-01-01", "male")
+    assert not back_cycle(both).written
+    assert (cycle(both), held_back_of_wave(both)) == (Cycle(), [])
+    both.environment.legacy_writer.dispose()
+
+
+def held_back_of_wave(wave: SyncedWave) -> list[HeldBack]:
+    with wave.environment.manifest.begin() as connection:
+        return held_back_of(connection, "tiny", wave.units)
 
 
 def test_what_is_committed_arrives_whenever_it_was_and_nothing_else(wave: SyncedWave) -> None:

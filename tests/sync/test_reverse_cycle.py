@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -16,14 +17,16 @@ from medferry.manifest import feeds, held_back
 from medferry.manifest.crosswalk import find_targets
 from medferry.manifest.feeds import FeedMoved
 from medferry.manifest.write_backs import open_write_backs
+from medferry.plan.authority import AuthorityMatrix
+from medferry.plan.model import DeletedPolicy
 from medferry.source.writeback import RowConflict, WriterBlocked
 from medferry.sync import reverse_cycle, reverse_write
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.reverse import FoundKind
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import SyncedWave
-from tests.sync.conftest import Write
-from tests.sync.test_cycle import Killed, ledger, reason
+from tests.sync.conftest import Write, written_back
+from tests.sync.test_cycle import Killed, ends, ledger, reason
 from tests.sync.test_merge import PHONE, User, faults, rename, user
 
 __all__ = ["user"]
@@ -34,8 +37,7 @@ UNCHANGED = {"patient": {"unchanged": 1}}
 @pytest.fixture
 def both(wave: SyncedWave) -> SyncedWave:
     """The wave in step, with an account that may write its legacy database; its first look back is done."""
-    settings = replace(wave.environment.settings, legacy_writer_url=wave.environment.settings.source_url)
-    both = SyncedWave(replace(wave.environment, settings=settings), wave.id)
+    both = written_back(wave.environment, wave.id)
     assert not back_cycle(both).written
     return both
 
@@ -69,23 +71,19 @@ def known_version(wave: SyncedWave) -> str:
 
 def test_an_edit_reaches_the_row_once_and_is_no_change_of_anybody(both: SyncedWave, user: User) -> None:
     user.rename("Baker")
+    rename_other(both, "Bell")
     done = back_cycle(both)
-    assert (done.written, done.held) == (Counter(patient=1), [])
-    assert row(both) == ("Baker", "1970-02-03", "F")
+    assert (done.written, done.held) == (Counter(patient=2), [])
+    assert (row(both), row(both, 2)[0]) == (("Baker", "1970-02-03", "F"), "Bell")
     assert known_version(both) == user.patient["meta"]["versionId"]
-    assert ledger(both, cycle(both)) == UNCHANGED, "the journal has our write, and the way forth passes on"
+    assert ledger(both, cycle(both)) == {"patient": {"unchanged": 2}}, (
+        "the journal has our writes, and they are passed over"
+    )
     assert user.versions() == 2
     again = back_cycle(both)
     assert not again.written and again.found[FoundKind.EDIT] == 0
-    assert log_of(both) == 1
+    assert log_of(both) == 2
     assert faults(both.environment) == set()
-
-
-def test_two_edits_in_one_cycle_are_both_written(both: SyncedWave, user: User) -> None:
-    user.rename("Baker")
-    rename_other(both, "Bell")
-    assert back_cycle(both).written == Counter(patient=2)
-    assert (row(both)[0], row(both, 2)[0]) == ("Baker", "Bell")
 
 
 def test_later_changes_of_either_side_find_their_base(both: SyncedWave, write: Write, user: User) -> None:
@@ -123,6 +121,18 @@ def test_what_cannot_be_expressed_is_told_until_it_can_be(both: SyncedWave, user
     user.put(gender="male")
     assert back_cycle(both).written == Counter(patient=1)
     assert (row(both)[2], held(both)) == ("M", set())
+
+
+def test_what_is_written_against_the_authority_is_told(both: SyncedWave, user: User) -> None:
+    plan = both.environment.migration.plan.model_copy(update={"authority": AuthorityMatrix()})
+    migration = replace(both.environment.migration, plan=plan)
+    alone = SyncedWave(replace(both.environment, migration=migration), both.id)
+    user.put(name=[{"family": "Baker"}], **PHONE)
+    assert not back_cycle(alone).written
+    assert (held(alone), row(alone)[0]) == ({("1", "", "against-authority")}, "Ada")
+    user.rename("Ada")
+    back_cycle(alone)
+    assert held(alone) == set()
 
 
 # -- both sides ------------------------------------------------------------------------------------
@@ -166,7 +176,16 @@ def test_a_field_changed_on_both_sides_is_held_back_until_they_agree(
     assert not back_cycle(both).written
     assert held(both) == {("1", "name.family", "conflict")}
     assert (row(both)[0], user.content["family"]) == ("Adair", "Baker")
-    user.rename("Adair")
+    write(rename("Baker"))  # the legacy side gives in
+    cycle(both)
+    looked_at_again(both)
+    back_cycle(both)
+    assert held(both) == set()
+    user.rename("Bell")
+    write(rename("Adair"))
+    cycle(both)
+    back_cycle(both)
+    user.rename("Adair")  # Medplum's side gives in
     back_cycle(both)
     assert (held(both), reason(both, "patient", "1"), row(both)[0]) == (set(), "", "Adair")
     user.rename("Cole")
@@ -183,10 +202,59 @@ def test_a_deletion_is_told_and_the_row_stays(both: SyncedWave, user: User) -> N
     assert row(both)[0] == "Ada"
 
 
+@pytest.mark.parametrize("policy", [DeletedPolicy.REMOVE, DeletedPolicy.INACTIVATE])
+def test_a_deletion_goes_to_the_row_where_the_plan_says_so(
+    both: SyncedWave, write: Write, user: User, policy: DeletedPolicy
+) -> None:
+    wave = deleting(both, policy)
+    with wave.environment.medplum() as client:
+        urls = [f"Patient/{one['id']}" for one in client.search_all("Patient", []) if one["name"][0]["family"] != "Hal"]
+        client.batch([{"request": {"method": "DELETE", "url": url}} for url in urls], 100)
+    write("UPDATE patient SET family = 'Bell' WHERE id = 2")
+    looked_at_again(wave)
+    done = back_cycle(wave)
+    assert (done.removed, held(wave)) == (Counter(patient=1), {("2", "", "conflict")})
+    there = "SELECT count(*) FROM patient WHERE id IN (1, 2) AND deleted_at IS NULL"
+    with wave.environment.source.connect() as connection:
+        assert connection.scalar(sa.text(there)) == 1
+    assert ends(cycle(wave)) == {"skipped": 1, "quarantined": 1}
+    looked_at_again(wave)
+    assert not back_cycle(wave).removed
+
+
+def deleting(wave: SyncedWave, policy: DeletedPolicy) -> SyncedWave:
+    """The wave by a plan that removes rows, or marks them."""
+    migration = wave.environment.migration
+    plan = migration.plan.model_copy(update={"deleted_in_medplum": {"patient": policy}})
+    inverse = migration.inverses["patient"]
+    tables = (replace(inverse.tables[0], removed="deleted_at"),)
+    inverses = {"patient": replace(inverse, tables=tables)}
+    return SyncedWave(replace(wave.environment, migration=replace(migration, plan=plan, inverses=inverses)), wave.id)
+
+
 def looked_at_again(wave: SyncedWave) -> None:
-    """As if the last page of the sweep were long ago."""
+    """As if the last page of the sweep, and the last look at what is held back, were long ago."""
     with wave.environment.manifest.begin() as connection:
         connection.execute(sa.update(feeds.feed).values(moved_at="2020-01-01T00:00:00.000Z"))
+        connection.execute(sa.update(held_back.held_back).values(at="2020-01-01T00:00:00.000Z"))
+
+
+def test_what_is_born_in_medplum_is_told_until_it_is_gone(both: SyncedWave, user: User) -> None:
+    with both.environment.medplum() as client:
+        clinic = user.patient["managingOrganization"]
+        new = [{"resourceType": "Patient", "managingOrganization": clinic}, {"resourceType": "Patient"}]
+        requests = [{"resource": one, "request": {"method": "POST", "url": "Patient"}} for one in new]
+        ours, _ = client.batch(requests, 200)
+        done = back_cycle(both)
+        born = {(f"Patient/{ours.id}", "", "born-in-medplum")}
+        assert (held(both), len(done.held)) == (born, 1), "one that refers to nothing of ours is somebody else's"
+        looked_at_again(both)
+        back_cycle(both)
+        assert held(both) == born
+        client.batch([{"request": {"method": "DELETE", "url": f"Patient/{ours.id}"}}], 100)
+    looked_at_again(both)
+    back_cycle(both)
+    assert held(both) == set()
 
 
 # -- kills and refusals ----------------------------------------------------------------------------
@@ -250,51 +318,31 @@ def rename_other(wave: SyncedWave, family: str) -> None:
         client.batch([{"resource": edited, "request": {"method": "PUT", "url": f"Patient/{ben['id']}"}}], 100)
 
 
-def test_an_entity_that_cannot_be_written_is_set_aside_and_tried_again(
+def test_what_is_refused_is_held_back_and_tried_again(
     both: SyncedWave, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def blocked(*_: object) -> None:
-        raise WriterBlocked("The legacy database gives no right to write (patient, 42501).", "Grant it.")
-
+    blocked = WriterBlocked("The legacy database gives no right to write (patient, 42501).", "Grant it.")
+    conflict = RowConflict("patient 1 was changed by somebody else.", "Read the row again.")
     user.rename("Baker")
     rename_other(both, "Bell")
-    with monkeypatch.context() as patched:
-        patched.setattr(reverse_write, "write_row", blocked)
-        assert not back_cycle(both).written
-    assert {reason_ for _, _, reason_ in held(both)} == {"entity-set-aside"}
+    for error, reason_ in ((blocked, "entity-set-aside"), (conflict, "row-changed")):
+        with monkeypatch.context() as patched:
+            patched.setattr(reverse_write, "write_row", Mock(side_effect=error))
+            assert not back_cycle(both).written
+        assert held(both) == {("1", "", reason_), ("2", "", reason_)}
+        looked_at_again(both)
     assert back_cycle(both).written == Counter(patient=2)
     assert held(both) == set()
-
-
-def test_a_row_that_is_written_at_the_same_moment_is_looked_at_again(
-    both: SyncedWave, user: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def conflict(*_: object) -> None:
-        raise RowConflict("patient 1 was changed by somebody else.", "Read the row again.")
-
-    user.rename("Baker")
+    user.rename("Cole")
+    before = log_of(both)
+    moved = FeedMoved("Another process reads Medplum's changes.", "Let one of them do it.")
     with monkeypatch.context() as patched:
-        patched.setattr(reverse_write, "write_row", conflict)
-        assert not back_cycle(both).written
-    assert held(both) == {("1", "", "row-changed")}
-    assert back_cycle(both).written == Counter(patient=1)
-
-
-def test_of_two_that_read_the_feed_one_takes_nothing(
-    both: SyncedWave, user: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    user.rename("Baker")
-
-    def moved(*_: object, **__: object) -> None:
-        raise FeedMoved("Another process reads Medplum's changes.", "Let one of them do it.")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(reverse_cycle, "move_feed", moved)
+        patched.setattr(reverse_cycle, "move_feed", Mock(side_effect=moved))
         with pytest.raises(FeedMoved):
             back_cycle(both)
     cycle(both)
     back_cycle(both)
-    assert (row(both)[0], log_of(both)) == ("Baker", 1)
+    assert (row(both)[0], log_of(both) - before) == ("Cole", 1)
 
 
 def test_without_the_writing_account_nothing_is_read(wave: SyncedWave) -> None:

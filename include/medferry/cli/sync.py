@@ -64,8 +64,8 @@ def _preview(environment: Environment, wave: str, direction: Way | None) -> None
             console.print(f"  {entity}: {number}")
     if way is not Way.FORTH:
         back = pending_back(synced)
-        rows = sum(back.written.values())
-        console.print(f"{rows} row(s) would be written into the legacy database; nothing was.")
+        rows = f"{back.written.total()} row(s) would be written into the legacy database"
+        console.print(f"{rows}, {back.removed.total()} removed; nothing was.", soft_wrap=True)
         _tell_back(back)
 
 
@@ -80,8 +80,9 @@ def _tell_back(done: BackCycle) -> None:
 
 def _tell(done: Cycle | BackCycle) -> None:
     if isinstance(done, BackCycle):
-        if done.written or done.held:
-            console.print(f"Written back: {sum(done.written.values())} row(s).")
+        if done.written or done.removed or done.held:
+            removed = f", removed: {done.removed.total()}" if done.removed else ""
+            console.print(f"Written back: {done.written.total()} row(s){removed}.")
             _tell_back(done)
         return
     for run_id, counts in done.runs.items():

@@ -14,6 +14,8 @@ from sqlglot.errors import SqlglotError
 from medferry.errors import DefinitionError
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.inverse import InverseSpec
+from medferry.plan.load import line_of
+from medferry.plan.model import DeletedPolicy, Plan
 from medferry.source.columns import column_types
 from medferry.source.dialects import VARIANTS
 from medferry.source.entity import SourceEntity
@@ -101,3 +103,16 @@ def _column_faults(table: LegacyTable, types: Mapping[str, object], row: Mapping
         if of_table.casefold() in types and of_row in row and row[of_row] != held:
             problem = f"{of_row} has another type in the row of the entity than {table.name}.{of_table}."
             yield problem, "Select the table's own column, without a cast."
+
+
+def check_deleted(folder: Path, plan: Plan, inverses: Mapping[str, InverseSpec]) -> None:
+    """What is removed for a deletion in Medplum has a way back, and a mark to be inactivated by."""
+    path = folder / "plan.yaml"
+    for name, policy in plan.deleted_in_medplum.items():
+        line = line_of(path, ("deleted_in_medplum", name))
+        if name not in inverses:
+            problem = f"deleted_in_medplum names {name}, which has no inverse."
+            raise DefinitionError(path, line, problem, "Correct the name, or write its @inverse.")
+        if policy is DeletedPolicy.INACTIVATE and not inverses[name].tables[0].removed:
+            problem = f"rows of {name} are to be inactivated, and its own table names no column `removed`."
+            raise DefinitionError(path, line, problem, "Name it in the inverse's legacy_table(…, removed=…).")

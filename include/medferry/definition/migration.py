@@ -14,7 +14,7 @@ from medferry.definition.check_keys import check_keys
 from medferry.definition.checks import Declared, load_checks
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.importing import local_modules, mappings_package
-from medferry.definition.inverses import check_inverse
+from medferry.definition.inverses import check_deleted, check_inverse
 from medferry.definition.lookups import check_tables_named
 from medferry.errors import DefinitionError, gathered
 from medferry.fhir.inactive import NOT_IN_USE
@@ -120,6 +120,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
             partial(_check_acceptance, folder, plan, set(specs)),
             partial(_check_leftovers, folder, plan, specs),
             partial(_check_authority, folder, plan, specs),
+            partial(check_deleted, folder, plan, inverses),
             partial(_check_columns, folder, plan, entities),
             partial(_check_history, folder, plan, entities),
             partial(check_tables_named, folder, tables),

@@ -20,6 +20,12 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
             yield from references(item)
 
 
+def literal_references(value: Any) -> set[tuple[str, str]]:
+    """(resource type, id) of all that `value` refers to by id, within the same server."""
+    found = (_LITERAL.fullmatch(one["reference"]) for one in references(value))
+    return {(match[1], match[2]) for match in found if match}
+
+
 def parse_conditional(reference: str) -> tuple[str, str, str] | None:
     """Split ``Type?identifier=system|value``, or ``?_tag=``, into (type, system, value), decoded; None for another."""
     resource_type, _, query = reference.partition("?")
@@ -44,5 +50,6 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(r"\1", text) if "\\" in text else text
 
 
+_LITERAL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})")
 _SEPARATOR = re.compile(r"[\\,|$]")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)

@@ -36,6 +36,10 @@ held_back = sa.Table(
 class HeldReason(StrEnum):
     """Why something was not written back, beside what a mapping cannot express (`mapping.inverse.Inexpressible`)."""
 
+    AGAINST = "against-authority"
+    """The plan's matrix says that the legacy database alone is written there."""
+    BORN = "born-in-medplum"
+    """It has no row, and gets none yet."""
     CONFLICT = "conflict"
     """Both sides changed the same place, each otherwise."""
     NO_BASE = "no-certain-base"
@@ -47,13 +51,19 @@ class HeldReason(StrEnum):
     REFUSED = "write-refused"
     """The legacy database does not take the values."""
     SET_ASIDE = "entity-set-aside"
-    """The entity cannot be written at present (rights, schema); each cycle tries again."""
+    """The entity cannot be read or written at present (rights, schema)."""
     IN_DOUBT = "in-doubt"
     """Something was sent to Medplum of which the end is not known; the next cycle looks again."""
 
 
-AGAIN = (HeldReason.ROW_CHANGED, HeldReason.SET_ASIDE, HeldReason.IN_DOUBT)
-"""What is over by itself: each cycle looks again."""
+SOON = (HeldReason.ROW_CHANGED, HeldReason.IN_DOUBT)
+"""What is over by itself in a moment: each cycle looks again."""
+
+RESTED_SECONDS = 60.0
+"""Everything else is looked at again so often, in turns."""
+
+MOST_AGAIN = 200
+"""Lines at once: a look costs a read of the row, and a point for each resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +115,14 @@ def held_back_of(connection: sa.Connection, migration: str, units: Collection[st
     return [HeldBack(*row) for row in connection.execute(statement)]
 
 
-def due_again(
-    connection: sa.Connection, migration: str, fingerprint: str, units: Collection[str]
-) -> set[tuple[str, str]]:
-    """(entity, key) to be looked at again: what may be over, and what another migration could not express."""
-    again = sa.or_(held_back.c.reason.in_(AGAIN), held_back.c.fingerprint != fingerprint)
-    of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)), again)
-    return {
-        (entity, key) for entity, key in connection.execute(sa.select(held_back.c.entity, held_back.c.key).where(*of))
-    }
+def due_again(connection: sa.Connection, migration: str, units: Collection[str]) -> list[HeldBack]:
+    """What is to be looked at again: what is over in a moment, and in turns all else.
+
+    Either side, its rights and the migration's files may have changed, and not each of these names the record.
+    """
+    soon = held_back.c.reason.in_(SOON)
+    rested = held_back.c.at < clock(connection, -RESTED_SECONDS)
+    of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)), sa.or_(soon, rested))
+    columns = [held_back.c[name] for name in HeldBack.__slots__]
+    statement = sa.select(*columns).where(*of).order_by(held_back.c.at).limit(MOST_AGAIN)
+    return [HeldBack(*row) for row in connection.execute(statement)]

@@ -74,6 +74,7 @@ def note_write_backs(connection: sa.Connection, migration: str, notes: Sequence[
         }
         for one in notes
     ]
+    close_write_backs(connection, migration, [(one.entity, one.key) for one in notes])  # a shared unit has many waves
     for one in values:
         connection.execute(sa.insert(write_back).values(one))
 

@@ -117,6 +117,17 @@ class LeftoverPolicy(StrEnum):
     """It is a difference until that act has said so of it, in the element which FHIR has for it."""
 
 
+class DeletedPolicy(StrEnum):
+    """What becomes of a row whose resource a user has deleted in Medplum."""
+
+    REPORT = "report"
+    """It stays, and is told by name."""
+    REMOVE = "remove"
+    """It is deleted from the tables of the inverse."""
+    INACTIVATE = "inactivate"
+    """It is marked as removed, in the column that the inverse's own table has for it."""
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -187,6 +198,8 @@ class Plan(_Part):
     leftovers: LeftoverPolicy = LeftoverPolicy.REPORT
     entity_leftovers: dict[Name, LeftoverPolicy] = {}
     """Entity, also one that the migration has no more → what becomes of its leftovers, where that is another policy."""
+    deleted_in_medplum: dict[Name, DeletedPolicy] = {}
+    """Entity → what becomes of its rows whose resources are deleted in Medplum; of what is not named: report."""
     retention: Retention = Retention()
     authority: AuthorityMatrix = AuthorityMatrix()
     answers: dict[str, str] = {}
@@ -228,6 +241,10 @@ class Plan(_Part):
         if strays := sorted(ruled - {*self.unit_ids}):
             raise ValueError(f"authority names the unknown unit {strays[0]}")
         return self
+
+    def deleted_policy(self, entity: str) -> DeletedPolicy:
+        """What becomes of a row of an entity whose resource is deleted in Medplum."""
+        return self.deleted_in_medplum.get(entity, DeletedPolicy.REPORT)
 
     def leftovers_of(self, entity: str) -> LeftoverPolicy:
         """What becomes of the leftovers of an entity."""

@@ -61,6 +61,30 @@ def write_row(
         return written
 
 
+def remove_row(engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyTable], base: Row, mark: bool) -> None:
+    """Delete the row that reads as `base`, or `mark` it as removed in its own table.
+
+    Raises as `write_row`, also where the entity's SQL would show the row as it was.
+    """
+    key = entity.ledger_key_of(base)
+    own = tables[0]
+    with _writing(engine, entity) as (connection, now):
+        held = [_locked(connection, table, base) for table in tables]
+        if row_of_key(connection, entity, key) != dict(base) or held[0] != 1:
+            raise RowConflict(f"{entity.name} {key} was changed by somebody else, or is gone.", "Read it again.")
+        connection.execution_options(stream_results=False)
+        if mark and own.removed:
+            marks = {own.removed: now, **({own.touched: now} if own.touched else {})}
+            connection.execute(sa.update(_table(own)).where(_found_by(own, base)).values(_bound(marks)))
+        else:
+            for table in reversed(tables):  # its own row last, as the others may refer to it
+                connection.execute(sa.delete(_table(table)).where(_found_by(table, base)))
+        if row_of_key(connection, entity, key) == dict(base):
+            raise WriteRefused(
+                f"{entity.name} {key} would still be read as it was.", "Let the entity's SQL read the column `removed`."
+            )
+
+
 @contextmanager
 def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Connection, str]]:
     """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second."""

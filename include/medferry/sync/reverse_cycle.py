@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError, SourceError
+from medferry.fhir.references import literal_references
+from medferry.fhir.sides import Side
+from medferry.governance.authority import authority
 from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.feeds import Feed, FeedKind, FeedName, begin_feed, find_feed, move_feed
-from medferry.manifest.held_back import HeldBack, due_again, set_held_back
+from medferry.manifest.held_back import HeldBack, HeldReason, due_again, set_held_back
 from medferry.medplum.changes import ChangePosition, begin, next_page
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
@@ -25,6 +28,7 @@ from medferry.sync.carry_out import begin_run, carry_out
 from medferry.sync.cycle import OPTIONS
 from medferry.sync.keys import present_in_wave
 from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
+from medferry.sync.reverse_births import Births
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
 from medferry.sync.reverse_look import Looker, made_of
 from medferry.sync.reverse_sweep import WALKED, sweep_page
@@ -53,6 +57,8 @@ class BackCycle:
 
     found: Counter[FoundKind] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    """Rows by entity that went, or were marked, since their resources were deleted."""
     columns: dict[str, Counter[str]] = field(default_factory=dict)
     """Entity → column → rows; of a cycle that only tells, what it would write."""
     held: list[HeldBack] = field(default_factory=list)
@@ -110,21 +116,33 @@ class _Back:
         return self.done
 
     def _again(self) -> None:
-        """What was held back for a reason that may be over."""
+        """What was held back, in turns."""
         migration = self._environment.migration
         with self._environment.manifest.begin() as connection:
-            due = due_again(connection, migration.name, migration.fingerprint, self.wave.units)
+            due = due_again(connection, migration.name, self.wave.units)
         keys: dict[str, set[str]] = {}
-        for entity, key in due:
-            keys.setdefault(entity, set()).add(key)
+        for one in due:
+            if one.reason != HeldReason.BORN and one.entity in migration.inverses:
+                keys.setdefault(one.entity, set()).add(one.key)
         if keys:
-            self._settle(keys, lambda _: None)
+            self._settle(keys, lambda _: None, left=True)
+        if born := [one for one in due if one.reason == HeldReason.BORN]:
+            over = Births(self.wave).over(self.client, born)
+            self._tell_births(born, [one for one in born if one not in over])
+
+    def _tell_births(self, looked: Collection[HeldBack], born: Collection[HeldBack]) -> None:
+        migration = self._environment.migration
+        for one in looked:
+            with self._environment.manifest.begin() as connection:
+                told = [one] if one in born else []
+                set_held_back(connection, migration.name, migration.fingerprint, [(one.entity, one.key)], told)
 
     def _poll(self, resource_type: str) -> None:
         feed = self._feed(resource_type, FeedKind.POLL, begin(BEGINNING).text)
         more = True
         while more:
-            page = next_page(self.client, resource_type, ChangePosition.of(feed.position), WALKED)
+            fields = "" if feed.passes else WALKED  # the first walk goes through all that there is
+            page = next_page(self.client, resource_type, ChangePosition.of(feed.position), fields)
             found = classify(self._environment.manifest, self.client, self.ours, resource_type, page.changes)
             feed, more = self._moved(feed, found, page.position.text, not page.more), page.more
 
@@ -148,13 +166,16 @@ class _Back:
     @property
     def ours(self) -> Ours:
         migration = self._environment.migration
-        return Ours(migration.name, migration.plan.base, lambda _: False)
+        return Ours(migration.name, migration.plan.base, lambda resource: bool(literal_references(resource)))
 
     def _moved(self, feed: Feed, found: Collection[Found], position: str, passed: bool) -> Feed:
         """Settle what a page names; the feed moves on in the transaction that records it."""
         self.done.found.update(one.kind for one in found)
         moved: list[Feed] = []
         keys = named_by(found, self._environment.migration.inverses)
+        born = Births(self.wave).told(found)
+        self._tell_births(born, born)
+        self.done.held += born
         self._settle(keys, lambda connection: moved.append(move_feed(connection, feed, position, passed)))
         return moved[-1]
 
@@ -164,11 +185,13 @@ class _Back:
         for entity, keys in sorted(named_by(found, self._environment.migration.inverses).items()):
             for one in self._decided(entity, keys):
                 told.held += one.held
+                told.removed.update([entity] if one.removal is not None else [])
                 if one.columns:
                     told.written[entity] += 1
                     told.columns.setdefault(entity, Counter()).update(list(one.columns))
 
-    def _settle(self, keys: Keys, at_end: Callable[[sa.Connection], object]) -> None:
+    def _settle(self, keys: Keys, at_end: Callable[[sa.Connection], object], left: bool = False) -> None:
+        """Do what is to be done about some records. `left`: those that are not the wave's any more are not told."""
         decisions = [one for entity, of_entity in sorted(keys.items()) for one in self._decided(entity, of_entity)]
         self._forth([one for one in decisions if one.forth])
         migration = self._environment.migration
@@ -176,6 +199,7 @@ class _Back:
         def record(connection: sa.Connection, written: WrittenBack) -> None:
             held = [line for one in decisions for line in one.held] + written.held
             looked = [(one.look.entity, one.look.key) for one in decisions]
+            looked += [(entity, key) for entity, of_entity in keys.items() for key in of_entity if left]
             set_held_back(connection, migration.name, migration.fingerprint, looked, held)
             at_end(connection)
 
@@ -191,6 +215,8 @@ class _Back:
             migration.inverses[entity],
             migration.settings,
             lambda row: made_of(environment, entity, row)[0],
+            migration.plan.deleted_policy(entity),
+            lambda unit, kind: authority(migration.plan, unit, entity, resource_type=kind) is not Side.LEGACY,
         )
         try:
             looks, names = looker.look(keys)
@@ -221,6 +247,7 @@ class _Back:
             if (one.look.entity, one.look.key) in done.rows:
                 self.done.written[one.look.entity] += 1
                 self.done.columns.setdefault(one.look.entity, Counter()).update(list(one.columns))
+        self.done.removed.update(entity for entity, _ in done.removed)
         self.done.held += done.held
 
 

@@ -18,6 +18,7 @@ from medferry.mapping.apply_inverse import apply_inverse
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
 from medferry.mapping.inverse import CannotExpress, Inexpressible, InverseSpec
+from medferry.plan.model import DeletedPolicy
 from medferry.sync.reverse_look import RecordLook, References, SlotLook, named
 
 Made = Callable[[Row], Mapping[str, ResolvedResource]]
@@ -35,6 +36,8 @@ class Decision:
     """Row and resources say the same then, as far as the row can: the way forth has nothing to do."""
     forth: bool = False
     """Only the way forth can settle it: the row has changed, and nothing of Medplum's is to be written."""
+    removal: DeletedPolicy | None = None
+    """How its row goes, since its resources are gone."""
     held: tuple[HeldBack, ...] = ()
 
 
@@ -46,6 +49,9 @@ class Decider:
     inverse: InverseSpec
     settings: MappingSettings
     made: Made
+    deleted: DeletedPolicy
+    may_write: Callable[[str, str], bool]
+    """Whether Medplum's users may write the resources of a type in a business unit."""
 
     def decide(self, look: RecordLook, names: References) -> Decision:
         """A fault of the inverse is told as what it holds back, and raises nothing."""
@@ -55,7 +61,7 @@ class Decider:
         if look.in_doubt:
             return _held(look, HeldReason.IN_DOUBT)
         if any(one.stored is None for one in changed.values()):
-            return _held(look, HeldReason.DELETED)
+            return self._deleted(look)
         if look.row is None:
             return _held(look, HeldReason.ROW_GONE)
         if look.refused:
@@ -66,6 +72,21 @@ class Decider:
             return Decision(look, held=tuple(conflicts))
         return self._expressed(look, look.row, changed, names)
 
+    def _deleted(self, look: RecordLook) -> Decision:
+        """Of a record whose row is gone, too, or makes nothing on purpose, both sides say the same."""
+        if look.row is None or look.is_skipped:
+            return Decision(look)
+        if self.deleted is DeletedPolicy.REPORT or any(one.stored for one in look.slots.values()):
+            return _held(look, HeldReason.DELETED)
+        if any(one.changed_in_legacy for one in look.slots.values()):
+            return _held(look, HeldReason.CONFLICT)
+        if not all(self._may_write(look, one) for one in look.slots.values()):
+            return _held(look, HeldReason.AGAINST)
+        return Decision(look, removal=self.deleted)
+
+    def _may_write(self, look: RecordLook, one: SlotLook) -> bool:
+        return self.may_write(look.unit, one.known.resource_type)
+
     def _expressed(self, look: RecordLook, row: Row, changed: Mapping[str, SlotLook], names: References) -> Decision:
         edited = {slot: named(one.stored.content, names) for slot, one in changed.items() if one.stored}
         base = {slot: named(one.base, names) for slot, one in changed.items() if one.base}
@@ -75,6 +96,9 @@ class Decider:
         if not columns:
             forth = any(one.changed_in_legacy for one in look.slots.values()) or look.makes != look.slots.keys()
             return Decision(look, forth=forth, held=held)
+        if not all(self._may_write(look, one) for one in changed.values()):
+            against = _held(look, HeldReason.AGAINST, ", ".join(sorted(columns))).held
+            return Decision(look, held=(*against, *held))
         made = self.made({**row, **columns})
         makes = {slot: one.hash for slot, one in made.items()}
         bases = {slot: _new_base(one, made[slot]) for slot, one in changed.items() if slot in made}

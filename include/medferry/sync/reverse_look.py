@@ -6,7 +6,6 @@ at again at any time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,7 +17,7 @@ from medferry.apply.three_way import Change, read_bases
 from medferry.fhir.additions import split
 from medferry.fhir.bundle import Staged, identity
 from medferry.fhir.canonical import Resource, canonical, stored_hash
-from medferry.fhir.references import references
+from medferry.fhir.references import literal_references, references
 from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
 from medferry.manifest.known_lines import hashes_on_their_way, lines_of_ids
 from medferry.mapping.declare import Row
@@ -31,8 +30,6 @@ from medferry.source.entity import SourceEntity
 from medferry.source.lookup import stream_keys
 from medferry.stages.transform import map_row
 from medferry.sync.wave import SyncedWave
-
-_LITERAL = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})")
 
 References = Mapping[str, Name]
 """Type/id → the name that a mapping refers to it by."""
@@ -85,6 +82,11 @@ class RecordLook:
     """The slots that the row fills now."""
     in_doubt: bool
     """Something was sent of it of which the end is not known."""
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether the mapping leaves the row out on purpose."""
+        return self.refused.partition(" ")[0] == Disposition.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +193,8 @@ class Looker:
         for one in looks:
             for slot in one.slots.values():
                 for content in filter(None, (slot.stored and slot.stored.content, slot.base)):
-                    for found in references(content):
-                        if match := _LITERAL.fullmatch(found["reference"]):
-                            literal.setdefault(match[1], set()).add(match[2])
+                    for kind, medplum_id in literal_references(content):
+                        literal.setdefault(kind, set()).add(medplum_id)
         migration = self._environment.migration
         wanted = {system for name in (*migration.specs[self.entity].references, self.entity)
                   for system in migration.systems[name]}  # fmt: skip

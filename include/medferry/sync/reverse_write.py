@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,11 +21,12 @@ from medferry.manifest.runs import RunStatus, SliceStage
 from medferry.manifest.source_records import SourceRecord, write_records
 from medferry.manifest.write_backs import NewBase, WriteBack, close_write_backs, note_write_backs, open_write_backs
 from medferry.mapping.outcomes import Disposition
+from medferry.plan.model import DeletedPolicy
 from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import RowConflict, WriterBlocked, WriteRefused, write_row
+from medferry.source.writeback import RowConflict, WriterBlocked, WriteRefused, remove_row, write_row
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
 from medferry.stages.prepare import begin
 from medferry.sync.reverse_decide import Decision, held_instead
@@ -43,6 +45,7 @@ class WrittenBack:
     """What became of some decisions: the rows that were written, as they read now, and what is held back instead."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict, repr=False)
+    removed: set[tuple[str, str]] = field(default_factory=set)
     held: list[HeldBack] = field(default_factory=list)
 
 
@@ -57,9 +60,10 @@ def write_back(
     `blocked` are entities that cannot be written: nothing is tried of them, and those found on the way are added.
     Raises LeaseHeld, SourceUnavailable, and then nothing was recorded but what the next cycle finishes.
     """
-    wanted = [one for one in decisions if one.columns and one.look.entity not in blocked]
     done = WrittenBack()
-    done.held += [held_instead(one, HeldReason.SET_ASIDE) for one in decisions if one.columns and one not in wanted]
+    due = [one for one in decisions if one.columns or one.removal]
+    wanted = [one for one in due if one.look.entity not in blocked]
+    done.held += [held_instead(one, HeldReason.SET_ASIDE) for one in due if one.look.entity in blocked]
     if not wanted:
         with wave.environment.manifest.begin() as connection:
             at_end(connection, done)
@@ -68,7 +72,7 @@ def write_back(
     notes = _begun(wave, run_id, wanted)
     try:
         for one in wanted:
-            _write(wave, one, blocked, done)
+            _tried(one, blocked, done, partial(_remove if one.removal else _write, wave, one, done))
         written = [_read_back(wave, note, row) for note in notes if (row := done.rows.get((note.entity, note.key)))]
         with wave.environment.manifest.begin() as connection:
             for note, digest in written:
@@ -115,7 +119,7 @@ def _begun(wave: SyncedWave, run_id: str, wanted: Sequence[Decision]) -> list[Wr
     keys: dict[str, dict[str, set[str]]] = {}
     for one in wanted:
         keys.setdefault(one.look.entity, {})[one.look.key] = {one.look.unit}
-    notes = [_note(wave, run_id, one) for one in wanted]
+    notes = [_note(wave, run_id, one) for one in wanted if one.columns]
     scope, slices = scope_of_keys(migration, keys), slices_of_keys(migration, keys, _OPTIONS.slice_rows)
     begin(
         wave.environment,
@@ -145,15 +149,32 @@ def _digest_but_times(wave: SyncedWave, entity: str, row: Row) -> str:
     return row_digest(dump_row({name: value for name, value in sorted(row.items()) if name not in times}))
 
 
-def _write(wave: SyncedWave, decision: Decision, blocked: set[str], done: WrittenBack) -> None:
+def _write(wave: SyncedWave, decision: Decision, done: WrittenBack) -> None:
     look, migration = decision.look, wave.environment.migration
     assert look.row is not None
+    entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
+    written = write_row(wave.environment.legacy_writer, entity, tables, look.row, decision.columns)
+    done.rows[look.entity, look.key] = written
+
+
+def _remove(wave: SyncedWave, decision: Decision, done: WrittenBack) -> None:
+    """Nothing is noted of it before: a look at a row that is gone, as its resources are, finds nothing to do."""
+    look, migration = decision.look, wave.environment.migration
+    assert look.row is not None
+    entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
+    mark = decision.removal is DeletedPolicy.INACTIVATE
+    remove_row(wave.environment.legacy_writer, entity, tables, look.row, mark)
+    done.removed.add((look.entity, look.key))
+
+
+def _tried(decision: Decision, blocked: set[str], done: WrittenBack, act: Callable[[], None]) -> None:
+    """Do it, or hold the record back with the reason."""
+    look = decision.look
     if look.entity in blocked:
         done.held.append(held_instead(decision, HeldReason.SET_ASIDE))
         return
-    entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
     try:
-        written = write_row(wave.environment.legacy_writer, entity, tables, look.row, decision.columns)
+        act()
     except RowConflict:
         done.held.append(held_instead(decision, HeldReason.ROW_CHANGED))
     except WriterBlocked as error:
@@ -163,8 +184,6 @@ def _write(wave: SyncedWave, decision: Decision, blocked: set[str], done: Writte
     except WriteRefused as error:
         log.warning("%s %s is held back: %s", look.entity, look.key, error)
         done.held.append(held_instead(decision, HeldReason.REFUSED, error.problem))
-    else:
-        done.rows[look.entity, look.key] = written
 
 
 def _read_back(wave: SyncedWave, note: WriteBack, row: Row) -> tuple[WriteBack, str]:

@@ -69,9 +69,11 @@ class _Told:
                 log.info("%s: %s", run_id, dict(of_run))
                 self.counts.update(of_run)
             return
-        if done.written or done.held:
-            log.info("Written back: %s; held back: %d", dict(done.written), len(done.held))
-        self.counts.update({"written back": done.written.total(), "held back": len(done.held)})
+        if done.written or done.removed or done.held:
+            told = (dict(done.written), dict(done.removed), len(done.held))
+            log.info("Written back: %s; removed: %s; held back: %d", *told)
+        counts = {"written back": done.written, "removed": done.removed}
+        self.counts.update({name: of.total() for name, of in counts.items()} | {"held back": len(done.held)})
 
 
 def _text(time: Any) -> str:
