@@ -32,12 +32,13 @@ from medferry.manifest.runs import SliceRow
 from medferry.manifest.sent_batches import SentEntry
 from medferry.manifest.source_records import DispositionChange, set_dispositions
 from medferry.manifest.unchanged import forget_digests
-from medferry.mapping.outcomes import Disposition, Reason
+from medferry.mapping.outcomes import DEAD, Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.runtime.control import checkpoint
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import LoadMode, RunOptions
+from medferry.runtime.progress import Tally
 
 _RENEW_SECONDS = 30.0
 """A chunk that waits for quota or answers renews its leases so often; they run out after 15 minutes."""
@@ -67,6 +68,8 @@ class ChunkLoader:
     """Conditional creates that got a 400 once, in whichever pass."""
     suspects: dict[Name, float] = field(default_factory=dict)
     """What was refused without a place, since when."""
+    tally: Tally = field(default_factory=Tally)
+    """Of the session."""
 
     def load(self, records: Sequence[LoadRecord]) -> Counter[str]:
         """Load one chunk; returns dispositions, beside them counts of what is not decided yet and of what happened.
@@ -187,6 +190,11 @@ class ChunkLoader:
             if has_moved:
                 referring = self.hold.environment.migration.referring_to(self.slice.entity)
                 forget_digests(connection, run.migration, referring)
+        self.tally.add(
+            len(decisions),
+            [*(end.action for end in proven), *(d.disposition for d in decisions if d.disposition in DEAD)],
+            (decision.reason for decision in decisions),
+        )
         for reason, number in Counter(decision.reason for decision in decisions).items():
             self.breaker.count(reason, number)
         self.breaker.check()

@@ -104,6 +104,12 @@ class Budget:
             self._spend(points)
             return 0
 
+    @property
+    def left(self) -> float | None:
+        """Points above the reserve as far as is known; None: no quota is known."""
+        with self._lock:
+            return None if self._left == float("inf") else max(self._left - self._reserve, 0.0)
+
     def _needs(self, points: int) -> int:
         return points + self._reserve
 

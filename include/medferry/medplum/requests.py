@@ -36,6 +36,8 @@ from medferry.medplum.errors import (
 )
 from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
+from medferry.medplum.sockets import Sockets
+from medferry.medplum.waits import WaitFor, Waits
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -60,17 +62,25 @@ class Requests:
         client_secret: str,
         budget: Budget | None = None,
         http: HttpSettings | None = None,
+        waits: Waits | None = None,
     ) -> None:
+        self.waits = waits or Waits()
         self.budget = budget or Budget()
         self.budget.look = self._look_at_quota
         self._http = open_http(base_url, http or HttpSettings())
         # Compressing a page of answers costs the server more than looking it up; ours to it are compressed.
         self._http.headers["Accept-Encoding"] = "identity"
+        self._sockets = Sockets()
+        self._http.event_hooks = {"request": [self._sockets.watch]}
         self._tokens = TokenSource(self._http, client_id, client_secret)
         self.sent = 0
         """Requests that reached a server, repeated ones too; `failed` of them were cut off or got a 5xx."""
         self.failed = 0
         self._answered_at: float | None = None
+
+    def interrupt(self) -> None:
+        """Cut off what is under way, in whatever thread: it ends as a request that got no answer."""
+        self._sockets.shut_down()
 
     def close(self) -> None:
         self._http.close()
@@ -96,10 +106,18 @@ class Requests:
             may_restart = isinstance(error, MedplumUnavailable) and not isinstance(error, RequestFailed)
             return state.attempt_number >= _READ_ATTEMPTS and not (may_restart and time.monotonic() < waits_until)
 
+        failing_since: list[float] = []
+
+        def pause(seconds: float) -> None:
+            if not failing_since:
+                failing_since.append(self.waits.clock())
+            self.waits.sleep(WaitFor.RECOVERY, seconds, failing_since[0])
+
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError) & retry_if_not_exception_type(Throttled),
             stop=gives_up,
             wait=wait_random_exponential(multiplier=0.2, max=10),
+            sleep=pause,
             reraise=True,
         )
         while True:
@@ -174,7 +192,8 @@ class Requests:
         if departing is not None:
             departing()
         try:
-            answer = self._answer(method, path, headers=headers, **request)
+            with self.waits.waiting(WaitFor.ANSWER):
+                answer = self._answer(method, path, headers=headers, **request)
         except httpx.TransportError as error:
             reached = not isinstance(error, _UNSENT)
             self.sent += reached

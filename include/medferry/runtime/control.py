@@ -58,10 +58,7 @@ def checkpoint(environment: Environment, run: RunRow) -> None:
         paused = False
         while flag := _flag(environment, run.id):
             if flag == Control.ABORT:
-                raise RunAborted(
-                    f"Run {run.id} was aborted by its operator. What was loaded is recorded and stays.",
-                    "Start a new run when it may go on: it writes nothing twice.",
-                )
+                raise aborted(run.id)
             if not paused:
                 log.warning("Run %s is paused; its leases are kept. `medferry resume` lets it go on.", run.id)
                 paused = True
@@ -70,6 +67,20 @@ def checkpoint(environment: Environment, run: RunRow) -> None:
         if paused:
             log.warning("Run %s goes on.", run.id)
         watch.looked_at = time.monotonic()
+
+
+def heed_abort(environment: Environment, run_id: str) -> None:
+    """To be called during a wait that has nothing to finish. Raises RunAborted."""
+    if _flag(environment, run_id) == Control.ABORT:
+        raise aborted(run_id)
+
+
+def aborted(run_id: str) -> RunAborted:
+    """What a worker of an aborted run ends with."""
+    return RunAborted(
+        f"Run {run_id} was aborted by its operator. What was loaded is recorded and stays.",
+        "Start a new run when it may go on: it writes nothing twice.",
+    )
 
 
 def _flag(environment: Environment, run_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import sqlalchemy as sa
 
@@ -14,6 +14,7 @@ from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.staged_files import digest_of_file
 from medferry.medplum.budget import Budget
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.waits import WaitFor, Waits
 from medferry.runtime.continuing import check_continues, check_files, is_dry
 from medferry.runtime.options import RunOptions, kept_options
 from medferry.runtime.settings import Settings
@@ -57,9 +58,12 @@ class Environment:
     def medplum(self, options: RunOptions | None = None) -> MedplumClient:
         """A client to be used as a context manager. Raises SettingsError when Medplum is not configured."""
         self.settings.require("medplum_base_url", "medplum_client_id", "medplum_client_secret")
-        budget = Budget(reserve=options.reserve_points if options else 0)
+        waits = Waits()
+        budget = Budget(options.reserve_points if options else 0, sleep=partial(waits.sleep, WaitFor.QUOTA))
         s = self.settings
-        return MedplumClient(s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget, s.medplum_http)
+        return MedplumClient(
+            s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget, s.medplum_http, waits
+        )
 
     def staging(self, run_id: str) -> Staging:
         """The staged files of a run, each checked against what the manifest knows of it when it is read.

@@ -19,6 +19,8 @@ from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold
 from medferry.runtime.legacy_home import check_read
 from medferry.runtime.options import RunOptions
+from medferry.runtime.progress import Tally
+from medferry.runtime.pulse import Pulse, pulse_of
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
@@ -58,7 +60,8 @@ def _extract(
         source = view if view is not None else opened.enter_context(snapshot(environment.source))
         if not options.dry_run:
             check_read(environment, source)
-        rows = _rows(source, entity, slice_, options.sample)
+        pulse = opened.enter_context(pulse_of(environment, run, "extract", [slice_], Tally()).beating())
+        rows = _counted(_rows(source, entity, slice_, options.sample), pulse)
         if _looks_for_unchanged(run, options):
             client = cache(lambda: opened.enter_context(environment.medplum(options)))
             records, unchanged = UnchangedRecords(environment, run, entity.name, client), list[str]()
@@ -75,6 +78,14 @@ def _extract(
         runs.set_extracted(connection, run.id, slice_.id, eligible)
         runs.set_stage(connection, run.id, slice_.id, SliceStage.EXTRACTED)
     return number
+
+
+def _counted(rows: Iterator[dict[str, Any]], pulse: Pulse) -> Iterator[dict[str, Any]]:
+    """The same rows. Raises RunAborted."""
+    for page in chunked(rows, _ROWS_AT_ONCE):
+        pulse.heed()
+        pulse.tally.add(len(page))
+        yield from page
 
 
 def _looks_for_unchanged(run: RunRow, options: RunOptions) -> bool:

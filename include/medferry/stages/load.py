@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
 from more_itertools import constrained_batches
@@ -24,23 +25,25 @@ from medferry.apply.targets import LoadRecord, staged_resource
 from medferry.apply.visibility import Visibility
 from medferry.errors import MedferryError
 from medferry.manifest import runs
-from medferry.manifest.crosswalk import knows_system
 from medferry.manifest.runs import RunRow, SliceRow, SliceStage
-from medferry.manifest.sent_batches import any_open
 from medferry.manifest.slice_lock import only_worker
 from medferry.manifest.source_records import DispositionChange, pending_keys, set_dispositions
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
-from medferry.medplum.errors import MedplumUnavailable
 from medferry.medplum.limiter import ConcurrencyLimiter
+from medferry.medplum.waits import WaitFor
 from medferry.runtime.continuing import is_dry
+from medferry.runtime.control import heed_abort
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
+from medferry.runtime.progress import Tally
+from medferry.runtime.pulse import Pulse, pulse_of
 from medferry.runtime.systems import check_medplum
 from medferry.stages.key_slices import stop_share
 from medferry.stages.moved import leave_moved
+from medferry.stages.nothing_there import nothing_there
 from medferry.stages.patience import Patience
 
 CHUNK_TARGETS = 400
@@ -71,6 +74,7 @@ class LoadSession:
     referable: Referable
     threads: ThreadPoolExecutor
     policy: DriftPolicy
+    tally: Tally = field(default_factory=Tally)
 
     def load(
         self,
@@ -95,7 +99,7 @@ class LoadSession:
             with only_worker(self.environment.manifest, self.run.id, slice_id):
                 return _load_locked(self, slice_id, others_loaded, progress)
 
-        with ThreadPoolExecutor(_SLICES_AT_ONCE) as side_by_side:
+        with self._pulse(slice_ids).beating(), ThreadPoolExecutor(_SLICES_AT_ONCE) as side_by_side:
             for slice_id in slice_ids:
                 loads[slice_id] = side_by_side.submit(load, slice_id)
             try:
@@ -106,6 +110,11 @@ class LoadSession:
                     load_of_slice.cancel()
                 raise
         return dict(+counts)
+
+    def _pulse(self, slice_ids: Sequence[str]) -> Pulse:
+        with self.environment.manifest.begin() as connection:
+            slices = [each for each in runs.slices_of(connection, self.run.id) if each.id in {*slice_ids}]
+        return pulse_of(self.environment, self.run, "load", slices, self.tally, self.client)
 
     def _awaited(self, slice_ids: Sequence[str]) -> dict[str, list[str]]:
         """Slice → the slices among `slice_ids` of the entities that it refers to; they come before it."""
@@ -134,9 +143,11 @@ def load_session(
         environment.medplum(options) as client,
         ThreadPoolExecutor(options.lanes + 2) as threads,
     ):
+        client.waits.heed = partial(heed_abort, environment, run.id)
         check_medplum(environment, client)
         visibility = Visibility(client, environment.settings.settle_seconds)
-        limiter, referable = ConcurrencyLimiter(options.lanes), Referable(client)
+        limiter = ConcurrencyLimiter(options.lanes, partial(client.waits.sleep, WaitFor.RECOVERY))
+        referable = Referable(client)
         policy = policy or drift_policy(options)
         yield LoadSession(environment, run, options, client, limiter, visibility, referable, threads, policy)
 
@@ -184,14 +195,8 @@ def _load_locked(
         )
         runs.set_stage(connection, run.id, slice_id, SliceStage.LOADED)
     counts[Disposition.QUARANTINED] += len(left)
+    session.tally.add(len(left), [Disposition.QUARANTINED] * len(left), [Reason.UNRESOLVED_REFERENCE] * len(left))
     return counts
-
-
-def _systems(session: LoadSession, slice_: SliceRow) -> list[tuple[str, str]]:
-    """(resource type, identifier system) of all that the slice's rows become."""
-    migration = session.environment.migration
-    slots = migration.specs[slice_.entity].produces
-    return [(kind, migration.naming.system(slice_.entity, slot)) for slot, kind in slots.items()]
 
 
 def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
@@ -203,32 +208,11 @@ def _loader(session: LoadSession, slice_: SliceRow) -> ChunkLoader:
         session.limiter,
         session.visibility,
         session.referable,
-        _nothing_there(session, slice_),
+        nothing_there(session.environment, session.run, session.client, slice_),
         Breaker(slice_.entity, stop_share(session.run, slice_, session.options)),
         session.policy,
+        tally=session.tally,
     )
-
-
-def _nothing_there(session: LoadSession, slice_: SliceRow) -> bool:
-    """Whether nothing under the slice's identifier systems was ever written: then there is nothing to look up.
-
-    Only for the first worker of a slice that no run has loaded, and that nothing was sent of without a known end.
-    """
-    if slice_.fence > 1 or not slice_.bundles:
-        return False
-    with session.environment.manifest.begin() as connection:
-        if any_open(connection, session.run.migration, slice_.entity):
-            return False
-    for resource_type, system in _systems(session, slice_):
-        with session.environment.manifest.begin() as connection:
-            if knows_system(connection, session.run.migration, system):
-                return False
-        try:
-            if session.client.any_of_system(resource_type, system):
-                return False
-        except MedplumUnavailable:
-            return False  # not known: each chunk looks for itself
-    return True
 
 
 def _one_pass(
@@ -244,6 +228,7 @@ def _one_pass(
         pending = pending_keys(connection, session.run.id, loader.slice.id)
     decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes
     progress(loader.slice.entity, decided - loader.breaker.total)
+    loader.tally.add_earlier(decided - loader.breaker.total)
     loader.breaker.total = decided
     undecided: Counter[str] = Counter()
     size = max(CHUNK_TARGETS, session.options.batch_size)

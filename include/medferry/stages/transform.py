@@ -27,6 +27,8 @@ from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold
 from medferry.runtime.options import RunOptions
+from medferry.runtime.progress import Tally
+from medferry.runtime.pulse import pulse_of
 from medferry.runtime.staging import row_digest
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, ledger_key
@@ -85,6 +87,7 @@ class _Transform:
     slice: SliceRow
     counts: Counter[str] = field(default_factory=Counter)
     bundles: int = 0
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         migration = self.environment.migration
@@ -100,8 +103,10 @@ class _Transform:
         with self.hold.writing() as connection:
             forget_slice(connection, self.run.id, self.slice.id, self.slice.entity)
         gone = set(self.slice.keys or ()) - self._carry_over()
-        for page in chunked(self.staging.read_rows(self.slice.id), _ROWS_AT_ONCE):
-            gone -= self._page(page)
+        with pulse_of(self.environment, self.run, "transform", [self.slice], self.tally).beating() as pulse:
+            for page in chunked(self.staging.read_rows(self.slice.id), _ROWS_AT_ONCE):
+                pulse.heed()
+                gone -= self._page(page)
         self._stage(self.stacker.take())
         with self.hold.writing() as connection:
             records = gone_records(connection, self.run, self.slice, self.spec.version, sorted(gone))
@@ -146,6 +151,11 @@ class _Transform:
             self._stage(self.stacker.add(entries, weight))
         with self.hold.writing() as connection:
             write_records(connection, self.run.id, records, findings)
+        self.tally.add(
+            len(records),
+            (each.disposition for each in records if each.disposition is not Disposition.PENDING),
+            (each.reason for each in records),
+        )
         self.breaker.check()
         return {record.key for record in records}
 
