@@ -21,7 +21,7 @@ from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.mapping.outcomes import DEAD
 from medferry.report.reconciliation import reconcile
-from medferry.report.table import reconciliation_table
+from medferry.report.table import reconciliation_table, unexplained
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import settings_from_environment
@@ -108,6 +108,8 @@ def show_report(environment: Environment, run_id: str, folder: Path) -> None:
             return
         content = reconcile(connection, environment.migration, run_id)
     console.print(reconciliation_table(content))
+    for line in unexplained(content):
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     paths = write_report(environment, run_id, folder / run_id)
     console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)
     if sum(map(content.total, DEAD)):

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.table import Table
 
 from medferry.manifest.crosswalk import Effect
 from medferry.manifest.source_records import DISPOSITIONS
-from medferry.mapping.outcomes import Disposition
+from medferry.mapping.outcomes import Disposition, Reason
 from medferry.report.reconciliation import Reconciliation
 
 NUMBERS = ("eligible", *DISPOSITIONS, *Effect)
+
+
+def unexplained(content: Reconciliation) -> list[str]:
+    """Lines about records that became nothing without a word of their mapping: it may have forgotten them."""
+    eligible: Counter[str] = Counter()
+    for row in content.rows:
+        eligible[row.entity] += row.eligible
+    return [
+        f"{reason.count:,} of {eligible[reason.entity]:,} records of {reason.entity} became nothing, and their mapping "
+        f"gave no reason ({reason.reason}). Where that is meant, let it say so: raise ctx.skip(…)."
+        for reason in content.reasons
+        if reason.reason == Reason.NO_RESOURCE
+    ]
 
 
 def reconciliation_table(content: Reconciliation) -> Table:
