@@ -63,6 +63,7 @@ def _lag(found: Systems, rate: float, seconds: float) -> Figures:
     if life.faults:
         raise life.faults[0]
     found.settle()
+    watch.look()
     lags = diary.lags[Side.LEGACY]
     return {
         "p50_seconds": _rounded(quantile(lags, 0.5)),

@@ -33,7 +33,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(measure, "CEILING_LANES", (2,))
         patch.setattr(measure, "LOAD_LANES", (2,))
         patch.setattr(measure, "measure_in_step", lambda tell: measure_in_step(tell, 10.0, 2.0, 15))
-        patch.setattr(measure, "measure_capture", lambda tell: measure_capture(tell, pairs=1, rows=20))
+        patch.setattr(measure, "measure_capture", lambda tell: measure_capture(tell, blocks=2, rows=10))
         main(patients=3, rounds=1, only=None, large=400, batch_size=50, folder=folder)
     yield folder
 
