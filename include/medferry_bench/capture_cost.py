@@ -18,6 +18,7 @@ from demo_clinics import database
 from demo_clinics.schema import METADATA
 from medferry.definition.migration import load_migration
 from medferry.source.changes.engines import install, journal_of
+from medferry.source.changes.journal import CHANGE
 from medferry.source.database import connect_engine
 
 ENGINES = {"postgresql": database.embedded, "mariadb": database.mariadb}
@@ -47,6 +48,9 @@ def _of_engine(name: str, blocks: int, rows: int) -> Figures:
         keys, order = count(1), random.Random(name)
         _block(engine, tables, keys, order, _WARM_UP)
         found = [_block(engine, tables, keys, order, rows) for _ in range(blocks)]
+        with engine.connect() as connection:
+            logged = connection.scalar(sa.select(sa.func.count()).select_from(sa.table(CHANGE)))
+        assert int(logged or 0) == _WARM_UP + blocks * rows, "the triggers did not work"
     ratios = [one[WITH] / one[WITHOUT] for one in found]
     return {
         "cost_percent": round(100 * (median(ratios) - 1), 1),

@@ -147,8 +147,10 @@ def move(desk: Desk, key: str) -> Done:
 
 
 def cancel(desk: Desk, key: str) -> Done:
-    desk.update(("appointment", key), status_code="C")
-    return ("appointment", key), {"status": "cancelled"}
+    """Or book it again, where it is cancelled."""
+    local, status = ("B", "booked") if desk.read(("appointment", key), "status_code") == "C" else ("C", "cancelled")
+    desk.update(("appointment", key), status_code=local)
+    return ("appointment", key), {"status": status}
 
 
 def register(desk: Desk, _: str) -> Done:
@@ -216,8 +218,10 @@ def add_problem(desk: Desk, _: str) -> Done:
 
 
 def resolve_problem(desk: Desk, key: str) -> Done:
-    desk.update(("problem", key), status_code="R")
-    return ("problem", key), {"status": "resolved"}
+    """Or find that it is not, where it was resolved."""
+    local, status = ("A", "active") if desk.read(("problem", key), "status_code") == "R" else ("R", "resolved")
+    desk.update(("problem", key), status_code=local)
+    return ("problem", key), {"status": status}
 
 
 def prescribe(desk: Desk, _: str) -> Done:

@@ -23,6 +23,7 @@ from demo_clinics.living.systems import CLINIC, Systems, systems
 from demo_clinics.living.verdict import Verdict, judge
 from demo_clinics.living.watch import Watch
 from medferry.errors import MedferryError
+from medferry.workflows.sync import Way
 
 _QUIET_SECONDS = 6.0
 """In which nothing has arrived: then nothing more will by itself."""
@@ -38,22 +39,25 @@ def main(
     rate: Annotated[float, typer.Option(min=0.1, help="Acts a second, in both systems together.")] = 5.0,
     seed: Annotated[int, typer.Option(help="Of the data and of what is done.")] = 1,
     patients: Annotated[int, typer.Option(min=10, help="How many patients to make up.")] = 200,
+    both_ways: Annotated[
+        bool, typer.Option("--both-ways/--one-way", help="Whether what Medplum's people write comes back.")
+    ] = True,
 ) -> None:
     """People work in the legacy system and in Medplum at once while Medferry keeps them in step; was anything lost?"""
     with tempfile.TemporaryDirectory(prefix="living-clinic-") as place:
         try:
-            verdict = live(Path(place), minutes * 60, rate, seed, patients)
+            verdict = live(Path(place), minutes * 60, rate, seed, patients, Way.BOTH if both_ways else Way.FORTH)
         except MedferryError as error:
             console.print(f"[bold red]{type(error).__name__}[/]: {error}", soft_wrap=True)
             raise typer.Exit(1) from None
     raise typer.Exit(0 if verdict.is_good else 1)
 
 
-def live(folder: Path, seconds: float, rate: float, seed: int, patients: int) -> Verdict:
+def live(folder: Path, seconds: float, rate: float, seed: int, patients: int, way: Way = Way.BOTH) -> Verdict:
     """The whole of it, told on the console. Raises MedferryError, and what an act raised that must not."""
-    with console.status("starting") as status, systems(folder, seed, patients, status.update) as found:
+    with console.status("starting") as status, systems(folder, seed, patients, status.update, way) as found:
         status.stop()
-        diary = Diary(both_ways=False)
+        diary = Diary(both_ways=way is Way.BOTH)
         life = Life(found.engine, found.client, Ward.of(found.engine, CLINIC), diary, seed, rate)
         watch = Watch(found.engine, found.client, CLINIC, diary)
         _live(found, life, watch, seconds)

@@ -20,6 +20,7 @@ from demo_clinics.living.medplum_users import user
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import MedferryError
+from medferry.manifest.held_back import HeldReason, held_back_of
 from medferry.manifest.runs import RunKind
 from medferry.manifest.unit_state import states_of
 from medferry.mapping.outcomes import Reason
@@ -30,9 +31,11 @@ from medferry.source.changes.engines import install
 from medferry.source.changes.sweep import Throttle
 from medferry.stages.prepare import scope_of
 from medferry.sync.cycle import cycle
+from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave, synced_wave
 from medferry.workflows.migrate import execute_run
+from medferry.workflows.sync import Way
 
 WAVE, CLINIC = "pilot", "lakeview"
 _QUOTA = 1_000_000_000
@@ -42,6 +45,9 @@ _PEOPLE = 64
 _UNBOUNDED = Throttle(rows_per_second=1e9, latency=60)
 
 Tell = Callable[[str], None]
+
+
+_UNDECIDED = (HeldReason.CONFLICT, HeldReason.NO_BASE)
 
 
 class TailEnded(MedferryError):
@@ -57,6 +63,7 @@ class Systems:
     wave: SyncedWave
     engine: sa.Engine
     client: httpx.Client
+    way: Way
     _tail: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -71,6 +78,7 @@ class Systems:
         Raises TailEnded when it has died before.
         """
         command = [sys.executable, "-m", "medferry", "sync", WAVE, "--migration", "clinics", "--tail", f"{seconds:g}"]
+        command += ["--direction", self.way]
         with self.log.open("ab") as log:
             self._tail = subprocess.Popen(
                 command, env=os.environ | _variables(self.settings), stdout=log, stderr=log, cwd=self.folder
@@ -88,11 +96,16 @@ class Systems:
             raise TailEnded(f"The synchronisation ended with code {self._tail.returncode}.", f"Read {self.log}.")
 
     def settle(self) -> int:
-        """Take what is still due, cut by cut, until a cut has nothing; returns the records of it all."""
+        """Take what is still due, cycle by cycle, until one has nothing; returns the records of it all."""
         records = 0
-        while found := cycle(self.wave).records:
+        while found := self._cycle():
             records += found
         return records
+
+    def _cycle(self) -> int:
+        """Records that went forth, and rows that were written back."""
+        forth = cycle(self.wave).records
+        return forth + (back_cycle(self.wave).written.total() if self.way is Way.BOTH else 0)
 
     def undecided(self) -> set[Record]:
         """The records of which the manifest says that both sides have changed the same."""
@@ -102,11 +115,13 @@ class Systems:
             with environment.manifest.begin() as connection:
                 states = states_of(connection, environment.migration.name, entity, keys)
             found |= {(entity, key) for key, state in states.items() if state.reason == Reason.TARGET_CHANGED}
-        return found
+        with environment.manifest.begin() as connection:
+            held = held_back_of(connection, environment.migration.name, self.wave.units)
+        return found | {(one.entity, one.key) for one in held if one.reason in _UNDECIDED}
 
 
 @contextmanager
-def systems(folder: Path, seed: int, patients: int, tell: Tell) -> Iterator[Systems]:
+def systems(folder: Path, seed: int, patients: int, tell: Tell, way: Way = Way.BOTH) -> Iterator[Systems]:
     """Bring them up, load the wave, install the journal and sweep once. Every row is clean, so that all must arrive."""
     with ExitStack() as stack:
         tell("starting the legacy database")
@@ -121,6 +136,7 @@ def systems(folder: Path, seed: int, patients: int, tell: Tell) -> Iterator[Syst
         fill(engine, seed, patients, pace=0)
         settings = Settings(
             source_url=server.url,
+            legacy_writer_url=server.url,
             medplum_base_url=medplum.base_url,
             medplum_client_id=medplum.client_id,
             medplum_client_secret=medplum.client_secret,
@@ -132,12 +148,13 @@ def systems(folder: Path, seed: int, patients: int, tell: Tell) -> Iterator[Syst
         _load(environment, tell)
         stack.callback(environment.source.dispose)
         stack.callback(environment.manifest.dispose)
+        stack.callback(environment.legacy_writer.dispose)
         wave = synced_wave(environment, WAVE)
         tell("installing the journal of changes, and one sweep")
         install(environment.capture, wave.journal)
         sweep_wave(wave, _UNBOUNDED)
         with user(medplum.base_url, medplum.client_id, medplum.client_secret) as client:
-            yield Systems(folder, settings, wave, engine, client)
+            yield Systems(folder, settings, wave, engine, client, way)
 
 
 def _load(environment: Environment, tell: Tell) -> None:
@@ -156,6 +173,7 @@ def _variables(settings: Settings) -> dict[str, str]:
     return {
         "PYTHONPATH": include,
         "MEDFERRY_SOURCE_URL": settings.source_url,
+        "MEDFERRY_LEGACY_WRITER_URL": settings.legacy_writer_url,
         "MEDFERRY_MEDPLUM_BASE_URL": settings.medplum_base_url,
         "MEDFERRY_MEDPLUM_CLIENT_ID": settings.medplum_client_id,
         "MEDFERRY_MEDPLUM_CLIENT_SECRET": settings.medplum_client_secret,
