@@ -11,7 +11,7 @@ TRANSFORM_RESOURCES = 5_000
 VERIFY_POINTS_PERCENT = 3
 LAG_P99_SECONDS = 5
 CAPTURE_PERCENT = 20
-EMPTY_CUT_REQUESTS = 10
+EMPTY_CYCLE_REQUESTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,12 @@ def goals(figures: dict[str, Any], before: dict[str, Any] | None = None) -> Iter
 def _in_step(figures: dict[str, Any]) -> Iterator[Goal]:
     found = figures["in_step"]
     if "not_measured" not in found:
-        lag = found["lag"]
-        yield Goal("lag of a change, p99 in seconds", lag["p99_seconds"] or 0.0, LAG_P99_SECONDS, least=False)
-        yield Goal("values that never arrived", lag["missing"], 0, least=False)
-        asked = found["empty_cut"]["requests"]["medplum"]
-        yield Goal("requests to Medplum of an empty cut", asked, EMPTY_CUT_REQUESTS, least=False)
+        for way in ("forth", "back"):
+            lag = found[way]
+            yield Goal(f"lag {way}, p99 in seconds", lag["p99_seconds"] or 0.0, LAG_P99_SECONDS, least=False)
+            yield Goal(f"values that never arrived {way}", lag["missing"], 0, least=False)
+        asked = found["empty"]["requests"]["medplum"]
+        yield Goal("requests to Medplum of an empty cycle", asked, EMPTY_CYCLE_REQUESTS, least=False)
     for name, one in figures["capture"].items():
         if isinstance(one, dict) and "cost_percent" in one:
             yield Goal(f"capture on {name}, cost in %", one["cost_percent"], CAPTURE_PERCENT, least=False)

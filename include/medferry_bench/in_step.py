@@ -1,4 +1,4 @@
-"""Both systems in use: the lag of what changes, and what an empty cut and a sweep cost."""
+"""Both systems in use: the lag of what changes, and what an empty cycle and a sweep cost."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from demo_clinics.living.systems import CLINIC, Systems, systems
 from demo_clinics.living.watch import Watch
 from medferry.source.changes.sweep import Throttle
 from medferry.sync.cycle import cycle
+from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.sweeping import sweep_wave
 
 CHANGES_PER_SECOND = 50.0
 SECONDS = 30.0
 PATIENTS = 400
 _SEED = 7
-_EMPTY_CUTS = 20
+_EMPTY_CYCLES = 20
 _TAIL_SECONDS = 600.0
 _UNBOUNDED = Throttle(rows_per_second=1e9, latency=60)
 
@@ -39,39 +40,42 @@ Figures = dict[str, Any]
 def measure_in_step(
     tell: Callable[[str], None], rate: float = CHANGES_PER_SECOND, seconds: float = SECONDS, patients: int = PATIENTS
 ) -> Figures:
-    """Lag of the legacy system's changes at `rate` acts a second, an empty cut, and a sweep without a bound."""
+    """Lag each way at `rate` acts a second, one way after the other, an empty cycle, and a sweep without a bound."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-in-step-") as folder,
         systems(Path(folder), _SEED, patients, tell) as found,
     ):
-        tell(f"{rate:g} changes a second for {seconds:g} s")
-        lag = _lag(found, rate, seconds)
-        tell("empty cuts, and a sweep")
-        return {"lag": lag, "empty_cut": _empty_cut(found), "sweep": _sweep(found)}
+        tell(f"{rate:g} changes a second in the legacy system for {seconds:g} s")
+        forth = _lag(found, Side.LEGACY, rate, seconds)
+        tell(f"{rate:g} changes a second in Medplum for {seconds:g} s")
+        back = _lag(found, Side.MEDPLUM, rate, seconds)
+        tell("empty cycles, and a sweep")
+        return {"forth": forth, "back": back, "empty": _empty(found), "sweep": _sweep(found)}
 
 
-def _lag(found: Systems, rate: float, seconds: float) -> Figures:
-    diary = Diary(both_ways=False)
-    ward = Ward.of(found.engine, CLINIC)
-    life = Life(found.engine, found.client, ward, diary, _SEED, rate, medplum_share=0.0)
+def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
+    diary, ward = Diary(both_ways=True), Ward.of(found.engine, CLINIC)
+    share = 1.0 if side is Side.MEDPLUM else 0.0
+    life = Life(found.engine, found.client, ward, diary, _SEED, rate, share, only_owned=True)
     watch = Watch(found.engine, found.client, CLINIC, diary)
     with found.tailing(_TAIL_SECONDS), watch.looking():
         started = time.monotonic()
         life.live(seconds)
         lived = time.monotonic() - started
-        quiesce(diary, found.check)
+        quiesce(watch, found.check)
     if life.faults:
         raise life.faults[0]
     found.settle()
     watch.look()
-    lags = diary.lags[Side.LEGACY]
+    watch.look_at_all()
+    lags = diary.lags[side]
     return {
         "p50_seconds": _rounded(quantile(lags, 0.5)),
         "p99_seconds": _rounded(quantile(lags, 0.99)),
-        "changes_per_second": round(diary.total(Side.LEGACY) / lived, 1),
+        "changes_per_second": round(diary.total(side) / lived, 1),
         "values": len(lags),
-        "missing": len(diary.pending(Side.LEGACY)),
-        "settings": {"rate": rate, "seconds": seconds, "from": "the commit", "until": "Medplum's lastUpdated"},
+        "missing": len(diary.pending(side)),
+        "settings": {"rate": rate, "seconds": seconds, "written_in": side},
     }
 
 
@@ -79,21 +83,21 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _empty_cut(found: Systems) -> Figures:
-    """Requests to each system, and the time, of a cut without a key: medians."""
+def _empty(found: Systems) -> Figures:
+    """Requests to each system, and the time, of a cycle both ways without a change: medians."""
     counts: list[Counter[str]] = []
     times: list[float] = []
-    for _ in range(_EMPTY_CUTS):
+    for _ in range(_EMPTY_CYCLES):
         with _counted(found) as asked:
             started = time.perf_counter()
-            records = cycle(found.wave).records
+            records = cycle(found.wave).records + back_cycle(found.wave).written.total()
             times.append(1_000 * (time.perf_counter() - started))
         assert not records, "the systems are not at rest"
         counts.append(asked)
     return {
         "requests": {name: int(median(one[name] for one in counts)) for name in ("medplum", "legacy", "manifest")},
         "milliseconds": round(median(times), 1),
-        "settings": {"cuts": _EMPTY_CUTS, "manifest": "SQLite", "source": "embedded PostgreSQL"},
+        "settings": {"cycles": _EMPTY_CYCLES, "manifest": "SQLite", "source": "embedded PostgreSQL"},
     }
 
 

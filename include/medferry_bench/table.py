@@ -96,12 +96,16 @@ def _growth(memory: dict[str, Any]) -> str:
 def _in_step(in_step: dict[str, Any], capture: dict[str, Any]) -> str:
     lines = ["| Both systems in use | Measured |", "|---|---|"]
     if "not_measured" not in in_step:
-        lag, cut, sweep = in_step["lag"], in_step["empty_cut"], in_step["sweep"]
-        asked = ", ".join(f"{number} to {name}" for name, number in cut["requests"].items())
+        empty, sweep = in_step["empty"], in_step["sweep"]
+        asked = ", ".join(f"{number} to {name}" for name, number in empty["requests"].items())
+        for way, title in (("forth", "legacy → Medplum"), ("back", "Medplum → legacy")):
+            lag = in_step[way]
+            lines.append(
+                f"| {title}, lag at {lag['changes_per_second']:g} changes/s | p50 {lag['p50_seconds']} s, "
+                f"p99 {lag['p99_seconds']} s, {lag['values']:,} values, {lag['missing']} missing |"
+            )
         lines += [
-            f"| legacy → Medplum, lag at {lag['changes_per_second']:g} changes/s | p50 {lag['p50_seconds']} s, "
-            f"p99 {lag['p99_seconds']} s, {lag['values']:,} values, {lag['missing']} missing |",
-            f"| a cut without a change | {cut['milliseconds']} ms; requests: {asked} |",
+            f"| a cycle both ways without a change | {empty['milliseconds']} ms; requests: {asked} |",
             f"| sweep without a bound | {sweep['rows_per_second']:,} rows/s, {sweep['missed']} missed |",
         ]
     for name, one in capture.items() if "not_measured" not in capture else ():

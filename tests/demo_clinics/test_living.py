@@ -86,6 +86,15 @@ def test_lag_is_told_when_the_other_side_shows_the_value() -> None:
     assert quantile([3.0, 1.0, 2.0, 4.0], 0.5) == 2.0 and quantile([], 0.5) is None
 
 
+def test_what_was_undone_before_it_went_over_is_not_waited_for() -> None:
+    made = diary((Side.LEGACY, "status", "cancelled", 1.0), (Side.LEGACY, "status", "booked", 1.1))
+    made.found_the_same(NAME, {"status": "cancelled"}, Side.MEDPLUM)
+    assert made.pending(Side.LEGACY)
+    made.found_the_same(NAME, {"status": "booked"}, Side.MEDPLUM)
+    assert not made.pending(Side.LEGACY)
+    assert made.lags[Side.LEGACY] == []
+
+
 def test_a_resource_of_nobody_is_none() -> None:
     assert of_resource({"identifier": [{"system": "https://clinics.example/legacy/document", "value": "1"}]}) is None
 

@@ -89,6 +89,15 @@ class Diary:
                     self.lags[writer].append(max(at - edit.at, 0.0))
                     del self._pending[writer][(*record, name)]
 
+    def found_the_same(self, record: Record, facts: Mapping[str, str | None], on: Side) -> None:
+        """A side says the same now, whether or not it was ever changed: what was undone at once never goes over."""
+        writer = Side.MEDPLUM if on is Side.LEGACY else Side.LEGACY
+        with self._lock:
+            for name, value in facts.items():
+                edit = self._pending[writer].get((*record, name))
+                if edit is not None and edit.value == value:
+                    del self._pending[writer][(*record, name)]
+
     def pending(self, writer: Side) -> list[Place]:
         """What a side has written and the other has not shown yet."""
         with self._lock:

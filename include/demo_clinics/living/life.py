@@ -34,6 +34,8 @@ class Life:
     rate: float
     medplum_share: float = 0.3
     slow_seconds: float = 2.0
+    only_owned: bool = False
+    """Whether those at Medplum change nothing but what the mapping owns."""
     faults: list[BaseException] = field(default_factory=list)
     """Acts that failed as none may."""
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -81,7 +83,10 @@ class Life:
             self.ward.born(record)
 
     def _at_medplum(self, chance: Random) -> None:
-        act, entity, name = _chosen(chance, medplum_users.ACTS)
+        acts = medplum_users.ACTS
+        act, entity, name = _chosen(
+            chance, {name: acts[name] for name in acts if name in medplum_users.OWNED or not self.only_owned}
+        )
         key = self.ward.pick(chance, entity)
         with self.diary.working_on((f"{entity} in Medplum", key)) as free:
             if not free:

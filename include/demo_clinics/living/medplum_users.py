@@ -133,6 +133,9 @@ def _changed(
     return record, facts
 
 
+OWNED = ("changes a mail address", "changes a reason", "changes directions")
+"""Acts on what the mapping owns: these go the way back."""
+
 ACTS: dict[str, tuple[Act, str, int]] = {
     "changes a mail address": (_mail, "patient", 2),
     "adds a contact": (_contact, "patient", 2),

@@ -25,6 +25,7 @@ from demo_clinics.living.watch import Watch
 from medferry.errors import MedferryError
 from medferry.workflows.sync import Way
 
+_LULL_SECONDS = 3.0
 _QUIET_SECONDS = 6.0
 """In which nothing has arrived: then nothing more will by itself."""
 _MOST_QUIESCING = 120.0
@@ -87,13 +88,14 @@ def _live(found: Systems, life: Life, watch: Watch, seconds: float) -> None:
             finally:
                 life.stop()
                 people.join()
-            quiesce(diary, lambda: draw("Everybody has gone home"))
+            quiesce(watch, lambda: draw("Everybody has gone home"))
         if life.faults:
             raise life.faults[0]
 
 
-def quiesce(diary: Diary, draw: Callable[[], None]) -> None:
+def quiesce(watch: Watch, draw: Callable[[], None]) -> None:
     """Wait until everything has arrived, or nothing more does."""
+    diary = watch.diary
     last = changed = time.monotonic()
     arrived = -1
     while any(diary.pending(side) for side in Side) and last - changed < _QUIET_SECONDS:
@@ -102,6 +104,8 @@ def quiesce(diary: Diary, draw: Callable[[], None]) -> None:
         last = time.monotonic()
         if (now := sum(map(len, diary.lags.values()))) != arrived:
             arrived, changed = now, last
+        elif last - changed > _LULL_SECONDS:
+            watch.look_at_all()
 
 
 def verdict_of(found: Systems, diary: Diary) -> Verdict:

@@ -15,7 +15,7 @@ import httpx
 import sqlalchemy as sa
 
 from demo_clinics.living.diary import Diary, Side
-from demo_clinics.living.facts import READINGS, of_legacy, of_resource, resources_of
+from demo_clinics.living.facts import READINGS, of_legacy, of_medplum, of_resource, resources_of
 
 LOOK_SECONDS = 0.5
 _OVERLAP_SECONDS = 2.0
@@ -53,6 +53,15 @@ class Watch:
             self._since[resource_type] = max(self._since[resource_type], at)
             if found := of_resource(resource):
                 self.diary.saw(found[0], found[1], Side.MEDPLUM, at, time.time())
+
+    def look_at_all(self) -> None:
+        """Read everything in both systems: for when they are to be at rest."""
+        for record, facts in of_medplum(self.client).items():
+            self.diary.found_the_same(record, facts, Side.MEDPLUM)
+        with self.engine.connect() as connection:
+            for entity in READINGS:
+                for record, facts in of_legacy(connection, self.clinic, entity).items():
+                    self.diary.found_the_same(record, facts, Side.LEGACY)
 
     @contextmanager
     def looking(self) -> Iterator[None]:
