@@ -18,6 +18,7 @@ from medferry.source.changes.journal import CaptureBroken, PositionLost
 from medferry.sync import carry_out
 from medferry.sync import cycle as cycles
 from medferry.sync.cycle import Cycle, cycle, scheduled_cycle
+from medferry.sync.status import status_of
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import NeverLoaded, NeverSwept, NoCapture, NoSuchWave, SyncBusy, SyncedWave, synced_wave
 from tests.sync.conftest import FREE, Write, families, load
@@ -103,6 +104,17 @@ def test_what_waited_is_taken_along_when_what_it_waits_for_comes(wave: SyncedWav
     write("INSERT INTO patient VALUES (9, 'north', 1, 'New', '2000-01-01', 'F', NULL)")
     assert ends(cycle(wave)) == {"successful": 2}
     assert reason(wave, "weight", "100") == ""
+
+
+def test_pending_and_lag_are_those_of_the_waves_own_records(wave: SyncedWave, write: Write) -> None:
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1", "UPDATE patient SET family = 'Gunn' WHERE id = 7")
+    pending = {each.entity: each.pending for each in status_of(wave).entities}
+    assert (pending["patient"], pending["weight"]) == (1, 0)
+    cycle(wave)
+    assert sum(wave.position().ages["patient"].values()) == 1
+    assert {each.pending for each in status_of(wave).entities} == {0}
+    write("UPDATE patient SET family = 'Gull' WHERE id = 7")
+    assert {each.pending for each in status_of(wave).entities} == {0}
 
 
 # -- kills -----------------------------------------------------------------------------------------

@@ -108,8 +108,9 @@ def _take_cut(wave: SyncedWave, interval: Interval) -> str:
     environment, last = wave.environment, wave.position()
     run_id = wave.new_run_id()
     with next_cut(wave.journal, environment.source, environment.capture, last.position_to) as (view, cut):
-        keys: dict[str, ByKey] = keys_of_cut(wave, view, cut)
-        for entity, waiting in taken_along(wave, keys).items():
+        changed = keys_of_cut(wave, view, cut)
+        keys: dict[str, ByKey] = dict(changed)
+        for entity, waiting in taken_along(wave, changed).items():
             keys[entity] = waiting | keys.get(entity, {})
         new = NewCheckpoint(
             environment.migration.name,
@@ -120,7 +121,7 @@ def _take_cut(wave: SyncedWave, interval: Interval) -> str:
             run_id if keys else "",
             sum(map(len, keys.values())),
             interval,
-            ages_in_cut(wave.journal, view, last.position_to, cut.position) if keys else {},
+            ages_in_cut(wave.journal, view, last.position_to, cut.position, changed) if changed else {},
         )
         if keys:
             begin_run(wave, run_id, keys, OPTIONS, view, lambda writing: checkpoints.record(writing, new))

@@ -18,12 +18,14 @@ from medferry.manifest.sweeps import SweepRow
 from medferry.manifest.waiting import waiting_records
 from medferry.source.changes.journal import CaptureBroken, Writer
 from medferry.source.changes.observe import (
+    Ages,
     ages_behind,
     heartbeat_seconds,
     is_installed,
     oldest_transaction_seconds,
 )
 from medferry.source.database import snapshot
+from medferry.sync.keys import keys_of_cut
 from medferry.sync.rows import same_epoch
 from medferry.sync.wave import SyncedWave
 
@@ -33,8 +35,9 @@ RECENT = 500
 
 @dataclass(frozen=True, slots=True)
 class EntityStatus:
-    """`pending` changes are in the journal and in no cut; `waiting` records wait for others. Lag in seconds, from the
-    change in the legacy database until it was settled; None: nothing was settled yet.
+    """`pending` changes of the wave are in the journal and in no cut; `waiting` records wait for others.
+
+    Lag in seconds, from the change in the legacy database until it was settled; None: nothing was settled yet.
     """
 
     entity: str
@@ -92,7 +95,7 @@ def status_of(wave: SyncedWave) -> WaveStatus:
     with snapshot(wave.environment.source) as view:
         fault = _fault(wave, newest)
         there = is_installed(view)
-        ages = ages_behind(wave.journal, view, newest.position_to) if newest and there and not fault else {}
+        ages = _pending(wave, view, newest.position_to) if newest and there and not fault else {}
         heartbeat = heartbeat_seconds(wave.journal, view) if there else None
         oldest = oldest_transaction_seconds(wave.journal, view)
         writers = wave.journal.census(view) if there else []
@@ -105,6 +108,12 @@ def status_of(wave: SyncedWave) -> WaveStatus:
     state = newest.state if newest else ""
     cut_at = newest.cut_at if newest else ""
     return WaveStatus(wave.id, state, cut_at, heartbeat, oldest, fault, entities, writers, back, held)
+
+
+def _pending(wave: SyncedWave, view: sa.Connection, position: str) -> Ages:
+    """Of the wave's own changes that are in no cut yet."""
+    own = keys_of_cut(wave, view, wave.journal.waiting(view, position))
+    return ages_behind(wave.journal, view, position, own)
 
 
 def _feeds(connection: sa.Connection, migration: str, wave: str) -> list[FeedStatus]:

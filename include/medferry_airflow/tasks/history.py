@@ -41,6 +41,7 @@ def find_records(
 ) -> bool:
     """Whether the period has any record; if not, everything after this is skipped and no run is made."""
     period = _period(wave, data_interval_start, data_interval_end)
+    create_manifest(environment().settings.manifest_url)
     check_systems(environment(), options_among(params or {}, RunOptions).dry_run)
     found = anything_in_period(environment(), run, _scope(wave, params), period)
     log.info("Period %s: there is %s to load.", period, "something" if found else "nothing")

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from medferry.source.changes.journal import CHANGE, HEARTBEAT, TABLES, Journal
+from medferry.source.keys import ledger_key
 
 Ages = dict[str, dict[str, int]]
 """Entity → age of a change now, in whole seconds by the legacy clock → changes of that age."""
 
 
-def ages_in_cut(journal: Journal, connection: sa.Connection, previous: str, position: str) -> Ages:
+Own = Mapping[str, Collection[str]]
+"""Entity → keys, as the manifest writes them: whose changes count, beside those of other waves."""
+
+
+def ages_in_cut(journal: Journal, connection: sa.Connection, previous: str, position: str, own: Own) -> Ages:
     """Of the changes of a cut."""
-    return _ages(journal, connection, *journal.window(previous.partition("@")[2], position.partition("@")[2]))
+    window = journal.window(previous.partition("@")[2], position.partition("@")[2])
+    return _ages(journal, connection, *window, own)
 
 
-def ages_behind(journal: Journal, connection: sa.Connection, position: str) -> Ages:
+def ages_behind(journal: Journal, connection: sa.Connection, position: str, own: Own) -> Ages:
     """Of the changes that are in no cut up to a position."""
-    return _ages(journal, connection, *journal.behind(position.partition("@")[2]))
+    return _ages(journal, connection, *journal.behind(position.partition("@")[2]), own)
 
 
-def _ages(journal: Journal, connection: sa.Connection, condition: str, values: Mapping[str, Any]) -> Ages:
-    columns = f"entity, {journal.age} AS seconds, count(*)"
-    statement = sa.text(f"SELECT {columns} FROM {CHANGE} WHERE {condition} GROUP BY entity, {journal.age}")
+def _ages(journal: Journal, connection: sa.Connection, condition: str, values: Mapping[str, Any], own: Own) -> Ages:
+    columns = f"entity, via, {journal.key}, {journal.age}"
+    statement = sa.text(f"SELECT {columns} AS seconds, count(*) FROM {CHANGE} WHERE {condition} GROUP BY {columns}")
     found: Ages = {}
-    for entity, seconds, number in connection.execute(statement, values):
-        of_entity, age = found.setdefault(str(entity), {}), str(max(0, int(seconds)))
-        of_entity[age] = of_entity.get(age, 0) + int(number)
+    for entity, via, key, seconds, number in connection.execute(statement, values):
+        # What was logged by another table's key, or of a whole table, counts where any key of the entity does.
+        counts = entity in own and (bool(via) or key is None or ledger_key(str(key)) in own[entity])
+        if counts:
+            of_entity, age = found.setdefault(str(entity), {}), str(max(0, int(seconds)))
+            of_entity[age] = of_entity.get(age, 0) + int(number)
     return found
 
 
