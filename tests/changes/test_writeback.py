@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from medferry.source.database import snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import legacy_table
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import RowConflict, WriteRefused, _locked, _writing, write_row
+from medferry.source.writeback import RowConflict, WriteRefused, _locked, _writing, remove_row, write_row
 
 SCHEMA = (
     "CREATE TABLE wb_person (id INTEGER PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10) NOT NULL, born DATE, "
@@ -94,6 +95,31 @@ def test_a_row_that_somebody_changed_or_deleted_is_left_alone(legacy: sa.Engine)
             connection.exec_driver_sql(statement)
         with pytest.raises(RowConflict, match=told):
             write_row(legacy, ENTITY, TABLES, base, {"name": "Bea"})
+
+
+def test_a_row_goes_with_what_hangs_on_it_or_is_marked(legacy: sa.Engine) -> None:
+    write(legacy, phone="555")
+    base = row(legacy)
+    with legacy.begin() as connection:
+        connection.exec_driver_sql("UPDATE wb_person SET weight = 71 WHERE id = 1")
+    with pytest.raises(RowConflict):
+        remove_row(legacy, ENTITY, TABLES, base, mark=False)
+    remove_row(legacy, ENTITY, TABLES, row(legacy), mark=False)
+    with pytest.raises(RowConflict, match="is gone"):
+        remove_row(legacy, ENTITY, TABLES, base, mark=False)
+    with legacy.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM wb_phone")) == 0
+    shown = row(legacy, "2")
+    with pytest.raises(WriteRefused, match="still be read as it was"):
+        own = replace(TABLES[0], touched=None, removed="removed_at")
+        with legacy.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE wb_person ADD COLUMN removed_at TIMESTAMP NULL")
+        remove_row(legacy, ENTITY, (own,), shown, mark=True)
+    assert row(legacy, "2") == shown
+    living = replace(ENTITY, sql=f"{SQL} WHERE p.removed_at IS NULL")
+    remove_row(legacy, living, (own,), shown, mark=True)
+    with snapshot(legacy) as connection:
+        assert row_of_key(connection, living, "2") is None and row_of_key(connection, ENTITY, "2") is not None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from medferry_airflow.tasks.sync import _tail
 from tests import tiny_platform
 from tests.dags.conftest import parse
 
-SYNC = 'sync: {schedule: "*/5 * * * *", since: 2026-01-01, tail_seconds: 240}'
+SYNC = 'sync: {schedule: "*/5 * * * *", since: 2026-01-01, tail_seconds: 240, reverse: true}'
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> DagBag:
     ignored = shutil.ignore_patterns("__pycache__")
     folder = shutil.copytree(tiny_platform.MIGRATION, tmp_path_factory.mktemp("sync") / "tiny", ignore=ignored)
     plan = Path(folder) / "plan.yaml"
-    plan.write_text(plan.read_text().replace("units: [north]}", f"units: [north], {SYNC}}}"))
+    rules = "authority: {domains: {people: [patient]}, rules: [{domain: people, writer: medplum}]}\n"
+    plan.write_text(plan.read_text().replace("units: [north]}", f"units: [north], {SYNC}}}") + rules)
     return parse(folder)
 
 
@@ -45,9 +46,11 @@ def test_intervals_are_caught_up_one_run_at_a_time(dag: DAG) -> None:
     assert (dag.catchup, dag.max_active_runs, dag.start_date) == (True, 1, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_its_one_task_talks_to_medplum_and_says_what_it_does(dag: DAG) -> None:
-    [task] = dag.tasks
-    assert (task.task_id, task.pool, task.retries >= 3, bool(task.doc_md)) == ("sync", POOL, True, True)
+def test_it_goes_forth_then_back_and_says_what_it_does(dag: DAG) -> None:
+    forth, back = dag.tasks
+    for task, name in ((forth, "sync"), (back, "reverse")):
+        assert (task.task_id, task.pool, task.retries >= 3, bool(task.doc_md)) == (name, POOL, True, True)
+    assert (forth.downstream_task_ids, back.downstream_task_ids) == ({"reverse"}, set())
     assert set(dag.tags) <= TAGS
     for part in ("It changes", "Do not trigger it", "Example conf", "When it is red", "Pool"):
         assert part in (dag.doc_md or "")
@@ -55,7 +58,7 @@ def test_its_one_task_talks_to_medplum_and_says_what_it_does(dag: DAG) -> None:
 
 def test_it_can_be_serialized(dag: DAG) -> None:
     again = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
-    assert again.task_ids == ["sync"]
+    assert sorted(again.task_ids) == ["reverse", "sync"]
 
 
 def test_the_tail_ends_when_the_next_run_takes_over() -> None:

@@ -47,6 +47,14 @@ BROKEN = {
         replace("plan.yaml", "strategy:", "authority: {domains: {people: [patient, Bed]}}\nstrategy:"),
         "plan.yaml:3: the domain people names Bed, which is no entity",
     ),
+    "a way back without a writer": (
+        replace(
+            "plan.yaml",
+            "units: [north]}",
+            "units: [north], sync: {schedule: '@daily', since: 2026-01-01, reverse: true}}",
+        ),
+        "plan.yaml:.*wave pilot is to be written back .* nothing to write",
+    ),
     "deletions of no inverse": (
         replace("plan.yaml", "strategy:", "deleted_in_medplum: {weight: remove}\nstrategy:"),
         "plan.yaml:3: deleted_in_medplum names weight, which has no inverse",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -19,6 +20,7 @@ from medferry.manifest.feeds import FeedMoved
 from medferry.manifest.write_backs import open_write_backs
 from medferry.plan.authority import AuthorityMatrix
 from medferry.plan.model import DeletedPolicy
+from medferry.runtime.continuing import OtherSystem
 from medferry.source.writeback import RowConflict, WriterBlocked
 from medferry.sync import reverse_cycle, reverse_write
 from medferry.sync.cycle import Cycle, cycle
@@ -345,6 +347,9 @@ def test_what_is_refused_is_held_back_and_tried_again(
     assert (row(both)[0], log_of(both) - before) == ("Cole", 1)
 
 
-def test_without_the_writing_account_nothing_is_read(wave: SyncedWave) -> None:
+def test_without_an_account_for_that_very_database_nothing_is_done(wave: SyncedWave, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="MEDFERRY_LEGACY_WRITER_URL"):
         back_cycle(wave)
+    settings = replace(wave.environment.settings, legacy_writer_url=f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(OtherSystem):
+        back_cycle(SyncedWave(replace(wave.environment, settings=settings), wave.id))

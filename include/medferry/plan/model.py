@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pendulum import Timezone
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
-from medferry.plan.authority import AuthorityMatrix, Name, UnitId
+from medferry.plan.authority import AuthorityMatrix, Name, UnitId, Writer
 
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}\.[^.\s]+$")]
 
@@ -240,6 +240,14 @@ class Plan(_Part):
         ruled = {unit for rule in self.authority.rules for unit in rule.units}
         if strays := sorted(ruled - {*self.unit_ids}):
             raise ValueError(f"authority names the unknown unit {strays[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _way_back_has_something_to_write(self) -> Self:
+        back = [wave.id for wave in self.waves if wave.sync is not None and wave.sync.reverse]
+        if back and all(rule.writer is Writer.LEGACY for rule in self.authority.rules):
+            problem = "is to be written back (sync.reverse), and authority gives Medplum's users nothing to write"
+            raise ValueError(f"wave {back[0]} {problem}")
         return self
 
     def deleted_policy(self, entity: str) -> DeletedPolicy:

@@ -23,6 +23,7 @@ from medferry.manifest.held_back import HeldBack, HeldReason, due_again, set_hel
 from medferry.medplum.changes import ChangePosition, begin, next_page
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
 from medferry.sync.carry_out import begin_run, carry_out
 from medferry.sync.cycle import OPTIONS
@@ -68,13 +69,14 @@ def back_cycle(wave: SyncedWave) -> BackCycle:
     """Write back what was changed in Medplum. What cannot be written is held back, and told; other records go on.
 
     Raises SyncBusy, NothingBack, SettingsError without the writing account, LeaseHeld, SourceUnavailable,
-    MedplumUnavailable, Unauthorised, FeedMoved.
+    OtherSystem where that account leads to another database, MedplumUnavailable, Unauthorised, FeedMoved.
     """
     if not wave.environment.migration.inverses:
         raise NothingBack(
             f"No entity of {wave.environment.migration.name} has a way back.", "Write an @inverse beside a mapping."
         )
-    assert wave.environment.legacy_writer is not None
+    with snapshot(wave.environment.legacy_writer) as connection:
+        check_read(wave.environment, connection)  # it is to be the very database that is read
     with wave.alone(), wave.environment.medplum() as client:
         finish_write_backs(wave)
         return _Back(wave, client).carry_out()
@@ -214,7 +216,7 @@ class _Back:
             migration.specs[entity],
             migration.inverses[entity],
             migration.settings,
-            lambda row: made_of(environment, entity, row)[0],
+            lambda row: made_of(environment, entity, row).slots,
             migration.plan.deleted_policy(entity),
             lambda unit, kind: authority(migration.plan, unit, entity, resource_type=kind) is not Side.LEGACY,
         )

@@ -6,7 +6,7 @@ at again at any time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -22,7 +22,7 @@ from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
 from medferry.manifest.known_lines import hashes_on_their_way, lines_of_ids
 from medferry.mapping.declare import Row
 from medferry.mapping.identity import conditional_reference
-from medferry.mapping.outcomes import Disposition
+from medferry.mapping.outcomes import Disposition, Finding, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
@@ -155,10 +155,10 @@ class Looker:
         entries: Mapping[str, tuple[Name, CrosswalkEntry]],
         sent: Collection[Name],
     ) -> RecordLook:
-        made, refused = made_of(self._environment, self.entity, row) if row is not None else ({}, "")
-        slots = {slot: SlotLook(name, known, None, made.get(slot)) for slot, (name, known) in entries.items()}
+        made = made_of(self._environment, self.entity, row) if row is not None else Made({})
+        slots = {slot: SlotLook(name, known, None, made.slots.get(slot)) for slot, (name, known) in entries.items()}
         in_doubt = any(look.name in sent for look in slots.values())
-        return RecordLook(self.entity, key, unit, row, refused, slots, frozenset(made), in_doubt)
+        return RecordLook(self.entity, key, unit, row, made.refused, slots, frozenset(made.slots), in_doubt)
 
     def _with_stored(self, looks: list[RecordLook]) -> list[RecordLook]:
         """Read by id, so that no replica that lags answers."""
@@ -208,20 +208,30 @@ class Looker:
         return names
 
 
-def made_of(environment: Environment, entity: str, row: Row) -> tuple[dict[str, ResolvedResource], str]:
-    """Slot → what a row becomes, its references literal; and why it becomes nothing, where it does."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a row becomes, by slot, its references literal; why it becomes nothing, where it does; what was noticed."""
+
+    slots: Mapping[str, ResolvedResource]
+    refused: str = ""
+    findings: Sequence[Finding] = ()
+
+
+def made_of(environment: Environment, entity: str, row: Row) -> Made:
+    """What a row becomes now."""
     migration = environment.migration
     spec = migration.specs[entity]
     mapped = map_row(spec, migration.entities[entity], row, migration.settings)
     if mapped.disposition is not Disposition.PENDING:
-        return {}, " ".join(part for part in (mapped.disposition, mapped.reason, mapped.field, mapped.place) if part)
+        told = (mapped.disposition, mapped.reason, mapped.field, mapped.place)
+        return Made({}, " ".join(part for part in told if part), mapped.findings)
     slots = {migration.naming.system(entity, slot): slot for slot in spec.produces}
     staged = [staged_resource(Staged(one["resourceType"], identity(one), canonical(one))) for one in mapped.resources]
     with environment.manifest.begin() as connection:
         known = find_targets(connection, migration.name, {name for one in staged for name in one.wanted})
     if any(name not in known for one in staged for name in one.wanted):
-        return {}, "unresolved-reference"
-    return {slots[one.name[0]]: resolved(one, known) for one in staged}, ""
+        return Made({}, Reason.UNRESOLVED_REFERENCE)
+    return Made({slots[one.name[0]]: resolved(one, known) for one in staged}, "", mapped.findings)
 
 
 def named(resource: Resource, names: References) -> Resource:

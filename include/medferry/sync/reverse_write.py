@@ -75,8 +75,8 @@ def write_back(
             _tried(one, blocked, done, partial(_remove if one.removal else _write, wave, one, done))
         written = [_read_back(wave, note, row) for note in notes if (row := done.rows.get((note.entity, note.key)))]
         with wave.environment.manifest.begin() as connection:
-            for note, digest in written:
-                _take_over(connection, wave, note, digest)
+            for one_read in written:
+                _take_over(connection, wave, one_read)
             close_write_backs(connection, wave.environment.migration.name, [(one.entity, one.key) for one in notes])
             at_end(connection, done)
             _end(connection, run_id, RunStatus.APPLIED)
@@ -105,7 +105,7 @@ def finish_write_backs(wave: SyncedWave) -> int:
         read = _read_back(wave, note, row) if written and row is not None else None
         with environment.manifest.begin() as connection:
             if read is not None:
-                _take_over(connection, wave, *read)
+                _take_over(connection, wave, read)
             close_write_backs(connection, environment.migration.name, [(note.entity, note.key)])
         log.info(
             "%s %s was %s by a cycle that was killed.", note.entity, note.key, "written" if written else "not written"
@@ -186,27 +186,36 @@ def _tried(decision: Decision, blocked: set[str], done: WrittenBack, act: Callab
         done.held.append(held_instead(decision, HeldReason.REFUSED, error.problem))
 
 
-def _read_back(wave: SyncedWave, note: WriteBack, row: Row) -> tuple[WriteBack, str]:
-    """The note with the digest of the row as it was written; "" where the way forth has something to do about it."""
-    made, _ = made_of(wave.environment, note.entity, row)
+@dataclass(frozen=True, slots=True)
+class _ReadBack:
+    """A row as it was written. `digest` is "" where the way forth has something to do about it."""
+
+    note: WriteBack
+    digest: str
+    findings: list[tuple[str, str, str, str]]
+
+
+def _read_back(wave: SyncedWave, note: WriteBack, row: Row) -> _ReadBack:
+    made = made_of(wave.environment, note.entity, row)
     wanted = {base.name: base.wanted_hash or base.content_hash for base in note.bases}
-    in_step = note.in_step and {one.name: one.hash for one in made.values()} == wanted
-    return note, row_digest(dump_row(row)) if in_step else ""
+    in_step = note.in_step and {one.name: one.hash for one in made.slots.values()} == wanted
+    findings = [(note.entity, note.key, found.reason, found.field) for found in made.findings]
+    return _ReadBack(note, row_digest(dump_row(row)) if in_step else "", findings)
 
 
-def _take_over(connection: sa.Connection, wave: SyncedWave, note: WriteBack, digest: str) -> None:
+def _take_over(connection: sa.Connection, wave: SyncedWave, read: _ReadBack) -> None:
     """Record the bases of a row that was written, and its digest, so that the way forth finds it unchanged.
 
     What somebody else has recorded meanwhile stays.
     """
-    migration = wave.environment.migration
+    note, migration = read.note, wave.environment.migration
     known = find_targets(connection, migration.name, [base.name for base in note.bases])
     if any(base.name not in known or known[base.name].version_id != base.known_version for base in note.bases):
         return
     slice_id = next((one.id for one in runs.slices_of(connection, note.run_id)
                      if one.entity == note.entity and note.key in (one.keys or ())), "")  # fmt: skip
     proven = [_confirmed(note.entity, base) for base in note.bases]
-    if not digest:
+    if not read.digest:
         set_bases(connection, migration.name, proven)
         return
     record_confirmed(connection, migration.name, note.run_id, slice_id, proven)
@@ -217,10 +226,10 @@ def _take_over(connection: sa.Connection, wave: SyncedWave, note: WriteBack, dig
         slice_id,
         Disposition.SUCCESSFUL,
         migration.specs[note.entity].version,
-        source_digest=digest,
+        source_digest=read.digest,
         fingerprint=migration.fingerprint,
     )
-    write_records(connection, note.run_id, [record], [])
+    write_records(connection, note.run_id, [record], read.findings)
 
 
 def _confirmed(entity: str, base: NewBase) -> ConfirmedWrite:
