@@ -2,7 +2,7 @@
 
 A *footprint* says which places of a resource are ours. It is a lens: `get` reads the owned places, `put` writes them
 into a resource as it stands and leaves everything else as it is. `merge` compares place by place; what both sides
-changed differently is a conflict, and never decided here.
+changed differently is a conflict, and never decided here; `Rulings` say what others have decided.
 
 A place is a path of member names; within a list with keys (`LIST_KEYS`) a step is the key of its elements. Any other
 list is one value. Elements of the same key are one place: they are merged member by member as long as there is one of
@@ -14,10 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from medferry.fhir.canonical import Resource, owned
-from medferry.fhir.choices import choice_of
+from medferry.fhir.merging import Conflict as Conflict
+from medferry.fhir.merging import ElementKey as ElementKey
+from medferry.fhir.merging import Merging, Versions, one_of_each_choice
+from medferry.fhir.merging import Path as Path
+from medferry.fhir.rulings import NOTHING_DECIDED, Rulings
+from medferry.fhir.sides import Side
 
 LIST_KEYS: Mapping[str, tuple[str, ...]] = {
     "identifier": ("system", "value"),
@@ -31,14 +36,6 @@ LIST_KEYS: Mapping[str, tuple[str, ...]] = {
 """Lists whose elements are told apart by members of theirs, by the list's name; `tag` and `security` hold codings."""
 
 
-class ElementKey(NamedTuple):
-    """The step into a list with keys: the values of its key's members, None for a missing one."""
-
-    values: tuple[Any, ...]
-
-
-Step = str | ElementKey
-Path = tuple[Step, ...]
 Fields = Mapping[Path, Any]
 """The owned places of a resource that are not empty. Where a path ends in a key: the list of its elements."""
 
@@ -64,21 +61,15 @@ class Footprint:
 
 
 @dataclass(frozen=True)
-class Conflict:
-    """A place that both sides changed, each otherwise; None is an empty place. The values may be patient data."""
-
-    path: Path
-    base: Any = field(repr=False)
-    ours: Any = field(repr=False)
-    theirs: Any = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Merged:
-    """`resource` is theirs with all of ours that is not in conflict: in a place in conflict stands what was theirs."""
+    """`resource` is theirs with all of ours that is not in conflict: in a place in conflict stands what was theirs.
+
+    `ruled` are the elements in which a ruling has decided between the two, and for whom.
+    """
 
     resource: Resource = field(repr=False)
     conflicts: tuple[Conflict, ...]
+    ruled: Mapping[str, Side] = field(default_factory=dict)
 
 
 def footprint_of(mapped: Resource) -> Footprint:
@@ -105,19 +96,19 @@ def put(resource: Resource, footprint: Footprint, fields: Fields) -> Resource:
     return resource
 
 
-def merge(base: Resource, ours: Resource, theirs: Resource, footprint: Footprint) -> Merged:
-    """Bring what we changed since `base` into `theirs`, within the footprint."""
-    conflicts: list[Conflict] = []
+def merge(
+    base: Resource, ours: Resource, theirs: Resource, footprint: Footprint, rulings: Rulings = NOTHING_DECIDED
+) -> Merged:
+    """Bring what we changed since `base` into `theirs`, within the footprint; where it is ruled, what was decided."""
+    merging = Merging(rulings)
     merged: dict[Path, Any] = {}
     for path in footprint.tops:
         versions = (_at(base, path), _at(ours, path), _at(theirs, path))
-        value = (
-            _group(path, versions, conflicts) if isinstance(path[-1], ElementKey) else _value(path, versions, conflicts)
-        )
+        value = _group(path, versions, merging) if isinstance(path[-1], ElementKey) else _value(path, versions, merging)
         if value is not None:
             merged[path] = value
-    resource = _one_of_each_choice((), (ours, theirs), put(theirs, footprint, merged), conflicts)
-    return Merged(resource, tuple(conflicts))
+    resource = one_of_each_choice((), (ours, theirs), put(theirs, footprint, merged), merging)
+    return Merged(resource, tuple(merging.conflicts), merging.ruled)
 
 
 def shown(path: Path) -> str:
@@ -213,35 +204,33 @@ def _with_elements(name: str, present: Any, key: ElementKey, elements: Any) -> A
 
 # -- three versions --------------------------------------------------------------------------------
 
-Versions = tuple[Any, Any, Any]
-"""Base, ours and theirs of one place."""
 
-
-def _value(path: Path, versions: Versions, conflicts: list[Conflict]) -> Any:
+def _value(path: Path, versions: Versions, merging: Merging) -> Any:
     base, ours, theirs = versions
-    if ours in (theirs, base):
+    if ours == theirs:
         return theirs
+    if ours == base:
+        return ours if merging.theirs_alone(path) is Side.LEGACY else theirs
     if theirs == base:
-        return ours
+        return ours if merging.ours_alone(path) is Side.LEGACY else theirs
     if isinstance(ours, dict) and isinstance(theirs, dict) and isinstance(base or {}, dict):
-        return _members(path, (base or {}, ours, theirs), conflicts)
+        return _members(path, (base or {}, ours, theirs), merging)
     if all(_has_keys(path, value) for value in (base or [], ours, theirs)):
-        return _elements(path, (base or [], ours, theirs), conflicts)
-    conflicts.append(Conflict(path, base, ours, theirs))
-    return theirs
+        return _elements(path, (base or [], ours, theirs), merging)
+    return ours if merging.in_conflict(path, versions) is Side.LEGACY else theirs
 
 
-def _members(path: Path, versions: Versions, conflicts: list[Conflict]) -> dict[str, Any]:
+def _members(path: Path, versions: Versions, merging: Merging) -> dict[str, Any]:
     base, ours, theirs = versions
     merged = {}
     for name in dict.fromkeys([*theirs, *ours]):
-        value = _value((*path, name), (base.get(name), ours.get(name), theirs.get(name)), conflicts)
+        value = _value((*path, name), (base.get(name), ours.get(name), theirs.get(name)), merging)
         if value is not None:
             merged[name] = value
     return merged
 
 
-def _elements(path: Path, versions: Versions, conflicts: list[Conflict]) -> list[Any]:
+def _elements(path: Path, versions: Versions, merging: Merging) -> list[Any]:
     """Group by group; theirs keep their order, what only we have comes at the end."""
     _, ours, theirs = versions
     merged: list[Any] = theirs
@@ -250,37 +239,15 @@ def _elements(path: Path, versions: Versions, conflicts: list[Conflict]) -> list
             continue
         below = (*path, key)
         groups = tuple([e for e in version if _key(path[-1], e) == key] or None for version in versions)
-        value = _group(below, (groups[0], groups[1], groups[2]), conflicts)
+        value = _group(below, (groups[0], groups[1], groups[2]), merging)
         merged = _with_elements(str(path[-1]), merged, key, value) or []
     return merged
 
 
-def _group(path: Path, versions: Versions, conflicts: list[Conflict]) -> list[Any] | None:
+def _group(path: Path, versions: Versions, merging: Merging) -> list[Any] | None:
     """The elements of one key: a single one on each side is merged member by member, more are one value."""
     base, ours, theirs = versions
     if ours and theirs and all(len(group) == 1 for group in (base or [{}], ours, theirs)):
-        return [_value(path, ((base or [None])[0], ours[0], theirs[0]), conflicts)]
-    merged: list[Any] | None = _value(path, versions, conflicts)
+        return [_value(path, ((base or [None])[0], ours[0], theirs[0]), merging)]
+    merged: list[Any] | None = _value(path, versions, merging)
     return merged
-
-
-def _one_of_each_choice(path: Path, sides: tuple[Any, Any], merged: Any, conflicts: list[Conflict]) -> Any:
-    """`merged` without our types of a choice for which they chose another since: a conflict of the choice."""
-    if not isinstance(merged, dict):
-        return merged
-    ours, theirs = (side if isinstance(side, dict) else {} for side in sides)
-    result = {}
-    for name, value in merged.items():
-        kept = _one_of_each_choice((*path, name), (ours.get(name), theirs.get(name)), value, conflicts)
-        result[name] = kept
-    for choice in sorted({choice for name in merged if (choice := choice_of(name))}):
-        several, in_ours, in_theirs = (_types(choice, version) for version in (merged, ours, theirs))
-        if len(several) > 1 and len(in_ours) < 2 and len(in_theirs) < 2:
-            conflicts.append(Conflict((*path, choice), None, in_ours, in_theirs))
-            result = {name: value for name, value in result.items() if name not in several or name in in_theirs}
-    return result
-
-
-def _types(choice: str, version: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of an object that are types of a choice. A choice never repeats, so a list is none."""
-    return {name: value for name, value in version.items() if not isinstance(value, list) and choice_of(name) == choice}

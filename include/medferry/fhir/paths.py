@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_ELEMENT = re.compile(r"_?[a-z][A-Za-z]{0,39}")
+_ELEMENT = re.compile(r"_?[a-z][A-Za-z]{0,39}(\[x\])?")
 
 
 def shown(steps: Iterable[int | str]) -> str:
