@@ -88,6 +88,7 @@ ALLOWED = {
     ("medferry/verification/case.py", "different"): "the kind of a difference, not the status of a check",
     ("medferry/verification/leftovers.py", "unknown"): "the kind of a difference",
     ("medferry/verification/references.py", "conditional"): "the kind of a difference",
+    ("medferry_airflow/tasks/history.py", "run"): "the key of a value between tasks",
     ("medferry_airflow/hook.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/local.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/provider.py", "medplum"): "the type or the name of a connection",

@@ -88,4 +88,4 @@ def test_a_conflict_names_elements_and_no_value() -> None:
         merged_target(base, target, orjson.dumps(theirs))
     with pytest.raises(ValueError):
         merged_target(base, target, b"no JSON")
-    assert merged_target(base, target, orjson.dumps(base)) == target
+    assert merged_target(base, target, orjson.dumps(base)).target == target

@@ -14,9 +14,11 @@ from medferry.apply.documents import DocumentUploader
 from medferry.apply.doubts import Doubts
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.referable import Referable
+from medferry.apply.referee import Referee
 from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
 from medferry.apply.visibility import Visibility
-from medferry.apply.writer import Writer, WriteResult
+from medferry.apply.writer import Writer
+from medferry.apply.written import WriteResult
 from medferry.errors import MedferryError
 from medferry.manifest import sent_batches
 from medferry.manifest.crosswalk import (
@@ -136,9 +138,13 @@ class ChunkLoader:
             self.options.load_mode is LoadMode.CONDITIONAL,
             self.policy,
             self.nothing_there and not doubts.of,
+            self._referee(),
             refused=self.refused,
             suspects=self.suspects,
         )
+
+    def _referee(self) -> Referee | None:
+        return Referee(self.hold, self.slice.entity) if self.policy is DriftPolicy.MERGE else None
 
     def _documents(self) -> DocumentUploader:
         return DocumentUploader(
@@ -187,6 +193,8 @@ class ChunkLoader:
             sent_batches.end(connection, written.closed)
             record_confirmed(connection, run.migration, run.id, slice_id, proven)
             set_dispositions(connection, run.id, self.slice.entity, decisions)
+            if self.policy is not DriftPolicy.CONFLICT:
+                Referee(self.hold, self.slice.entity).settle(connection, written.settled, written.ruled)
             if has_moved:
                 referring = self.hold.environment.migration.referring_to(self.slice.entity)
                 forget_digests(connection, run.migration, referring)

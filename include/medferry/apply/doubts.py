@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medferry.apply.plan import Content, Location
+from medferry.apply.disputes import Content
+from medferry.apply.plan import Location
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.canonical import stored_hash
 from medferry.manifest.crosswalk import Action, Name
@@ -87,6 +88,11 @@ class Doubts:
     def hashes(self, name: Name) -> set[str]:
         """Of what was sent for this name and may have been stored, as the mapping made it."""
         return {doubt.entry.wanted for doubt in self.of.get(name, ())}
+
+    def sent(self, name: Name, content: Content) -> bool:
+        """Whether the content is what was sent for this name, merged or not."""
+        hashes = {doubt.entry.content_hash for doubt in self.of.get(name, ())}
+        return bool(hashes) and stored_hash(content[1]) in hashes
 
     def held_back(self, targets: Sequence[ResolvedResource], found: Landed) -> set[Name]:
         """Names that must wait, by what a look-up has `found` that began after the last call; keeps what it tells."""

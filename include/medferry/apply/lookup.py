@@ -9,7 +9,8 @@ from typing import Any
 
 from more_itertools import chunked, map_reduce
 
-from medferry.apply.plan import Content, Location
+from medferry.apply.disputes import Content
+from medferry.apply.plan import Location
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.accounts import accounts_in, accounts_of
 from medferry.fhir.identifiers import names_of

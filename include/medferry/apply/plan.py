@@ -11,17 +11,16 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from medferry.apply.disputes import UNDISPUTED, Arbitration, Content, Dispute
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.three_way import Change, Conflicting, merged_target
-from medferry.fhir.canonical import Resource, has_content, holds_content, stored_hash
+from medferry.fhir.canonical import Resource, canonical, has_content, holds_content, stored_hash
+from medferry.fhir.rulings import WHOLE, nobody
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, CrosswalkEntry, Effect, Name
 from medferry.mapping.outcomes import Disposition, Reason
 
 Location = tuple[str, str]
 """(Medplum id, version)."""
-
-Content = tuple[str, bytes]
-"""(version, JSON) of a resource as Medplum has it."""
 
 
 class DriftPolicy(StrEnum):
@@ -81,6 +80,9 @@ class Plan:
     steps: list[Step] = field(default_factory=list)
     settled: dict[Name, Settlement] = field(default_factory=dict)
     drifts: list[Drift] = field(default_factory=list)
+    disputes: list[Dispute] = field(default_factory=list)
+    ruled: set[Name] = field(default_factory=set)
+    """In these, what was decided has told whose values stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Planner:
     entity: str
     known: Mapping[Name, CrosswalkEntry]
     policy: DriftPolicy
+    arbitration: Arbitration = UNDISPUTED
 
     def to_read(
         self, targets: Iterable[ResolvedResource], found: Mapping[Name, Sequence[Location]]
@@ -98,9 +101,7 @@ class Planner:
 
         It may be hidden from this client, or have lost its identifier: only its id tells whether it was deleted.
         """
-        if self.policy is not DriftPolicy.OVERWRITE:
-            return {}
-        absent = [target for target in targets if not found.get(target.name)]
+        absent = [target for target in targets if not found.get(target.name) and self._creates_again(target)]
         written = {target.name: entry for target in absent if (entry := self._written(target))}
         return {name: (entry.resource_type, entry.medplum_id) for name, entry in written.items()}
 
@@ -130,7 +131,7 @@ class Planner:
 
     def _known(self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry) -> None:
         """What is there is the version that the crosswalk knows; others may have added to it before."""
-        only_ours = entry.wanted_hash is None
+        only_ours = entry.wanted_hash is None and not self._guarded(target)
         if entry.wanted == target.hash and (only_ours or self.policy is not DriftPolicy.OVERWRITE):
             plan.settled[target.name] = self._kept(target, entry)
         elif only_ours or self.policy is DriftPolicy.OVERWRITE:
@@ -142,13 +143,27 @@ class Planner:
         self, plan: Plan, target: ResolvedResource, entry: CrosswalkEntry | None, gone: Collection[str]
     ) -> None:
         """What a policy hides is "not found", as what never was; a deletion is told. A second one would double it."""
-        if entry and self.policy is not DriftPolicy.OVERWRITE:
+        if entry and not self._creates_again(target):
             plan.settled[target.name] = quarantined(Reason.TARGET_DELETED, f"{target.type}/{entry.medplum_id}")
+            if self.arbitration.sides(target, None):
+                plan.ruled.add(target.name)  # it stays deleted
+            elif self.policy is DriftPolicy.MERGE:
+                plan.disputes.append(Dispute(target, entry.medplum_id))
         elif (written := self._written(target)) and written.medplum_id not in gone:
             place = f"{target.type}/{written.medplum_id}: unreadable"
             plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, place)
         else:
             plan.steps.append(Step(target, Action.CREATE))
+            if self.arbitration.recreates(target):
+                plan.ruled.add(target.name)
+
+    def _creates_again(self, target: ResolvedResource) -> bool:
+        """Whether it is asked for, or decided of this very deletion."""
+        return self.policy is DriftPolicy.OVERWRITE or self.arbitration.recreates(target)
+
+    def _guarded(self, target: ResolvedResource) -> bool:
+        """Whether what is there is changed by Medplum's users alone."""
+        return self.arbitration.by_plan(target).ours_alone is not nobody
 
     def _written(self, target: ResolvedResource) -> CrosswalkEntry | None:
         """What the crosswalk knows of the target; nothing, where that is of another type."""
@@ -188,32 +203,47 @@ class Planner:
             if has_content(text, target.body):
                 action = done(unanswered.get(target.name))
                 plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), action)
+                if self.arbitration.sides(target, contents[drift.id]):
+                    plan.ruled.add(target.name)
             elif self._stays(target, text, in_doubt=target.name in unanswered):
                 plan.settled[target.name] = self._kept(target, self.known[target.name])
             elif (
                 self._may_write_over(drift) or own(target.name, contents[drift.id]) or self._is_as_written(target, text)
             ):
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
-            elif self.policy is DriftPolicy.MERGE and target.name in bases:
-                self._merge(plan, drift, bases[target.name], contents[drift.id], done(unanswered.get(target.name)))
+            elif self.to_merge([drift]):
+                effect = done(unanswered.get(target.name))
+                self._merge(plan, drift, bases.get(target.name), contents[drift.id], effect)
             else:
                 plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, f"{target.type}/{drift.id}")
         return plan
 
-    def _merge(self, plan: Plan, drift: Drift, base: Resource, content: Content, effect: Effect) -> None:
+    def _merge(self, plan: Plan, drift: Drift, base: Resource | None, content: Content, effect: Effect) -> None:
         """Bring what changed since `base` into what is there; nothing, where an earlier worker has done so."""
-        (version, text), name, place = content, drift.target.name, f"{drift.target.type}/{drift.id}"
+        (version, text), target, place = content, drift.target, f"{drift.target.type}/{drift.id}"
+        sides = self.arbitration.sides(target, content)
+        kept = canonical(base) if base is not None else None
         try:
-            target = merged_target(base, drift.target, text)
+            if base is None and WHOLE not in sides:
+                raise Conflicting((WHOLE,))
+            merged = merged_target(base or {}, target, text, self.arbitration.rulings(target, content))
         except Conflicting as conflict:
-            plan.settled[name] = quarantined(Reason.TARGET_CHANGED, f"{place} at {conflict}")
+            plan.disputes.append(Dispute(target, drift.id, version, conflict.elements, kept, text))
+            where = place if conflict.elements == (WHOLE,) else f"{place} at {conflict}"
+            plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, where)
+            return
         except ValueError:
-            plan.settled[name] = quarantined(Reason.TARGET_CHANGED, place)
+            plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, place)
+            return
+        if merged.ruled or sides:
+            plan.ruled.add(target.name)
+        if merged.ruled and not sides:
+            elements = tuple(sorted(merged.ruled))
+            plan.disputes.append(Dispute(target, drift.id, version, elements, kept, text, merged.ruled))
+        if has_content(text, merged.target.body):
+            plan.settled[target.name] = confirmed(self.entity, merged.target, (drift.id, version), effect)
         else:
-            if has_content(text, target.body):
-                plan.settled[name] = confirmed(self.entity, target, (drift.id, version), effect)
-            else:
-                plan.steps.append(Step(target, Action.UPDATE, drift.id, version))
+            plan.steps.append(Step(merged.target, Action.UPDATE, drift.id, version))
 
     def _may_write_over(self, drift: Drift) -> bool:
         """Whether it is asked for, and ours: what carries our identifier and is not known by its id is another's."""
@@ -223,7 +253,8 @@ class Planner:
     def _is_as_written(self, target: ResolvedResource, text: bytes) -> bool:
         """Whether a later version is what we alone wrote: its accounts were set, or a change was put back."""
         entry = self.known.get(target.name)
-        return entry is not None and entry.wanted_hash is None and entry.content_hash == stored_hash(text)
+        as_written = entry is not None and entry.wanted_hash is None and entry.content_hash == stored_hash(text)
+        return as_written and not self._guarded(target)
 
     def _stays(self, target: ResolvedResource, text: bytes, in_doubt: bool) -> bool:
         """Whether the row is as it was and what others changed may stay, by the policy.
@@ -236,7 +267,7 @@ class Planner:
         if entry is None or entry.wanted != target.hash or self.policy is DriftPolicy.OVERWRITE:
             return False
         if self.policy is DriftPolicy.MERGE:
-            return not in_doubt
+            return not in_doubt and self.arbitration.by_plan(target).theirs_alone is nobody
         return holds_content(text, target.body) or (
             entry.wanted_hash is not None and entry.content_hash == stored_hash(text)
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medferry.apply.plan import Content, Settlement, Step, confirmed, done, quarantined
+from medferry.apply.disputes import Content
+from medferry.apply.plan import Settlement, Step, confirmed, done, quarantined
 from medferry.fhir.canonical import has_content, holds_content
 from medferry.manifest.crosswalk import Action, Effect, Name
 from medferry.mapping.outcomes import Reason

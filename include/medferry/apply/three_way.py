@@ -11,20 +11,23 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
 
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir import paths
 from medferry.fhir.additions import split
 from medferry.fhir.canonical import Resource, canonical, hash_of_read, stored_hash
-from medferry.fhir.merge import Footprint, Path, footprint_of, get, merge, put
+from medferry.fhir.merge import Footprint, footprint_of, get, merge, put
+from medferry.fhir.merging import element_of
+from medferry.fhir.rulings import NOTHING_DECIDED, Rulings, told
+from medferry.fhir.sides import Side
 from medferry.manifest.crosswalk import CrosswalkEntry, Name
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NoVerdict, RequestRefused
 
-_MOST_PATHS = 5
+_MOST_ELEMENTS = 5
 """Of a conflict, so many are told."""
 
 _MOST_GUESSES = 64
@@ -42,14 +45,38 @@ class Change(NamedTuple):
 
 
 class Conflicting(ValueError):
-    """Both sides changed the same; the message names paths, never values."""
+    """Both sides changed the same `elements`; the message names some of them, never values."""
+
+    def __init__(self, elements: tuple[str, ...]) -> None:
+        super().__init__(", ".join(elements[:_MOST_ELEMENTS]) + (" …" if len(elements) > _MOST_ELEMENTS else ""))
+        self.elements = elements
+
+
+class MergedTarget(NamedTuple):
+    """What is to be stored, and the elements in which a ruling decided, with the side that won."""
+
+    target: ResolvedResource
+    ruled: Mapping[str, Side]
+
+
+Made = Mapping[str, Resource]
+"""Medplum's version → what the mapping had made of the row when a decision was applied in it."""
+
+
+def nothing_made(_: Name) -> Made:
+    """No decision was ever applied."""
+    return {}
 
 
 def read_bases(
-    client: MedplumClient, changes: Iterable[Change], sent: Callable[[Name], AbstractSet[str]]
+    client: MedplumClient,
+    changes: Iterable[Change],
+    sent: Callable[[Name], AbstractSet[str]],
+    kept: Callable[[Name], Made] = nothing_made,
 ) -> dict[Name, Resource]:
     """Name → what the mapping made before. `sent` are the hashes of what was sent and may have been stored.
 
+    `kept` is what no history tells: a decision leaves what the mapping made out of the resource, or what others had.
     Missing is what is not certain. Raises what a client raises that reads.
     """
     merged: list[Change] = []
@@ -71,12 +98,15 @@ def read_bases(
             history = client.history(target.type, entry.medplum_id)
         except (NoVerdict, RequestRefused):  # too long, or gone meanwhile
             continue
-        if (base := made_before(history, ours, {entry.wanted} | sent(target.name))) is not None:
+        hashes = {entry.wanted} | sent(target.name)
+        if (base := made_before(history, ours, hashes, kept(target.name))) is not None:
             found[target.name] = base
     return found
 
 
-def made_before(history: Sequence[Mapping[str, Any]], ours: str, hashes: AbstractSet[str]) -> Resource | None:
+def made_before(
+    history: Sequence[Mapping[str, Any]], ours: str, hashes: AbstractSet[str], kept: Made = MappingProxyType({})
+) -> Resource | None:
     """The newest that the mapping has made with one of the hashes, by a history, the newest first, with its authors.
 
     What others have stored may have been made here, too, all of it or some places: told in both systems, or written
@@ -91,6 +121,8 @@ def made_before(history: Sequence[Mapping[str, Any]], ours: str, hashes: Abstrac
         else:
             guesses = made + [guess for each in made for guess in _adopted(each, before or {}, stored)]
             made = guesses[:_MOST_GUESSES]
+        if (known := kept.get(version.get("meta", {}).get("versionId", ""))) is not None:
+            made = [known]
         found = next((each for each in made if hash_of_read(each) in hashes), found)
         before = stored
     return found
@@ -119,21 +151,18 @@ def _adopted(made: Resource, before: Resource, stored: Resource) -> Iterator[Res
             continue
 
 
-def merged_target(base: Resource, target: ResolvedResource, text: bytes) -> ResolvedResource:
+def merged_target(
+    base: Resource, target: ResolvedResource, text: bytes, rulings: Rulings = NOTHING_DECIDED
+) -> MergedTarget:
     """What is to be stored in place of the JSON `text`: all that others changed, and what we changed since `base`.
 
     Raises Conflicting; ValueError when the resource that is there cannot be read.
     """
     ours, theirs = orjson.loads(target.body), split(orjson.loads(text))[0]
-    merged = merge(base, ours, theirs, footprint_of(base) | footprint_of(ours))
+    merged = merge(base, ours, theirs, footprint_of(base) | footprint_of(ours), rulings)
     if merged.conflicts:
-        raise Conflicting(_told([conflict.path for conflict in merged.conflicts]))
+        raise Conflicting(told({element_of(conflict.path) for conflict in merged.conflicts}))
     body = canonical(merged.resource)
     hash_ = hashlib.sha256(body).hexdigest()
-    return ResolvedResource(target.name, target.type, body, hash_, target.hash if hash_ != target.hash else None)
-
-
-def _told(conflicts: Sequence[Path]) -> str:
-    """Elements only: the keys of lists may be codes or identifiers of a patient."""
-    told = sorted({paths.shown(step for step in path if isinstance(step, str)) for path in conflicts})
-    return ", ".join(told[:_MOST_PATHS]) + (" …" if len(told) > _MOST_PATHS else "")
+    wanted = target.hash if hash_ != target.hash else None
+    return MergedTarget(ResolvedResource(target.name, target.type, body, hash_, wanted), merged.ruled)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from medferry.apply.plan import Content
+from medferry.apply.disputes import Content
 from medferry.errors import MedferryError
 from medferry.fhir.accounts import accounts_in, with_accounts
 from medferry.fhir.canonical import owned

@@ -13,17 +13,20 @@ from dataclasses import dataclass, field, replace
 from more_itertools import map_reduce
 
 from medferry.apply.batch import BatchSender
+from medferry.apply.disputes import UNDISPUTED
 from medferry.apply.doubts import Doubts
 from medferry.apply.entry import answered_entry, batches
 from medferry.apply.lookup import Accounts, find_locations, read_contents, read_locations
 from medferry.apply.plan import DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
 from medferry.apply.proof import Answered, prove
+from medferry.apply.referee import Referee
 from medferry.apply.targets import ResolvedResource
-from medferry.apply.three_way import read_bases
+from medferry.apply.three_way import nothing_made, read_bases
 from medferry.apply.visibility import Visibility
+from medferry.apply.written import WriteResult
 from medferry.errors import TransientError
 from medferry.manifest.crosswalk import Action, Attempt, CrosswalkEntry, Name
-from medferry.manifest.sent_batches import SentBatch, SentEntry
+from medferry.manifest.sent_batches import SentBatch
 from medferry.mapping.outcomes import Reason
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.errors import MedplumUnavailable, RequestTooLarge, Throttled, Unauthorised
@@ -42,24 +45,6 @@ class NotSettled(TransientError):
 
 
 @dataclass(slots=True)
-class WriteResult:
-    """How each target ended, everything that was sent on the way, and what became of the notes of it."""
-
-    settled: dict[Name, Settlement] = field(default_factory=dict)
-    attempts: list[Attempt] = field(default_factory=list)
-    waiting: set[Name] = field(default_factory=set)
-    """Targets in doubt: neither settled nor to be sent again yet."""
-    closed: set[int] = field(default_factory=set)
-    """Notes of which every answer came."""
-    unproven: dict[int, list[SentEntry]] = field(default_factory=dict)
-    """Answered notes → their creates that Medplum says it has done, and that could not be read yet."""
-    ended: set[tuple[int, Name]] = field(default_factory=set)
-    """(note, name) of entries without an answer whose end became known otherwise."""
-    losses: int = 0
-    """Batches that got no answer."""
-
-
-@dataclass(slots=True)
 class Writer:
     """Writes the targets of one entity; one instance a call, so that nothing is shared between lanes but the client.
 
@@ -75,6 +60,8 @@ class Writer:
     conditional: bool = False
     policy: DriftPolicy = DriftPolicy.CONFLICT
     nothing_there: bool = False
+    referee: Referee | None = None
+    """Of a synchronisation: it knows what is decided about conflicts, and keeps what is found."""
     sleep: Callable[[float], None] = time.sleep
     result: WriteResult = field(default_factory=WriteResult)
     refused: set[Name] = field(default_factory=set)
@@ -93,7 +80,9 @@ class Writer:
         `result` holding what is settled).
         """
         rounds, cause = 0, "conflicts, failing entries or failed read-backs"
-        planner = Planner(self.sender.entity, known, self.policy)
+        names = [target.name for target in targets]
+        arbitration = self.referee.arbitration(names, self.doubts) if self.referee else UNDISPUTED
+        planner = Planner(self.sender.entity, known, self.policy, arbitration)
         open_targets = list(targets)
         while open_targets:
             try:
@@ -159,8 +148,12 @@ class Writer:
         for drift in plan.drifts:
             if drift.id in contents:
                 self.doubts.saw(drift.target.name, contents[drift.id])
-        bases = read_bases(self.sender.client, planner.to_merge(plan.drifts), self.doubts.hashes)
+        made = self.referee.made if self.referee else nothing_made
+        bases = read_bases(self.sender.client, planner.to_merge(plan.drifts), self.doubts.hashes, made)
         compared = planner.by_content(plan.drifts, contents, self.doubts.actions, self.doubts.own, bases)
+        if self.referee and (disputes := plan.disputes + compared.disputes):
+            self.referee.keep(disputes)
+        self.result.ruled |= plan.ruled | compared.ruled
         self.result.settled |= plan.settled | compared.settled
         return [replace(step, accounts=self._accounts.get(step.id, {})) for step in plan.steps + compared.steps]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medferry.fhir.rulings import NOTHING_DECIDED, Rulings, covers, nobody
 from medferry.fhir.sides import Side
 from medferry.plan.authority import AgainstPolicy, AuthorityRule, FieldPolicy, Writer
 from medferry.plan.model import Plan
@@ -38,6 +39,26 @@ def winner(plan: Plan, unit: str, entity: str, path: str, resource_type: str = "
     return answer if against(plan, unit, entity, resource_type) is AgainstPolicy.SET_BACK else None
 
 
+def rulings(plan: Plan, unit: str, entity: str, resource_type: str = "") -> Rulings:
+    """What the forward way makes of a resource that both sides have in different ways.
+
+    Of what only Medplum is written in, a row's changes do not come into a resource that is there.
+    """
+    rule = rule_of(plan, unit, entity, resource_type)
+    if rule is None:
+        return NOTHING_DECIDED
+
+    def wins(element: str) -> Side | None:
+        return winner(plan, unit, entity, element, resource_type)
+
+    in_conflict = wins if rule.writer is Writer.BOTH or rule.against is AgainstPolicy.SET_BACK else nobody
+    if rule.writer is Writer.MEDPLUM:
+        return Rulings(in_conflict, ours_alone=lambda _: Side.MEDPLUM)
+    if rule.writer is Writer.LEGACY and rule.against is AgainstPolicy.SET_BACK:
+        return Rulings(in_conflict, theirs_alone=lambda _: Side.LEGACY)
+    return Rulings(in_conflict)
+
+
 def rule_of(plan: Plan, unit: str, entity: str, resource_type: str = "") -> AuthorityRule | None:
     """The line of the matrix that counts; None: there is none."""
     matrix = plan.authority
@@ -51,10 +72,5 @@ def rule_of(plan: Plan, unit: str, entity: str, resource_type: str = "") -> Auth
 
 def _policy(rule: AuthorityRule, path: str) -> FieldPolicy:
     """Of the longest path of the rule that is the element or above it."""
-    fits = {
-        known: group.policy
-        for group in rule.fields
-        for known in group.paths
-        if path == known or path.startswith(f"{known}.")
-    }
+    fits = {known: group.policy for group in rule.fields for known in group.paths if covers(known, path)}
     return fits[max(fits, key=len)] if fits else rule.other_fields

@@ -5,7 +5,7 @@ A decision is about a conflict's path (subject ``conflict/<id>/<path>``), and ho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -14,6 +14,8 @@ from medferry.fhir.sides import Side
 from medferry.manifest import decisions
 from medferry.manifest.conflicts import LIVE, Conflict, ConflictState, find_conflict, set_state
 from medferry.manifest.decisions import Decision, RecordedDecision
+from medferry.manifest.tables import run, unit_state
+from medferry.manifest.tables_of_conflicts import conflict as table
 
 
 class ConflictClosed(MedferryError):
@@ -67,6 +69,30 @@ def decided_paths(connection: sa.Connection, conflicts: Collection[Conflict]) ->
         if made.digest == one.digest:
             found[one.id][path] = made
     return found
+
+
+def undone_records(
+    connection: sa.Connection, migration: str, entity: str, units: Sequence[str], before: str
+) -> dict[str, str]:
+    """Source key → business unit of the records of which a conflict is decided, and not applied.
+
+    Left out is what a run that began after the decision has tried, since the time `before`: something else is in its
+    way.
+    """
+    same = sa.and_(
+        unit_state.c.migration == table.c.migration,
+        unit_state.c.entity == table.c.entity,
+        unit_state.c.key == table.c.key,
+    )
+    decided = (table.c.migration == migration, table.c.entity == entity, table.c.state == ConflictState.DECIDED)
+    tried = sa.and_(run.c.started_at > table.c.changed_at, unit_state.c.decided_at > before)
+    statement = (
+        sa.select(table.c.key, table.c.unit)
+        .outerjoin(unit_state, same)
+        .outerjoin(run, run.c.id == unit_state.c.run_id)
+        .where(*decided, table.c.unit.in_(list(units)), sa.func.coalesce(tried, sa.false()).is_(sa.false()))
+    )
+    return dict(connection.execute(statement).all())
 
 
 def _subject(conflict_id: int, path: str) -> str:

@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from medferry.fhir.rulings import WHOLE as WHOLE
 from medferry.manifest import decisions
 from medferry.manifest.bulk import among
 from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.crosswalk import Name, values_by_system
 from medferry.manifest.tables_of_conflicts import conflict as table
-
-WHOLE = "*"
-"""In place of paths: the resource as a whole, where no base tells who changed what, or where it was deleted."""
 
 DAY_SECONDS = 86_400.0
 
@@ -160,6 +158,23 @@ def conflicts_of_names(connection: sa.Connection, migration: str, names: Collect
         for row in connection.execute(sa.select(table).where(*of, table.c.state.in_(LIVE))):
             found[system, row.key] = _conflict(row)
     return found
+
+
+def newest_of_names(connection: sa.Connection, migration: str, names: Collection[Name]) -> dict[Name, Conflict]:
+    """The newest conflict of each of some resources, in whatever state."""
+    found: dict[Name, Conflict] = {}
+    for system, keys in sorted(values_by_system(names).items()):
+        of = (table.c.migration == migration, table.c.system == system, among(connection, table.c.key, keys))
+        for row in connection.execute(sa.select(table).where(*of).order_by(table.c.id)):
+            found[system, row.key] = _conflict(row)
+    return found
+
+
+def applied_of_name(connection: sa.Connection, migration: str, name: Name) -> list[Conflict]:
+    """The conflicts of a resource that were applied, the oldest first."""
+    of = (table.c.migration == migration, table.c.system == name[0], table.c.key == name[1])
+    statement = sa.select(table).where(*of, table.c.state == ConflictState.APPLIED).order_by(table.c.id)
+    return [_conflict(row) for row in connection.execute(statement)]
 
 
 def find_conflict(connection: sa.Connection, migration: str, conflict_id: int) -> Conflict | None:

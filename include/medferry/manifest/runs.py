@@ -51,6 +51,11 @@ class RunKind(StrEnum):
     """A period of a wave's records; the wave's id stands behind it."""
 
 
+def wave_of_kind(kind: str) -> str:
+    """The wave of a run of the synchronisation, by its kind."""
+    return kind.removeprefix(f"{RunKind.SYNC}_")
+
+
 class Control(StrEnum):
     """What an operator has told a run at work; its workers obey."""
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -118,6 +119,22 @@ def units_of(connection: sa.Connection, run_id: str, entity: str, keys: Iterable
         of_entity, among(connection, source_record.c.key, keys)
     )
     return dict(connection.execute(statement).all())
+
+
+class SourceOfRecord(NamedTuple):
+    """The business unit of a record, and the SHA-256 of its row as read."""
+
+    unit: str
+    digest: str
+
+
+def sources_of(connection: sa.Connection, run_id: str, entity: str, keys: Iterable[str]) -> dict[str, SourceOfRecord]:
+    """Key → what the run has read of it."""
+    of_entity = sa.and_(source_record.c.run_id == run_id, source_record.c.entity == entity)
+    statement = sa.select(source_record.c.key, source_record.c.unit, source_record.c.source_digest).where(
+        of_entity, among(connection, source_record.c.key, keys)
+    )
+    return {key: SourceOfRecord(unit, digest) for key, unit, digest in connection.execute(statement)}
 
 
 def dispositions_of(connection: sa.Connection, run_id: str) -> Counter[str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 import sqlalchemy as sa
 
+from medferry.apply.referee import made_in_decisions
 from medferry.apply.targets import ResolvedResource, resolved, staged_resource
 from medferry.apply.three_way import Change, read_bases
 from medferry.fhir.additions import split
@@ -181,7 +183,8 @@ class Looker:
             for slot in one.slots.values()
             if slot.changed_in_legacy and slot.changed_in_medplum and slot.stored and slot.mapped
         ]
-        found = read_bases(self.client, changes, lambda _: frozenset()) if changes else {}
+        kept = partial(made_in_decisions, self._environment)
+        found = read_bases(self.client, changes, lambda _: frozenset(), kept) if changes else {}
         return [
             _with_slots(one, {s: _with_base(look, found.get(look.name)) for s, look in one.slots.items()})
             for one in looks

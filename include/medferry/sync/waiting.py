@@ -1,4 +1,7 @@
-"""What waited is taken along: as soon as what it waits for may have come, and now and then besides."""
+"""What waited is taken along: as soon as what it waits for may have come, and now and then besides.
+
+So is a record of which a conflict was decided: what people decided is done by the next cycle.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
+from medferry.manifest.conflict_decisions import undone_records
 from medferry.manifest.waiting import WaitingRecord, ago, loaded_since, waiting_records
 from medferry.mapping.outcomes import Reason
 from medferry.sync.keys import ByKey
@@ -24,10 +28,13 @@ def taken_along(wave: SyncedWave, changed: Collection[str]) -> dict[str, ByKey]:
     with wave.environment.manifest.begin() as connection:
         for level in migration.levels:
             for entity in level:
+                before = ago(connection, NOW_AND_THEN)
+                if decided := undone_records(connection, migration.name, entity, wave.units, before):
+                    found[entity] = {key: {unit} for key, unit in decided.items()}
                 records = waiting_records(connection, migration.name, entity, wave.units)
                 wanted = set(migration.specs[entity].references)
                 if records and (wanted & {*changed, *found} or _is_due(connection, migration.name, records, wanted)):
-                    found[entity] = {record.key: {record.unit} for record in records}
+                    found.setdefault(entity, {}).update({record.key: {record.unit} for record in records})
     return found
 
 
