@@ -113,13 +113,17 @@ class Journal(ABC):
     def found(self, connection: sa.Connection) -> list[Found]:
         """Every trigger of ours that is there."""
 
-    def faults(self, connection: sa.Connection) -> list[Fault]:
-        """What an installation has to do; nothing when all is as it must be. Raises CaptureBroken."""
+    def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
+        """What an installation has to do; nothing when all is as it must be. Raises CaptureBroken.
+
+        `there_are`: what `found` gives, where that is known.
+        """
         there = set(sa.inspect(connection).get_table_names())
         faults = [
             Fault(f"the table {name} is missing", ddl) for name, ddl in self.tables().items() if name not in there
         ]
-        found = {(trigger.table, trigger.name): trigger for trigger in self.found(connection)}
+        triggers = self.found(connection) if there_are is None else there_are
+        found = {(trigger.table, trigger.name): trigger for trigger in triggers}
         for trigger in self.triggers(connection):
             name = f"the trigger {trigger.name} on {trigger.table}"
             present = found.pop((trigger.table, trigger.name), None)
@@ -138,9 +142,9 @@ class Journal(ABC):
         there = set(sa.inspect(connection).get_table_names())
         return [*dict.fromkeys(drops), *(f"DROP TABLE {name}" for name in TABLES if name in there)]
 
-    def check(self, connection: sa.Connection) -> None:
+    def check(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> None:
         """Raises CaptureBroken when changes may go by the journal."""
-        if faults := self.faults(connection):
+        if faults := self.faults(connection, there_are):
             problem = "; ".join(fault.problem for fault in faults[:5])
             raise CaptureBroken(
                 f"Capture has {len(faults)} fault(s): {problem}.",
@@ -174,9 +178,10 @@ class Journal(ABC):
     def mark(self, connection: sa.Connection) -> None:
         """Write the heartbeat, and whatever the next cut needs, in a transaction of its own."""
 
-    def epoch(self, connection: sa.Connection) -> str:
+    def epoch(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> str:
         """Two digests: of the server, and of the triggers' generations."""
-        triggers = sorted((t.table, t.name, t.generation) for t in self.found(connection))
+        found = self.found(connection) if there_are is None else there_are
+        triggers = sorted((t.table, t.name, t.generation) for t in found)
         journal = connection.scalar(sa.text(f"SELECT journal FROM {HEARTBEAT} WHERE name = 'journal'"))
         return f"{_digest(self.server(connection), journal)}.{_digest(triggers)}"
 
@@ -185,8 +190,9 @@ class Journal(ABC):
 
         Raises CaptureBroken, and PositionLost, after which only a complete sweep knows what changed.
         """
-        self.check(connection)
-        epoch = self.epoch(connection)
+        there_are = self.found(connection)
+        self.check(connection, there_are)
+        epoch = self.epoch(connection, there_are)
         position = f"{epoch}@{self.now(connection)}"
         if previous is None:
             return Cut(position, {}, frozenset(), frozenset())

@@ -71,14 +71,15 @@ class PostgresqlJournal(Journal):
         schemas = connection.scalars(sa.text("SELECT quote_ident(unnest(current_schemas(false)))")).all()
         path = ", ".join([*map(str, schemas), "pg_temp"])
         found = []
+        there, binary = self._oids(connection), self._binary(connection)
         for table, keys in self.watched.items():
-            if connection.scalar(sa.text("SELECT to_regclass(:table) IS NULL"), {"table": table}):
+            if there[table] is None:
                 raise CaptureBroken(
                     f"There is no table {table}.", "Correct capture.yaml, or the legacy schema is another."
                 )
             function, body = (
                 short(f"{_PREFIX}_{table}", _NAME_LIMIT),
-                _body(table, keys, self._binary(connection, table)),
+                _body(table, keys, binary[table]),
             )
             create = (
                 f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
@@ -95,7 +96,7 @@ class PostgresqlJournal(Journal):
         return found
 
     def found(self, connection: sa.Connection) -> list[Found]:
-        named = {self._oid(connection, table): table for table in self.watched}
+        named = {oid: table for table, oid in self._oids(connection).items()}
         rows = connection.execute(sa.text(_FOUND), {"names": [_PREFIX, f"{_PREFIX}_truncate"]})
         result = []
         for oid, regclass, name, enabled, body, generation, function in rows:
@@ -106,16 +107,17 @@ class PostgresqlJournal(Journal):
             result.append(Found(table, name, body, enabled == "A", generation, tuple(drop)))
         return result
 
-    def _binary(self, connection: sa.Connection, table: str) -> frozenset[str]:
-        """The columns that hold bytes, in lower case."""
-        statement = (
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND atttypid = 'bytea'::regtype"
-        )
-        names = connection.scalars(sa.text(statement.replace("::", "\\:\\:")), {"table": table})
-        return frozenset(str(name).casefold() for name in names)
+    def _binary(self, connection: sa.Connection) -> dict[str, frozenset[str]]:
+        """Table → the columns that hold bytes, in lower case."""
+        found: dict[str, set[str]] = {table: set() for table in self.watched}
+        for table, column in connection.execute(sa.text(_BINARY), {"names": list(self.watched)}):
+            found[table].add(str(column).casefold())
+        return {table: frozenset(columns) for table, columns in found.items()}
 
-    def _oid(self, connection: sa.Connection, table: str) -> Any:
-        return connection.scalar(sa.text("SELECT to_regclass(:table)::oid"), {"table": table})
+    def _oids(self, connection: sa.Connection) -> dict[str, Any]:
+        """Table → what the catalogue knows it by; None where there is none of that name."""
+        rows = connection.execute(sa.text(_OIDS), {"names": list(self.watched)})
+        return {str(table): oid for table, oid in rows}
 
     def server(self, connection: sa.Connection) -> str:
         system, timeline = postgresql_server(connection)
@@ -147,6 +149,14 @@ class PostgresqlJournal(Journal):
 
 _PINNED = " ".join(f"SET {name} = {POSTGRESQL[name]}" for name in ("TimeZone", "DateStyle", "extra_float_digits"))
 """A key is printed as it will be read, whatever the application's session has set."""
+
+_OIDS = "SELECT name, to_regclass(name)::oid FROM unnest(CAST(:names AS text[])) AS watched (name)"
+
+_BINARY = """
+SELECT watched.name, a.attname::text
+FROM unnest(CAST(:names AS text[])) AS watched (name) JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name)
+WHERE a.atttypid = 'bytea'::regtype
+"""
 
 _FOUND = """
 SELECT t.tgrelid::bigint, t.tgrelid::regclass::text, t.tgname::text, t.tgenabled::text, p.prosrc,
