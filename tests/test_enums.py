@@ -231,7 +231,7 @@ def test_a_member_travels_as_its_text(enum: type[StrEnum]) -> None:
 def test_the_texts_of_the_manifest_stay() -> None:
     """What is kept in manifests of released versions, and read in reports and by scripts."""
     assert [*RunStatus] == ["running", "succeeded", "failed", "aborted", "applied"]
-    assert [*RunKind] == ["run", "big_bang", "wave", "replay", "sync"]
+    assert [*RunKind] == ["run", "big_bang", "wave", "replay", "sync", "history"]
     assert [*SliceStage] == ["planned", "extracted", "transformed", "loaded"]
     assert [*Disposition] == ["pending", "successful", "rejected", "skipped", "quarantined"]
     assert [*Action] == ["create", "update", "heal", "remove", "inactivate"]

@@ -14,6 +14,7 @@ from medferry.manifest import homes
 from medferry.manifest.homes import Home
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.http import is_local
+from medferry.runtime.approval import check_approved
 from medferry.runtime.continuing import OtherMigration, OtherSystem
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import accept_legacy, check_legacy, look_at_legacy
@@ -37,9 +38,10 @@ class SystemState:
 def check_systems(environment: Environment, dry: bool) -> None:
     """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
 
-    Raises OtherSystem, OtherMigration, StagingError, PlainStaging, KeyMissing, SourceBehind, SourceUnavailable. A
-    Medplum that does not answer is asked again before the load.
+    Raises OtherSystem, OtherMigration, StagingError, DraftMapping, PlainStaging, KeyMissing, SourceBehind,
+    SourceUnavailable. A Medplum that does not answer is asked again before the load.
     """
+    check_approved(environment.migration, environment.settings, dry)
     check_protection(environment.settings, dry)
     check_staging(environment)
     if dry:
