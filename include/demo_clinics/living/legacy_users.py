@@ -219,9 +219,11 @@ def add_problem(desk: Desk, _: str) -> Done:
 
 def resolve_problem(desk: Desk, key: str) -> Done:
     """Or find that it is not, where it was resolved."""
-    local, status = ("A", "active") if desk.read(("problem", key), "status_code") == "R" else ("R", "resolved")
-    desk.update(("problem", key), status_code=local)
-    return ("problem", key), {"status": status}
+    if desk.read(("problem", key), "status_code") == "R":
+        desk.update(("problem", key), status_code="A", resolved_on=None)  # FHIR: what is active has no end (con-4)
+        return ("problem", key), {"status": "active"}
+    desk.update(("problem", key), status_code="R")
+    return ("problem", key), {"status": "resolved"}
 
 
 def prescribe(desk: Desk, _: str) -> Done:
