@@ -17,6 +17,7 @@ from medferry.manifest.coverage import LeafCount, coverage_of
 from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.throughput import Second, seconds
+from medferry.report.in_step import WaveInStep, waves_in_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Reconciliation:
     """Entity → version of the mapping that made it."""
     answers: dict[str, str]
     """The plan's questions and the organisation's answers, as the migration's files have them."""
+    in_step: list[WaveInStep]
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -94,6 +96,7 @@ class Reconciliation:
             "throughput": [asdict(second) for second in self.sent],
             "mapping_versions": self.versions,
             "answers": self.answers,
+            "in_step": [asdict(wave) for wave in self.in_step],
             "declared_checks": self.declared,
             "reasons": [asdict(reason) for reason in self.reasons],
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
@@ -102,9 +105,9 @@ class Reconciliation:
 
 def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> Reconciliation:
     """Gather a run's report. Raises UnknownRun."""
-    done = verification_of(connection, run_id)
+    done, run = verification_of(connection, run_id), get_run(connection, run_id)
     return Reconciliation(
-        run=get_run(connection, run_id),
+        run=run,
         title=migration.plan.title,
         rows=accounts(connection, run_id),
         outcome=verdict_of(connection, run_id),
@@ -118,4 +121,5 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         sent=seconds(connection, run_id),
         versions=mapping_versions(connection, run_id),
         answers=migration.plan.answers,
+        in_step=waves_in_step(connection, migration, run.units),
     )
