@@ -30,7 +30,7 @@ CHANGES_PER_SECOND = 50.0
 SECONDS = 30.0
 PATIENTS = 400
 _SEED = 7
-_EMPTY_CYCLES = 20
+EMPTY_CYCLES = 20
 _TAIL_SECONDS = 600.0
 _UNBOUNDED = Throttle(rows_per_second=1e9, latency=60)
 
@@ -45,12 +45,19 @@ def measure_in_step(
         tempfile.TemporaryDirectory(prefix="bench-in-step-") as folder,
         systems(Path(folder), _SEED, patients, tell) as found,
     ):
-        tell(f"{rate:g} changes a second in the legacy system for {seconds:g} s")
-        forth = _lag(found, Side.LEGACY, rate, seconds)
-        tell(f"{rate:g} changes a second in Medplum for {seconds:g} s")
-        back = _lag(found, Side.MEDPLUM, rate, seconds)
-        tell("empty cycles, and a sweep")
-        return {"forth": forth, "back": back, "empty": _empty(found), "sweep": _sweep(found)}
+        return measure_found(found, tell, rate, seconds)
+
+
+def measure_found(
+    found: Systems, tell: Callable[[str], None], rate: float, seconds: float, cycles: int = EMPTY_CYCLES
+) -> Figures:
+    """The same, in systems that are up and in step."""
+    tell(f"{rate:g} changes a second in the legacy system for {seconds:g} s")
+    forth = _lag(found, Side.LEGACY, rate, seconds)
+    tell(f"{rate:g} changes a second in Medplum for {seconds:g} s")
+    back = _lag(found, Side.MEDPLUM, rate, seconds)
+    tell("empty cycles, and a sweep")
+    return {"forth": forth, "back": back, "empty": _empty(found, cycles), "sweep": _sweep(found)}
 
 
 def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
@@ -75,6 +82,7 @@ def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
         "changes_per_second": round(diary.total(side) / lived, 1),
         "values": len(lags),
         "missing": len(diary.pending(side)),
+        "undecided": len(found.undecided()),
         "settings": {"rate": rate, "seconds": seconds, "written_in": side},
     }
 
@@ -83,11 +91,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _empty(found: Systems) -> Figures:
+def _empty(found: Systems, cycles: int) -> Figures:
     """Requests to each system, and the time, of a cycle both ways without a change: medians."""
     counts: list[Counter[str]] = []
     times: list[float] = []
-    for _ in range(_EMPTY_CYCLES):
+    for _ in range(cycles):
         with _counted(found) as asked:
             started = time.perf_counter()
             records = cycle(found.wave).records + back_cycle(found.wave).written.total()
@@ -97,7 +105,7 @@ def _empty(found: Systems) -> Figures:
     return {
         "requests": {name: int(median(one[name] for one in counts)) for name in ("medplum", "legacy", "manifest")},
         "milliseconds": round(median(times), 1),
-        "settings": {"cycles": _EMPTY_CYCLES, "manifest": "SQLite", "source": "embedded PostgreSQL"},
+        "settings": {"cycles": cycles, "manifest": "SQLite", "source": "embedded PostgreSQL"},
     }
 
 

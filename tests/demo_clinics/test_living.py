@@ -8,8 +8,10 @@ import pytest
 
 from demo_clinics.living.diary import Diary, Side, last_words, quantile
 from demo_clinics.living.facts import of_resource
-from demo_clinics.living.run import live
+from demo_clinics.living.run import live_in
+from demo_clinics.living.systems import systems
 from demo_clinics.living.verdict import judge
+from medferry_bench.in_step import measure_found
 
 NAME = ("patient", "1")
 SHORT = 4.0
@@ -100,7 +102,14 @@ def test_a_resource_of_nobody_is_none() -> None:
 
 
 @pytest.mark.slow
-def test_a_few_seconds_of_life_lose_nothing(tmp_path: Path) -> None:
-    verdict = live(tmp_path, SHORT, rate=8, seed=3, patients=20)
-    assert verdict.is_good, verdict.lost
-    assert verdict.edits > 10
+def test_a_few_seconds_of_life_lose_nothing_and_are_measured(tmp_path: Path) -> None:
+    with systems(tmp_path, seed=3, patients=15, tell=lambda _: None) as found:
+        verdict = live_in(found, SHORT, rate=8, seed=3)
+        assert verdict.is_good, verdict.lost
+        assert verdict.edits > 10
+        figures = measure_found(found, lambda _: None, rate=8, seconds=2, cycles=2)
+    for way in ("forth", "back"):
+        assert figures[way]["values"] > 0
+        assert figures[way]["missing"] <= figures[way]["undecided"]
+    assert figures["empty"]["requests"]["legacy"] > 0
+    assert figures["sweep"]["missed"] == 0

@@ -58,15 +58,20 @@ def live(folder: Path, seconds: float, rate: float, seed: int, patients: int, wa
     """The whole of it, told on the console. Raises MedferryError, and what an act raised that must not."""
     with console.status("starting") as status, systems(folder, seed, patients, status.update, way) as found:
         status.stop()
-        diary = Diary(both_ways=way is Way.BOTH)
-        life = Life(found.engine, found.client, Ward.of(found.engine, CLINIC), diary, seed, rate)
-        watch = Watch(found.engine, found.client, CLINIC, diary)
-        _live(found, life, watch, seconds)
-        console.print(show.acts(diary))
-        verdict = verdict_of(found, diary)
-        for line in show.told(verdict):
-            console.print(line, soft_wrap=True)
-        return verdict
+        return live_in(found, seconds, rate, seed)
+
+
+def live_in(found: Systems, seconds: float, rate: float, seed: int) -> Verdict:
+    """The life in systems that are up and in step."""
+    diary = Diary(both_ways=found.way is Way.BOTH)
+    life = Life(found.engine, found.client, Ward.of(found.engine, CLINIC), diary, seed, rate)
+    watch = Watch(found.engine, found.client, CLINIC, diary)
+    _live(found, life, watch, seconds)
+    console.print(show.acts(diary))
+    verdict = verdict_of(found, diary)
+    for line in show.told(verdict):
+        console.print(line, soft_wrap=True)
+    return verdict
 
 
 def _live(found: Systems, life: Life, watch: Watch, seconds: float) -> None:

@@ -93,7 +93,10 @@ class Systems:
     def check(self) -> None:
         """Raises TailEnded."""
         if self._tail and self._tail.poll() is not None:
-            raise TailEnded(f"The synchronisation ended with code {self._tail.returncode}.", f"Read {self.log}.")
+            said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise TailEnded(
+                f"The synchronisation ended with code {self._tail.returncode}.", f"It said: {' '.join(said)}"
+            )
 
     def settle(self) -> int:
         """Take what is still due, cycle by cycle, until one has nothing; returns the records of it all."""
