@@ -1,8 +1,8 @@
-"""Records that wait: what the load could not write for a reason that goes away by itself."""
+"""Records that wait: what the load could not write for a reason that goes away by itself, or may do so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -14,6 +14,9 @@ from medferry.mapping.outcomes import Disposition, Reason
 
 WAITS = (Reason.UNRESOLVED_REFERENCE, Reason.AT_WORK_ELSEWHERE)
 """Nobody has to decide about these: what they refer to arrives, the other run ends."""
+
+MAY_BE_OVER = (Reason.TARGET_CHANGED, Reason.TARGET_DELETED, Reason.AMBIGUOUS_TARGET)
+"""A person decides about these, unless somebody has taken back in Medplum what they are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +30,15 @@ class WaitingRecord:
 
 
 def waiting_records(
-    connection: sa.Connection, migration: str, entity: str, units: Sequence[str]
+    connection: sa.Connection, migration: str, entity: str, units: Sequence[str], reasons: Collection[Reason] = WAITS
 ) -> list[WaitingRecord]:
-    """Those of an entity in some business units."""
+    """Those of an entity in some business units that have one of the reasons."""
     columns = [unit_state.c[name] for name in WaitingRecord.__slots__]
     statement = sa.select(*columns).where(
         unit_state.c.migration == migration,
         unit_state.c.entity == entity,
         unit_state.c.disposition == Disposition.QUARANTINED,
-        unit_state.c.reason.in_(WAITS),
+        unit_state.c.reason.in_(list(reasons)),
         unit_state.c.unit.in_(list(units)),
     )
     return [WaitingRecord(*row) for row in connection.execute(statement)]

@@ -10,7 +10,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from medferry.manifest.conflict_decisions import undone_records
-from medferry.manifest.waiting import WaitingRecord, ago, loaded_since, waiting_records
+from medferry.manifest.waiting import MAY_BE_OVER, WaitingRecord, ago, loaded_since, waiting_records
 from medferry.mapping.outcomes import Reason
 from medferry.sync.keys import ByKey
 from medferry.sync.wave import SyncedWave
@@ -22,7 +22,8 @@ SOON, NOW_AND_THEN = 30.0, 3_600.0
 def taken_along(wave: SyncedWave, changed: Collection[str]) -> dict[str, ByKey]:
     """Entity → the waiting records that go with a cut; `changed` are the entities of the cut's own keys.
 
-    All of an entity or none: each try is an event for those that refer to it.
+    All of an entity or none: each try is an event for those that refer to it. What a person is to decide about is
+    looked at now and then, too: who has changed or deleted a resource may have taken it back.
     """
     migration, found = wave.environment.migration, dict[str, ByKey]()
     with wave.environment.manifest.begin() as connection:
@@ -35,6 +36,9 @@ def taken_along(wave: SyncedWave, changed: Collection[str]) -> dict[str, ByKey]:
                 wanted = set(migration.specs[entity].references)
                 if records and (wanted & {*changed, *found} or _is_due(connection, migration.name, records, wanted)):
                     found.setdefault(entity, {}).update({record.key: {record.unit} for record in records})
+                standing = waiting_records(connection, migration.name, entity, wave.units, MAY_BE_OVER)
+                if due := {record.key: {record.unit} for record in standing if record.decided_at < before}:
+                    found[entity] = found.get(entity, {}) | due
     return found
 
 
