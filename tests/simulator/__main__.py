@@ -1,4 +1,5 @@
-"""Run simulations: ``python -m tests.simulator seeds FIRST LAST [STEP]``, ``programs …`` or ``planted NAME …``.
+"""Run simulations: ``python -m tests.simulator seeds FIRST LAST [STEP]``, ``programs …``, ``planted NAME …``,
+or on real servers ``engines FIRST LAST MEDPLUM CLIENT SECRET [LEGACY]``.
 
 It prints what went wrong, a line each, and ends with 1 then; of planted faults, those that nobody found. A seed is the
 same wherever it is run.
@@ -14,9 +15,12 @@ clock.begin()
 import logging
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from tests.simulator.engines import open_world
 from tests.simulator.planted import PLANTED, planted
-from tests.simulator.schedule import by_program, by_seed
+from tests.simulator.schedule import MEMORY, by_program, by_seed, by_seed_in
 
 
 def main(what: str, *arguments: str) -> int:
@@ -28,6 +32,16 @@ def main(what: str, *arguments: str) -> int:
         found += 1
         sys.stdout.write(f"{problem}\n")
 
+    if what == "engines":
+        first, last, *address = arguments
+        with TemporaryDirectory(dir=MEMORY) as folder:
+            world = open_world(Path(folder), *address)
+            for number in range(int(first), int(last)):
+                one = by_seed_in(world, number)
+                for problem in one.problems:
+                    tell(f"seed {number}: {problem}; {one.told}; {one.users.facts.told}")
+            world.close()
+        return int(found > 0)
     if what == "planted":
         for name in arguments or PLANTED:
             seed = _first_found(name)
@@ -49,14 +63,7 @@ def main(what: str, *arguments: str) -> int:
 def _first_found(name: str) -> int | None:
     """The first of its seeds that finds a planted fault."""
     with planted(name):
-        return next((seed for seed in PLANTED[name][1] if _finds(seed)), None)
-
-
-def _finds(seed: int) -> bool:
-    try:
-        return bool(by_seed(seed).problems)
-    except Exception:  # noqa: BLE001 -- a planted fault may break anything
-        return True
+        return next((seed for seed in PLANTED[name][1] if by_seed(seed).problems), None)
 
 
 if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets must be the same, too

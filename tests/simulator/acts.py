@@ -49,11 +49,12 @@ class Watch:
 
     def _begin(self, connection: sa.Connection) -> None:
         raw = _raw(connection)
-        self._changes[id(raw)] = raw.total_changes
+        self._changes[id(raw)] = getattr(raw, "total_changes", None)
 
     def _commit(self, connection: sa.Connection) -> None:
         raw = _raw(connection)
-        if raw.total_changes != self._changes.get(id(raw)):
+        changes = getattr(raw, "total_changes", None)
+        if changes is None or changes != self._changes.get(id(raw)):
             self.acts.before(f"commit {name_of(connection)}")
 
 

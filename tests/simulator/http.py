@@ -125,8 +125,8 @@ class Wire(httpx.BaseTransport):
                 return _json(429, _BUSY)
             case Fault.REVOKED:
                 return _json(401, _OUTCOME)
-            case Fault.PHANTOM if writes:
-                return _json(200, self.medplum.copied().batch(body, CLIENT, extended))
+            case Fault.PHANTOM if writes and (copy := self.medplum.copied()):
+                return _json(200, copy.batch(body, CLIENT, extended))
             case Fault.CONFLICT if writes:
                 others = body["entry"][1:]
                 answered = self.medplum.batch({"entry": others}, CLIENT, extended)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -48,8 +48,10 @@ class Medplum:
     versions: dict[tuple[str, str], list[Version]] = field(default_factory=dict)
     """(resource type, id) → its versions, the oldest first."""
     numbers: int = 0
+    slow: list[tuple[float, tuple[str, str], str, Version]] = field(default_factory=list)
+    """Versions that are stamped and not committed: (when they will be, of what, its version until then, version)."""
 
-    def copied(self) -> Medplum:
+    def copied(self) -> Medplum | None:
         """Another one with the same content: versions never change."""
         return Medplum(
             self.present, self.instant, 0.0, {place: list(one) for place, one in self.versions.items()}, self.numbers
@@ -59,6 +61,7 @@ class Medplum:
 
     def batch(self, bundle: Resource, author: str, extended: bool = False) -> Resource:
         """What a batch is answered: each entry by itself, in order."""
+        self._commit_slow()
         entries = [self._entry(entry, author, extended) for entry in bundle["entry"]]
         return {"resourceType": "Bundle", "type": "batch-response", "entry": entries}
 
@@ -124,6 +127,23 @@ class Medplum:
             for one in reversed(versions)
         ]
         return {"resourceType": "Bundle", "type": "history", "entry": entries[offset : offset + count]}
+
+    # -- slow transactions -------------------------------------------------------------------------
+
+    def put_slowly(self, kind: str, id_: str, body: Resource, author: str, seconds: float) -> None:
+        """An update whose version has its time now and can be seen so many seconds later, if nobody was faster."""
+        self.numbers += 1
+        version = Version(f"{self.numbers:08x}-0000-4000-9000-000000000000", self.present(), author, body)
+        self.slow.append((version.at + seconds, (kind, id_), self.versions[kind, id_][-1].id, version))
+
+    def _commit_slow(self) -> None:
+        if not self.slow:
+            return
+        now = self.present()
+        for due, place, before, version in [one for one in self.slow if one[0] <= now]:
+            if self.versions[place][-1].id == before:
+                self.versions[place].append(version)
+            self.slow.remove((due, place, before, version))
 
     # -- searching ---------------------------------------------------------------------------------
 
@@ -202,9 +222,14 @@ class Medplum:
 
     # -- looking, for users and checkers -----------------------------------------------------------
 
-    def all(self, kind: str) -> Iterator[tuple[str, list[Version]]]:
-        """Id → versions of every resource of a type that there ever was."""
-        return ((id_, versions) for (of, id_), versions in self.versions.items() if of == kind)
+    def named(self, kind: str, identifier: Resource) -> list[tuple[str, list[Version]]]:
+        """Id → versions of every resource of a type that has ever had an identifier."""
+        self._commit_slow()
+        return [
+            (id_, versions)
+            for (of, id_), versions in self.versions.items()
+            if of == kind and any(one.body and identifier in one.body.get("identifier", []) for one in versions)
+        ]
 
 
 def _content(body: Resource) -> str:

@@ -10,11 +10,13 @@ from unittest import mock
 from medferry.apply import batch, chunk, plan, writer
 from medferry.apply.plan import DriftPolicy, Planner
 from medferry.manifest import leases
-from medferry.sync import carry_out, cycle
+from medferry.source.lookup import row_of_key
+from medferry.sync import carry_out, cycle, reverse_cycle, reverse_write
 
 Patch = tuple[Any, str, Any]
 _keys_of_cut, _begin_run, _batch_entry = cycle.keys_of_cut, cycle.begin_run, batch.batch_entry
-_merge, _by_content = Planner._merge, Planner.by_content
+_merge, _by_content, _merged_target = Planner._merge, Planner.by_content, plan.merged_target
+_write_row, _classify = reverse_write.write_row, reverse_cycle.classify
 
 
 def _skipped(*given: Any) -> Any:
@@ -52,28 +54,49 @@ def _never_merged(self: Planner, drifts: Any, contents: Any, unanswered: Any, ow
     return _by_content(self, drifts, contents, unanswered, own, {})
 
 
-def _theirs_dropped(base: Any, target: Any, text: bytes) -> Any:
+def _theirs_dropped(*given: Any) -> Any:
     """A merge that forgets what the mapping does not own."""
-    return target
+    return _merged_target(*given)._replace(target=given[1])
+
+
+def _whatever_it_is(engine: Any, entity: Any, tables: Any, base: Any, changes: Any) -> Any:
+    """A row that is written though somebody has changed it since."""
+    with engine.connect() as connection:
+        present = row_of_key(connection, entity, entity.ledger_key_of(base))
+    return _write_row(engine, entity, tables, present or base, changes)
+
+
+def _one_overlooked(*given: Any) -> Any:
+    """A page of changes without its last."""
+    return _classify(*given)[:-1]
 
 
 PLANTED: dict[str, tuple[list[Patch], range]] = {
     "a cut without one of its keys": ([(cycle, "keys_of_cut", _skipped)], range(6)),
-    "a cut that is over before its run is noted": ([(cycle, "begin_run", _noted_first)], range(15, 100)),
+    "a cut that is over before its run is noted": ([(cycle, "begin_run", _noted_first)], range(71, 200)),
     "whatever is there is written over": (
         [(carry_out, "DriftPolicy", mock.Mock(MERGE=DriftPolicy.OVERWRITE))],
         range(40),
     ),
-    "updates without a condition": ([(batch, "batch_entry", _unconditional)], range(15, 100)),
+    "updates without a condition": ([(batch, "batch_entry", _unconditional)], range(30, 200)),
     "what is there is not looked up": ([(writer, "find_locations", lambda *_: {})], range(20)),
     "batches without an answer are forgotten": (
         [(chunk.sent_batches, "open_batches", lambda *_: []), (batch.BatchSender, "take_lost", lambda _: [])],
-        range(15, 200),
+        range(138, 300),
     ),
     "leases that stay": ([(leases, "release", lambda *_: None)], range(10)),
     "conflicts that nobody is told of": ([(Planner, "_merge", _settled_in_silence)], range(40)),
-    "every double change is a conflict": ([(Planner, "by_content", _never_merged)], range(5, 50)),
+    "every double change is a conflict": ([(Planner, "by_content", _never_merged)], range(19, 100)),
     "what is not mapped is dropped": ([(plan, "merged_target", _theirs_dropped)], range(40)),
+    "a row is written whatever it is now": ([(reverse_write, "write_row", _whatever_it_is)], range(300)),
+    "an edit is overlooked": ([(reverse_cycle, "classify", _one_overlooked)], range(9, 100)),
+    "what was written back is not recorded": ([(reverse_write, "_take_over", lambda *_: None)], range(300)),
+    "what is held back is not told": ([(reverse_cycle, "set_held_back", lambda *_: None)], range(60)),
+    "what a killed cycle has written back is forgotten": (
+        [(reverse_write, "open_write_backs", lambda *_: [])],
+        range(300),
+    ),
+    "a deletion is overlooked": ([(reverse_cycle, "classify_absent", lambda *_: [])], range(60)),
 }
 """Name → what is put in the place of what, and the seeds of which one at least must find it.
 

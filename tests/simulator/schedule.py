@@ -17,15 +17,19 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError, TransientError
 from medferry.manifest.checkpoints import CheckpointState, checkpoint
 from medferry.manifest.database import open_manifest
+from medferry.manifest.held_back import held_back_of
 from medferry.manifest.tables import lease, target
 from medferry.manifest.unit_state import states_of
 from medferry.medplum.errors import Unauthorised
 from medferry.sync.cycle import cycle
+from medferry.sync.reverse_cycle import back_cycle
+from medferry.workflows.sync import Way
 from tests.simulator import checker
 from tests.simulator.checker import Ledger
 from tests.simulator.clock import clock
 from tests.simulator.http import Fault
-from tests.simulator.users import BASE, BORN_LATER, ELEMENTS, LEGACY, MEDPLUM, PATIENTS, WEIGHTS, Act, Place, Users
+from tests.simulator.legacy import PROGRAM, all_written
+from tests.simulator.users import BASE, ELEMENTS, LEGACY, MEDPLUM, Act, Cast, Place, Users, resources
 from tests.simulator.world import SETTLE_SECONDS, Acts, Killed, Template, World, template, world
 
 STARTS = (1_767_312_000.0, 1_772_953_080.0, 1_793_512_680.0)
@@ -39,6 +43,9 @@ Planned = list[tuple[int, Act, Place]]
 
 BEFORE = -1
 
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""A folder that is no disk."""
+
 
 @dataclass
 class Simulation:
@@ -46,6 +53,7 @@ class Simulation:
 
     world: World
     users: Users
+    way: Way = Way.FORTH
     told: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -65,12 +73,14 @@ class Simulation:
                 due.pop(0)
 
         acts = Acts(kill_at, between)
+        written = len(all_written(self.world.legacy))
         self.told.append(f"process, killed at {kill_at}")
         try:
-            with self.world.process(acts) as wave:
-                cycle(wave)
-        except Killed:
-            pass
+            self._cycle(acts)
+        except Killed:  # what it wrote back is known to both sides, and not yet to the manifest
+            self.users.facts.unrecorded |= {
+                one.value for one in all_written(self.world.legacy)[written:] if one.who == PROGRAM
+            }
         except MedferryError as error:
             self.told.append(f"  {type(error).__name__}")
             if not isinstance(error, (TransientError, Unauthorised)):
@@ -78,6 +88,13 @@ class Simulation:
         for _, act, place in due:
             self._try(act, place)
         return acts.names
+
+    def _cycle(self, acts: Acts) -> None:
+        """As `workflows.sync` does it, without its repetitions."""
+        with self.world.process(acts) as wave:
+            cycle(wave)
+            if self.way is Way.BOTH:
+                back_cycle(wave)
 
     def _try(self, act: Act, place: Place) -> bool:
         try:
@@ -93,8 +110,7 @@ class Simulation:
         before: Any = None
         for _ in range(_QUIET_CYCLES):
             try:
-                with self.world.process(Acts()) as wave:
-                    cycle(wave)
+                self._cycle(Acts())
             except MedferryError as error:
                 self.problems.append(f"a quiet cycle ended with {type(error).__name__}: {error}")
                 return
@@ -106,46 +122,59 @@ class Simulation:
             before = now
         else:
             self.problems.append("it does not come to rest")
-        ledger, left = _ledger(self.world)
+        ledger, left = _ledger(self.world, self.users.cast)
         self.problems += left
-        self.problems += checker.problems(self.world.legacy, self.world.medplum, self.users.facts, ledger)
+        self.problems += checker.problems(
+            self.world.legacy,
+            self.world.medplum,
+            self.users.cast.places,
+            self.users.facts,
+            ledger,
+            both=self.way is Way.BOTH,
+        )
 
     def _state(self) -> tuple[int, int]:
         """What grows with every write, of either side."""
         [(changes,)] = self.world.legacy.execute("SELECT coalesce(max(id), 0) FROM medferry_change")
-        return changes, sum(len(versions) for versions in self.world.medplum.versions.values())
+        places = self.users.cast.places
+        versions = [len(one) for place in places for _, _, one in resources(self.world.medplum, place)]
+        return changes, sum(versions)
 
 
-def _ledger(of: World) -> tuple[Ledger, list[str]]:
+def _ledger(of: World, cast: Cast) -> tuple[Ledger, list[str]]:
     """What the manifest tells, and what should not be left in it."""
     reasons: dict[Place, str] = {}
     ids: dict[Place, str] = {}
-    name = of.template.migration.name
+    name = of.migration.name
     with open_manifest(of.settings.manifest_url).begin() as connection:
         for entity in ELEMENTS:
-            keys = [str(key) for key in (*PATIENTS, *BORN_LATER, *WEIGHTS)]
+            keys = [str(key) for each, key in cast.places if each == entity]
             for key, state in states_of(connection, name, entity, keys).items():
                 reasons[entity, int(key)] = state.reason
             mine = sa.select(target.c.value, target.c.medplum_id).where(target.c.system == f"{BASE}/{entity}")
+            held = {
+                (one.entity, int(one.key), one.reason) for one in held_back_of(connection, name, ["north", "shared"])
+            }
             ids |= {(entity, int(value)): medplum_id for value, medplum_id in connection.execute(mine)}
         leases = connection.scalar(sa.select(sa.func.count()).select_from(lease))
         open_ = connection.scalar(sa.select(sa.func.count()).where(checkpoint.c.state != CheckpointState.APPLIED))
     left = [f"{leases} leases are left"] if leases else []
-    return Ledger(reasons, ids), left + ([f"{open_} cuts are not applied"] if open_ else [])
+    return Ledger(reasons, ids, held), left + ([f"{open_} cuts are not applied"] if open_ else [])
 
 
 @cache
 def _shared() -> tuple[Path, Template]:
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="medferry-simulator-", dir=memory if memory.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="medferry-simulator-", dir=MEMORY))
     return folder, template(folder)
 
 
-def simulation(seed: int = 0, start: float = STARTS[0], skews: tuple[float, float, float] = (0, 0, 0)) -> Simulation:
+def simulation(
+    seed: int = 0, way: Way = Way.FORTH, start: float = STARTS[0], skews: tuple[float, float, float] = (0, 0, 0)
+) -> Simulation:
     folder, made = _shared()
     clock.set(start, *skews)
     of = world(made, folder / "world")
-    return Simulation(of, Users(of.legacy, of.medplum, random.Random(seed)))
+    return Simulation(of, Users(of.legacy, of.medplum, random.Random(seed)), way)
 
 
 # -- by seed ---------------------------------------------------------------------------------------
@@ -153,32 +182,60 @@ def simulation(seed: int = 0, start: float = STARTS[0], skews: tuple[float, floa
 
 def by_seed(seed: int) -> Simulation:
     """Everything by lot."""
-    dice = random.Random(f"simulation {seed}")
-    random.seed(seed)  # the program waits by it
+    dice = dice_of(seed)
     skews = tuple(dice.choice((0.0, dice.uniform(-_SKEW, _SKEW))) for _ in range(3))
-    one = simulation(seed, dice.choice(STARTS), (skews[0], skews[1], skews[2]))
+    one = simulation(seed, some_way(dice), dice.choice(STARTS), (skews[0], skews[1], skews[2]))
+    by_lot(one, dice)
+    one.world.close()
+    return one
+
+
+def by_seed_in(of: World, seed: int) -> Simulation:
+    """The same in a world that goes on, with records of the seed's own. Its clocks are not set."""
+    dice = dice_of(seed)
+    tuple(dice.choice((0.0, dice.uniform(-_SKEW, _SKEW))) for _ in range(3))
+    way, _, first = some_way(dice), dice.choice(STARTS), 1_000 + 10 * seed
+    cast = Cast((first, first + 1), (first + 2, first + 3), (first, first + 1))
+    one = Simulation(of, Users(of.legacy, of.medplum, random.Random(seed), cast), way)
+    born = [*(("patient", key) for key in cast.patients), *(("weight", key) for key in cast.weights)]
+    one.process([(BEFORE, Act.BIRTH, place) for place in born])
+    by_lot(one, dice)
+    return one
+
+
+def dice_of(seed: int) -> random.Random:
+    random.seed(seed)  # the program waits by it
+    return random.Random(f"simulation {seed}")
+
+
+def some_way(dice: random.Random) -> Way:
+    return dice.choice((Way.FORTH, Way.BOTH, Way.BOTH))
+
+
+def by_lot(one: Simulation, dice: random.Random) -> None:
+    """What happens in it, and the look at its end, once or twice."""
     for _ in range(dice.choice((1, 1, 2))):
         for _ in range(dice.randint(1, 3)):
             _befall(one.world, dice)
+            number = dice.randint(0, 4)
             planned = [
-                (dice.choice((BEFORE, BEFORE, dice.randrange(40))), *_some_act(dice)) for _ in range(dice.randint(0, 3))
+                (dice.choice((BEFORE, BEFORE, dice.randrange(40))), *_some_act(dice, one.users.cast))
+                for _ in range(number)
             ]
             kill_at = dice.choice((None, dice.randrange(40)))
             one.process(planned, kill_at, dice.choice((None, None, dice.randrange(40))))
             clock.sleep(dice.choice((0, dice.uniform(0, 120))))
         one.rest()
-    one.world.close()
-    return one
 
 
-def _some_act(dice: random.Random) -> tuple[Act, Place]:
+def _some_act(dice: random.Random, cast: Cast) -> tuple[Act, Place]:
     if dice.random() < 0.25:
-        place: Place = ("weight", dice.choice(WEIGHTS))
+        place: Place = ("weight", dice.choice(cast.weights))
         return dice.choice((Act.EDIT_ROW, Act.EDIT, Act.DELETE_ROW, Act.RESTORE_ROW, Act.LEAVE, Act.EDIT_BOTH)), place
     if dice.random() < 0.15:
-        return dice.choice((Act.BIRTH, Act.BIRTH, Act.DELETE_ROW)), ("patient", dice.choice(BORN_LATER))
-    usual = (Act.EDIT_ROW, Act.EDIT_ROW, Act.EDIT, Act.EDIT, Act.EDIT_BOTH, Act.EDIT_BOTH_ALIKE)
-    return dice.choice((*usual, *Act)), ("patient", dice.choice(PATIENTS))
+        return dice.choice((Act.BIRTH, Act.BIRTH, Act.DELETE_ROW)), ("patient", dice.choice(cast.born_later))
+    usual = (Act.EDIT_ROW, Act.EDIT_ROW, Act.EDIT, Act.EDIT, Act.EDIT_BOTH, Act.EDIT_BOTH_ALIKE, Act.DELETE)
+    return dice.choice((*usual, *Act)), ("patient", dice.choice(cast.patients))
 
 
 def _befall(of: World, dice: random.Random) -> None:
@@ -195,21 +252,20 @@ def _befall(of: World, dice: random.Random) -> None:
 _PAIR: tuple[Place, Place] = (("patient", 1), ("patient", 2))
 
 
-def programs() -> Iterator[tuple[Planned, Planned]]:
+def programs() -> Iterator[tuple[Planned, Planned, Way]]:
     """What two writers do to two keys: the first before a cycle, the second when that is killed, or before it, too."""
     acts = [*LEGACY, *MEDPLUM]
-    for first, second, of_second, before in product(acts, acts, _PAIR, (True, False)):
-        yield [(BEFORE, first, _PAIR[0])], [(BEFORE, second, of_second)] if before else [(1_000, second, of_second)]
+    for first, second, of_second, before, way in product(acts, acts, _PAIR, (True, False), (Way.FORTH, Way.BOTH)):
+        yield [(BEFORE, first, _PAIR[0])], [(BEFORE if before else 1_000, second, of_second)], way
 
 
 def by_program(number: int, told: Callable[[str], None]) -> None:
     """One program with a kill at each point that it has."""
-    before, meanwhile = list(programs())[number]
+    before, meanwhile, way = list(programs())[number]
     kill_at, acts = 0, 1
     while kill_at < acts:
-        one = simulation(number)
-        names = one.process([*before, *meanwhile], kill_at)
-        acts = len(names) + 1
+        one = simulation(number, way)
+        acts = len(one.process([*before, *meanwhile], kill_at)) + 1
         one.rest()
         one.world.close()
         for problem in one.problems:

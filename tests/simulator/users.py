@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import random
-import sqlite3
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -18,7 +16,6 @@ from typing import Any
 from tests.simulator.medplum import CLIENT, USER, Medplum, Resource, Version
 
 BASE = "https://tiny.example/legacy"
-PATIENTS, BORN_LATER, WEIGHTS = (1, 2), (101, 102), (0, 1)
 TOLD_TWICE = "2026-11-01 01:30:00"
 """An hour that New York's clocks show twice."""
 TYPES = {"patient": "Patient", "weight": "Observation"}
@@ -63,17 +60,32 @@ Place = tuple[str, int]
 """(entity, source key)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The source keys that a simulation is about; the weights are of the patients, in turn."""
+
+    patients: tuple[int, ...] = (1, 2)
+    born_later: tuple[int, ...] = (101, 102)
+    weights: tuple[int, ...] = (0, 1)
+
+    @property
+    def places(self) -> list[Place]:
+        patients: list[Place] = [("patient", key) for key in (*self.patients, *self.born_later)]
+        return patients + [("weight", key) for key in self.weights]
+
+
 @dataclass
 class Facts:
-    """What both sides did. `rows`: (place, column) → every value that the row had, the newest last."""
+    """What both sides did, beside what they remember by themselves."""
 
-    rows: dict[tuple[Place, str], list[Any]] = field(default_factory=lambda: defaultdict(list))
     edited_at: dict[Place, int] = field(default_factory=dict)
     """Place → number of the last act on the row."""
     deleted_at: dict[Place, int] = field(default_factory=dict)
     """Place → number of the last deletion of its resource."""
     alike: set[Any] = field(default_factory=set)
     """Values that were given on both sides at once: until a cycle has seen it, a later change of one is of both."""
+    unrecorded: set[Any] = field(default_factory=set)
+    """Values that a process wrote back before it was killed."""
     told: list[str] = field(default_factory=list)
     """For people."""
 
@@ -93,6 +105,7 @@ class Act(StrEnum):
     EDIT_BOTH_ALIKE = "edit both alike"
     EDIT_BOTH = "edit both"
     EDIT = "edit resource"
+    EDIT_SLOWLY = "edit resource in a long transaction"
     ADD = "add what is not mapped"
     DELETE = "delete resource"
     RESTORE = "restore resource"
@@ -106,17 +119,16 @@ MEDPLUM = (Act.EDIT, Act.ADD, Act.DELETE, Act.RESTORE)
 class Users:
     """Everybody who is not the program."""
 
-    legacy: sqlite3.Connection
+    legacy: Any
+    """The connection of the legacy system's users."""
     medplum: Medplum
     dice: random.Random
+    cast: Cast = field(default_factory=Cast)
     facts: Facts = field(default_factory=Facts)
     acts: int = 0
 
     def __post_init__(self) -> None:
-        for entity, elements in ELEMENTS.items():
-            columns = ", ".join(one.column for one in elements)
-            for key, *values in self.legacy.execute(f"SELECT id, {columns} FROM {entity}"):
-                self._had((entity, key), dict(zip([one.column for one in elements], values, strict=True)))
+        self.facts.edited_at |= dict.fromkeys(self.cast.places, 0)
 
     def do(self, act: Act, place: Place, element: Element | None = None) -> None:
         """Raises sqlite3.OperationalError, and nothing is done, where the legacy database is locked."""
@@ -138,7 +150,7 @@ class Users:
         entity, key = place
         found = self.legacy.execute(f"UPDATE {entity} SET {element.column} = ? WHERE id = ?", (value, key))
         if found.rowcount:
-            self._had(place, {element.column: value})
+            self._acted(place)
 
     def touch_row(self, place: Place, element: Element) -> None:
         entity, key = place
@@ -166,10 +178,10 @@ class Users:
             self.birth(place, element)
         elif entity == "patient":
             self.legacy.execute("UPDATE patient SET deleted_at = NULL, unit = 'north' WHERE id = ?", (key,))
-            self._had(place, {})
+            self._acted(place)
         else:
             self.legacy.execute("UPDATE weight SET unit = 'north' WHERE id = ?", (key,))
-            self._had(place, {})
+            self._acted(place)
 
     def birth(self, place: Place, element: Element) -> None:
         entity, key = place
@@ -181,13 +193,11 @@ class Users:
             row = (key, "north", 1, values["family"], values["born"], "F", None)
         else:
             taken_at = self.dice.choice((TOLD_TWICE, "2026-11-01 03:30:00"))
-            row = (key, "north", 1 + key % 2, values["kg"], taken_at, "2026-11-01 09:00:00")
+            row = (key, "north", self.cast.patients[key % 2], values["kg"], taken_at, "2026-11-01 09:00:00")
         self.legacy.execute(f"INSERT INTO {entity} VALUES ({', '.join('?' * len(row))})", row)
-        self._had(place, values)
+        self._acted(place)
 
-    def _had(self, place: Place, values: dict[str, Any]) -> None:
-        for column, value in values.items():
-            self.facts.rows[place, column].append(value)
+    def _acted(self, place: Place) -> None:
         self.facts.edited_at[place] = self.acts
 
     def _fresh(self, element: Element) -> Any:
@@ -198,6 +208,13 @@ class Users:
 
     def edit(self, place: Place, element: Element) -> None:
         self._change(place, lambda body: element.put(body, self._fresh(element)))
+
+    def edit_slowly(self, place: Place, element: Element) -> None:
+        for kind, id_, versions in resources(self.medplum, place):
+            if versions[-1].body is not None:
+                body = copy.deepcopy(versions[-1].body)
+                element.put(body, self._fresh(element))
+                self.medplum.put_slowly(kind, id_, body, USER, self.dice.choice((5.0, 60.0, 110.0, 1_000.0)))
 
     def add(self, place: Place, _: Element) -> None:
         self.acts += 1
@@ -257,6 +274,7 @@ _DO: dict[Act, Callable[[Users, Place, Element], None]] = {
     Act.EDIT_BOTH_ALIKE: Users.edit_both_alike,
     Act.EDIT_BOTH: Users.edit_both,
     Act.EDIT: Users.edit,
+    Act.EDIT_SLOWLY: Users.edit_slowly,
     Act.ADD: Users.add,
     Act.DELETE: Users.delete,
     Act.RESTORE: Users.restore,
@@ -265,12 +283,9 @@ _DO: dict[Act, Callable[[Users, Place, Element], None]] = {
 
 def resources(medplum: Medplum, place: Place) -> list[tuple[str, str, list[Version]]]:
     """(type, id, versions) of everything that has ever had the name of a row."""
-    kind, name = TYPES[place[0]], {"system": f"{BASE}/{place[0]}", "value": str(place[1])}
-    return [
-        (kind, id_, versions)
-        for id_, versions in medplum.all(kind)
-        if any(one.body and name in one.body.get("identifier", []) for one in versions)
-    ]
+    kind = TYPES[place[0]]
+    named = medplum.named(kind, {"system": f"{BASE}/{place[0]}", "value": str(place[1])})
+    return [(kind, id_, versions) for id_, versions in named]
 
 
 def is_ours(version: Version) -> bool:

@@ -32,8 +32,9 @@ from tests.simulator import clock as time_of
 from tests.simulator.acts import Acts, Killed, Watch
 from tests.simulator.clock import clock, instant
 from tests.simulator.http import Wire
+from tests.simulator.legacy import PERSON, PROGRAM, remember
 from tests.simulator.medplum import Medplum
-from tests.sync.conftest import CAPTURE, FREE, load
+from tests.sync.conftest import CAPTURE, FREE, load, written_back
 
 WAVE, SETTLE_SECONDS = "pilot", 60.0
 _LEAVES = """
@@ -72,30 +73,26 @@ class Template:
 class World:
     """`legacy` is the connection of the legacy system's users."""
 
-    folder: Path
-    template: Template
+    settings: Settings
+    migration: Migration
     watch: Watch
     wire: Wire
-    legacy: sqlite3.Connection
+    legacy: Any
 
     @property
     def medplum(self) -> Medplum:
         return self.wire.medplum
 
-    @property
-    def settings(self) -> Settings:
-        return settings_in(self.folder)
-
     @contextmanager
     def process(self, acts: Acts) -> Iterator[SyncedWave]:
         """A process of the program: what it keeps in memory is its own. Its death and its errors are told outside."""
-        environment = Environment(self.template.migration, self.settings)
+        environment = Environment(self.migration, self.settings)
         self.watch.acts = acts
         try:
             yield synced_wave(environment, WAVE)
         finally:
             self.watch.acts = Acts()
-            for name in ("source", "capture"):
+            for name in ("source", "capture", "legacy_writer"):
                 if name in vars(environment):
                     getattr(environment, name).dispose()
 
@@ -104,9 +101,11 @@ class World:
         open_manifest(self.settings.manifest_url).dispose()
 
 
-def settings_in(folder: Path) -> Settings:
+def settings_in(folder: Path, legacy_url: str = "") -> Settings:
+    legacy = legacy_url or f"sqlite:///{folder}/legacy.db"
     return Settings(
-        source_url=f"sqlite:///{folder}/legacy.db",
+        source_url=legacy,
+        legacy_writer_url=legacy,
         medplum_base_url="http://127.0.0.1:8103/",
         medplum_client_id="medferry",
         medplum_client_secret="secret",
@@ -127,37 +126,56 @@ def watch() -> Watch:
 
 def template(folder: Path) -> Template:
     """Make the world that all others are copied from."""
-    watched, files = watch(), folder / "template"
+    files = folder / "template"
     files.mkdir()
-    migration = shutil.copytree(tiny_platform.MIGRATION, folder / "tiny", ignore=shutil.ignore_patterns("__pycache__"))
-    (migration / "capture.yaml").write_text(CAPTURE)
-    settings = settings_in(files)
-    tiny_platform.fill(settings.source_url)
-    with sqlite3.connect(files / "legacy.db") as legacy:
-        legacy.executescript(f"PRAGMA journal_mode = WAL; {_LEAVES}")
-    legacy.close()
     medplum = Medplum(lambda: clock.tick() + clock.medplum, instant)
-    _answer_by(Wire(medplum, watched))
-    environment = Environment(load_migration(migration), settings)
+    settings = settings_in(files)
+    fill_sqlite(files)
     clock.set(1_767_225_600.0)
+    return Template(files, medplum, in_step(folder, settings, Wire(medplum, watch())))
+
+
+def fill_sqlite(folder: Path) -> None:
+    """The tiny platform with two patients and a weight of each, whose tables remember."""
+    tiny_platform.fill(f"sqlite:///{folder}/legacy.db")
+    with sqlite3.connect(folder / "legacy.db") as legacy:
+        legacy.executescript(f"PRAGMA journal_mode = WAL; {_LEAVES}")
+        remember(legacy)
+    legacy.close()
+
+
+def in_step(folder: Path, settings: Settings, wire: Wire) -> Migration:
+    """Load the tiny platform, with the journal of its changes, and sweep it; patients are written on both sides."""
+    _answer_by(wire)
+    files = shutil.copytree(tiny_platform.MIGRATION, folder / "tiny", ignore=shutil.ignore_patterns("__pycache__"))
+    (files / "capture.yaml").write_text(CAPTURE)
+    environment = written_back(Environment(load_migration(files), settings), WAVE).environment
     load(environment, None)
     wave = synced_wave(environment, WAVE)
     install(environment.capture, wave.journal)
     sweep_wave(wave, FREE)
     for engine in (environment.source, environment.capture, environment.manifest):
         engine.dispose()
-    return Template(files, medplum, environment.migration)
+    return environment.migration
 
 
 def world(of: Template, folder: Path) -> World:
     """A copy, in the place of the one before."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(of.files, folder)
-    wire = Wire(of.medplum.copied(), watch())
+    medplum = of.medplum.copied()
+    assert medplum is not None
+    wire = Wire(medplum, watch())
     _answer_by(wire)
+    return World(settings_in(folder), of.migration, watch(), wire, sqlite_users(folder))
+
+
+def sqlite_users(folder: Path) -> sqlite3.Connection:
+    """The connection of the users of a legacy database in SQLite."""
     legacy = sqlite3.connect(folder / "legacy.db", isolation_level=None, timeout=0)
     time_of.teach(legacy, lambda: clock.legacy)
-    return World(folder, of, watch(), wire, legacy)
+    legacy.create_function("who", 0, lambda: PERSON)
+    return legacy
 
 
 def _answer_by(wire: Wire) -> None:
@@ -168,8 +186,11 @@ def _answer_by(wire: Wire) -> None:
 
 
 def _taught(connection: Any, _record: Any) -> None:
-    """Each database has its machine's clock."""
+    """Each database has its machine's clock; a server has the real one."""
+    if not isinstance(connection, sqlite3.Connection):
+        return
     [(_, _, file)] = connection.execute("PRAGMA database_list").fetchall()[:1]
+    connection.create_function("who", 0, lambda: PROGRAM)
     time_of.teach(connection, lambda: clock.legacy if str(file).endswith("legacy.db") else clock.program)
 
 
