@@ -10,13 +10,12 @@ from unittest import mock
 from medferry.apply import batch, chunk, plan, writer
 from medferry.apply.plan import DriftPolicy, Planner
 from medferry.manifest import leases
-from medferry.source.lookup import row_of_key
-from medferry.sync import carry_out, cycle, reverse_cycle, reverse_write
+from medferry.sync import carry_out, cycle, reverse_cycle
 
 Patch = tuple[Any, str, Any]
 _keys_of_cut, _begin_run, _batch_entry = cycle.keys_of_cut, cycle.begin_run, batch.batch_entry
 _merge, _by_content, _merged_target = Planner._merge, Planner.by_content, plan.merged_target
-_write_row, _classify = reverse_write.write_row, reverse_cycle.classify
+_classify = reverse_cycle.classify
 
 
 def _skipped(*given: Any) -> Any:
@@ -59,13 +58,6 @@ def _theirs_dropped(*given: Any) -> Any:
     return _merged_target(*given)._replace(target=given[1])
 
 
-def _whatever_it_is(engine: Any, entity: Any, tables: Any, base: Any, changes: Any) -> Any:
-    """A row that is written though somebody has changed it since."""
-    with engine.connect() as connection:
-        present = row_of_key(connection, entity, entity.ledger_key_of(base))
-    return _write_row(engine, entity, tables, present or base, changes)
-
-
 def _one_overlooked(*given: Any) -> Any:
     """A page of changes without its last."""
     return _classify(*given)[:-1]
@@ -88,14 +80,8 @@ PLANTED: dict[str, tuple[list[Patch], range]] = {
     "conflicts that nobody is told of": ([(Planner, "_merge", _settled_in_silence)], range(40)),
     "every double change is a conflict": ([(Planner, "by_content", _never_merged)], range(19, 100)),
     "what is not mapped is dropped": ([(plan, "merged_target", _theirs_dropped)], range(40)),
-    "a row is written whatever it is now": ([(reverse_write, "write_row", _whatever_it_is)], range(300)),
     "an edit is overlooked": ([(reverse_cycle, "classify", _one_overlooked)], range(9, 100)),
-    "what was written back is not recorded": ([(reverse_write, "_take_over", lambda *_: None)], range(300)),
     "what is held back is not told": ([(reverse_cycle, "set_held_back", lambda *_: None)], range(60)),
-    "what a killed cycle has written back is forgotten": (
-        [(reverse_write, "open_write_backs", lambda *_: [])],
-        range(300),
-    ),
     "a deletion is overlooked": ([(reverse_cycle, "classify_absent", lambda *_: [])], range(60)),
 }
 """Name → what is put in the place of what, and the seeds of which one at least must find it.
