@@ -121,6 +121,18 @@ def test_an_update_of_what_has_moved_on_is_over() -> None:
         assert found.ended == {(7, A.name)}
 
 
+def test_the_longer_time_to_settle_counts_the_sender_s_or_the_judge_s() -> None:
+    """Two hosts, two environments: the one has 600 s, the other 1."""
+    for judge, sender in ((1.0, SETTLE), (SETTLE, 1.0), (SETTLE, None)):
+        clock = Clock()
+        found = Doubts(judge, clock, lag=2.0)
+        found.add([SentBatch(7, "r", "clinic", 100.0, (create(A),), sender)])
+        clock.now += SETTLE - 100 + 1
+        assert found.held_back([A], {}) == names(A)
+        clock.now += 2
+        assert found.held_back([A], {}) == set()
+
+
 def test_only_the_chunk_s_own_names_count() -> None:
     found = Doubts(SETTLE)
     found.add([SentBatch(7, "r", "clinic", 0.0, (create(A), create(B)))], [B.name])

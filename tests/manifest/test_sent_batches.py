@@ -1,4 +1,4 @@
-"""Notes of what was sent: open until everything of them is known, by the database's clock alone."""
+"""Notes of what was sent: open until everything of them is known, by two clocks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from medferry.manifest import leases, sent_batches
 from medferry.manifest.clock import clock, read_clock, seconds_between
 from medferry.manifest.runs import SliceRow
-from medferry.manifest.sent_batches import SentEntry
-from medferry.manifest.tables import sent_batch
+from medferry.manifest.sent_batches import Sending, SentEntry
+from medferry.manifest.tables_of_sending import sent_batch
 
 SLICE = SliceRow("r", "patient-00000", "patient", 0, ["u"], None, None, None, 3, "transformed", 1, 1)
 ENTRIES = [SentEntry("urn:s", key, "create", "Patient", f"hash {key}") for key in ("1", "2", "3")]
@@ -38,14 +38,14 @@ def test_a_note_is_open_until_it_is_ended(manifest: sa.Engine) -> None:
     with manifest.begin() as connection:
         [one, _] = sent_batches.open_batches(connection, "m")
         assert (one.id, one.run_id, one.entity, one.entries) == (first, "r", "patient", tuple(ENTRIES))
-        assert sent_batches.any_open(connection, "m", "patient")
-        assert not sent_batches.any_open(connection, "m", "weight")
-        assert not sent_batches.any_open(connection, "other", "patient")
+        assert sent_batches.any_open(connection, "m", "patient", "")
+        assert not sent_batches.any_open(connection, "m", "weight", "")
+        assert not sent_batches.any_open(connection, "other", "patient", "")
         sent_batches.end(connection, [first])
     assert kept(manifest) == [("1", "2", "3")]
     with manifest.begin() as connection:
         sent_batches.end(connection, {first, second})
-        assert not sent_batches.any_open(connection, "m", "patient")
+        assert not sent_batches.any_open(connection, "m", "patient", "")
 
 
 def test_what_is_known_is_taken_out_and_the_last_closes_the_note(manifest: sa.Engine) -> None:
@@ -100,3 +100,31 @@ def test_times_are_the_database_s(manifest: sa.Engine, monkeypatch: pytest.Monke
         assert leases.alive(connection, "r")
         with pytest.raises(leases.LeaseHeld):
             leases.acquire(connection, "m", "other", ["u/patient"])
+
+
+def test_the_lesser_of_two_clocks_says_how_old_a_note_is(manifest: sa.Engine) -> None:
+    """The database's is set forward an hour, or Medplum's is: neither makes anything old alone."""
+    at = "2026-01-01T12:00:{:02d}.000Z"
+
+    def seen(known: str, server_now: str | None) -> float | None:
+        with manifest.begin() as connection:
+            connection.execute(sa.delete(sent_batch))
+            sent_batches.note(connection, "m", SLICE, ENTRIES, Sending(600.0, known))
+            connection.execute(sa.update(sent_batch).values(sent_at=clock(connection, -3_600)))
+            found = sent_batches.open_batches(connection, "m", server_now=server_now)
+        assert {batch.settle_seconds for batch in found} <= {600.0}
+        return round(found[0].age) if found else None
+
+    assert seen(at.format(0), at.format(5)) == 6  # it is known to the second
+    assert seen(at.format(0), "2026-01-01T14:00:00.000Z") == 3_600
+    assert seen(at.format(5), at.format(0)) == 1
+    assert seen(at.format(0), "") == 0  # nobody has told it yet
+    assert seen(at.format(0), None) == seen("", at.format(5)) == 3_600
+
+
+def test_a_clock_that_is_days_ahead_takes_no_note_from_those_who_watch(manifest: sa.Engine) -> None:
+    with manifest.begin() as connection:
+        sent_batches.note(connection, "m", SLICE, ENTRIES, Sending(600.0, "2026-01-01T12:00:00.000Z"))
+        connection.execute(sa.update(sent_batch).values(sent_at=clock(connection, -2 * sent_batches.WATCHED_SECONDS)))
+        assert sent_batches.any_open(connection, "m", "patient", "2026-01-01T12:00:30.000Z")
+        assert not sent_batches.any_open(connection, "m", "patient", "2026-01-03T12:00:30.000Z")

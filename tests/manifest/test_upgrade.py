@@ -296,6 +296,18 @@ def test_nothing_was_written_back_before_it_was_noted(filled: sa.Engine) -> None
         assert held_back_of(connection, "m", ["north"]) == []
 
 
+def test_of_a_batch_from_before_the_manifest_s_clock_alone_is_known(manifest: sa.Engine) -> None:
+    at_revision(manifest, "0019")
+    values = "'m', 'r', 's', 'patient', '[]', '2999-01-01T00:00:00.000Z'"
+    with manifest.begin() as connection:
+        columns = "migration, run_id, slice_id, entity, entries, sent_at"
+        connection.exec_driver_sql(f"INSERT INTO sent_batch ({columns}) VALUES ({values})")
+    database.upgrade(manifest)
+    with manifest.begin() as connection:
+        [batch] = open_batches(connection, "m", server_now="2026-01-01T00:00:00.000Z")
+        assert (batch.age, batch.settle_seconds, batch.settles_after(60.0)) == (0.0, None, 60.0)
+
+
 def test_the_keys_of_an_upgraded_manifest_may_be_as_long_as_any(filled: sa.Engine) -> None:
     database.upgrade(filled)
     long = "k" * MAX_KEY_BYTES

@@ -31,7 +31,7 @@ from medferry.manifest.crosswalk import (
     record_confirmed,
 )
 from medferry.manifest.runs import SliceRow
-from medferry.manifest.sent_batches import SentEntry
+from medferry.manifest.sent_batches import Sending, SentEntry
 from medferry.manifest.source_records import DispositionChange, set_dispositions
 from medferry.manifest.unchanged import forget_digests
 from medferry.mapping.outcomes import DEAD, Disposition, Reason
@@ -119,9 +119,10 @@ class ChunkLoader:
         own = {resource.name for record in records for resource in record.resources}
         wanted = {name for record in records for resource in record.resources for name in resource.wanted}
         run, settle = self.hold.run, self.hold.environment.settings.settle_seconds
-        doubts = Doubts(settle + self.visibility.lag)
+        doubts = Doubts(settle, lag=self.visibility.lag)
+        present = self.client.server_clock.now()
         with self.hold.environment.manifest.begin() as connection:
-            doubts.add(sent_batches.open_batches(connection, run.migration, [self.slice.entity]), own)
+            doubts.add(sent_batches.open_batches(connection, run.migration, [self.slice.entity], present), own)
             known = find_targets(connection, run.migration, own | wanted)
             targets = {name: entry for name, entry in known.items() if name in wanted}
             others = [name for name, entry in targets.items() if entry.run_id != run.id]
@@ -155,7 +156,8 @@ class ChunkLoader:
         """Write down what is about to be sent. Raises LeaseLost when it is another's to send."""
         with self.hold.writing() as connection:
             at = read_clocks()  # no later than the note's own time: a wait for the manifest is over, its commit is not
-            return Noted(sent_batches.note(connection, self.hold.run.migration, self.slice, entries), at)
+            sending = Sending(self.hold.environment.settings.settle_seconds, self.client.server_clock.now())
+            return Noted(sent_batches.note(connection, self.hold.run.migration, self.slice, entries, sending), at)
 
     def _stay_alive(self) -> Callable[[], None]:
         """Renews the leases while a chunk is long at work. Raises LeaseLost when another has taken its slice."""

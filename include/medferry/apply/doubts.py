@@ -40,11 +40,13 @@ class Doubt:
 class Doubts:
     """The doubts about the names that one chunk, or one look at the end of a run, is about.
 
-    `settle_seconds` is how long a batch without an answer may be at work. `ended` collects what became known.
+    `settle_seconds` is how long a batch without an answer may be at work, if its sender says no longer; `lag`, in
+    seconds, how far searches are behind. `ended` collects what became known.
     """
 
     settle_seconds: float
     clock: Callable[[], float] = time.monotonic
+    lag: float = 0.0
     of: dict[Name, list[Doubt]] = field(default_factory=lambda: defaultdict(list))
     ended: set[tuple[int, Name]] = field(default_factory=set)
     """(note, name) of which the end is known now: to be taken out of the note when this is recorded."""
@@ -56,7 +58,7 @@ class Doubts:
         """Take over what open notes say, of some names or of all."""
         wanted = None if names is None else set(names)
         for batch in batches:
-            until = self.clock() + self.settle_seconds - batch.age
+            until = self.clock() + batch.settles_after(self.settle_seconds) + self.lag - batch.age
             for position, entry in enumerate(batch.entries):
                 if wanted is None or entry.name in wanted:
                     self.of[entry.name].append(Doubt(batch.id, position, entry, until))

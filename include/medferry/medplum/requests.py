@@ -36,6 +36,7 @@ from medferry.medplum.errors import (
 )
 from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
+from medferry.medplum.server_clock import ServerClock
 from medferry.medplum.sockets import Sockets
 from medferry.medplum.waits import WaitFor, Waits
 
@@ -70,8 +71,8 @@ class Requests:
         self._http = open_http(base_url, http or HttpSettings())
         # Compressing a page of answers costs the server more than looking it up; ours to it are compressed.
         self._http.headers["Accept-Encoding"] = "identity"
-        self._sockets = Sockets()
-        self._http.event_hooks = {"request": [self._sockets.watch]}
+        self._sockets, self.server_clock = Sockets(), ServerClock()
+        self._http.event_hooks = {"request": [self._sockets.watch], "response": [self.server_clock.learn]}
         self._tokens = TokenSource(self._http, client_id, client_secret)
         self.sent = 0
         """Requests that reached a server, repeated ones too; `failed` of them were cut off or got a 5xx."""

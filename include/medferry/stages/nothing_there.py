@@ -18,7 +18,7 @@ def nothing_there(environment: Environment, run: RunRow, client: MedplumClient, 
     if slice_.fence > 1 or not slice_.bundles:
         return False
     with environment.manifest.begin() as connection:
-        if any_open(connection, run.migration, slice_.entity):
+        if any_open(connection, run.migration, slice_.entity, client.server_clock.now()):
             return False
     naming, slots = environment.migration.naming, environment.migration.specs[slice_.entity].produces
     for slot, resource_type in slots.items():

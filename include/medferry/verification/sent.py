@@ -23,19 +23,20 @@ AT_AN_END = "batches: at an end"
 
 def examine_sent(scope: VerificationScope, client: MedplumClient, recorder: CheckRecorder) -> None:
     """Every batch of the subject's entities is at its end, and none that lost its answer has doubled anything since."""
+    present = client.server_clock.now()
     with scope.environment.manifest.begin() as connection:
         ended = sent_batches.count_ended(connection, scope.migration.name, scope.entities)
-        batches = sent_batches.open_batches(connection, scope.migration.name, scope.entities)
+        batches = sent_batches.open_batches(connection, scope.migration.name, scope.entities, present)
     recorder.expect(AT_AN_END)
     recorder.equal(AT_AN_END, ended)
     settle = scope.environment.settings.settle_seconds
     for batch in batches:
-        if batch.age < settle:
-            minutes = (settle - batch.age) / 60
+        if batch.age < batch.settles_after(settle):
+            minutes = (batch.settles_after(settle) - batch.age) / 60
             recorder.settling(
                 AT_AN_END, 1, f"A batch got no answer; its end is known in {minutes:.0f} min at the latest."
             )
-    watched = [batch for batch in batches if batch.age >= settle]
+    watched = [batch for batch in batches if batch.age >= batch.settles_after(settle)]
     doubled = _doubled(client, watched)
     recorder.equal(AT_AN_END, len(watched))
     for entry, ids in doubled:

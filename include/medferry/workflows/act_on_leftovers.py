@@ -27,7 +27,7 @@ from medferry.manifest.leftover_acts import (
     unfinished,
 )
 from medferry.manifest.leftovers import Leftover
-from medferry.manifest.sent_batches import SentEntry
+from medferry.manifest.sent_batches import Sending, SentEntry
 from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import MedplumClient
@@ -138,7 +138,8 @@ class _Acts:
         with self.hold.writing() as connection:
             number = note_leftover_act(connection, self._migration, act)
             at = read_clocks()
-            note = sent_batches.note_act(connection, self._migration, act.holder, act.entity, entry)
+            sending = Sending(self._settle_seconds, self.client.server_clock.now())
+            note = sent_batches.note_act(connection, self._migration, act.holder, act.entity, entry, sending)
         return _Sent(act, number, Noted(note, at))
 
     def finish_earlier(self) -> None:

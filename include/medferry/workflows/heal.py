@@ -123,7 +123,7 @@ def _twins_of(client: MedplumClient, entity: str, system: str, known: dict[str, 
 def _judged(environment: Environment, client: MedplumClient, twins: Sequence[Twin], ours: str) -> list[Finding]:
     """What becomes of some twins of one type; references are searched for when nothing else speaks against them."""
     with environment.manifest.begin() as connection:
-        batches = open_batches(connection, environment.migration.name)
+        batches = open_batches(connection, environment.migration.name, server_now=client.server_clock.now())
         known_ids = ids_in_crosswalk(connection, [twin.medplum_id for twin in twins])
     settling = {entry.name for batch in batches for entry in batch.entries}
     standing = _read(client, twins)

@@ -136,7 +136,7 @@ def _standing(
     gone: set[str] = set()
     texts = client.read_each([(one.resource_type, one.medplum_id) for one in group], gone, extended=True)
     with environment.manifest.begin() as connection:
-        batches = open_batches(connection, environment.migration.name)
+        batches = open_batches(connection, environment.migration.name, server_now=client.server_clock.now())
         owners = owners_of_ids(connection, [one.medplum_id for one in group])
     settling = {entry.name for batch in batches for entry in batch.entries if entry.action not in ACTS.values()}
     for one in group:
