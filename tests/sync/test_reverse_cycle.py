@@ -18,6 +18,7 @@ from medferry.manifest import feeds, held_back
 from medferry.manifest.crosswalk import find_targets
 from medferry.manifest.feeds import FeedMoved
 from medferry.manifest.write_backs import open_write_backs
+from medferry.medplum.errors import Unauthorised
 from medferry.plan.authority import AuthorityMatrix
 from medferry.plan.model import DeletedPolicy
 from medferry.runtime.continuing import OtherSystem
@@ -345,6 +346,44 @@ def test_what_is_refused_is_held_back_and_tried_again(
     cycle(both)
     back_cycle(both)
     assert (row(both)[0], log_of(both) - before) == ("Cole", 1)
+
+
+def test_what_fails_for_one_entity_or_type_stops_no_other(
+    both: SyncedWave, write: Write, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(resource: dict[str, Any], row_: Any, ctx: Any) -> Any:
+        if resource["name"][0]["family"] == "Baker":
+            raise KeyError("Baker")
+        return patient_back(resource, row_, ctx)
+
+    inverse = both.environment.migration.inverses["patient"]
+    patient_back = inverse.function
+    inverses = {"patient": replace(inverse, function=raising)}
+    migration = replace(both.environment.migration, inverses=inverses)
+    wrong = SyncedWave(replace(both.environment, migration=migration), both.id)
+    user.rename("Baker")
+    rename_other(both, "Bell")
+    assert back_cycle(wrong).written == Counter(patient=1)
+    assert held(wrong) == {("1", "", "inverse-error")}
+    write("ALTER TABLE patient RENAME COLUMN born TO birth")
+    looked_at_again(both)
+    assert not back_cycle(both).written
+    assert held(both) == {("1", "", "entity-set-aside")}
+    write("ALTER TABLE patient RENAME COLUMN birth TO born")
+    looked_at_again(both)
+    monkeypatch.setattr(reverse_cycle, "returning_types", lambda _: ["Basic", "Patient"])
+    real, asked = reverse_cycle.next_page, list[str]()
+
+    def forbidden(client: Any, kind: str, *more: Any) -> Any:
+        asked.append(kind)
+        if kind == "Basic":
+            raise Unauthorised("Medplum refused a search (HTTP 403).", "Check the client's access policy.")
+        return real(client, kind, *more)
+
+    monkeypatch.setattr(reverse_cycle, "next_page", forbidden)
+    with pytest.raises(Unauthorised):
+        back_cycle(both)
+    assert (asked, held(both), row(both)[0]) == (["Basic", "Patient"], set(), "Baker")
 
 
 def test_without_an_account_for_that_very_database_nothing_is_done(wave: SyncedWave, tmp_path: Path) -> None:

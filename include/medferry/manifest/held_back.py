@@ -65,6 +65,9 @@ RESTED_SECONDS = 60.0
 MOST_AGAIN = 200
 """Lines at once: a look costs a read of the row, and a point for each resource."""
 
+MOST_BORN = 50
+"""Births at once: a program that makes resources may have told so many that nothing else had its turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
@@ -78,6 +81,9 @@ class HeldBack:
     path: str = ""
     detail: str = ""
     place: str = ""
+
+
+_COLUMNS = [held_back.c[name] for name in HeldBack.__slots__]
 
 
 def set_held_back(
@@ -109,9 +115,8 @@ def set_held_back(
 
 def held_back_of(connection: sa.Connection, migration: str, units: Collection[str]) -> list[HeldBack]:
     """All that is held back of the records of some units."""
-    columns = [held_back.c[name] for name in HeldBack.__slots__]
     of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)))
-    statement = sa.select(*columns).where(*of).order_by(held_back.c.entity, held_back.c.key, held_back.c.number)
+    statement = sa.select(*_COLUMNS).where(*of).order_by(held_back.c.entity, held_back.c.key, held_back.c.number)
     return [HeldBack(*row) for row in connection.execute(statement)]
 
 
@@ -123,6 +128,9 @@ def due_again(connection: sa.Connection, migration: str, units: Collection[str])
     soon = held_back.c.reason.in_(SOON)
     rested = held_back.c.at < clock(connection, -RESTED_SECONDS)
     of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)), sa.or_(soon, rested))
-    columns = [held_back.c[name] for name in HeldBack.__slots__]
-    statement = sa.select(*columns).where(*of).order_by(held_back.c.at).limit(MOST_AGAIN)
-    return [HeldBack(*row) for row in connection.execute(statement)]
+    found: list[HeldBack] = []
+    born = held_back.c.reason == HeldReason.BORN
+    for one, most in ((~born, MOST_AGAIN), (born, MOST_BORN)):
+        statement = sa.select(*_COLUMNS).where(*of, one).order_by(held_back.c.at).limit(most)
+        found += [HeldBack(*row) for row in connection.execute(statement)]
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -20,8 +21,9 @@ from medferry.governance.authority import authority
 from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.feeds import Feed, FeedKind, FeedName, begin_feed, find_feed, move_feed
 from medferry.manifest.held_back import HeldBack, HeldReason, due_again, set_held_back
-from medferry.medplum.changes import ChangePosition, begin, next_page
+from medferry.medplum.changes import ChangePosition, PositionUnreadable, begin, next_page
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import NoVerdict, Unauthorised
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
@@ -44,6 +46,9 @@ BEGINNING = "2000-01-01T00:00:00.000Z"
 SWEEP_SECONDS = 60.0
 """A page of the sweep is looked at so often; the poll, at each cycle."""
 
+_OF_ONE_TYPE = (Unauthorised, NoVerdict, PositionUnreadable)
+"""What keeps one resource type from being read; the others are done before it is told."""
+
 Keys = Mapping[str, Collection[str]]
 """Entity → source keys."""
 
@@ -65,8 +70,10 @@ class BackCycle:
     held: list[HeldBack] = field(default_factory=list)
 
 
-def back_cycle(wave: SyncedWave) -> BackCycle:
+def back_cycle(wave: SyncedWave, client: MedplumClient | None = None) -> BackCycle:
     """Write back what was changed in Medplum. What cannot be written is held back, and told; other records go on.
+
+    `client`: one to be used, so that each cycle of many need not ask for a token.
 
     Raises SyncBusy, NothingBack, SettingsError without the writing account, LeaseHeld, SourceUnavailable,
     OtherSystem where that account leads to another database, MedplumUnavailable, Unauthorised, FeedMoved.
@@ -77,9 +84,10 @@ def back_cycle(wave: SyncedWave) -> BackCycle:
         )
     with snapshot(wave.environment.legacy_writer) as connection:
         check_read(wave.environment, connection)  # it is to be the very database that is read
-    with wave.alone(), wave.environment.medplum() as client:
+    with ExitStack() as opened:
+        opened.enter_context(wave.alone())
         finish_write_backs(wave)
-        return _Back(wave, client).carry_out()
+        return _Back(wave, client or opened.enter_context(wave.environment.medplum())).carry_out()
 
 
 def pending_back(wave: SyncedWave) -> BackCycle:
@@ -112,9 +120,16 @@ class _Back:
 
     def carry_out(self) -> BackCycle:
         self._again()
+        failures = list[MedferryError]()
         for resource_type in returning_types(self._environment):
-            self._poll(resource_type)
-            self._sweep(resource_type)
+            try:
+                self._poll(resource_type)
+                self._sweep(resource_type)
+            except _OF_ONE_TYPE as error:
+                log.warning("%s is left to the next cycle: %s", resource_type, error)
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return self.done
 
     def _again(self) -> None:

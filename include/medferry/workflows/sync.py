@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 
 from medferry.errors import LeaseHeld, TransientError
@@ -96,19 +96,20 @@ def checked_wave(environment: Environment, wave_id: str) -> SyncedWave:
 
 def _repeated(wave: SyncedWave, tell: Tell, tail: float, interval: Interval, way: Way) -> None:
     until = time.monotonic() + tail - PAUSE_SECONDS
-    while True:
-        try:
-            with _told_as_transient():
-                if way is not Way.BACK:
-                    tell(cycle(wave, interval))
-                if way is not Way.FORTH:
-                    tell(back_cycle(wave))
-        except TransientError as error:
-            if isinstance(error, SyncBusy) or time.monotonic() >= until:
-                raise
-        if time.monotonic() >= until:
-            return
-        time.sleep(PAUSE_SECONDS)
+    with nullcontext() if way is Way.FORTH else wave.environment.medplum() as client:
+        while True:
+            try:
+                with _told_as_transient():
+                    if way is not Way.BACK:
+                        tell(cycle(wave, interval))
+                    if way is not Way.FORTH:
+                        tell(back_cycle(wave, client))
+            except TransientError as error:
+                if isinstance(error, SyncBusy) or time.monotonic() >= until:
+                    raise
+            if time.monotonic() >= until:
+                return
+            time.sleep(PAUSE_SECONDS)
 
 
 @contextmanager
