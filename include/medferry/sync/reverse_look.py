@@ -7,7 +7,7 @@ at again at any time.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import orjson
@@ -84,6 +84,8 @@ class RecordLook:
     """The slots that the row fills now."""
     in_doubt: bool
     """Something was sent of it of which the end is not known."""
+    names: References = field(default_factory=dict)
+    """Of what the row refers to now."""
 
     @property
     def is_skipped(self) -> bool:
@@ -160,7 +162,8 @@ class Looker:
         made = made_of(self._environment, self.entity, row) if row is not None else Made({})
         slots = {slot: SlotLook(name, known, None, made.slots.get(slot)) for slot, (name, known) in entries.items()}
         in_doubt = any(look.name in sent for look in slots.values())
-        return RecordLook(self.entity, key, unit, row, made.refused, slots, frozenset(made.slots), in_doubt)
+        makes = frozenset(made.slots)
+        return RecordLook(self.entity, key, unit, row, made.refused, slots, makes, in_doubt, made.names)
 
     def _with_stored(self, looks: list[RecordLook]) -> list[RecordLook]:
         """Read by id, so that no replica that lags answers."""
@@ -191,17 +194,21 @@ class Looker:
         ]
 
     def _names(self, looks: Iterable[RecordLook]) -> References:
-        """The names of all that Medplum's resources refer to: as the crosswalk has them."""
+        """The names of all that Medplum's resources refer to: most of it the rows refer to as well.
+
+        To look up the rest by ids reads the whole crosswalk.
+        """
         literal: dict[str, set[str]] = {}
+        names = {place: name for one in looks for place, name in one.names.items()}
         for one in looks:
             for slot in one.slots.values():
                 for content in filter(None, (slot.stored and slot.stored.content, slot.base)):
                     for kind, medplum_id in literal_references(content):
-                        literal.setdefault(kind, set()).add(medplum_id)
+                        if f"{kind}/{medplum_id}" not in names:
+                            literal.setdefault(kind, set()).add(medplum_id)
         migration = self._environment.migration
         wanted = {system for name in (*migration.specs[self.entity].references, self.entity)
                   for system in migration.systems[name]}  # fmt: skip
-        names: dict[str, Name] = {}
         with self._environment.manifest.begin() as connection:
             for kind, ids in literal.items():
                 for line in lines_of_ids(connection, migration.name, kind, ids):
@@ -218,6 +225,8 @@ class Made:
     slots: Mapping[str, ResolvedResource]
     refused: str = ""
     findings: Sequence[Finding] = ()
+    names: References = field(default_factory=dict)
+    """Of what it refers to."""
 
 
 def made_of(environment: Environment, entity: str, row: Row) -> Made:
@@ -234,7 +243,8 @@ def made_of(environment: Environment, entity: str, row: Row) -> Made:
         known = find_targets(connection, migration.name, {name for one in staged for name in one.wanted})
     if any(name not in known for one in staged for name in one.wanted):
         return Made({}, Reason.UNRESOLVED_REFERENCE)
-    return Made({slots[one.name[0]]: resolved(one, known) for one in staged}, "", mapped.findings)
+    names = {f"{entry.resource_type}/{entry.medplum_id}": name for name, entry in known.items()}
+    return Made({slots[one.name[0]]: resolved(one, known) for one in staged}, "", mapped.findings, names)
 
 
 def named(resource: Resource, names: References) -> Resource:
@@ -250,14 +260,14 @@ def named(resource: Resource, names: References) -> Resource:
 
 
 def _with_slots(look: RecordLook, slots: Mapping[str, SlotLook]) -> RecordLook:
-    return RecordLook(look.entity, look.key, look.unit, look.row, look.refused, slots, look.makes, look.in_doubt)
+    return replace(look, slots=slots)
 
 
 def _with(look: SlotLook, stored: StoredResource | None) -> SlotLook:
-    return SlotLook(look.name, look.known, stored, look.mapped, look.base)
+    return replace(look, stored=stored)
 
 
 def _with_base(look: SlotLook, found: Resource | None) -> SlotLook:
     mapped = look.mapped
     base = orjson.loads(mapped.body) if mapped is not None and not look.changed_in_legacy else found
-    return SlotLook(look.name, look.known, look.stored, look.mapped, base)
+    return replace(look, base=base)
