@@ -36,6 +36,7 @@ class Corpus:
     migration: Migration
     source_url: str
     folder: Path
+    patients: int
     rows: int
     resources: int
 
@@ -101,7 +102,7 @@ def corpus(folder: Path, patients: int, batch_size: int) -> Iterator[Corpus]:
         engine = sa.create_engine(legacy.url)
         truth = fill(engine, SEED, patients, pace=0.0)
         engine.dispose()
-        made = Corpus(load_migration(NAME), legacy.url, folder, truth.eligible(), truth.resources.total())
+        made = Corpus(load_migration(NAME), legacy.url, folder, patients, truth.eligible(), truth.resources.total())
         for kind in ("prepare", "extract", "transform"):
             run_job(Job(kind, made.settings, run_id=RUN, batch_size=batch_size))
         yield made

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from medferry_bench.extraction import rows_per_second
+
 PEAK_MEGABYTES = 400
 TRANSFORM_RESOURCES = 5_000
 VERIFY_POINTS_PERCENT = 3
@@ -34,6 +36,11 @@ def goals(figures: dict[str, Any], before: dict[str, Any] | None = None) -> Iter
     rate["documented_2"] = figures["documented_4"]["at_two_lanes"].get("resources_per_second", 0.0)
     if before and rate["load"] and (once := before["load"].get("resources_per_second")):
         yield Goal("load ÷ load before", rate["load"] / once, 0.9)
+    if before:
+        earlier = rows_per_second(before["extract"])
+        for name, rows in rows_per_second(figures["extract"]).items():
+            if name in earlier:
+                yield Goal(f"extract from {name} ÷ extract before", rows / earlier[name], 0.9)
     ratios = [
         ("end_to_end", "ceiling", 0.7),
         *(("load", other, 1.0) for other in ("cli_import", "documented_1", "documented_2", "documented_4")),

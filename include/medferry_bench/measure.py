@@ -12,6 +12,7 @@ from pathlib import Path
 from medferry_bench import medplum_cli
 from medferry_bench.capture_cost import measure_capture
 from medferry_bench.corpus import RUN, Corpus
+from medferry_bench.extraction import measure_extract
 from medferry_bench.in_step import measure_in_step
 from medferry_bench.job import Job, Result, run_job
 from medferry_bench.ways import DOCUMENTED_LANES, Ways
@@ -27,13 +28,18 @@ Tell = Callable[[str], None]
 
 @dataclass(slots=True)
 class Measured:
-    """Raw results: `rounds` of each way, lanes that were tried (lanes → resources/s), and what is measured alone."""
+    """Raw results: `rounds` of each way, lanes that were tried (lanes → resources/s), and what is measured alone.
+
+    `extract` has the rounds of each engine, `no_extract` why one was not measured.
+    """
 
     rounds: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
     lanes: dict[str, dict[int, float]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     stages: dict[str, Result] = field(default_factory=dict)
     growth: list[Result] = field(default_factory=list)
+    extract: dict[str, list[Result]] = field(default_factory=dict)
+    no_extract: dict[str, str] = field(default_factory=dict)
     in_step: dict[str, Result] = field(default_factory=dict)
     capture: dict[str, Result] = field(default_factory=dict)
 
@@ -105,9 +111,8 @@ def _alone(
         if "transform" in only:
             tell(f"round {number}: mapping and validation")
             measured.rounds["transform"].append(run_job(Job("map_and_validate", corpus.settings, run_id=RUN)))
-        if "extract" in only:
-            tell(f"round {number}: extract")
-            measured.rounds["extract"].append(_extract(corpus, batch_size))
+    if "extract" in only:
+        measured.extract, measured.no_extract = measure_extract(corpus, rounds, batch_size, tell)
     if "memory" in only:
         tell("each stage in a process of its own")
         measured.stages = ways.stages(measured.best_lanes("load"))
@@ -121,17 +126,6 @@ def _in_step(measured: Measured, only: Sequence[str], tell: Tell) -> None:
         measured.in_step = measure_in_step(tell)
     if "capture" in only:
         measured.capture = measure_capture(tell)
-
-
-def _extract(corpus: Corpus, batch_size: int) -> Result:
-    folder = corpus.folder / "extract"
-    settings = corpus.settings_in(folder)
-    try:
-        run_job(Job("prepare", settings, run_id=RUN, batch_size=batch_size))
-        extracted = run_job(Job("extract", settings, run_id=RUN))
-        return extracted | {"bytes": run_job(Job("row_bytes", settings, run_id=RUN))["bytes"]}
-    finally:
-        shutil.rmtree(folder)
 
 
 def _grow(corpus: Corpus, size: int) -> Result:

@@ -9,6 +9,7 @@ from typing import Any
 
 from medferry_bench import medplum_cli
 from medferry_bench.corpus import SEED, Corpus
+from medferry_bench.extraction import extract_figures
 from medferry_bench.job import Result
 from medferry_bench.measure import LOAD_LANES, Measured
 
@@ -46,7 +47,7 @@ def results(measured: Measured, corpus: Corpus, server: str, batch_size: int) ->
     figures = {way: _way(measured, way, corpus, common | settings) for way, settings in lanes.items()}
     figures["documented_4"]["at_two_lanes"] = figures.pop("documented_2")
     figures["transform"] = _transform(measured, common)
-    figures["extract"] = _extract(measured, common | {"source": "embedded PostgreSQL"})
+    figures["extract"] = _extract(measured, common | {"source": "the same charts in each engine"})
     figures["verify"] = _verify(measured, common | {"source": "embedded PostgreSQL", "manifest": "SQLite"})
     figures["memory"] = _memory(measured, common | {"lanes": load_lanes})
     machine = {"machine": common["machine"], "cpus": common["cpus"]}
@@ -109,14 +110,9 @@ def _transform(measured: Measured, settings: dict[str, Any]) -> Figures:
 
 
 def _extract(measured: Measured, settings: dict[str, Any]) -> Figures:
-    rounds = measured.rounds.get("extract")
-    if not rounds:
+    if not measured.extract:
         return {"not_measured": LEFT_OUT, "settings": settings}
-    return {
-        "rows_per_second": round(median(one["source_units"] / one["seconds"] for one in rounds), 1),
-        "megabytes_per_second": round(median(one["bytes"] / one["seconds"] / 1e6 for one in rounds), 2),
-        "settings": settings | {"rounds": len(rounds), "bytes": "of the rows as JSON; they are staged gzipped"},
-    }
+    return extract_figures(measured.extract, measured.no_extract, settings)
 
 
 def _verify(measured: Measured, settings: dict[str, Any]) -> Figures:

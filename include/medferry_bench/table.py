@@ -67,8 +67,7 @@ def _alone(figures: dict[str, Any]) -> str:
             f"Mapping and full validation: {figures['transform']['resources_per_second']:,.0f} resources/s and core."
         )
     if "not_measured" not in figures["extract"]:
-        one = figures["extract"]
-        told.append(f"Extract: {one['rows_per_second']:,.0f} rows/s, {one['megabytes_per_second']} MB/s.")
+        told.append(_extract(figures["extract"]["engines"]))
     if "not_measured" not in figures["end_to_end"]:
         first, again = figures["end_to_end"], figures["rerun"]
         told.append(
@@ -82,6 +81,17 @@ def _alone(figures: dict[str, Any]) -> str:
             f"Verification: {rate:,.0f} resources/s, {points:.2f} points each, {share:.2f} % of the load's points."
         )
     return "\n\n".join(["\n".join(lines)] * bool(stages) + [" ".join(told)] * bool(told))
+
+
+def _extract(engines: dict[str, Any]) -> str:
+    return f"Extract: {'; '.join(f'{name} {_rate(one)}' for name, one in engines.items())}."
+
+
+def _rate(one: dict[str, Any]) -> str:
+    if "not_measured" in one:
+        return f"not measured ({one['not_measured']})"
+    rates = f"{one['rows_per_second']:,.0f} rows/s, {one['megabytes_per_second']} MB/s"
+    return f"{rates}, {one['ratio_to_postgresql']:.2f} of postgresql in the same round"
 
 
 def _growth(memory: dict[str, Any]) -> str:

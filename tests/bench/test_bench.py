@@ -66,6 +66,10 @@ def test_results_have_exactly_the_keys(figures: dict[str, Any]) -> None:
     assert 0 < figures["verify"]["points_per_resource"] < 30
     assert 0 < figures["verify"]["percent_of_load_points"] < 30
     assert figures["extract"]["megabytes_per_second"] > 0
+    engines = figures["extract"]["engines"]
+    assert set(engines) == {"postgresql", "mariadb", "sqlite"}
+    assert engines["postgresql"]["ratio_to_postgresql"] == 1
+    assert all(one["rows_per_second"] > 0 and one["ratio_to_postgresql"] > 0 for one in engines.values())
 
 
 @pytest.mark.slow
@@ -155,7 +159,11 @@ def test_goals_are_judged_on_what_was_measured_only() -> None:
         "mariadb": {"not_measured": "no server"},
         "settings": {},
     }
-    judged = {goal.text: goal.met for goal in goals(figures, before=_figures(load=100))}
+    figures["extract"] = {"engines": {name: {"rows_per_second": 89.0} for name in ("postgresql", "mariadb")}}
+    before = _figures(load=100) | {"extract": {"rows_per_second": 90.0}}  # of a version that measured one engine
+    judged = {goal.text: goal.met for goal in goals(figures, before=before)}
+    assert judged["extract from postgresql ÷ extract before"] is True
+    assert "extract from mariadb ÷ extract before" not in judged
     assert judged["load ÷ load before"] is False
     assert judged["verification's points, % of the load's"] is False
     assert judged["lag forth, p99 in seconds"] is judged["values that never arrived back"] is False

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
@@ -170,9 +171,8 @@ def test_a_batch_that_is_done_after_a_gateway_gave_up_doubles_nothing(world: Wor
 def test_a_batch_that_outlives_its_killed_worker_doubles_nothing(world: World) -> None:
     world.server.inject({"kind": "delay", "ms": 2_000, "next": 1, **BATCH})
     with world.meanwhile(options={"lanes": 1}, kill_on_flag=True, settle=30) as first:
-        while not any("batch" in trace.read_text() for trace in world.folder.glob("*.trace")):
-            time.sleep(0.01)
-        time.sleep(0.5)  # now it is on its way, as a rule
+        while not httpx.get(f"{world.server.base_url}faults").json()["rules"][0]["fired"]:
+            time.sleep(0.01)  # the server has not got it yet
         (world.folder / "kill").touch()
     assert first[0].killed and first[0].sent
     (world.folder / "kill").unlink()
