@@ -19,7 +19,7 @@ from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.tables import lease
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
-from medferry_airflow.local import LocalAirflow, free_port
+from medferry_airflow.local import LocalAirflow, LocalAirflowError, free_port
 from medferry_airflow.sessions import family_of
 from tests import tiny_platform
 
@@ -115,3 +115,23 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
         assert len(components) == 4 and {process.pid for process in family_of(components)} >= components
         yield running
     assert not family_of(components), "processes were left running"
+
+
+def backfill(airflow: LocalAirflow, dag_id: str, start: str, end: str, *options: str) -> None:
+    """``airflow backfill create``, from one day to another.
+
+    It writes several times into Airflow's SQLite, which may be locked by the scheduler just then: what it has begun is
+    cancelled, and it is tried again, with the runs that are there.
+    """
+    assert airflow.api is not None
+    window = ("--dag-id", dag_id, "--from-date", start, "--to-date", end)
+    for tries_left in reversed(range(6)):
+        try:
+            airflow.cli("backfill", "create", *window, "--reprocess-behavior", "completed", *options)
+            return
+        except LocalAirflowError as error:
+            if "database is locked" not in str(error) or not tries_left:
+                raise
+        for begun in airflow.api.request("GET", "backfills", dag_id=dag_id)["backfills"]:
+            if begun["completed_at"] is None:
+                airflow.api.request("PUT", f"backfills/{begun['id']}/cancel")

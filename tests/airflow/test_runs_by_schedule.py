@@ -17,7 +17,7 @@ from medferry.source.changes.sweep import Throttle
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import synced_wave
 from medferry_airflow.local import LocalAirflow
-from tests.airflow.conftest import Platform
+from tests.airflow.conftest import Platform, backfill
 from tests.sync.conftest import CAPTURE, families
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
@@ -121,8 +121,7 @@ def test_a_backfill_over_the_past_changes_nothing_and_takes_nothing_from_the_nex
 ) -> None:
     rename(in_step, 2, "Benedict")
     before, cuts = versions(in_step), intervals(in_step)
-    window = ("--from-date", "2022-01-01", "--to-date", "2024-01-01")
-    airflow.cli("backfill", "create", "--dag-id", DAG_ID, *window, "--reprocess-behavior", "completed")
+    backfill(airflow, DAG_ID, "2022-01-01", "2024-01-01")
     api = airflow.api
     assert api is not None
     api.until(lambda: len(_runs(airflow, "backfill")) == 3, 30, "the backfill made no runs")
