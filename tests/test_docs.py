@@ -45,6 +45,7 @@ _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
 _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"), ("capture", "prune"))
 _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
+_COMMANDS += (("conflicts",), ("conflicts", "list"), ("conflicts", "show"), ("conflicts", "decide"))
 
 
 def test_every_command_has_its_place_on_the_page() -> None:

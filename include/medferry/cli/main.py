@@ -8,6 +8,7 @@ import typer
 
 from medferry.cli.capture import capture_app
 from medferry.cli.charts import charts_app
+from medferry.cli.conflicts import conflicts_app
 from medferry.cli.control import control_app
 from medferry.cli.dead_letters import dead_letters_app
 from medferry.cli.exceptions import exceptions_app
@@ -50,6 +51,7 @@ app.add_typer(charts_app, name="charts")
 app.add_typer(capture_app, name="capture")
 app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
+app.add_typer(conflicts_app, name="conflicts")
 
 
 if __name__ == "__main__":

@@ -127,6 +127,8 @@ def _notes(status: WaveStatus) -> None:
     beat, oldest = _seconds(status.heartbeat_seconds), _seconds(status.oldest_transaction_seconds)
     cut = f"{status.cut_at} ({status.state})" if status.state else "never"
     console.print(f"Last cut: {cut}. Heartbeat: {beat}. Oldest open transaction: {oldest}.", soft_wrap=True)
+    if status.conflicts:
+        console.print(f"[bold]{status.conflicts:,} open conflict(s)[/]: medferry conflicts list", soft_wrap=True)
     for writer in status.writers[:20]:
         who = " from ".join(name for name in (writer.who, writer.application) if name) or "somebody"
         console.print(f"  {who}: {writer.changes:,} changes of {writer.entity}", soft_wrap=True, markup=False)

@@ -37,7 +37,7 @@ def decide(
     if present is None or present.state not in LIVE:
         raise ConflictClosed(
             f"Conflict {conflict.id} is {present.state if present else 'not there'}: nothing is left to decide.",
-            "See `medferry conflicts list`: where a side has moved there is a new one.",
+            "Where a side has moved there is a new one (`medferry conflicts list`); else correct the field by hand.",
         )
     chosen = tuple(paths) or present.paths
     if unknown := sorted(set(chosen) - set(present.paths)):

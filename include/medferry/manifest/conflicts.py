@@ -124,6 +124,25 @@ class Conflict:
         """The source key."""
         return self.name[1]
 
+    def as_json(self) -> dict[str, Any]:
+        """Where it is and how far it got, without a pointer to its values."""
+        return {
+            "id": self.id,
+            "state": self.state,
+            "wave": self.wave,
+            "unit": self.unit,
+            "entity": self.entity,
+            "key": self.key,
+            "resource_type": self.resource_type,
+            "medplum_id": self.medplum_id,
+            "paths": list(self.paths),
+            "direction": self.direction,
+            "owner": self.owner,
+            "due": self.due,
+            "found_at": self.found_at,
+            "changed_at": self.changed_at,
+        }
+
     @property
     def digest(self) -> str:
         """What a decision is made about."""

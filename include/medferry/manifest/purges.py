@@ -23,6 +23,7 @@ class PurgeReason(StrEnum):
     NO_RUN = "no run of the manifest has staged it"
     ABANDONED = "a person gave the run up"
     CHARTS = "charts, drawn long enough ago"
+    CONFLICTS = "conflicts that are over"
 
 
 @dataclass(frozen=True, slots=True)

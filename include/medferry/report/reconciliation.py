@@ -13,6 +13,7 @@ from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
 from medferry.manifest.checks import CheckResult, FinishedPart, Verification, parts_of, verification_of
+from medferry.manifest.conflicts import Conflict, list_conflicts
 from medferry.manifest.coverage import LeafCount, coverage_of
 from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.runs import RunRow, get_run
@@ -41,6 +42,8 @@ class Reconciliation:
     answers: dict[str, str]
     """The plan's questions and the organisation's answers, as the migration's files have them."""
     in_step: list[WaveInStep]
+    conflicts: list[Conflict]
+    """Of the run's business units, that are not over now."""
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -99,6 +102,7 @@ class Reconciliation:
             "in_step": [asdict(wave) for wave in self.in_step],
             "declared_checks": self.declared,
             "reasons": [asdict(reason) for reason in self.reasons],
+            "conflicts": [one.as_json() for one in self.conflicts],
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
         }
 
@@ -122,4 +126,5 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         versions=mapping_versions(connection, run_id),
         answers=migration.plan.answers,
         in_step=waves_in_step(connection, migration, run.units),
+        conflicts=[one for one in list_conflicts(connection, migration.name) if one.unit in run.units],
     )

@@ -12,6 +12,7 @@ from medferry.governance.register import family_of, is_fault, kind_of
 from medferry.governance.verdict import Word
 from medferry.manifest.charts import ReviewOutcome
 from medferry.manifest.checks import CheckResult, CheckStatus, worst
+from medferry.manifest.conflicts import ConflictState
 from medferry.manifest.crosswalk import Effect
 from medferry.manifest.exceptions import ExceptionState
 from medferry.mapping.outcomes import Disposition, Reason
@@ -30,7 +31,8 @@ _TEMPLATES = jinja2.Environment(
 )
 
 _TEMPLATES.globals |= {
-    enum.__name__: enum for enum in (CheckStatus, Disposition, Effect, ExceptionState, Reason, ReviewOutcome, Word)
+    enum.__name__: enum
+    for enum in (CheckStatus, ConflictState, Disposition, Effect, ExceptionState, Reason, ReviewOutcome, Word)
 }
 
 _DISPOSITIONS = (

@@ -74,6 +74,10 @@ class ValueStore:
             )
         return value
 
+    def size(self, pointer: Pointer) -> int:
+        """Bytes of a value as it lies there; 0 when it is gone."""
+        return sum(self._store.sizes(pointer.name).values())
+
     def remove(self, pointer: Pointer) -> None:
         """Have no value there; nothing when it is gone already."""
         self._store.remove(pointer.name)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from medferry.manifest import checkpoints, sweeps
 from medferry.manifest.checkpoints import Checkpoint
 from medferry.manifest.clock import seconds_between
+from medferry.manifest.conflicts import open_conflicts
 from medferry.manifest.feeds import FeedKind, feeds_of
 from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.manifest.sweeps import SweepRow
@@ -62,8 +63,9 @@ class FeedStatus:
 
 @dataclass(frozen=True, slots=True)
 class WaveStatus:
-    """`fault` says why the next cut cannot be made; empty: it can. `held_back` is what users did in Medplum and the
-    legacy database does not have.
+    """`fault` says why the next cut cannot be made; empty: it can. `conflicts` wait for people.
+
+    `held_back` is what users did in Medplum and the legacy database does not have.
     """
 
     wave: str
@@ -72,6 +74,7 @@ class WaveStatus:
     heartbeat_seconds: int | None
     oldest_transaction_seconds: int | None
     fault: str
+    conflicts: int
     entities: list[EntityStatus]
     writers: list[Writer]
     feeds: list[FeedStatus]
@@ -89,6 +92,7 @@ def status_of(wave: SyncedWave) -> WaveStatus:
         back = _feeds(connection, migration.name, wave.id)
         held = held_back_of(connection, migration.name, wave.units)
         swept = sweeps.newest_sweeps(connection, migration.name, wave.id)
+        conflicts = len(open_conflicts(connection, migration.name, wave.id))
         waiting = {
             name: len(waiting_records(connection, migration.name, name, wave.units)) for name in migration.entities
         }
@@ -107,7 +111,7 @@ def status_of(wave: SyncedWave) -> WaveStatus:
     ]
     state = newest.state if newest else ""
     cut_at = newest.cut_at if newest else ""
-    return WaveStatus(wave.id, state, cut_at, heartbeat, oldest, fault, entities, writers, back, held)
+    return WaveStatus(wave.id, state, cut_at, heartbeat, oldest, fault, conflicts, entities, writers, back, held)
 
 
 def _pending(wave: SyncedWave, view: sa.Connection, position: str) -> Ages:

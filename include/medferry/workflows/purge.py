@@ -2,7 +2,8 @@
 
 A run needs what it has staged until it is proven, or until it may not go on: a later run has begun in its scope, or
 somebody gave it up. A dry run's Bundles are there to be looked at. All of them are kept for the plan's retention; so
-are charts. Each removal is written down before it is begun, and again when it is done.
+are charts, and the values of conflicts that are over. Each removal is written down before it is begun, and again when
+it is done.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import sqlalchemy as sa
 from medferry.charts.write import DrawnCharts, drawn_charts, remove_charts
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
+from medferry.manifest.conflict_values import drop_values, values_over
 from medferry.manifest.purges import PurgeReason, begin_purge, day_before, end_purge, runs_of_folder
 from medferry.manifest.runs import RunRow, RunStatus
 from medferry.runtime.continuing import is_dry
 from medferry.runtime.environment import Environment
 from medferry.runtime.staging import StagedFolder, folder_of
 from medferry.runtime.systems import check_staging
+from medferry.store.values import FOLDER, Pointer
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ def find(environment: Environment, charts: Path | None, abandoned: Sequence[str]
         for run_id in abandoned:
             _may_be_abandoned(connection, environment, run_id)
         found = [_judged(connection, environment, folder, abandoned) for folder in staged]
-    return found + (_charts(environment, charts) if charts else [])
+    return found + _conflicts(environment) + (_charts(environment, charts) if charts else [])
 
 
 def purge(environment: Environment, found: Sequence[Found], person: str) -> Iterator[Found]:
@@ -147,6 +150,25 @@ def _may_be_abandoned(connection: sa.Connection, environment: Environment, run_i
             f"Run {run_id} is at work, or was until a few minutes ago.",
             "Abort it (`medferry control`), or wait until its leases have run out (15 minutes), then again.",
         )
+
+
+def _conflicts(environment: Environment) -> list[Found]:
+    """The values of conflicts that are over, as one folder: they lie in files without a name that tells."""
+    migration, values = environment.migration, environment.values
+    with environment.manifest.begin() as connection:
+        since = day_before(connection, migration.plan.retention.conflicts)
+        over = values_over(connection, migration.name, since)
+    pointers = [Pointer(*kept) for one in over for kept in one.values.values()]
+
+    def remove() -> None:
+        for one in over:
+            for kept in one.values.values():
+                values.remove(Pointer(*kept))
+            with environment.manifest.begin() as connection:
+                drop_values(connection, one)
+
+    size = sum(values.size(pointer) for pointer in pointers)
+    return [Found(FOLDER, len(pointers), size, PurgeReason.CONFLICTS, remove)] if pointers else []
 
 
 def _charts(environment: Environment, root: Path) -> list[Found]:
