@@ -9,7 +9,15 @@ import pytest
 import sqlalchemy as sa
 
 from medferry.fhir.sides import Side
-from medferry.manifest.conflict_decisions import ConflictClosed, UnknownPath, decide, sides_of
+from medferry.manifest.conflict_decisions import (
+    ConflictClosed,
+    UnknownPath,
+    decide,
+    sides_of,
+    supersede_gone,
+    undone_records,
+)
+from medferry.manifest.conflict_values import drop_values, values_over
 from medferry.manifest.conflicts import (
     WHOLE,
     Conflict,
@@ -26,6 +34,7 @@ from medferry.manifest.conflicts import (
     set_applied,
     supersede,
 )
+from medferry.manifest.tables import run, target, unit_state
 
 NAME = ("https://m/patient", "17")
 NEW = NewConflict(
@@ -117,3 +126,70 @@ def test_of_several_that_find_it_at_once_there_is_one_line(manifest: sa.Engine) 
     with ThreadPoolExecutor(4) as finders:
         ids = {one.id for one in finders.map(lambda _: recorded(manifest), range(8))}
     assert len(ids) == 1
+
+
+def test_a_decision_is_due_until_a_run_that_began_after_it_has_tried(manifest: sa.Engine) -> None:
+    conflict = recorded(manifest)
+
+    def due(before: str = "2020") -> dict[str, str]:
+        with manifest.begin() as connection:
+            return undone_records(connection, "m", "patient", ["north"], before)
+
+    def tried(run_id: str, began: str) -> None:
+        facts = {"kind": "sync_pilot", "status": "applied", "units": [], "entities": [], "options": {}}
+        state = {"disposition": "quarantined", "reason": "target-changed", "source_digest": "", "mapping_version": ""}
+        of = {"migration": "m", "entity": "patient", "key": "17", "unit": "north"}
+        with manifest.begin() as connection:
+            connection.execute(
+                sa.insert(run).values(id=run_id, migration="m", fingerprint="", started_at=began, **facts)
+            )
+            connection.execute(sa.delete(unit_state))
+            connection.execute(
+                sa.insert(unit_state).values(**of, **state, fingerprint="", run_id=run_id, decided_at="2099")
+            )
+
+    assert due() == {}
+    with manifest.begin() as connection:
+        decide(connection, conflict, (), Side.LEGACY, "A", "x")
+    assert due() == {"17": "north"}
+    tried("before", "2000")  # it began before the decision, and need not have seen it
+    assert due() == {"17": "north"}
+    tried("after", "2098")
+    assert (due(), due(before="2100")) == ({}, {"17": "north"})
+    with manifest.begin() as connection:
+        assert undone_records(connection, "m", "patient", ["south"], "2020") == {}
+        set_applied(connection, {conflict.id: "v2"})
+    assert due(before="2100") == {}
+
+
+def test_values_are_over_but_for_the_base_of_the_next_merge(manifest: sa.Engine) -> None:
+    kept = {name: KeptValue(f"@values/{name}", "e" * 64) for name in ("base", "legacy", "medplum")}
+    conflict = recorded(manifest, replace(NEW, **kept))
+    line = {"migration": "m", "system": NAME[0], "value": NAME[1], "entity": "patient", "resource_type": "Patient"}
+    with manifest.begin() as connection:
+        assert values_over(connection, "m", "2100") == []
+        set_applied(connection, {conflict.id: "v2"})
+        known = {"medplum_id": "abc", "version_id": "v2", "content_hash": "c", "wanted_hash": "w", "run_id": "r"}
+        connection.execute(sa.insert(target).values(**line, **known))
+        assert values_over(connection, "m", "2020") == []
+        [over] = values_over(connection, "m", "2100")
+        assert over.values.keys() == {"base", "medplum"}
+        drop_values(connection, over)
+        assert values_over(connection, "m", "2100") == []
+        connection.execute(sa.update(target).values(wanted_hash=None))
+        [rest] = values_over(connection, "m", "2100")
+        assert rest.values == {"legacy": kept["legacy"]}
+    assert found(manifest, conflict.id).legacy == kept["legacy"]
+
+
+def test_of_a_row_that_is_gone_nothing_is_left_to_decide(manifest: sa.Engine) -> None:
+    conflict = recorded(manifest)
+    facts = {"disposition": "skipped", "source_digest": "", "mapping_version": "", "fingerprint": "", "run_id": "r"}
+    of = {"migration": "m", "entity": "patient", "key": "17", "unit": "north", "decided_at": "2099"}
+    with manifest.begin() as connection:
+        connection.execute(sa.insert(unit_state).values(**of, **facts, reason="other"))
+        supersede_gone(connection, "m")
+        assert open_conflicts(connection, "m") == [conflict]
+        connection.execute(sa.update(unit_state).values(reason="source-row-gone"))
+        supersede_gone(connection, "m")
+        assert open_conflicts(connection, "m") == []

@@ -12,11 +12,12 @@ import yaml
 
 from medferry.apply.referee import BY_PLAN
 from medferry.definition.migration import load_migration
+from medferry.errors import StagingError
 from medferry.fhir.sides import Side
 from medferry.manifest.conflict_decisions import decide, decided_paths
 from medferry.manifest.conflicts import WHOLE, Conflict, ConflictState, list_conflicts
 from medferry.runtime.environment import Environment
-from medferry.store.values import FOLDER, Pointer
+from medferry.store.values import FOLDER, Pointer, ValueStore
 from medferry.sync import carry_out
 from medferry.sync.cycle import cycle
 from medferry.sync.wave import SyncedWave
@@ -239,3 +240,30 @@ def test_where_the_plan_gives_authority_nobody_is_asked_and_the_loser_is_kept(
     assert kept(wave.environment, done.legacy)["name"][0]["family"] == "Adair"
     assert kept(wave.environment, done.medplum)["name"][0]["family"] == "Baker"
     assert conflicts(wave, ConflictState.OPEN) == []
+
+
+def test_of_a_row_that_is_deleted_nobody_is_asked(wave: SyncedWave, write: Write, in_conflict: User) -> None:
+    write("DELETE FROM weight WHERE patient_id = 1", "DELETE FROM patient WHERE id = 1")
+    cycle(wave)
+    assert [one.state for one in conflicts(wave)] == [ConflictState.SUPERSEDED]
+    assert in_conflict.content["family"] == "Baker"
+
+
+def test_without_room_for_the_values_nothing_is_decided_or_written(
+    wave: SyncedWave, write: Write, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave = with_authority(wave, tmp_path, writer="legacy", against="set_back")
+    user.rename("Baker")
+    write(rename("Adair"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ValueStore, "put", full)
+        with pytest.raises(StagingError, match="could not be kept"):
+            cycle(wave)
+    assert (user.content["family"], conflicts(wave)) == ("Baker", [])
+    cycle(wave)
+    assert user.content["family"] == "Adair"
+    assert kept(wave.environment, only(wave, ConflictState.APPLIED).medplum)["name"][0]["family"] == "Baker"

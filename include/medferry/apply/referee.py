@@ -18,7 +18,7 @@ from medferry.apply.doubts import Doubts
 from medferry.apply.plan import Settlement
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.three_way import Made
-from medferry.errors import MedferryError
+from medferry.errors import MedferryError, StagingError
 from medferry.fhir.rulings import Rulings
 from medferry.governance.authority import rulings
 from medferry.manifest import conflict_decisions, conflicts
@@ -64,7 +64,7 @@ class Referee:
         return Arbitration(found, digests, self._by_plan, doubts.sent)
 
     def keep(self, disputes: Sequence[Dispute]) -> None:
-        """Have each recorded with the values of both sides, once. Raises LeaseLost, KeyMissing, OSError."""
+        """Have each recorded with the values of both sides, once. Raises LeaseLost, KeyMissing, StagingError."""
         run = self.hold.run
         with self.hold.environment.manifest.begin() as connection:
             names = [dispute.target.name for dispute in disputes]
@@ -110,7 +110,13 @@ class Referee:
         def kept(value: bytes | None) -> KeptValue | None:
             if value is None:
                 return None
-            pointer = environment.values.put(value)
+            try:
+                pointer = environment.values.put(value)
+            except OSError as error:
+                raise StagingError(
+                    f"The values of a conflict could not be kept ({type(error).__name__}, errno {error.errno}).",
+                    "Check space and rights of the staging URL; the next cycle goes on.",
+                ) from None
             return KeptValue(pointer.name, pointer.digest)
 
         return NewConflict(

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError
 from medferry.fhir.sides import Side
 from medferry.manifest import decisions
-from medferry.manifest.conflicts import LIVE, Conflict, ConflictState, find_conflict, set_state
+from medferry.manifest.conflicts import LIVE, Conflict, ConflictState, find_conflict, set_state, supersede
 from medferry.manifest.decisions import Decision, RecordedDecision
 from medferry.manifest.tables import run, unit_state
 from medferry.manifest.tables_of_conflicts import conflict as table
+from medferry.mapping.outcomes import Reason
 
 
 class ConflictClosed(MedferryError):
@@ -35,10 +36,7 @@ def decide(
     """
     present = find_conflict(connection, conflict.migration, conflict.id)
     if present is None or present.state not in LIVE:
-        raise ConflictClosed(
-            f"Conflict {conflict.id} is {present.state if present else 'not there'}: nothing is left to decide.",
-            "Where a side has moved there is a new one (`medferry conflicts list`); else correct the field by hand.",
-        )
+        raise _closed(conflict.id, present)
     chosen = tuple(paths) or present.paths
     if unknown := sorted(set(chosen) - set(present.paths)):
         raise UnknownPath(
@@ -48,8 +46,16 @@ def decide(
         decisions.record(connection, _subject(present.id, path), present.digest, Decision(side, person, reason))
     all_decided = sides_of(connection, [present])[present.id].keys() == set(present.paths)
     state = ConflictState.DECIDED if all_decided else ConflictState.OPEN
-    set_state(connection, [present.id], state)
+    if not set_state(connection, [present.id], state):  # a cycle was quicker
+        raise _closed(conflict.id, find_conflict(connection, conflict.migration, conflict.id))
     return state
+
+
+def _closed(number: int, present: Conflict | None) -> ConflictClosed:
+    return ConflictClosed(
+        f"Conflict {number} is {present.state if present else 'not there'}: nothing is left to decide.",
+        "Where a side has moved there is a new one (`medferry conflicts list`); else correct the field by hand.",
+    )
 
 
 def sides_of(connection: sa.Connection, conflicts: Collection[Conflict]) -> dict[int, dict[str, Side]]:
@@ -93,6 +99,18 @@ def undone_records(
         .where(*decided, table.c.unit.in_(list(units)), sa.func.coalesce(tried, sa.false()).is_(sa.false()))
     )
     return dict(connection.execute(statement).all())
+
+
+def supersede_gone(connection: sa.Connection, migration: str) -> None:
+    """Nothing is left to decide where the row is gone: what becomes of its resource says the plan's `leftovers`."""
+    gone = sa.exists().where(
+        unit_state.c.migration == table.c.migration,
+        unit_state.c.entity == table.c.entity,
+        unit_state.c.key == table.c.key,
+        unit_state.c.reason == Reason.SOURCE_ROW_GONE,
+    )
+    live = (table.c.migration == migration, table.c.state.in_(LIVE))
+    supersede(connection, list(connection.scalars(sa.select(table.c.id).where(*live, gone))))
 
 
 def _subject(conflict_id: int, path: str) -> str:

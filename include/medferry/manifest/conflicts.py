@@ -227,11 +227,11 @@ def set_applied(connection: sa.Connection, versions: Mapping[int, str]) -> None:
         set_state(connection, [number], ConflictState.APPLIED, applied_version=version)
 
 
-def set_state(connection: sa.Connection, ids: Collection[int], state: ConflictState, **values: str) -> None:
-    """Of those that are live."""
+def set_state(connection: sa.Connection, ids: Collection[int], state: ConflictState, **values: str) -> int:
+    """Of those that are live; returns how many were."""
     changed = {"state": state, "changed_at": clock(connection), **values}
     live = (table.c.id.in_(list(ids)), table.c.state.in_(LIVE))
-    connection.execute(sa.update(table).where(*live).values(changed))
+    return connection.execute(sa.update(table).where(*live).values(changed)).rowcount
 
 
 def _values(connection: sa.Connection, new: NewConflict) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from medferry.apply.plan import DriftPolicy
-from medferry.manifest import leases, runs
+from medferry.manifest import conflict_decisions, leases, runs
 from medferry.manifest.runs import RunStatus
 from medferry.manifest.source_records import dispositions_of
 from medferry.runtime.control import RunAborted
@@ -78,5 +78,6 @@ def _end(wave: SyncedWave, run_id: str, status: RunStatus, beside: Written = not
     with wave.environment.manifest.begin() as connection:
         runs.finish_run(connection, run_id, status)
         leases.release(connection, run_id)
+        conflict_decisions.supersede_gone(connection, wave.environment.migration.name)
         beside(connection)
         return dispositions_of(connection, run_id)
