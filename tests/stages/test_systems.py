@@ -13,14 +13,15 @@ import sqlalchemy as sa
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
-from medferry.errors import MedferryError
+from medferry.errors import MedferryError, VerificationFailed
 from medferry.manifest import homes, runs
 from medferry.manifest.database import create_manifest
 from medferry.manifest.homes import Home, LegacyHome
+from medferry.manifest.renamed import renamings
 from medferry.manifest.runs import UnknownRun
 from medferry.medplum.errors import RequestRefused
 from medferry.medplum.oauth import id_of_project, project_of
-from medferry.runtime.continuing import OtherMigration, OtherSystem
+from medferry.runtime.continuing import OtherMigration, OtherSystem, Renamed
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import SourceBehind
 from medferry.runtime.options import RunOptions
@@ -286,6 +287,43 @@ def test_two_migrations_do_not_write_under_the_same_identifiers(tiny: Environmen
     assert problems(twin) == NONE
     with pytest.raises(OtherMigration, match="migration twin writes"):
         migrate(tiny, "third")
+
+
+def test_a_renamed_entity_is_not_created_anew_without_a_word(tiny: Environment, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(MIGRATION, tmp_path / "renamed", ignore=shutil.ignore_patterns("__pycache__")))
+    for kind in ("entities/{}.sql", "checks/{}.yaml", "mappings/{}.py"):
+        (folder / kind.format("staff")).rename(folder / kind.format("person"))
+    for name in ("mappings/person.py", "checks/person.yaml"):
+        text = (folder / name).read_text().replace('"staff"', '"person"').replace("entity: staff", "entity: person")
+        (folder / name).write_text(text)
+    renamed = Environment(load_migration(folder), tiny.settings)
+    migrate(tiny, "first")
+    with pytest.raises(Renamed, match=r"2 Practitioner .*legacy/staff, .*legacy/person is new .*2 such pairs"):
+        migrate(renamed, "second")
+    migrate(renamed, "dry", dry_run=True)
+    with tiny.manifest.begin() as connection:
+        assert runs.find_run(connection, "second") is None
+    assert "legacy/person is new" in problems(renamed)["identifiers"] and problems(tiny) == NONE
+    accept_systems(renamed)
+    assert problems(renamed) == NONE
+    with pytest.raises(VerificationFailed):  # by the leftovers, as the plan says nothing else of them
+        migrate(renamed, "third")
+
+
+def test_a_new_entity_is_no_renaming_while_all_that_was_made_still_is(tiny: Environment) -> None:
+    migrate(tiny, "first")
+    types = dict.fromkeys(("urn:new", tiny.migration.naming.system("patient")), "Patient")
+    known = {
+        tiny.migration.naming.system(entity, slot): kind
+        for entity, spec in tiny.migration.specs.items()
+        for slot, kind in spec.produces.items()
+    }
+    with tiny.manifest.begin() as connection:
+        assert renamings(connection, "tiny", known | types) == []
+        assert renamings(connection, "tiny", known) == renamings(connection, "other", known | types) == []
+        patient = tiny.migration.naming.system("patient")
+        less = {system: kind for system, kind in known.items() if system != patient} | {"urn:new": "Patient"}
+        assert renamings(connection, "tiny", less) == [("Patient", patient, "urn:new", 3)]
 
 
 def test_a_project_is_told_by_the_token_or_by_the_server(medplum: EmbeddedMedplum, tiny: Environment) -> None:

@@ -15,8 +15,10 @@ from medferry.governance.verdict import verdict_of
 from medferry.manifest.checks import checks_of, differences_of
 from medferry.manifest.leftovers import LeftoverKind
 from medferry.manifest.subject import Subject
+from medferry.runtime.continuing import Renamed
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
+from medferry.runtime.systems import accept_systems
 from medferry.stages.prepare import scope_of
 from medferry.verification.leftovers import LEFT, TAGGED
 from medferry.verification.run import verify_run, verify_subject
@@ -115,8 +117,13 @@ def test_an_entity_that_is_no_more_until_medplum_has_it_no_more(loaded: Environm
     assert verify_subject(later).verdict.text() == "proven"
 
 
-def test_another_base(loaded: Environment) -> None:
+def test_another_base_is_refused_until_it_is_accepted(loaded: Environment) -> None:
     later = changed(loaded, plan_dot_yaml=plan(loaded, identifier_base="https://other.example/legacy"))
+    with pytest.raises(
+        Renamed, match=r"30 Observation .*tiny.example/legacy/weight, .* https://other.example/legacy/weight is new"
+    ):
+        run(later, "refused")
+    accept_systems(later)
     assert {kind for _, _, kind in run(later, "second")} == {LeftoverKind.NO_SLOT.value}
 
 

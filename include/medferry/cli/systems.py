@@ -25,8 +25,8 @@ def systems(
     """Show which systems and identifiers the manifest belongs to, and which these are; exit 1 if one is another.
 
     Accept another only when it is the same under a new name (a project that was moved, an address that changed, a
-    migration that was renamed), or a legacy database that was failed over or restored for good: what the manifest
-    knows of ids and files is kept as it is.
+    migration that was renamed), when identifiers that are new are of other records, or when a legacy database was
+    failed over or restored for good: what the manifest knows of ids and files is kept as it is.
     """
     environment = environment_of(migration)
     if accept:

@@ -27,6 +27,10 @@ class OtherMigration(NotContinued):
     """The run, or the identifiers, belong to another migration."""
 
 
+class Renamed(NotContinued):
+    """Identifiers are new while others of their type are made no more: all would be created a second time."""
+
+
 class OtherSystem(NotContinued):
     """A system is not the one that the manifest belongs to. Nothing is written."""
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from medferry.errors import MedferryError
 from medferry.manifest import homes
 from medferry.manifest.homes import Home
+from medferry.manifest.renamed import Renaming, renamings
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.http import is_local
 from medferry.runtime.approval import check_approved
-from medferry.runtime.continuing import OtherMigration, OtherSystem
+from medferry.runtime.continuing import OtherMigration, OtherSystem, Renamed
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import accept_legacy, check_legacy, look_at_legacy
 from medferry.runtime.protection import check_protection
@@ -38,7 +39,7 @@ class SystemState:
 def check_systems(environment: Environment, dry: bool) -> None:
     """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
 
-    Raises OtherSystem, OtherMigration, StagingError, DraftMapping, PlainStaging, KeyMissing, SourceBehind,
+    Raises OtherSystem, OtherMigration, Renamed, StagingError, DraftMapping, PlainStaging, KeyMissing, SourceBehind,
     SourceUnavailable. A Medplum that does not answer is asked again before the load.
     """
     check_approved(environment.migration, environment.settings, dry)
@@ -103,9 +104,11 @@ def check_staging(environment: Environment) -> None:
 
 
 def claim_identifiers(environment: Environment) -> None:
-    """Raises OtherMigration."""
+    """Raises OtherMigration, Renamed."""
     migration = environment.migration
     with environment.manifest.begin() as connection:
+        if found := renamings(connection, migration.name, _types(environment)):
+            raise _renamed(found)
         taken = homes.claim_identifiers(connection, migration.name, _systems(environment))
         if taken:
             system, other = next(iter(taken.items()))
@@ -127,6 +130,10 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
     with environment.manifest.begin() as connection:
         own, known = homes.manifest_id(connection), homes.medplums_of(connection, migration.name)
         taken = homes.others_identifiers(connection, migration.name, _systems(environment))
+        renamed = renamings(connection, migration.name, _types(environment))
+    problem = f"{len(taken)} belong to another migration" if taken else ""
+    if renamed:
+        problem = problem or f"{renamed[0].new} is new, {renamed[0].old} is made no more"
     other = bool(known) and not any(_same(one, present) for one in known)
     return [
         SystemState("legacy", *look_at_legacy(environment)),
@@ -141,7 +148,7 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
             "identifiers",
             migration.name,
             ", ".join(sorted({migration.name, *taken.values()})),
-            f"{len(taken)} belong to another migration" if taken else "",
+            problem,
         ),
     ]
 
@@ -159,6 +166,27 @@ def accept_systems(environment: Environment) -> None:
         homes.take_identifiers(connection, migration, _systems(environment))
     environment.staging_area.claim(own)
     accept_legacy(environment)
+
+
+def _renamed(found: list[Renaming]) -> Renamed:
+    first = found[0]
+    others = f" ({len(found)} such pairs in all)" if len(found) > 1 else ""
+    return Renamed(
+        f"{first.number:,} {first.resource_type} are in Medplum under the identifier system {first.old}, of which the "
+        f"plan makes no more; {first.new} is new{others}. If that is a renaming, each would be created again.",
+        "Give the entity, the slot or the identifier_base its old name again. If the new ones are other records, or "
+        "all are to be created anew (`leftovers` says what becomes of the old ones), `medferry systems --accept`.",
+    )
+
+
+def _types(environment: Environment) -> dict[str, str]:
+    """Identifier system → resource type of all that the plan makes."""
+    naming, specs = environment.migration.naming, environment.migration.specs
+    return {
+        naming.system(entity, slot): resource_type
+        for entity, spec in specs.items()
+        for slot, resource_type in spec.produces.items()
+    }
 
 
 def _systems(environment: Environment) -> list[str]:
