@@ -31,6 +31,8 @@ SECONDS = 30.0
 PATIENTS = 400
 _SEED = 7
 EMPTY_CYCLES = 20
+_BEGUN = 1.2
+"""Acts in the legacy system for one that is committed: some are rolled back, some find their record taken."""
 _TAIL_SECONDS = 600.0
 _UNBOUNDED = Throttle(rows_per_second=1e9, latency=60)
 
@@ -63,7 +65,8 @@ def measure_found(
 def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
     diary, ward = Diary(both_ways=True), Ward.of(found.engine, CLINIC)
     share = 1.0 if side is Side.MEDPLUM else 0.0
-    life = Life(found.engine, found.client, ward, diary, _SEED, rate, share, only_owned=True)
+    begun = rate * (1.0 if side is Side.MEDPLUM else _BEGUN)
+    life = Life(found.engine, found.client, ward, diary, _SEED, begun, share, only_owned=True)
     watch = Watch(found.engine, found.client, CLINIC, diary)
     with found.tailing(_TAIL_SECONDS), watch.looking():
         started = time.monotonic()
