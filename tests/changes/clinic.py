@@ -45,7 +45,7 @@ State = dict[str, dict[str, tuple[Any, ...]]]
 def create(engine: sa.Engine, people: int = 20) -> None:
     """Drop what an earlier test left, and make and fill the tables."""
     with engine.begin() as connection:
-        for table in (*TABLES, "medferry_change", "medferry_heartbeat", "medferry_gate"):
+        for table in (*TABLES, "medferry_change", "medferry_heartbeat"):
             cascade = " CASCADE" if engine.dialect.name == "postgresql" else ""
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}{cascade}")
         for statement in _SCHEMA.split(";"):

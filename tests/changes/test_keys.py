@@ -58,7 +58,7 @@ def typed(engine: sa.Engine) -> Iterator[Callable[[], None]]:
                 for _, value in names.values()]  # fmt: skip
     journal = journal_of(engine, watched({name: {"typed": list(key)} for name, key in keys_of(engine).items()}))
     with engine.begin() as connection:
-        for table in ("typed", "medferry_change", "medferry_heartbeat", "medferry_gate"):
+        for table in ("typed", "medferry_change", "medferry_heartbeat"):
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
         columns = ", ".join(f"{name} {kind}" for name, (kind, _) in names.items())
         connection.exec_driver_sql(f"CREATE TABLE typed (clinic VARCHAR(9), {columns})")
@@ -113,7 +113,7 @@ def test_keys_are_looked_up_by_several_columns_of_the_changed_row(engine: sa.Eng
         "INSERT INTO item VALUES ('a/b', 1), ('a/b', 2)",
     )
     with engine.begin() as connection:
-        for table in ("item", "note", "medferry_change", "medferry_heartbeat", "medferry_gate"):
+        for table in ("item", "note", "medferry_change", "medferry_heartbeat"):
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
         for statement in statements:
             connection.exec_driver_sql(statement)

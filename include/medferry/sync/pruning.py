@@ -34,7 +34,7 @@ def prune(environment: Environment, older_than_days: int) -> int:
             condition = condition.replace(f":{name}", f":{name}_{number}")
             values[f"{name}_{number}"] = value
         terms.append(f"NOT ({condition})")
-    with writing(environment.capture) as connection:
+    with writing(environment.capture, journal) as connection:
         return connection.execute(sa.text(f"DELETE FROM {CHANGE} WHERE {' AND '.join(terms)}"), values).rowcount
 
 

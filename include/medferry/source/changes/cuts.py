@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from medferry.errors import MedferryError, SourceUnavailable
-from medferry.source.changes.journal import CaptureBroken, Cut, Journal
+from medferry.source.changes.journal import Cut, Journal
 from medferry.source.database import snapshot
 from medferry.source.faults import busy, code_of, in_each_others_way, not_opened
+from medferry.source.objects import LegacyObjects
 
 
 @contextmanager
@@ -22,17 +23,17 @@ def next_cut(
 
     Raises CaptureBroken, PositionLost, SourceUnavailable, SourceError.
     """
-    with writing(writer) as connection:
+    with writing(writer, journal) as connection:
         journal.mark(connection)
     with snapshot(reader) as connection:
         yield connection, journal.cut(connection, previous)
 
 
 @contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction on the journal, READ COMMITTED; no error quotes a row.
+def writing(engine: sa.Engine, objects: LegacyObjects) -> Iterator[sa.Connection]:
+    """A transaction on objects of ours, READ COMMITTED; no error quotes a row.
 
-    Raises CaptureBroken; SourceUnavailable, SettingsError when it cannot be opened.
+    Raises what the objects say of a refusal; SourceUnavailable, SettingsError when it cannot be opened.
     """
     options = {"isolation_level": "READ COMMITTED"} if engine.dialect.name != "sqlite" else {}
     with ExitStack() as opened:
@@ -44,16 +45,12 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield connection
             connection.commit()
         except DBAPIError as error:
-            raise _refused(error) from None
+            raise _refused(error, objects) from None
 
 
-def _refused(error: DBAPIError) -> MedferryError:
+def _refused(error: DBAPIError, objects: LegacyObjects) -> MedferryError:
     if error.connection_invalidated:
         return SourceUnavailable(f"The legacy database did not answer ({code_of(error)}).", "Try again.")
     if in_each_others_way(error):
         return busy(error)
-    return CaptureBroken(
-        f"The legacy database refused a statement of the capture ({code_of(error)}).",
-        "Check that it is installed and the account's rights (`medferry capture check`), and that nobody holds the "
-        "tables locked.",
-    )
+    return objects.refused(code_of(error))

@@ -1,4 +1,4 @@
-"""The journal that suits an engine, and its installation."""
+"""The journal that suits an engine; and the installation of any objects of ours."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from medferry.source.changes.mysql import MysqlJournal
 from medferry.source.changes.postgresql import PostgresqlJournal
 from medferry.source.changes.rules import Watched
 from medferry.source.changes.sqlite import SqliteJournal
+from medferry.source.objects import LegacyObjects
 
 _KINDS: dict[str, type[Journal]] = {
     "postgresql": PostgresqlJournal,
@@ -30,38 +31,38 @@ def journal_of(engine: sa.Engine, watched: Watched) -> Journal:
     return kind(watched)
 
 
-def execute(engine: sa.Engine, journal: Journal, statements: Iterable[str]) -> None:
-    """Run statements as they stand, all or none where the engine can. Raises CaptureBroken, SourceUnavailable."""
-    with writing(engine) as connection:
+def execute(engine: sa.Engine, objects: LegacyObjects, statements: Iterable[str]) -> None:
+    """Run statements as they stand, all or none where the engine can. Raises as `writing`."""
+    with writing(engine, objects) as connection:
         # The statements hold what people wrote: no colon or percent sign in them is a placeholder.
         plain = connection.execution_options(no_parameters=True)
-        for statement in ([journal.patience] if journal.patience else []) + list(statements):
+        for statement in ([objects.patience] if objects.patience else []) + list(statements):
             plain.exec_driver_sql(statement)
 
 
-def to_install(engine: sa.Engine, journal: Journal) -> list[str]:
-    """The statements that make what is missing or not as it must be; none when all is there. Raises CaptureBroken."""
-    with writing(engine) as connection:
-        return list(dict.fromkeys(statement for fault in journal.faults(connection) for statement in fault.mend))
+def to_install(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
+    """The statements that make what is missing or not as it must be; none when all is there. Raises as `faults`."""
+    with writing(engine, objects) as connection:
+        return list(dict.fromkeys(statement for fault in objects.faults(connection) for statement in fault.mend))
 
 
-def to_remove(engine: sa.Engine, journal: Journal) -> list[str]:
+def to_remove(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
     """The statements that leave nothing of ours."""
-    with writing(engine) as connection:
-        return journal.removal(connection)
+    with writing(engine, objects) as connection:
+        return objects.removal(connection)
 
 
-def install(engine: sa.Engine, journal: Journal) -> list[str]:
+def install(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
     """Make what is missing or not as it must be, and say what was done."""
-    return _done(engine, journal, to_install(engine, journal))
+    return _done(engine, objects, to_install(engine, objects))
 
 
-def remove(engine: sa.Engine, journal: Journal) -> list[str]:
+def remove(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
     """Leave nothing of ours, and say what was done."""
-    return _done(engine, journal, to_remove(engine, journal))
+    return _done(engine, objects, to_remove(engine, objects))
 
 
-def _done(engine: sa.Engine, journal: Journal, statements: list[str]) -> list[str]:
+def _done(engine: sa.Engine, objects: LegacyObjects, statements: list[str]) -> list[str]:
     if statements:
-        execute(engine, journal, statements)
+        execute(engine, objects, statements)
     return statements

@@ -6,8 +6,7 @@ however long a transaction took. A position is opaque text for whoever keeps it.
 
 from __future__ import annotations
 
-import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,10 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError
 from medferry.source.changes.rules import Watched
 from medferry.source.keys import key_text, parts_of
+from medferry.source.objects import Fault, Found, LegacyObjects, digest
 
-CHANGE, HEARTBEAT, GATE = "medferry_change", "medferry_heartbeat", "medferry_gate"
-TABLES = (CHANGE, HEARTBEAT, GATE)
+CHANGE, HEARTBEAT = "medferry_change", "medferry_heartbeat"
+TABLES = (CHANGE, HEARTBEAT)
 
 
 class PositionLost(MedferryError):
@@ -48,37 +48,6 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
-    """A trigger as it must be. `body` is what the engine's catalogue shows of it."""
-
-    table: str
-    name: str
-    body: str
-    create: tuple[str, ...]
-    drop: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A trigger of ours as it is. `generation` changes when it is made anew or switched."""
-
-    table: str
-    name: str
-    body: str
-    enabled: bool
-    generation: str
-    drop: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something that is not as it must be, and the statements that mend it."""
-
-    problem: str
-    mend: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Writer:
     """A line of the census: who has written what since the journal began."""
 
@@ -88,13 +57,10 @@ class Writer:
     changes: int
 
 
-class Journal(ABC):
+class Journal(LegacyObjects):
     """The journal on one engine. Statements run on the connections that are handed in."""
 
-    rights: str
-    """Which rights the account that installs needs, and the one that reads, in words."""
-    patience: str | None = None
-    """A statement that keeps the installation from waiting long for a lock, with all writers queued behind it."""
+    named = TABLES
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
@@ -105,42 +71,9 @@ class Journal(ABC):
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """Table → the statements that make and fill it."""
 
-    @abstractmethod
-    def triggers(self, connection: sa.Connection) -> list[Trigger]:
-        """Every trigger that must be there. Raises CaptureBroken for what cannot be captured on this engine."""
-
-    @abstractmethod
-    def found(self, connection: sa.Connection) -> list[Found]:
-        """Every trigger of ours that is there."""
-
-    def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
-        """What an installation has to do; nothing when all is as it must be. Raises CaptureBroken.
-
-        `there_are`: what `found` gives, where that is known.
-        """
+    def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
         there = set(sa.inspect(connection).get_table_names())
-        faults = [
-            Fault(f"the table {name} is missing", ddl) for name, ddl in self.tables().items() if name not in there
-        ]
-        triggers = self.found(connection) if there_are is None else there_are
-        found = {(trigger.table, trigger.name): trigger for trigger in triggers}
-        for trigger in self.triggers(connection):
-            name = f"the trigger {trigger.name} on {trigger.table}"
-            present = found.pop((trigger.table, trigger.name), None)
-            if present is None:
-                faults.append(Fault(f"{name} is missing", trigger.create))
-            elif present.body != trigger.body:
-                faults.append(Fault(f"{name} is not what the definition says", (*trigger.drop, *trigger.create)))
-            elif not present.enabled:
-                faults.append(Fault(f"{name} is switched off", (*trigger.drop, *trigger.create)))
-        faults += [Fault(f"the trigger {t.name} on {t.table} is no longer needed", t.drop) for t in found.values()]
-        return faults
-
-    def removal(self, connection: sa.Connection) -> list[str]:
-        """The statements that leave nothing of ours."""
-        drops = [statement for trigger in self.found(connection) for statement in trigger.drop]
-        there = set(sa.inspect(connection).get_table_names())
-        return [*dict.fromkeys(drops), *(f"DROP TABLE {name}" for name in TABLES if name in there)]
+        return [Fault(f"the table {name} is missing", ddl) for name, ddl in self.tables().items() if name not in there]
 
     def check(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> None:
         """Raises CaptureBroken when changes may go by the journal."""
@@ -151,10 +84,12 @@ class Journal(ABC):
                 "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal.",
             )
 
-    def script(self, statements: Sequence[str]) -> list[str]:
-        """The statements as lines that a DBA can give to the engine's own client."""
-        patience = [f"{self.patience};"] if self.patience else []
-        return ["BEGIN;", *patience, *(f"{statement};" for statement in statements), "COMMIT;"]
+    def refused(self, state: str) -> MedferryError:
+        return CaptureBroken(
+            f"The legacy database refused a statement of the capture ({state}).",
+            "Check that it is installed and the account's rights (`medferry capture check`), and that nobody holds the "
+            "tables locked.",
+        )
 
     # -- cuts --------------------------------------------------------------------------------------
 
@@ -183,7 +118,7 @@ class Journal(ABC):
         found = self.found(connection) if there_are is None else there_are
         triggers = sorted((t.table, t.name, t.generation) for t in found)
         journal = connection.scalar(sa.text(f"SELECT journal FROM {HEARTBEAT} WHERE name = 'journal'"))
-        return f"{_digest(self.server(connection), journal)}.{_digest(triggers)}"
+        return f"{digest(self.server(connection), journal)}.{digest(triggers)}"
 
     def cut(self, connection: sa.Connection, previous: str | None) -> Cut:
         """The changes since `previous`, as of the connection's snapshot; none for the first cut (None).
@@ -261,18 +196,3 @@ class Journal(ABC):
              for who, application, entity, number in connection.execute(sa.text(statement))),
             key=lambda line: (-line.changes, line.who, line.entity),
         )  # fmt: skip
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def short(name: str, limit: int) -> str:
-    """A name within an engine's limit, still one of its own."""
-    plain = name.replace(".", "_").replace('"', "").replace("`", "")
-    return plain if len(plain) <= limit else f"{plain[: limit - 9]}_{_digest(plain)[:8]}"
-
-
-def literal(text: str) -> str:
-    """A text as SQL."""
-    return "'" + text.replace("'", "''") + "'"

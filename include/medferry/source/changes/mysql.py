@@ -19,17 +19,13 @@ from more_itertools import chunked
 from medferry.source.changes.cascades import cascading, statements
 from medferry.source.changes.journal import (
     CHANGE,
-    GATE,
     HEARTBEAT,
     CaptureBroken,
-    Found,
     Journal,
-    Trigger,
-    literal,
-    short,
 )
 from medferry.source.changes.rules import KeyOf, column_of
 from medferry.source.identity import mysql_server
+from medferry.source.objects import Found, Trigger, literal, short
 
 _IDS_AT_ONCE = 1_000
 _NAME_LIMIT = 64
@@ -48,6 +44,8 @@ class MysqlJournal(Journal):
         "The application needs none: triggers run with the rights of who made them."
     )
     patience = "SET SESSION lock_wait_timeout = 5"
+    delimiter = "$$"
+    """A trigger's body holds semicolons."""
     key = "`key`"
     oldest_transaction = (
         "SELECT MAX(TIMESTAMPDIFF(SECOND, CONVERT_TZ(trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP())) "
@@ -68,10 +66,6 @@ class MysqlJournal(Journal):
                 f"CREATE TABLE {HEARTBEAT} (name VARCHAR(40) PRIMARY KEY, journal VARCHAR(40) NOT NULL, "
                 "at DATETIME(6) NOT NULL, cut BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB",
                 f"INSERT INTO {HEARTBEAT} VALUES ('journal', UUID(), UTC_TIMESTAMP(6), 0)",
-            ),
-            GATE: (
-                f"CREATE TABLE {GATE} (unit VARCHAR(64) PRIMARY KEY, epoch BIGINT NOT NULL, closing TINYINT NOT NULL, "
-                "closed_until DATETIME(6)) ENGINE=InnoDB",
             ),
         }
 
@@ -101,10 +95,6 @@ class MysqlJournal(Journal):
             Found(table, name, _text(body), True, str(created), (f"DROP TRIGGER `{name}`",))
             for table, name, body, created in connection.execute(statement)
         ]
-
-    def script(self, statements: Sequence[str]) -> list[str]:
-        """A trigger holds semicolons, so the client is told of another delimiter."""
-        return ["DELIMITER $$", *(f"{statement} $$" for statement in (self.patience, *statements)), "DELIMITER ;"]
 
     def server(self, connection: sa.Connection) -> str:
         return f"{mysql_server(connection)}/{connection.scalar(sa.text('SELECT DATABASE()'))}"

@@ -15,17 +15,13 @@ import sqlalchemy as sa
 
 from medferry.source.changes.journal import (
     CHANGE,
-    GATE,
     HEARTBEAT,
     CaptureBroken,
-    Found,
     Journal,
-    Trigger,
-    literal,
-    short,
 )
 from medferry.source.changes.rules import KeyOf, column_of
 from medferry.source.identity import postgresql_server
+from medferry.source.objects import Found, Trigger, literal, short
 from medferry.source.session import POSTGRESQL
 
 _NAME_LIMIT = 63
@@ -60,10 +56,6 @@ class PostgresqlJournal(Journal):
                 f"CREATE TABLE {HEARTBEAT} (name text PRIMARY KEY, journal text NOT NULL, at timestamptz NOT NULL)",
                 f"INSERT INTO {HEARTBEAT} VALUES "
                 "('journal', md5(random()::text || clock_timestamp()::text), clock_timestamp())",
-            ),
-            GATE: (
-                f"CREATE TABLE {GATE} (unit text PRIMARY KEY, epoch bigint NOT NULL, closing boolean NOT NULL, "
-                "closed_until timestamptz)",
             ),
         }
 

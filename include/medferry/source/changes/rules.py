@@ -62,6 +62,10 @@ class KeyOf:
         plain = (f"{ROW}.{part}" if _COLUMN.fullmatch(part) else part for part in self.parts)
         return [part.replace(ROW, row) for part in plain]
 
+    def in_trigger(self, row: str) -> str:
+        """The SELECT as a trigger runs it by itself."""
+        return self.parts[0].replace(ROW, row)
+
     def lookup(self, placeholder: Callable[[int], str]) -> str:
         """The SELECT with a placeholder for each logged column of the row, by its place in `columns`."""
         columns = self.columns

@@ -12,16 +12,12 @@ import sqlalchemy as sa
 
 from medferry.source.changes.journal import (
     CHANGE,
-    GATE,
     HEARTBEAT,
     CaptureBroken,
-    Found,
     Journal,
-    Trigger,
-    literal,
-    short,
 )
 from medferry.source.changes.rules import KeyOf
+from medferry.source.objects import Found, Trigger, literal, short
 
 _EVENTS = {"INSERT": ("I", ("NEW",)), "UPDATE": ("U", ("NEW", "OLD")), "DELETE": ("D", ("OLD",))}
 
@@ -41,10 +37,6 @@ class SqliteJournal(Journal):
             HEARTBEAT: (
                 f"CREATE TABLE {HEARTBEAT} (name TEXT PRIMARY KEY, journal TEXT NOT NULL, at TEXT NOT NULL)",
                 f"INSERT INTO {HEARTBEAT} VALUES ('journal', hex(randomblob(16)), CURRENT_TIMESTAMP)",
-            ),
-            GATE: (
-                f"CREATE TABLE {GATE} (unit TEXT PRIMARY KEY, epoch INTEGER NOT NULL, closing INTEGER NOT NULL, "
-                "closed_until TEXT)",
             ),
         }
 

@@ -1,0 +1,147 @@
+"""The gates on PostgreSQL (13 and later).
+
+Writers lock their unit's row FOR KEY SHARE. PostgreSQL lets new ones overtake a closer that waits for them, so a flag
+is committed first: whoever comes later is refused by it, and only those in flight are waited for. Then the row is
+replaced by another: an update alone would leave its key as it was, and a transaction that began before (REPEATABLE
+READ) could still lock the version that it sees.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from medferry.source.changes.cuts import writing
+from medferry.source.changes.rules import KeyOf
+from medferry.source.gate.gate import (
+    GATE,
+    NOT_SHUT,
+    REFUSAL,
+    Gate,
+    GateBroken,
+    GateState,
+    UnitGate,
+    WritersInFlight,
+    units_of,
+)
+from medferry.source.objects import Found, Trigger, literal, short
+
+_TRIGGER = "medferry_gate"
+_NAME_LIMIT = 63
+
+SQLSTATE = "MF001"
+"""Of a write that a gate refuses."""
+
+
+class PostgresqlGate(Gate):
+    rights = (
+        f"To install: CREATE on the schema, and the ownership of (or TRIGGER on) each gated table. To act: SELECT, "
+        f"INSERT, UPDATE and DELETE on {GATE}. The application needs none."
+    )
+    patience = "SET LOCAL lock_timeout = '5s'"
+    false = "false"
+    open_now = "(NOT closing OR closed_until <= clock_timestamp())"
+    seconds_left = "CAST(extract(epoch FROM closed_until - clock_timestamp()) AS double precision)"
+    lock = f"WITH gone AS (DELETE FROM {GATE} WHERE unit = :unit RETURNING *) INSERT INTO {GATE} SELECT * FROM gone"
+    until = "clock_timestamp() + make_interval(secs => :seconds)"
+
+    def table(self) -> str:
+        return (
+            f"CREATE TABLE {GATE} (unit text PRIMARY KEY, epoch bigint NOT NULL, closing boolean NOT NULL, "
+            "closed_until timestamptz)"
+        )
+
+    def triggers(self, connection: sa.Connection) -> list[Trigger]:
+        schemas = connection.scalars(sa.text("SELECT quote_ident(unnest(current_schemas(false)))")).all()
+        path = ", ".join([*map(str, schemas), "pg_temp"])
+        found = []
+        for table, unit in self.gated.items():
+            if connection.scalar(sa.text("SELECT to_regclass(:table) IS NULL"), {"table": table}):
+                raise GateBroken(f"There is no table {table}.", "Correct gate.yaml, or the legacy schema is another.")
+            function, body = short(f"{_TRIGGER}_{table}", _NAME_LIMIT), _body(unit)
+            create = (
+                f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+                f"SET search_path = {path} AS $medferry${body}$medferry$"
+            )
+            for name, event in ((_TRIGGER, "INSERT OR UPDATE OR DELETE"), (f"{_TRIGGER}_truncate", "TRUNCATE")):
+                each = "STATEMENT" if event == "TRUNCATE" else "ROW"
+                statements = (
+                    create,
+                    f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH {each} EXECUTE FUNCTION {function}()",
+                    f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
+                )
+                found.append(Trigger(table, name, body, statements, (f"DROP TRIGGER {name} ON {table}",)))
+        return found
+
+    def found(self, connection: sa.Connection) -> list[Found]:
+        named = {
+            connection.scalar(sa.text("SELECT CAST(to_regclass(:table) AS oid)"), {"table": table}): table
+            for table in self.gated
+        }
+        rows = connection.execute(sa.text(_FOUND), {"names": [_TRIGGER, f"{_TRIGGER}_truncate"]})
+        result = []
+        for oid, regclass, name, enabled, body, function in rows:
+            table = named.get(oid, regclass)
+            drop = [f"DROP TRIGGER {name} ON {table}"]
+            if name != _TRIGGER:  # the last of its two triggers
+                drop.append(f"DROP FUNCTION IF EXISTS {function}")
+            result.append(Found(table, name, body, enabled == "A", "", tuple(drop)))
+        return result
+
+    def close(self, engine: sa.Engine, unit: str, epoch: int, seconds: float, patience: float) -> UnitGate:
+        with writing(engine, self) as connection:
+            values = f"closing = true, closed_until = {self.until}"
+            self._set(connection, unit, epoch, values, NOT_SHUT, GateState.CLOSED, seconds=seconds)
+        try:
+            with writing(engine, self) as connection:
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{max(1, int(patience * 1_000))}ms'"))
+                self._lock(connection, unit)
+                closed = self.read(connection, unit)
+        except WritersInFlight:
+            self.open(engine, unit, epoch)
+            raise
+        if closed.state is not GateState.CLOSED:
+            raise WritersInFlight(f"The time of {unit} was over before its writers had ended.", "Close it for longer.")
+        return closed
+
+
+def _body(unit: KeyOf) -> str:
+    lines = ["", "DECLARE", "  old_unit text;", "  new_unit text;", "BEGIN"]
+    lines += ["  IF TG_OP = 'TRUNCATE' THEN", f"    PERFORM 1 FROM {GATE} FOR KEY SHARE;"]
+    lines += [f"    SELECT g.unit INTO old_unit FROM {GATE} g WHERE NOT {_OPEN} LIMIT 1;"]
+    lines += ["    IF FOUND THEN", *_refuse("old_unit"), "    END IF;", "    RETURN NULL;", "  END IF;"]
+    (old,), (new,) = units_of(unit, ["OLD"]), units_of(unit, ["NEW"])
+    lines += ["  IF TG_OP <> 'INSERT' THEN", f"    old_unit := CAST({old} AS text);", *_pass("old_unit"), "  END IF;"]
+    lines += ["  IF TG_OP <> 'DELETE' THEN", f"    new_unit := CAST({new} AS text);"]
+    lines += [
+        "    IF new_unit IS DISTINCT FROM old_unit THEN",
+        *_pass("new_unit"),
+        "    END IF;",
+        "    RETURN NEW;",
+        "  END IF;",
+    ]
+    return "\n".join([*lines, "  RETURN OLD;", "END", ""])
+
+
+_OPEN = "coalesce(NOT g.closing OR g.closed_until <= clock_timestamp(), false)"
+
+
+def _pass(unit: str) -> list[str]:
+    return [
+        f"    PERFORM 1 FROM {GATE} g WHERE g.unit = {unit} AND {_OPEN} FOR KEY SHARE;",
+        f"    IF NOT FOUND AND EXISTS (SELECT 1 FROM {GATE} g WHERE g.unit = {unit}) THEN",
+        *_refuse(unit),
+        "    END IF;",
+    ]
+
+
+def _refuse(unit: str) -> list[str]:
+    message = literal(f"medferry: the unit % {REFUSAL}")
+    return [f"      RAISE EXCEPTION {message}, {unit} USING ERRCODE = '{SQLSTATE}';"]
+
+
+_FOUND = """
+SELECT CAST(t.tgrelid AS bigint), CAST(CAST(t.tgrelid AS regclass) AS text), CAST(t.tgname AS text),
+       CAST(t.tgenabled AS text), p.prosrc, CAST(CAST(p.oid AS regprocedure) AS text)
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE t.tgname = ANY(:names) AND t.tgparentid = 0 ORDER BY 2, 3
+"""

@@ -1,0 +1,309 @@
+"""While a unit's gate is closed nobody writes what belongs to it, and nobody who writes is passed over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from medferry.source.changes.engines import execute, install, remove, to_install
+from medferry.source.changes.rules import KeyOf
+from medferry.source.gate.engines import gate_of
+from medferry.source.gate.gate import GATE, REFUSAL, Gate, GateBroken, GateMoved, GateState, UnitGate, WritersInFlight
+
+UNITS = ("harbor", "hill", "shared")
+
+GATED = {
+    "visit": KeyOf.of("", "clinic"),
+    "person": KeyOf.of("", "CASE WHEN {row}.clinics > 1 THEN 'shared' ELSE {row}.clinic END"),
+    "note": KeyOf.of("", "SELECT v.clinic FROM visit v WHERE v.id = {row}.visit_id"),
+}
+
+_SCHEMA = """
+CREATE TABLE visit (id INTEGER PRIMARY KEY, clinic VARCHAR(40), text VARCHAR(40));
+CREATE TABLE person (id INTEGER PRIMARY KEY, clinic VARCHAR(40), clinics INTEGER);
+CREATE TABLE note (id INTEGER PRIMARY KEY, visit_id INTEGER);
+INSERT INTO visit VALUES (1, 'harbor', 'a'), (2, 'hill', 'b'), (3, NULL, 'c'), (4, 'elsewhere', 'd');
+INSERT INTO person VALUES (1, 'harbor', 1), (2, 'harbor', 2);
+INSERT INTO note VALUES (1, 1), (2, 2)
+"""
+
+
+OF_HARBOR = [
+    "INSERT INTO visit VALUES (10, 'harbor', 'x')",
+    "UPDATE visit SET text = 'x' WHERE id = 1",
+    "UPDATE visit SET clinic = 'hill' WHERE id = 1",
+    "UPDATE visit SET clinic = 'harbor' WHERE id = 2",
+    "UPDATE visit SET text = 'x'",
+    "DELETE FROM visit WHERE id = 1",
+    "UPDATE person SET clinics = 3 WHERE id = 1",
+    "INSERT INTO note VALUES (10, 1)",
+    "DELETE FROM note WHERE id = 1",
+]
+OF_OTHERS = [
+    "INSERT INTO visit VALUES (10, 'hill', 'x')",
+    "UPDATE visit SET text = 'x' WHERE id > 1",
+    "DELETE FROM visit WHERE id = 2",
+    "UPDATE visit SET clinic = 'hill' WHERE id = 3",
+    "INSERT INTO visit VALUES (10, 'nowhere', 'x')",
+    "UPDATE person SET clinics = 3 WHERE id = 2",
+    "INSERT INTO note VALUES (10, 2)",
+    "INSERT INTO note VALUES (10, 99)",
+]
+OF_OTHER_ROWS = [
+    "UPDATE visit SET text = 'x' WHERE id = 2",
+    "UPDATE person SET clinics = 3 WHERE id = 2",
+    "INSERT INTO note VALUES (10, 2)",
+]
+"""That touch no row which a transaction with the first of `OF_HARBOR` has locked."""
+
+
+@pytest.fixture
+def gate(engine: sa.Engine) -> Iterator[Gate]:
+    """The clinic with its gates, all open; nothing of it is there afterwards."""
+    _drop(engine)
+    write(engine, *_SCHEMA.split(";"))
+    gate = gate_of(engine, UNITS, GATED)
+    install(engine, gate)
+    yield gate
+    remove(engine, gate)
+    _drop(engine)
+
+
+def _drop(engine: sa.Engine) -> None:
+    write(engine, *(f"DROP TABLE IF EXISTS {table}" for table in (*GATED, GATE)))
+
+
+def write(engine: sa.Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def refused(engine: sa.Engine, statement: str) -> bool:
+    """Whether a gate refuses the statement; what it would have done is taken back."""
+    with engine.connect() as connection:
+        try:
+            connection.exec_driver_sql(statement)
+        except DBAPIError as error:
+            assert REFUSAL in str(error.orig)
+            return True
+        return False
+
+
+def expire(engine: sa.Engine, unit: str) -> None:
+    """Let the time of a closed gate be over."""
+    past = {"sqlite": "julianday('now') - 1"}.get(engine.dialect.name, "'2020-01-01 00:00:00'")
+    write(engine, f"UPDATE {GATE} SET closed_until = {past} WHERE unit = '{unit}'")
+
+
+def state(engine: sa.Engine, gate: Gate, unit: str = "harbor") -> tuple[GateState, int]:
+    with engine.connect() as connection:
+        found = gate.read(connection, unit)
+    return found.state, found.epoch
+
+
+def test_a_closed_gate_refuses_every_write_of_its_unit_and_no_other(engine: sa.Engine, gate: Gate) -> None:
+    assert [one for one in OF_HARBOR + OF_OTHERS if refused(engine, one)] == []
+    closed = gate.close(engine, "harbor", 0, seconds=600, patience=5)
+    assert closed.state is GateState.CLOSED and closed.seconds_left is not None and 500 < closed.seconds_left < 601
+    assert [one for one in OF_HARBOR if not refused(engine, one)] == []
+    assert [one for one in OF_OTHERS if refused(engine, one)] == []
+    gate.open(engine, "harbor", 0)
+    gate.open(engine, "harbor", 0)
+    assert [one for one in OF_HARBOR if refused(engine, one)] == []
+
+
+def test_a_gate_whose_time_is_over_is_open_by_itself(engine: sa.Engine, gate: Gate) -> None:
+    gate.close(engine, "harbor", 0, seconds=600, patience=5)
+    expire(engine, "harbor")
+    assert state(engine, gate) == (GateState.OPEN, 0)
+    assert not refused(engine, OF_HARBOR[0])
+    with pytest.raises(GateMoved, match="open at epoch 0"):
+        gate.shut(engine, "harbor", 0)
+    assert gate.close(engine, "harbor", 0, seconds=600, patience=5).state is GateState.CLOSED
+    assert refused(engine, OF_HARBOR[0])
+
+
+def test_what_is_shut_for_good_is_opened_by_a_way_back_alone(engine: sa.Engine, gate: Gate) -> None:
+    gate.close(engine, "harbor", 0, seconds=600, patience=5)
+    assert gate.shut(engine, "harbor", 0) == gate.shut(engine, "harbor", 0) == UnitGate("harbor", 1, GateState.SHUT)
+    assert refused(engine, OF_HARBOR[0])
+    for act in (gate.open, gate.reopen):
+        with pytest.raises(GateMoved, match="shut at epoch 1"):
+            act(engine, "harbor", 0)
+    with pytest.raises(GateMoved):
+        gate.open(engine, "harbor", 1)
+    with pytest.raises(GateMoved):
+        gate.close(engine, "harbor", 1, seconds=1, patience=1)
+    assert gate.reopen(engine, "harbor", 1) == gate.reopen(engine, "harbor", 1) == UnitGate("harbor", 2, GateState.OPEN)
+    assert not refused(engine, OF_HARBOR[0])
+    assert state(engine, gate, "hill") == (GateState.OPEN, 0)
+
+
+def test_an_act_of_another_epoch_changes_nothing(engine: sa.Engine, gate: Gate) -> None:
+    with pytest.raises(GateMoved, match=r"epoch 0.*epoch 4"):
+        gate.close(engine, "harbor", 4, seconds=600, patience=5)
+    with pytest.raises(GateMoved):
+        gate.shut(engine, "harbor", 0)
+    with pytest.raises(GateBroken, match="no gate"):
+        gate.close(engine, "nowhere", 0, seconds=600, patience=5)
+    assert state(engine, gate) == (GateState.OPEN, 0)
+
+
+@contextmanager
+def closing(engine: sa.Engine, gate: Gate, patience: float = 60) -> Iterator[list[object]]:
+    """Close harbor in a thread of its own; what it came to is in the list when the block has ended."""
+    result: list[object] = []
+
+    def close() -> None:
+        try:
+            result.append(gate.close(engine, "harbor", 0, seconds=600, patience=patience).state)
+        except WritersInFlight as error:
+            result.append(error)
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    yield result
+    thread.join()
+
+
+@pytest.fixture
+def several(engine: sa.Engine) -> sa.Engine:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    return engine
+
+
+def waits(engine: sa.Engine) -> None:
+    """Return when a session waits for the gate's row."""
+    waiting = {
+        "postgresql": "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%WITH gone%%'",
+        "mysql": "information_schema.processlist WHERE info LIKE CONCAT('%%FOR', ' UPDATE%%')",
+    }[engine.dialect.name.replace("mariadb", "mysql")]
+    while True:
+        with engine.connect() as connection:
+            if connection.exec_driver_sql(f"SELECT count(*) FROM {waiting}").scalar():
+                return
+
+
+def test_closing_waits_for_the_writers_in_flight_and_for_them_alone(several: sa.Engine, gate: Gate) -> None:
+    with several.connect() as in_flight:
+        in_flight.exec_driver_sql(OF_HARBOR[0])
+        with closing(several, gate) as closed:
+            waits(several)
+            assert closed == []
+            assert [one for one in OF_OTHER_ROWS if refused(several, one)] == []
+            if several.dialect.name == "postgresql":  # whoever comes later is not waited for
+                assert refused(several, OF_HARBOR[1])
+            in_flight.commit()
+        assert closed == [GateState.CLOSED]
+    assert refused(several, OF_HARBOR[1])
+    with several.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM visit WHERE id = 10").scalar() == 1
+
+
+def test_closing_gives_up_and_leaves_the_gate_open(several: sa.Engine, gate: Gate) -> None:
+    with several.connect() as in_flight:
+        in_flight.exec_driver_sql(OF_HARBOR[0])
+        with pytest.raises(WritersInFlight):
+            gate.close(several, "harbor", 0, seconds=600, patience=1)
+        in_flight.exec_driver_sql("UPDATE visit SET text = 'more' WHERE id = 1")
+        in_flight.commit()
+    assert state(several, gate) == (GateState.OPEN, 0)
+    assert not refused(several, OF_HARBOR[1])
+
+
+@pytest.mark.parametrize("statement", OF_HARBOR)
+def test_a_transaction_older_than_the_closing_is_refused(several: sa.Engine, gate: Gate, statement: str) -> None:
+    with several.connect().execution_options(isolation_level="REPEATABLE READ") as old:
+        old.exec_driver_sql("SELECT count(*) FROM visit").scalar()
+        old.exec_driver_sql(f"SELECT count(*) FROM {GATE}").scalar()
+        gate.close(several, "harbor", 0, seconds=600, patience=5)
+        with pytest.raises(DBAPIError) as error:
+            old.exec_driver_sql(statement)
+        assert REFUSAL in str(error.value.orig) or getattr(error.value.orig, "sqlstate", "") == "40001"
+
+
+def test_a_transaction_older_than_the_shutting_is_refused(several: sa.Engine, gate: Gate) -> None:
+    """It still sees the closed gate, and that its time is over."""
+    gate.close(several, "harbor", 0, seconds=1.5, patience=5)
+    with several.connect().execution_options(isolation_level="REPEATABLE READ") as old:
+        old.exec_driver_sql(f"SELECT count(*) FROM {GATE}").scalar()
+        gate.shut(several, "harbor", 0)
+        old.exec_driver_sql("SELECT pg_sleep(1.6)" if several.dialect.name == "postgresql" else "SELECT sleep(1.6)")
+        with pytest.raises(DBAPIError) as error:
+            old.exec_driver_sql(OF_HARBOR[0])
+        assert REFUSAL in str(error.value.orig) or getattr(error.value.orig, "sqlstate", "") == "40001"
+
+
+def test_a_writer_that_came_when_the_time_was_over_is_never_shut_in(several: sa.Engine, gate: Gate) -> None:
+    gate.close(several, "harbor", 0, seconds=600, patience=5)
+    expire(several, "harbor")
+    result: list[object] = []
+
+    def shut() -> None:
+        with pytest.raises(GateMoved) as error:
+            gate.shut(several, "harbor", 0)
+        result.append(error.value)
+
+    with several.connect() as in_flight:
+        in_flight.exec_driver_sql(OF_HARBOR[0])
+        thread = threading.Thread(target=shut)
+        thread.start()
+        waits(several)
+        assert result == []
+        in_flight.commit()
+        thread.join()
+    assert len(result) == 1 and state(several, gate) == (GateState.OPEN, 0)
+
+
+def test_what_is_not_as_it_must_be_is_found_and_mended(engine: sa.Engine, gate: Gate) -> None:
+    with engine.connect() as connection:
+        gate.check(connection)
+        name = gate.found(connection)[0].drop[0]
+    execute(engine, gate, [name, f"DELETE FROM {GATE} WHERE unit = 'hill'"])
+    with engine.connect() as connection, pytest.raises(GateBroken, match=r"2 fault.*hill has no gate; the trigger"):
+        gate.check(connection)
+    assert install(engine, gate) and to_install(engine, gate) == []
+
+
+def test_a_gate_that_is_moved_keeps_its_state_when_installed_again(engine: sa.Engine, gate: Gate) -> None:
+    gate.close(engine, "harbor", 0, seconds=600, patience=5)
+    gate.shut(engine, "harbor", 0)
+    with engine.connect() as connection:
+        name = gate.found(connection)[0].drop[0]
+    execute(engine, gate, [name])
+    install(engine, gate)
+    assert state(engine, gate) == (GateState.SHUT, 1)
+
+
+def test_a_switched_off_trigger_is_found(engine: sa.Engine, gate: Gate) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("triggers cannot be switched off there")
+    write(engine, "ALTER TABLE visit DISABLE TRIGGER medferry_gate")
+    with engine.connect() as connection, pytest.raises(GateBroken, match="switched off"):
+        gate.check(connection)
+    install(engine, gate)
+    with engine.connect() as connection:
+        gate.check(connection)
+
+
+def test_truncate_is_a_write_of_every_unit(engine: sa.Engine, gate: Gate) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("TRUNCATE fires no trigger there")
+    assert not refused(engine, "TRUNCATE visit")
+    gate.close(engine, "hill", 0, seconds=600, patience=5)
+    assert refused(engine, "TRUNCATE visit")
+
+
+def test_removing_leaves_nothing(engine: sa.Engine, gate: Gate) -> None:
+    remove(engine, gate)
+    with engine.connect() as connection:
+        assert GATE not in sa.inspect(connection).get_table_names()
+        assert gate.found(connection) == []
+    assert not refused(engine, OF_HARBOR[0])
