@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.apply.visibility import WritesHidden
 from medferry.errors import MedferryError, TransientError
 from medferry.manifest.checkpoints import CheckpointState, checkpoint
 from medferry.manifest.database import open_manifest
@@ -83,7 +84,7 @@ class Simulation:
             }
         except MedferryError as error:
             self.told.append(f"  {type(error).__name__}")
-            if not isinstance(error, (TransientError, Unauthorised)):
+            if not isinstance(error, (TransientError, Unauthorised, WritesHidden)):
                 self.problems.append(f"a cycle ended with {type(error).__name__}: {error}")
         for _, act, place in due:
             self._try(act, place)
