@@ -55,7 +55,11 @@ class Watch:
         raw = _raw(connection)
         changes = getattr(raw, "total_changes", None)
         if changes is None or changes != self._changes.get(id(raw)):
-            self.acts.before(f"commit {name_of(connection)}")
+            try:
+                self.acts.before(f"commit {name_of(connection)}")
+            except Killed:
+                raw.rollback()  # as the server does when the process's connection ends
+                raise
 
 
 def name_of(connection: sa.Connection) -> str:
