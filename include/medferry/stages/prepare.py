@@ -20,6 +20,7 @@ from medferry.source.columns import check_columns
 from medferry.source.count import count_by_unit
 from medferry.source.database import snapshot
 from medferry.source.slices import SliceSpec, cut
+from medferry.stages.same_keys import check_keys
 
 
 class ScopeError(MedferryError):
@@ -56,8 +57,8 @@ def prepare_run(
     """Write the run and its slices to the manifest; the same `run_id` again returns what is there already.
 
     A run that was begun before keeps its options: those that are set in `options` must be the same. The only stage that
-    makes the manifest where there is none. Raises LeaseHeld when another run works on any of the scope, NotContinued,
-    SourceError when the source cannot be accounted for.
+    makes the manifest where there is none. Raises LeaseHeld when another run works on any of the scope, NotContinued
+    (Renamed, where no row has a known key), SourceError when the source cannot be accounted for.
     """
     create_manifest(environment.settings.manifest_url)
     found = continued(environment, run_id, options, scope)
@@ -135,6 +136,8 @@ def _cut_source(environment: Environment, scope: RunScope, options: RunOptions) 
             for slice_ in slices_of_entity(environment, view, name, scope.units, options.slice_rows)
         ]
         if not options.dry_run:
+            for name in scope.entities:
+                check_keys(environment, view, name, scope.units)
             keep_first(environment, view)
         return slices
 
