@@ -13,10 +13,12 @@ import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, task, task_group
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.timetables.base import Timetable
 from airflow.timetables.interval import CronDataIntervalTimetable
 
@@ -163,10 +165,20 @@ def sync_dag(wave: Wave, sync: Sync, text: str, migration: Migration) -> DAG:
     every = CronDataIntervalTimetable(sync.schedule, timezone="UTC")
     title = f"Sync of wave {wave.id}"
     with _dag(f"sync_{wave.id}", title, text, ["sync"], {}, every, since=sync.since) as dag:
+        dag.deadline = _deadlines(wave.id, sync)
         forward = sync_tasks.sync(wave.id, sync.tail_seconds)
         if sync.reverse:
             forward >> sync_tasks.reverse(wave.id, sync.tail_seconds)
     return dag
+
+
+def _deadlines(wave: str, sync: Sync) -> list[DeadlineAlert] | None:
+    """That a run is over in time since it was queued, not since its interval: what is caught up is not late."""
+    if sync.max_lag_seconds is None:
+        return None
+    within = timedelta(seconds=sync.tail_seconds + sync.max_lag_seconds)
+    told = SyncCallback("medferry_airflow.late.tell_late", kwargs={"wave": wave})
+    return [DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, within, told, name=f"sync_{wave} is late")]
 
 
 def history_dag(wave: Wave, plan: History, text: str, migration: Migration) -> DAG:

@@ -23,7 +23,7 @@ from tests.sync.conftest import CAPTURE, families
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
 
 DAG_ID = "sync_pilot"
-SYNC = 'sync: {schedule: "0 0 1 1 *", since: 2024-01-01}'
+SYNC = 'sync: {schedule: "0 0 1 1 *", since: 2024-01-01, max_lag_seconds: 3600}'
 """Data intervals are years: a few of them have passed, and none ends while the test runs."""
 Versions = dict[str, str]
 """Resource → version id in Medplum."""

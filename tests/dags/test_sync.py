@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from airflow.sdk.definitions.deadline import DeadlineReference
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.interval import CronDataIntervalTimetable
 
@@ -18,7 +20,8 @@ from medferry_airflow.tasks.sync import _tail
 from tests import tiny_platform
 from tests.dags.conftest import parse
 
-SYNC = 'sync: {schedule: "*/5 * * * *", since: 2026-01-01, tail_seconds: 240, reverse: true}'
+_FACTS = 'schedule: "*/5 * * * *", since: 2026-01-01, tail_seconds: 240, max_lag_seconds: 60, reverse: true'
+SYNC = f"sync: {{{_FACTS}}}"
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +70,13 @@ def test_the_tail_ends_when_the_next_run_takes_over() -> None:
     assert _tail(now - five, now, 60) == 60
     assert 290 <= _tail(now - five, now, 900) <= 300
     assert _tail(now - 4 * five, now - 3 * five, 240) == 0
+
+
+def test_a_run_that_is_not_over_in_time_is_told(dag: DAG, caplog: pytest.LogCaptureFixture) -> None:
+    [alert] = dag.deadline or []
+    assert (alert.reference, alert.interval) == (DeadlineReference.DAGRUN_QUEUED_AT, timedelta(seconds=300))
+    assert alert.callback.path in str(DagSerialization.serialize_dag(dag))
+    module, _, name = alert.callback.path.rpartition(".")
+    with caplog.at_level("ERROR"):
+        getattr(import_module(module), name)(**alert.callback.kwargs, context={"dag_run": {"dag_run_id": "r1"}})
+    assert "pilot is late: run r1" in caplog.text
