@@ -48,6 +48,7 @@ STOPPED = [
     ("patient", {"birth_date": "2031-01-01", "deceased_on": None}, "quarantined", "impossible-date", "birth_date"),
     ("patient", {"sex_code": "9"}, "quarantined", "unmapped-code", "sex_code"),
     ("patient", {"family_name": "Mu\ufffdoz"}, "quarantined", "undecodable-text", "family_name"),
+    ("patient", {"family_name": "O\x92Brien"}, "quarantined", "decoded-as-latin-1", "family_name"),
     ("patient", {"family_name": LATIN_1}, "quarantined", "undecodable-text", "family_name"),
     ("patient", {"family_name": None, "given_name": "N/A"}, "quarantined", "missing-required", "family_name"),
     ("patient", {"test_flag": "Y", "family_name": "ZZTEST"}, "skipped", "test-record", ""),

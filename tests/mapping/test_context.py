@@ -84,6 +84,9 @@ def test_text_trims_and_knows_nulls_and_tells_what_it_removed(context: Context) 
     assert context.findings == [Finding("control-characters-removed", "family")]
     with pytest.raises(Quarantine, match="undecodable-text"):
         context.text("caf\udce9")
+    for letters in ("O\x92Brien", "Ada\x85", "\x80"):
+        with pytest.raises(Quarantine, match="decoded-as-latin-1"):
+            context.text(letters, "family")
 
 
 def test_a_null_token_is_no_value_where_it_is_declared_and_each_use_is_counted(context: Context) -> None:

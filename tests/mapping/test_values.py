@@ -200,6 +200,17 @@ def test_a_zero_date_is_false_and_kept() -> None:
     assert values.with_zero_dates({"a": None, "b": 0, "c": "x"}) == {"a": None, "b": 0, "c": "x"}
 
 
+@pytest.mark.parametrize("text", ["O\x92Brien", "Gon\x8dalves", "Ada\x85", "\x9f", "Éve".encode().decode("latin-1")])
+def test_letters_of_another_encoding_are_told(text: str) -> None:
+    assert values.is_decoded_as_latin_1(text)
+    assert values.without_control_characters(text) == text
+
+
+@pytest.mark.parametrize("text", ["O’Brien", "Ève", "a\x7fb\x1f", "a\u00a0b\u00ad", "null"])
+def test_honest_letters_are_none_of_another_encoding(text: str) -> None:
+    assert not values.is_decoded_as_latin_1(text)
+
+
 def test_mojibake_is_told_from_honest_accents() -> None:
     assert values.looks_like_mojibake("José".encode().decode("cp1252"))
     assert not values.looks_like_mojibake("José")

@@ -274,6 +274,13 @@ def test_a_reference_is_the_one_that_the_other_row_became() -> None:
         of(8, {"reference": "Patient/p7"})
 
 
+@pytest.mark.parametrize("legacy", ["O\x92Brien", "OBrien\x85", "\x85OBrien", "OBr\x9fien"])
+def test_a_letter_that_was_decoded_wrongly_is_never_dropped_from_what_is_expected(legacy: str) -> None:
+    assert verdict("text", legacy, "OBrien") == "different"
+    assert verdict("text", f" {legacy}\x1f \n", legacy) is None
+    assert verdict("text", "\x1bOBr\x7fien ", "OBrien") is None
+
+
 def test_a_document_is_its_bytes() -> None:
     encoded = base64.b64encode(b"abc").decode()
     blob = {"base64": encoded}

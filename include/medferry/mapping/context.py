@@ -127,8 +127,9 @@ class Context:
     def text(self, value: Any, field: str = "") -> str | None:
         """Trimmed text, or None for null, blanks and, with a finding, for the plan's null tokens.
 
-        Raises Quarantine: 'undecodable-text', 'binary-value' for bytes (cast a column that holds text in them in
-        the SQL). Control characters are removed and suspected mojibake is kept, both with a finding.
+        Raises Quarantine: 'undecodable-text', 'decoded-as-latin-1' for C1 control characters, which are letters of
+        another encoding, 'binary-value' for bytes (cast a column that holds text in them in the SQL). Other control
+        characters are removed and suspected mojibake is kept, both with a finding.
         """
         if value is None:
             return None
@@ -137,6 +138,8 @@ class Context:
         text = str(value)
         if values.is_undecodable(text):
             raise Quarantine("undecodable-text", field)
+        if values.is_decoded_as_latin_1(text):
+            raise Quarantine("decoded-as-latin-1", field)
         clean = values.without_control_characters(text)
         if clean != text:
             self.finding("control-characters-removed", field)

@@ -15,7 +15,8 @@ from pendulum.tz.exceptions import AmbiguousTime, NonExistingTime
 from medferry.mapping.outcomes import Quarantine
 
 _UNDECODABLE = re.compile("[\ud800-\udfff\ufffd]")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_WRONGLY_DECODED = re.compile("[\x80-\x9f]")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)")
 _OFFSET = re.compile(r" ?(Z|([+-](?:0\d|1[0-3]|14(?=:?00|$)))(?::?([0-5]\d))?)$")
@@ -52,8 +53,17 @@ def is_undecodable(text: str) -> bool:
     return bool(_UNDECODABLE.search(text))
 
 
+def is_decoded_as_latin_1(text: str) -> bool:
+    """True when `text` holds C1 control characters (U+0080 to U+009F).
+
+    Nobody types them: they are letters and quotes of another encoding, Windows-1252 or UTF-8, that was decoded as
+    Latin-1. Which letter each was cannot be told for sure, and Medplum would keep them.
+    """
+    return bool(_WRONGLY_DECODED.search(text))
+
+
 def without_control_characters(text: str) -> str:
-    """Drop C0 and C1 control characters except tab, line feed and carriage return (Medplum refuses them)."""
+    """Drop C0 control characters except tab, line feed and carriage return (Medplum refuses them), and DEL."""
     return _CONTROL.sub("", text)
 
 

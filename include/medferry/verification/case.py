@@ -19,7 +19,9 @@ from medferry.source.keys import key_text
 
 MISSING, UNEXPECTED, DIFFERENT, SEVERAL = "missing", "unexpected", "different", "several"
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_OUTER_BLANKS = re.compile(r"^[^\S\x85]+|[^\S\x85]+$")
+"""Without U+0085, a letter that was decoded wrongly, which Python calls a blank."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -57,6 +59,7 @@ class Case:
     def text(self, sql: str | None) -> str | None:
         """A legacy text without outer blanks and control characters; None for what the plan says is no value.
 
+        C1 control characters stay: they are letters of another encoding, and whoever drops them drops letters.
         Raises Unreadable for bytes.
         """
         value = self.legacy(sql)
@@ -64,7 +67,7 @@ class Case:
             return None
         if isinstance(value, dict):
             raise Unreadable("bytes, and no text")
-        clean = _CONTROL.sub("", str(value)).strip()
+        clean = _trimmed(_CONTROL.sub("", str(value)))
         tokens = self.source.null_tokens.union(self.check.null_tokens)
         return None if not clean or clean in tokens else clean
 
@@ -72,6 +75,10 @@ class Case:
         """As text, and None for a sentinel date."""
         value = self.text(self.check.sql)
         return None if value is None or value[:10] in self.source.sentinel_dates else value
+
+
+def _trimmed(text: str) -> str:
+    return _OUTER_BLANKS.sub("", text) if "\x85" in text else text.strip()
 
 
 def referred_key(check: Check, columns: Mapping[str, Any]) -> str | None:
