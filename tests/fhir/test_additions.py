@@ -7,15 +7,17 @@ from typing import Any
 import orjson
 import pytest
 
-from medferry.fhir.additions import holds, split, unsigned, without_meta
+from medferry.fhir.additions import holds, split, storages, unsigned, without_meta
 from medferry.fhir.canonical import canonical, has_content, holds_content
 from medferry.verification.content import digest
 
 ID = "18aa9dfc-35fd-4902-bf1c-b33e3122b8f5"
+OTHER = "28bb9dfc-35fd-4902-bf1c-b33e3122b8f6"
+"""The id of the Binary's version, which Medplum appends."""
 SIGNED = [
     f"https://storage.example/storage/{ID}?Expires=1&Signature=abc",
-    f"https://storage.example/binary/{ID}/{ID}?Expires=1&Key-Pair-Id=k&Signature=abc",
-    f"https://bucket.example/binary/{ID}/{ID}?X-Amz-Date=1&X-Amz-Signature=abc",
+    f"https://storage.example/binary/{ID}/{OTHER}?Expires=1&Key-Pair-Id=k&Signature=abc",
+    f"https://bucket.example/{OTHER}/binary/{ID}/{OTHER}?X-Amz-Date=1&X-Amz-Signature=abc",
     f"https://blob.example/binary/{ID}/{ID}?sv=1&sig=abc",
 ]
 
@@ -74,6 +76,13 @@ def test_a_url_that_was_sent_as_a_signed_one_is_kept_and_the_name_of_an_extensio
     named = {"resourceType": "Patient", "extension": [{"url": url, "valueBoolean": True}]}
     assert unsigned(named) == named
     assert digest(named) != digest({**named, "extension": [{"url": f"Binary/{ID}", "valueBoolean": True}]})
+
+
+def test_the_storage_of_a_signed_url_is_all_before_the_id() -> None:
+    bases = {"https://storage.example/storage/", "https://storage.example/binary/"}
+    assert storages([document(url) for url in SIGNED[:2]]) == bases
+    assert storages(document(SIGNED[2])) == {f"https://bucket.example/{OTHER}/binary/"}
+    assert storages({"extension": [{"url": SIGNED[0]}], "content": document(f"Binary/{ID}")}) == frozenset()
 
 
 STORED = {"name": [{"family": "A", "given": ["x", "y"]}], "identifier": [{"value": "1"}], "n": 1, "active": True}

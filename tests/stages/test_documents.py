@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import TransientError, VerificationFailed
+from medferry.fhir.additions import signed_binary
 from medferry.governance.verdict import verdict_of
 from medferry.manifest.checks import CheckStatus
 from medferry.manifest.dead_letters import dead_letters
@@ -23,6 +24,7 @@ from medferry.mapping.outcomes import Reason
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode
+from medferry.verification.content import CONTENT
 from medferry.verification.documents import OTHERS_THERE, UPLOADED_BYTES
 from medferry.verification.leftovers import UPLOADED
 from medferry.verification.run import verify_subject
@@ -153,6 +155,30 @@ def test_bytes_that_somebody_replaced_or_deleted_are_no_proof(letters: Environme
     with letters.medplum() as client:
         client.batch([{"request": {"method": "DELETE", "url": f"Binary/{other}"}}], 100)
     assert verified(letters) == {(UPLOADED_BYTES, CheckStatus.DIFFERENT, "missing")}
+
+
+def test_a_signed_url_of_another_storage_is_no_content_of_ours(letters: Environment) -> None:
+    migrate(letters, "first")
+    with letters.medplum() as client:
+        [document, *_] = client.search_all("DocumentReference", [])
+        attachment = document["content"][0]["attachment"]
+        own = str(attachment["url"])
+        binary = signed_binary(own)
+        attachment["url"] = f"https://old-bucket.example/binary/{binary}?Expires=1&Signature=abc"
+        entry = {"resource": document, "request": {"method": "PUT", "url": f"DocumentReference/{document['id']}"}}
+        client.batch([entry], 100)
+    [found] = [one for one in verify_subject(letters).verdict.results if one.status == CheckStatus.DIFFERENT]
+    assert found.name == CONTENT and "other storage" in found.examples[0]
+    with suppress(VerificationFailed):
+        migrate(letters, "second")
+    [letter] = [one for one in dead_letters_of(letters, "second") if one[0] == "staff"]
+    assert letter[2:] == (Reason.TARGET_CHANGED, f"DocumentReference/{document['id']}")
+    migrate(letters, "healed", overwrite=True)
+    assert unresolved(letters, "healed") == set()
+    with letters.medplum() as client:
+        urls = [one["content"][0]["attachment"]["url"] for one in client.search_all("DocumentReference", [])]
+    base = own.partition(str(binary))[0]
+    assert len(urls) == 2 and all(url.startswith(base) for url in urls)
 
 
 def test_a_document_that_nobody_noted_is_there_and_no_more(letters: Environment) -> None:

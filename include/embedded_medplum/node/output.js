@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
 
 const ATTACHMENT = /"url":"Binary\/([0-9a-f-]{36})"/g;
+const VERSION = '00000000-0000-4000-8000-000000000000';
 const SIGNED_FOR_MS = 3600_000;
 
 /** Turns response resources into text: extended `meta` when asked for, signed URLs for attachments. */
@@ -22,9 +23,10 @@ export class Output {
     return { ...resource, meta: { ...resource.meta, author, project: this.project } };
   }
 
+  /** Medplum's URL ends in the id of the Binary's version, too; here its bytes have one place, so any will do. */
   #signedUrl(id) {
     const expires = Date.now() + SIGNED_FOR_MS;
-    return `${this.baseUrl}storage/${id}?Expires=${expires}&Signature=${this.#signature(id, expires)}`;
+    return `${this.baseUrl}storage/${id}/${VERSION}?Expires=${expires}&Signature=${this.#signature(id, expires)}`;
   }
 
   #signature(id, expires) {

@@ -187,12 +187,13 @@ class Planner:
         unanswered: Mapping[Name, Action],
         own: Callable[[Name, Content], bool] = lambda *_: False,
         bases: Mapping[Name, Resource] = MappingProxyType({}),
+        elsewhere: Collection[str] = (),
     ) -> Plan:
         """Compare by `contents` (Medplum id → content). What was deleted meanwhile is left to the next round.
 
         `unanswered`: what was sent and lost its answer. Found done, it is an own write and not a drift; so is what
         `own` says was sent by an earlier worker, of a row that has changed since. `bases` are what the mapping made
-        before, of those where a merge is wanted and that is certain.
+        before, of those where a merge is wanted and that is certain. The documents of `elsewhere` are another's.
         """
         plan = Plan()
         for drift in drifts:
@@ -200,19 +201,18 @@ class Planner:
             if drift.id not in contents:
                 continue
             version, text = contents[drift.id]
-            if has_content(text, target.body):
-                action = done(unanswered.get(target.name))
-                plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), action)
+            effect, whole = done(unanswered.get(target.name)), drift.id not in elsewhere
+            if whole and has_content(text, target.body):
+                plan.settled[target.name] = confirmed(self.entity, target, (drift.id, version), effect)
                 if self.arbitration.sides(target, contents[drift.id]):
                     plan.ruled.add(target.name)
-            elif self._stays(target, text, in_doubt=target.name in unanswered):
+            elif whole and self._stays(target, text, in_doubt=target.name in unanswered):
                 plan.settled[target.name] = self._kept(target, self.known[target.name])
-            elif (
-                self._may_write_over(drift) or own(target.name, contents[drift.id]) or self._is_as_written(target, text)
+            elif self._may_write_over(drift) or (
+                whole and (own(target.name, contents[drift.id]) or self._is_as_written(target, text))
             ):
                 plan.steps.append(Step(target, Action.UPDATE, drift.id, drift.version))
-            elif self.to_merge([drift]):
-                effect = done(unanswered.get(target.name))
+            elif whole and self.to_merge([drift]):
                 self._merge(plan, drift, bases.get(target.name), contents[drift.id], effect)
             else:
                 plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, f"{target.type}/{drift.id}")

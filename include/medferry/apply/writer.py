@@ -16,6 +16,7 @@ from medferry.apply.batch import BatchSender
 from medferry.apply.disputes import UNDISPUTED
 from medferry.apply.doubts import Doubts
 from medferry.apply.entry import answered_entry, batches
+from medferry.apply.foreign_documents import lead_elsewhere
 from medferry.apply.lookup import Accounts, find_locations, read_contents, read_locations
 from medferry.apply.plan import DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
 from medferry.apply.proof import Answered, prove
@@ -150,7 +151,8 @@ class Writer:
                 self.doubts.saw(drift.target.name, contents[drift.id])
         made = self.referee.made if self.referee else nothing_made
         bases = read_bases(self.sender.client, planner.to_merge(plan.drifts), self.doubts.hashes, made)
-        compared = planner.by_content(plan.drifts, contents, self.doubts.actions, self.doubts.own, bases)
+        elsewhere = lead_elsewhere(self.sender.client, plan.drifts, contents, planner.known)
+        compared = planner.by_content(plan.drifts, contents, self.doubts.actions, self.doubts.own, bases, elsewhere)
         if self.referee and (disputes := plan.disputes + compared.disputes):
             self.referee.keep(disputes)
         self.result.ruled |= plan.ruled | compared.ruled

@@ -21,8 +21,9 @@ _OUTSIDE_FHIR = META - {"versionId", "lastUpdated"}
 
 _ID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _SIGNED = re.compile(
-    rf"https?://[^?#]+/({_ID})(?:/{_ID})?\?(?:[^#]*&)?(?:Signature|sig|X-Amz-Signature|X-Goog-Signature)=\S+"
+    rf"(https?://[^?#]+?/)({_ID})(?:/{_ID})?\?(?:[^#]*&)?(?:Signature|sig|X-Amz-Signature|X-Goog-Signature)=\S+"
 )
+"""Base, id of the Binary; Medplum appends the id of its version."""
 _NOT_ATTACHMENTS = frozenset({"extension", "modifierExtension"})
 """Elements whose `url` names their kind."""
 
@@ -30,7 +31,18 @@ _NOT_ATTACHMENTS = frozenset({"extension", "modifierExtension"})
 def signed_binary(url: str) -> str | None:
     """The id of the Binary that a signed URL gives out; None for any other URL."""
     match = _SIGNED.fullmatch(url)
-    return match[1] if match else None
+    return match[2] if match else None
+
+
+def storages(value: Any, name: str = "") -> frozenset[str]:
+    """The bases (all before the Binary's id) of the signed URLs of attachments in a stored element called `name`."""
+    if isinstance(value, list):
+        return frozenset().union(*(storages(item, name) for item in value))
+    if not isinstance(value, dict):
+        return frozenset()
+    url = value.get("url")
+    match = _SIGNED.fullmatch(url) if isinstance(url, str) and name not in _NOT_ATTACHMENTS else None
+    return frozenset({match[1]} if match else ()).union(*(storages(item, key) for key, item in value.items()))
 
 
 def unsigned(value: Any, name: str = "") -> Any:

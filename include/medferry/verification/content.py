@@ -1,7 +1,8 @@
 """Stored content: Medplum returns what the manifest says was written, in the version that was written.
 
 A later version with that very content is nobody's change: its accounts were set, or a change was put back. Medplum must
-have the version that was written, then, with that content.
+have the version that was written, then, with that content. That version also tells where Medplum keeps its documents:
+a signed URL that leads elsewhere is another's, whatever id it names.
 
 The hash is reckoned by the verification's own canonical form, so that a fault of the loader's is no fault here.
 """
@@ -27,7 +28,7 @@ _LARGEST_INTEGER = 2.0**63
 """Beyond it, numbers stay doubles: JSON libraries print no larger integers."""
 _SERVERS_OWN = ("versionId", "lastUpdated", "author", "project", "compartment", "account", "accounts")
 _SIGNED = re.compile(
-    r"https?://[^?#]+/([0-9a-fA-F-]{36})(?:/[0-9a-fA-F-]{36})?\?(?:[^#]*&)?(?:[A-Za-z]+-)*(?:Signature|sig)=[^#]+"
+    r"(https?://[^?#]+?/)([0-9a-fA-F-]{36})(?:/[0-9a-fA-F-]{36})?\?(?:[^#]*&)?(?:[A-Za-z]+-)*(?:Signature|sig)=[^#]+"
 )
 
 
@@ -59,8 +60,11 @@ def _examine_later(items: Items, client: MedplumClient, recorder: CheckRecorder)
         return
     for (written, resource), (_, name) in zip(items, names, strict=True):
         version, text = there.get(name, ("", b"{}"))
-        if version == written.version_id and digest(orjson.loads(text)) == written.content_hash:
+        ours = orjson.loads(text)
+        if version == written.version_id and digest(ours) == written.content_hash:
             recorder.equal(VERSIONS)
+            if _storages(resource) - _storages(ours):  # Medplum signs both with the same base
+                recorder.different(CONTENT, written.key, f"{written.slot} attachment", "other storage", written.place)
         else:
             _tell_version(written, resource, recorder)
 
@@ -88,7 +92,20 @@ def binary_id(url: str) -> str | None:
     if url.startswith("Binary/"):
         return url.removeprefix("Binary/")
     match = _SIGNED.fullmatch(url)
-    return match[1] if match else None
+    return match[2] if match else None
+
+
+def _storages(value: Any, parent: str = "") -> set[str]:
+    """What stands before the Binary's id in the signed URLs of attachments."""
+    found: set[str] = set()
+    if isinstance(value, list):
+        found.update(*(_storages(item, parent) for item in value))
+    elif isinstance(value, dict):
+        url = value.get("url")
+        if isinstance(url, str) and parent not in ("extension", "modifierExtension") and (m := _SIGNED.fullmatch(url)):
+            found.add(m[1])
+        found.update(*(_storages(item, name) for name, item in value.items()))
+    return found
 
 
 def _canonical(value: Any, parent: str = "") -> Any:
