@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from demo_clinics.schema import METADATA
+from medferry.definition.migration import load_migration
 from medferry.source.changes.engines import execute, install, remove, to_install
 from medferry.source.changes.rules import KeyOf
 from medferry.source.gate.engines import gate_of
@@ -307,3 +310,41 @@ def test_removing_leaves_nothing(engine: sa.Engine, gate: Gate) -> None:
         assert GATE not in sa.inspect(connection).get_table_names()
         assert gate.found(connection) == []
     assert not refused(engine, OF_HARBOR[0])
+
+
+def test_the_demo_s_tables_ask_the_gates(engine: sa.Engine) -> None:
+    migration = load_migration("clinics")
+    assert migration.gate is not None
+    gate = gate_of(engine, migration.plan.unit_ids, migration.gate.gated())
+    tables = METADATA.tables
+    METADATA.create_all(engine)
+    try:
+        with engine.begin() as connection:
+            for clinic in ("harbor", "hillside"):
+                connection.execute(_row(tables["clinics"], clinic_id=clinic))
+            for patient, homes in ((1, ("harbor",)), (2, ("harbor", "hillside")), (3, ())):
+                connection.execute(_row(tables["patients"], patient_id=patient, home_clinic_id="harbor"))
+                for home in homes:
+                    number = 10 * patient + len(home)
+                    values = {"registration_id": number, "patient_id": patient, "clinic_id": home}
+                    connection.execute(_row(tables["clinic_registrations"], **values))
+                connection.execute(_row(tables["patient_phones"], phone_id=patient, patient_id=patient))
+        install(engine, gate)
+        gate.close(engine, "harbor", 0, seconds=600, patience=5)
+        phones = [refused(engine, f"UPDATE patient_phones SET number = '1' WHERE patient_id = {n}") for n in (1, 2, 3)]
+        names = [refused(engine, f"UPDATE patients SET family_name = 'x' WHERE patient_id = {n}") for n in (1, 2, 3)]
+        assert phones == names == [True, False, True]
+        assert not refused(engine, "UPDATE clinics SET name = 'x'")
+        remove(engine, gate)
+    finally:
+        METADATA.drop_all(engine)
+
+
+def _row(table: sa.Table, **values: object) -> sa.Insert:
+    """A row with something in each column that must have a value."""
+    filled: dict[str, object] = {}
+    for column in table.columns:
+        if not column.nullable and column.name not in values:
+            python = column.type.python_type
+            filled[column.name] = datetime(2026, 1, 1) if python is datetime else python(1)  # noqa: DTZ001
+    return sa.insert(table).values({**filled, **values})

@@ -15,6 +15,7 @@ from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import execute, journal_of, to_install, to_remove
 from medferry.source.changes.journal import Journal
 from medferry.source.database import snapshot
+from medferry.source.objects import LegacyObjects
 from medferry.sync.pruning import prune
 
 capture_app = typer.Typer(
@@ -29,14 +30,16 @@ ApplyOption = Annotated[bool, typer.Option("--apply", help="Execute the statemen
 @report_errors
 def capture_install(migration: MigrationOption = "clinics", apply: ApplyOption = False) -> None:
     """Print the statements that make the journal and its triggers, or mend them, for the DBA to read and run."""
-    _change(environment_of(migration), to_install, apply)
+    environment = environment_of(migration)
+    change_objects(environment, _journal(environment), to_install, apply)
 
 
 @capture_app.command("remove")
 @report_errors
 def capture_remove(migration: MigrationOption = "clinics", apply: ApplyOption = False) -> None:
     """Print the statements that remove everything that `install` made, the journal's content too."""
-    _change(environment_of(migration), to_remove, apply)
+    environment = environment_of(migration)
+    change_objects(environment, _journal(environment), to_remove, apply)
 
 
 @capture_app.command("check")
@@ -68,17 +71,22 @@ def capture_prune(
     console.print(f"Deleted {number:,} changes from the journal.")
 
 
-def _change(environment: Environment, needed: Callable[[sa.Engine, Journal], list[str]], apply: bool) -> None:
-    journal = _journal(environment)
-    statements = needed(environment.capture, journal)
+def change_objects(
+    environment: Environment,
+    objects: LegacyObjects,
+    needed: Callable[[sa.Engine, LegacyObjects], list[str]],
+    apply: bool,
+) -> None:
+    """Print the statements that are needed, or execute them."""
+    statements = needed(environment.capture, objects)
     if not statements:
         console.print("Nothing to do.")
     elif apply:
-        execute(environment.capture, journal, statements)
+        execute(environment.capture, objects, statements)
         console.print(f"Done: {len(statements)} statements.")
     else:
-        console.print(f"-- {journal.rights}", soft_wrap=True, highlight=False, markup=False)
-        for line in journal.script(statements):
+        console.print(f"-- {objects.rights}", soft_wrap=True, highlight=False, markup=False)
+        for line in objects.script(statements):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
         console.print("-- Nothing was executed: repeat with --apply, or have the DBA run it.", soft_wrap=True)
 

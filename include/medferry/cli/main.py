@@ -12,6 +12,7 @@ from medferry.cli.conflicts import conflicts_app
 from medferry.cli.control import control_app
 from medferry.cli.dead_letters import dead_letters_app
 from medferry.cli.exceptions import exceptions_app
+from medferry.cli.gate import gate_app
 from medferry.cli.heal import heal_app
 from medferry.cli.inventory import inventory_app
 from medferry.cli.leftovers import leftovers_app
@@ -49,6 +50,7 @@ app.add_typer(purge_app)
 app.add_typer(exceptions_app, name="exceptions")
 app.add_typer(charts_app, name="charts")
 app.add_typer(capture_app, name="capture")
+app.add_typer(gate_app, name="gate")
 app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")

@@ -13,6 +13,7 @@ from medferry.definition.capture import CaptureRules, load_capture
 from medferry.definition.check_keys import check_keys
 from medferry.definition.checks import Declared, load_checks
 from medferry.definition.fingerprint import DefinitionFiles
+from medferry.definition.gate import GateRules, load_gate
 from medferry.definition.importing import local_modules, mappings_package
 from medferry.definition.inverses import check_deleted, check_inverse
 from medferry.definition.lookups import check_tables_named
@@ -48,6 +49,8 @@ class Migration:
     checks: Declared
     capture: CaptureRules | None
     """How changes of the legacy rows are found; None for a migration that does not keep both systems in step."""
+    gate: GateRules | None
+    """Which unit a legacy row belongs to, by table; None for a migration whose units are never closed by gates."""
     fingerprint: str
     """SHA-256 over every file that can change a result as it was read, kept with each run and record as evidence."""
     files: DefinitionFiles
@@ -126,14 +129,15 @@ def load_migration(name_or_folder: str | Path) -> Migration:
             partial(check_tables_named, folder, tables),
         ]
     )
-    checks, capture = load_checks(folder, specs, tables), load_capture(folder, entities)
+    checks = load_checks(folder, specs, tables)
+    capture, gate = load_capture(folder, entities), load_gate(folder, entities)
     check_keys(folder, entities, checks)
     files = DefinitionFiles(folder, local_modules(package, folder / "mappings"))
     if DefinitionFiles(folder).fingerprint() != before:
         raise DefinitionError(
             folder, None, "its files changed while they were read.", "Try again when they are complete."
         )
-    return Migration(folder, plan, entities, specs, inverses, tables, checks, capture, files.fingerprint(), files)
+    return Migration(folder, plan, entities, specs, inverses, tables, checks, capture, gate, files.fingerprint(), files)
 
 
 def _plan_and_entities(folder: Path) -> tuple[Plan, dict[str, SourceEntity]]:
