@@ -1,8 +1,9 @@
 """Simulated time: a worker's clocks run faster than the world's, so that ten minutes of waiting take two seconds.
 
-Every clock that the loader decides by goes `factor` times as fast: the process's own, its sleeps, and the manifest
-database's (SQLite's), which all workers of a world share. Sockets and locks keep the real one: who injects a fault, or
-sets a timeout, divides its seconds by the factor. What the machine itself needs looks longer for it, never shorter.
+Every clock that the loader decides by goes `factor` times as fast: the process's own, its sleeps, and, shared by all
+workers of a world, the manifest database's (SQLite's) and Medplum's. Sockets and locks keep the real one: who injects a
+fault, or sets a timeout, divides its seconds by the factor. What the machine itself needs looks longer for it, never
+shorter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import selectors
 import sqlite3
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 KEEP_THE_REAL_CLOCK = (queue, selectors, threading)
@@ -33,16 +34,25 @@ def quicken(factor: float, origin: float) -> None:
     """From now on this process's time goes so fast; its manifest's did so since `origin` (of the real clock)."""
     import sqlalchemy as sa  # after `begin`
 
+    from medferry.medplum.server_clock import ServerClock
+
     _pace["factor"] = factor
+
+    def simulated() -> datetime:
+        return datetime.fromtimestamp(origin + (_time() - origin) * factor, UTC)
 
     def strftime(form: str, moment: str, offset: str) -> str:
         assert (form, moment) == ("%Y-%m-%dT%H:%M:%fZ", "now"), "the manifest's clock asks in another way now"
-        seconds = origin + (_time() - origin) * factor + float(offset.removesuffix(" seconds"))
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        then = simulated() + timedelta(seconds=float(offset.removesuffix(" seconds")))
+        return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def learn(clock: ServerClock, _answer: object) -> None:
+        clock._told = simulated(), clock.clock()
 
     def connected(connection: Any, _record: object) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.create_function("strftime", -1, strftime)
 
     if factor != 1.0:
+        ServerClock.learn = learn  # type: ignore[assignment]
         sa.event.listen(sa.pool.Pool, "connect", connected)
