@@ -145,7 +145,7 @@ def test_being_in_each_others_way_is_to_be_tried_again(engine: sa.Engine) -> Non
         other.exec_driver_sql("UPDATE held SET id = 2 WHERE id = 1")
         with (
             pytest.raises(SourceUnavailable, match=r"in each other's way .* (55P03|1205)"),
-            writing(engine) as connection,
+            writing(engine, journal_of(engine, {})) as connection,
         ):
             connection.exec_driver_sql(impatient)
             connection.exec_driver_sql("UPDATE held SET id = 3 WHERE id = 1")
@@ -158,5 +158,5 @@ def test_a_server_that_is_away_is_to_be_tried_again() -> None:
     """Nobody listens on port 1: it is no fault of the capture."""
     for kind in ("postgresql", "mysql"):
         away = connect_engine(f"{kind}://nobody:x@127.0.0.1:1/nowhere")
-        with pytest.raises(SourceUnavailable, match="did not answer"), writing(away):
+        with pytest.raises(SourceUnavailable, match="did not answer"), writing(away, journal_of(away, {})):
             pass

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
 
 from medferry.definition.migration import Migration
+from medferry.mapping.read_row import ReadRow
 from medferry.source.slices import rows_of
 from tests.clinics.golden import CASES, apply, load
 
@@ -26,12 +27,10 @@ def register(migration: Migration) -> list[dict[str, str]]:
         return list(reader)
 
 
-class Watched(dict[str, Any]):
+class Watched(ReadRow):
     """A row that remembers which of its columns were read."""
 
-    def __init__(self, row: dict[str, Any]) -> None:
-        super().__init__(row)
-        self.read: set[str] = set()
+    read: ClassVar[set[str]] = set()
 
     def __getitem__(self, column: str) -> Any:
         self.read.add(column)
@@ -64,15 +63,16 @@ def test_every_line_is_complete(migration: Migration, register: list[dict[str, s
         assert is_key == (line["disposition"] == "key"), where
 
 
-def test_mappings_read_what_the_register_says(migration: Migration, register: list[dict[str, str]]) -> None:
+def test_mappings_read_what_the_register_says(
+    migration: Migration, register: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medferry.mapping.apply.ReadRow", Watched)
     for name, entity in migration.entities.items():
-        read: set[str] = set()
+        Watched.read.clear()
         for case in (case for case in CASES if case.startswith(f"{name}/")):
-            row = Watched(load(case)["row"])
-            apply(migration, name, row)
-            read |= row.read
+            apply(migration, name, load(case)["row"])
         said = {line["column"] for line in _lines(register, name) if line["disposition"] in READ}
-        assert read - set(entity.key) == said, name
+        assert Watched.read - set(entity.key) == said, name
 
 
 def test_references_are_those_of_the_mappings(migration: Migration, register: list[dict[str, str]]) -> None:

@@ -48,9 +48,9 @@ def _settled_in_silence(self: Planner, made: Any, drift: Any, base: Any, content
         made.settled[drift.target.name] = self._kept(drift.target, self.known[drift.target.name])
 
 
-def _never_merged(self: Planner, drifts: Any, contents: Any, unanswered: Any, own: Any, bases: Any) -> Any:
+def _never_merged(self: Planner, drifts: Any, contents: Any, unanswered: Any, own: Any, *bases: Any) -> Any:
     """Every change on both sides taken for a conflict."""
-    return _by_content(self, drifts, contents, unanswered, own, {})
+    return _by_content(self, drifts, contents, unanswered, own, {}, *bases[1:])
 
 
 def _theirs_dropped(*given: Any) -> Any:

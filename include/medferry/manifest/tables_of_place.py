@@ -10,11 +10,9 @@ home = sa.Table(
     "home",
     metadata,
     sa.Column("migration", sa.String(40), primary_key=True, comment="empty: of the manifest itself"),
-    sa.Column("kind", sa.String(20), primary_key=True, comment="manifest, medplum, legacy"),
-    sa.Column("place", sa.String(500), primary_key=True, comment="base URL, name of a database"),
-    sa.Column(
-        "identity", sa.String(64), nullable=False, comment="project id, server, id of the manifest; empty: not known"
-    ),
+    sa.Column("kind", sa.String(20), primary_key=True, comment="manifest, medplum"),
+    sa.Column("place", sa.String(500), primary_key=True, comment="base URL"),
+    sa.Column("identity", sa.String(64), nullable=False, comment="project id, id of the manifest; empty: not known"),
     sa.Column("since", Time, nullable=False),
     sa.Column("position", sa.BigInteger, comment="of the legacy database when it was last read; null: it tells none"),
     comment="the systems to which the ids and the files that the manifest knows belong",
