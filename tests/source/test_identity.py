@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from demo_clinics import database as servers
 from medferry.source.database import connect_engine, snapshot, stream
-from medferry.source.identity import LegacyIdentity, differs, identity_of
+from medferry.source.identity import LegacyIdentity, completed, differs, identity_of
 
 
 def identity(engine: sa.Engine) -> LegacyIdentity:
@@ -55,6 +56,26 @@ def test_another_database_of_the_same_server_is_another(reader: sa.Engine, owner
     assert known.server.split(":")[:2] == present.server.split(":")[:2]
 
 
+def test_other_schemas_in_the_search_path_are_another_database(reader: sa.Engine, owner: sa.Connection) -> None:
+    if reader.dialect.name != "postgresql":
+        pytest.skip("the others have no search path")
+    known, schemas = identity(reader), ["x" * number for number in (8, 9)]  # short as it is, long by its digest
+    for schema in schemas:
+        owner.exec_driver_sql(f"CREATE SCHEMA {schema}")
+    found = [known.server]
+    try:
+        for path in (schemas[0], ",".join(schemas), ",".join(reversed(schemas))):
+            url = reader.url.update_query_dict({"options": f"-csearch_path={path},public"})
+            other = connect_engine(url.render_as_string(hide_password=False))
+            found.append(identity(other).server)
+            other.dispose()
+    finally:
+        for schema in schemas:
+            owner.exec_driver_sql(f"DROP SCHEMA {schema}")
+    assert all(differs(one, other) for one, other in combinations(found, 2))
+    assert all(len(one) <= 64 and one.split(":")[:3] == known.server.split(":")[:3] for one in found)
+
+
 def test_what_an_account_may_not_read_is_left_out(reader: sa.Engine, owner: sa.Connection) -> None:
     if reader.dialect.name != "postgresql":
         pytest.skip("the others ask for nothing that has to be granted")
@@ -73,7 +94,7 @@ def test_what_an_account_may_not_read_is_left_out(reader: sa.Engine, owner: sa.C
             owner.exec_driver_sql(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC")
         owner.exec_driver_sql("DROP ROLE narrow")
     assert present.name == known.name and present.position is None
-    assert present.server == f"::{known.server.split(':')[2]}" and not differs(known.server, present.server)
+    assert present.server == "::" + known.server.split(":", 2)[2] and not differs(known.server, present.server)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +104,8 @@ def test_what_an_account_may_not_read_is_left_out(reader: sa.Engine, owner: sa.C
         ("7:1:5", "7:2:5", True),
         ("7:1:5", "8:1:5", True),
         ("7:1:5", "7:1:6", True),
+        ("7:1:5", "7:1:5:{public}", False),
+        ("7:1:5:{public}", "7:1:5:{other,public}", True),
         ("7:1:5", "::5", False),
         ("::5", "7:1:5", False),
         ("::5", "7:1:6", True),
@@ -93,6 +116,20 @@ def test_what_an_account_may_not_read_is_left_out(reader: sa.Engine, owner: sa.C
 )
 def test_servers_are_compared_by_what_both_tell(known: str, present: str, other: bool) -> None:
     assert differs(known, present) is other
+
+
+@pytest.mark.parametrize(
+    ("known", "present", "whole"),
+    [
+        ("7:1:5", "7:1:5:{public}", "7:1:5:{public}"),
+        ("7:1:5:{public}", "::5:{public}", "7:1:5:{public}"),
+        ("::5", "7:1:5:{public}", "7:1:5:{public}"),
+        ("host/3306/1", "host/3306/1", "host/3306/1"),
+        ("", "7", "7"),
+    ],
+)
+def test_a_server_is_known_by_all_that_it_ever_told(known: str, present: str, whole: str) -> None:
+    assert completed(known, present) == whole
 
 
 def test_a_copy_of_a_sqlite_file_is_behind_in_whichever_folder(tmp_path: Path) -> None:

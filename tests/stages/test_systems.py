@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,6 +228,25 @@ def test_a_legacy_database_is_known_by_name_server_and_position(
         known = homes.legacy_of(connection, "tiny")
     assert known is not None
     assert known.position == (10 if problem or present.position is None else present.position)
+
+
+def test_a_manifest_learns_what_its_legacy_database_did_not_tell_before(
+    tiny: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Manifests of before know no search path: the first that is met is taken on trust, and no other then."""
+    migrate(tiny, "first", dry_run=True)
+    with tiny.manifest.begin() as connection:
+        homes.keep_legacy(connection, "tiny", LegacyHome("PostgreSQL a", "7:1:5", 10))
+    for schemas, problem in (("{public}", ""), ("{other}", "another one"), ("{public}", "")):
+        present = LegacyIdentity("PostgreSQL a", f"7:1:5:{schemas}", 10)
+        monkeypatch.setattr("medferry.runtime.legacy_home.identity_of", lambda _, present=present: present)
+        assert problems(tiny)["legacy"] == problem
+        with pytest.raises(OtherSystem) if problem else nullcontext():
+            check_systems(tiny, dry=False)
+    with tiny.manifest.begin() as connection:
+        assert homes.legacy_of(connection, "tiny") == LegacyHome("PostgreSQL a", "7:1:5:{public}", 10)
+        homes.complete_legacy(connection, "tiny", LegacyHome("PostgreSQL a", "7:1:4", 10), "7:1:4:{public}")
+        assert homes.legacy_of(connection, "tiny") == LegacyHome("PostgreSQL a", "7:1:5:{public}", 10)
 
 
 def test_the_position_is_never_put_back_by_another_who_reads(tiny: Environment) -> None:

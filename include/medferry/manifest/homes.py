@@ -87,6 +87,12 @@ def advance_legacy(connection: sa.Connection, migration: str, present: LegacyHom
         connection.execute(sa.update(home).where(*known).values(position=present.position))
 
 
+def complete_legacy(connection: sa.Connection, migration: str, known: LegacyHome, server: str) -> None:
+    """Keep the whole name of the server of a known legacy database, unless another was accepted since."""
+    same = (*_legacy(migration), home.c.place == known.name, home.c.identity == known.server)
+    connection.execute(sa.update(home).where(*same).values(identity=server))
+
+
 def _legacy(migration: str) -> tuple[sa.ColumnElement[bool], ...]:
     return home.c.migration == migration, home.c.kind == HomeKind.LEGACY
 

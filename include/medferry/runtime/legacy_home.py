@@ -14,7 +14,7 @@ from medferry.manifest.homes import LegacyHome
 from medferry.runtime.continuing import NotContinued, OtherSystem
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
-from medferry.source.identity import LegacyIdentity, differs, identity_of
+from medferry.source.identity import LegacyIdentity, completed, differs, identity_of
 
 _REMEDY = (
     "Correct the connection of the legacy database, or MEDFERRY_MANIFEST_URL. If it is to be the one from now on "
@@ -27,7 +27,7 @@ class SourceBehind(TransientError):
 
 
 def check_legacy(environment: Environment) -> None:
-    """To be asked before it is read. How far it has come is kept.
+    """To be asked before it is read. How far it has come is kept, and what it tells of itself for the first time.
 
     Raises OtherSystem, SourceBehind, SourceUnavailable, SourceError, SettingsError.
     """
@@ -38,6 +38,8 @@ def check_legacy(environment: Environment) -> None:
     if known:
         with environment.manifest.begin() as connection:
             homes.advance_legacy(connection, environment.migration.name, _home(present))
+            whole = completed(known.server, present.server)
+            homes.complete_legacy(connection, environment.migration.name, known, whole)
 
 
 def keep_first(environment: Environment, source: sa.Connection) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,8 @@ _INNODB_POSITIONS = "'Innodb_lsn_current', 'Innodb_redo_log_current_lsn'"
 
 _LONGEST = 64
 """Characters of a server's name as it is kept: a host's may have more."""
+_LONGEST_PATH = 20
+"""Of these for the schemas of a search path; a longer one is kept by its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,24 @@ def differs(known: str, present: str) -> bool:
     return any(before and now and before != now for before, now in pairs)
 
 
+def completed(known: str, present: str) -> str:
+    """A server's name in all parts that were ever told, where the two do not differ."""
+    return ":".join(before or now for before, now in zip_longest(known.split(":"), present.split(":"), fillvalue=""))
+
+
 def _postgresql(connection: sa.Connection) -> LegacyIdentity:
     name = str(connection.scalar(sa.text("SELECT current_database()")))
     system, timeline = _told(connection, postgresql_server, ("", ""))
     # A database that was dropped and restored under its name has another number.
     number = connection.scalar(sa.text("SELECT oid FROM pg_database WHERE datname = current_database()"))
+    # Of two schemas with the same tables the search path takes one: the settings of an account, or of the URL.
+    schemas = str(connection.scalar(sa.text("SELECT CAST(current_schemas(false) AS text)"))).replace(":", "")
+    schemas = schemas if len(schemas) <= _LONGEST_PATH else hashlib.sha256(schemas.encode()).hexdigest()[:16]
     standby = bool(connection.scalar(sa.text("SELECT pg_is_in_recovery()")))
     position = "pg_last_wal_replay_lsn()" if standby else "pg_current_wal_lsn()"
     read = sa.text(f"SELECT CAST({position} - CAST('0/0' AS pg_lsn) AS bigint)")
     mark = _told(connection, lambda c: c.scalar(read), None)
-    return LegacyIdentity(f"PostgreSQL {name}", f"{system}:{timeline}:{number}", mark, standby)
+    return LegacyIdentity(f"PostgreSQL {name}", f"{system}:{timeline}:{number}:{schemas}", mark, standby)
 
 
 def _mysql(connection: sa.Connection) -> LegacyIdentity:
