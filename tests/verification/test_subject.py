@@ -23,11 +23,13 @@ from medferry.manifest.tables import check, difference, period_account, unit_sta
 from medferry.report.reconciliation import reconcile
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
+from medferry.stages.prepare import scope_of
 from medferry.stages.replay import Choice
 from medferry.verification.run import SubjectVerification, verify_run, verify_subject
 from medferry.verification.scope import Sampling, UnknownSubject
 from medferry.verification.stored import StoredResourceCheck
 from medferry.workflows.decide import decide
+from medferry.workflows.migrate import execute_run
 from medferry.workflows.replay import execute_replay
 from tests.tiny_platform import MIGRATION, RESOURCES
 from tests.workflows.test_migrate import migrate
@@ -81,6 +83,20 @@ def test_what_no_run_was_about_is_no_part_of_it(tiny: Environment) -> None:
     assert compared(found) == {"clinic": 4, "staff": 4, "patient": 3, "weight": 30}
     with pytest.raises(UnknownSubject, match="Nothing of it has been loaded"):
         verify_subject(tiny, Subject(units=("south",)))
+
+
+def test_an_entity_that_no_run_was_about_is_missing_in_the_units_that_were_loaded(tiny: Environment) -> None:
+    """Left out of each load, or new in the plan: nobody would see that nothing of it is there."""
+    some = ("clinic", "staff", "patient")
+    scope = scope_of(tiny.migration, tiny.migration.plan.units_of_wave("pilot"), some)
+    execute_run(tiny, "first", "run", scope, RunOptions(), lambda *_: None)
+    assert verify_subject(tiny, Subject(entities=some)).verdict.text() == "proven"
+    for subject, rows in ((Subject(), 30), (Subject(units=("north",)), 20)):
+        found = verify_subject(tiny, subject)
+        assert unequal(found) == {("source keys", "weight"), ("source count", "weight")}
+        assert sum(one[3] == "not in the ledger" for one in differences(tiny, found)) == rows
+    with pytest.raises(UnknownSubject, match="Nothing of it has been loaded"):
+        verify_subject(tiny, Subject(entities=("weight",)))
 
 
 def test_units_entities_and_keys(waves: Environment) -> None:

@@ -162,17 +162,21 @@ def scope_of_run(environment: Environment, run_id: str, choice: Sampling) -> Ver
 
 
 def scope_of_subject(environment: Environment, subject: Subject, choice: Sampling) -> VerificationScope:
-    """What of a subject has been loaded, by whichever runs. Raises UnknownSubject."""
+    """What of a subject has been loaded, by whichever runs. Raises UnknownSubject.
+
+    Where no entity is named, all are of it in each unit of which anything was loaded: of one that no run was about
+    (left out, or new in the plan) each row is missing.
+    """
     migration = environment.migration
     _check_names("unit", subject.units, migration.plan.unit_ids)
     _check_names("entity", (*subject.entities, *subject.keys), list(migration.specs))
     with environment.manifest.begin() as connection:
         loaded = loaded_units(connection, migration.name)
-    wanted = set(subject.keys) or set(subject.entities) or set(loaded)
+    named, begun = set(subject.keys) or set(subject.entities), set[str]().union(*loaded.values())
     units: dict[str, frozenset[str]] = {}
     for entity in (name for level in migration.levels for name in level):
-        found = loaded.get(entity, set()) & set(subject.units or migration.plan.unit_ids)
-        if entity in wanted and found:
+        found = (loaded.get(entity, set()) if named else begun) & set(subject.units or migration.plan.unit_ids)
+        if found and (not named or entity in named):
             units[entity] = frozenset(found)
     if not units:
         raise UnknownSubject("Nothing of it has been loaded.", "List the runs with `medferry runs`.")
