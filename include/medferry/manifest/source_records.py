@@ -102,6 +102,12 @@ def forget_slice(connection: sa.Connection, run_id: str, slice_id: str, entity: 
     connection.execute(sa.delete(source_record).where(of_slice))
 
 
+def count_lines(connection: sa.Connection, run_id: str, slice_id: str) -> int:
+    """How many of the run's records are in a slice."""
+    of_slice = sa.and_(source_record.c.run_id == run_id, source_record.c.slice_id == slice_id)
+    return connection.scalar(sa.select(sa.func.count()).select_from(source_record).where(of_slice)) or 0
+
+
 def pending_keys(connection: sa.Connection, run_id: str, slice_id: str) -> set[str]:
     """Keys of a slice that still wait for their disposition."""
     statement = sa.select(source_record.c.key).where(

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     AMBIGUOUS_TARGET = "ambiguous-target"
     AT_WORK_ELSEWHERE = "at-work-elsewhere"
     INVALID_RESOURCE = "invalid-resource"
+    KEY_NOT_UNIQUE = "key-not-unique"
     MAPPING_ERROR = "mapping-error"
     NO_RESOURCE = "no-resource"
     SERVER_REJECTED = "server-rejected"
@@ -62,6 +63,7 @@ DECIDED_BY_LOAD = frozenset(
     {
         Reason.AMBIGUOUS_TARGET,
         Reason.AT_WORK_ELSEWHERE,
+        Reason.KEY_NOT_UNIQUE,
         Reason.SERVER_REJECTED,
         Reason.STORED_DIFFERENTLY,
         Reason.TARGET_CHANGED,
@@ -70,7 +72,8 @@ DECIDED_BY_LOAD = frozenset(
         Reason.UNRESOLVED_REFERENCE,
     }
 )
-"""What the load decides, and may decide otherwise another time. Other reasons follow from the row and its mapping."""
+"""What the load, or another row, decides, and may decide otherwise another time. Other reasons follow from the row and
+its mapping."""
 
 
 def checked_reason(reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -99,7 +100,9 @@ def _changed(
     """The rows to be staged, as lines; the keys of the others are added to `unchanged`."""
     for page in chunked(rows, _ROWS_AT_ONCE):
         lines = [(entity.ledger_key_of(row), dump_row(row)) for row in page]
-        same = records.among({key: row_digest(line) for key, line in lines})
+        times = Counter(key for key, _ in lines)
+        # Of a key with several rows each is staged, so that it is found and set aside.
+        same = records.among({key: row_digest(line) for key, line in lines if times[key] == 1})
         for key, line in lines:
             if key in same:
                 unchanged.append(key)

@@ -16,7 +16,7 @@ from medferry.fhir.validate import problems
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow, SliceStage
 from medferry.manifest.slice_lock import only_worker
-from medferry.manifest.source_records import SourceRecord, forget_slice, write_records
+from medferry.manifest.source_records import SourceRecord, count_lines, forget_slice, write_records
 from medferry.manifest.staged_files import record_files
 from medferry.manifest.unchanged import carry_over
 from medferry.mapping.apply import MappedRow, apply_mapping
@@ -85,6 +85,8 @@ class _Transform:
     run: RunRow
     options: RunOptions
     slice: SliceRow
+    twice: frozenset[str] = frozenset()
+    """Keys of which there are several rows."""
     counts: Counter[str] = field(default_factory=Counter)
     bundles: int = 0
     tally: Tally = field(default_factory=Tally)
@@ -99,7 +101,23 @@ class _Transform:
         self.breaker = Breaker(self.slice.entity, stop_share(self.run, self.slice, self.options))
 
     def carry_out(self) -> Counter[str]:
-        """Returns the records by disposition."""
+        """Returns the records by disposition.
+
+        The keys were unique when the run was prepared; since then a join may have found a second row of one, and each
+        would be created under the one name. Nobody knows which of them is the record, so it is set aside.
+        """
+        gone = self._all_rows()
+        if not self.twice and (twice := self._keys_of_several_rows()):
+            return _Transform(self.environment, self.run, self.options, self.slice, twice).carry_out()
+        with self.hold.writing() as connection:
+            records = gone_records(connection, self.run, self.slice, self.spec.version, sorted(gone))
+            write_records(connection, self.run.id, records, [])
+            record_files(connection, self.run.id, self.staging.written)
+            runs.set_stage(connection, self.run.id, self.slice.id, SliceStage.TRANSFORMED, self.bundles)
+        return self.counts
+
+    def _all_rows(self) -> set[str]:
+        """Map and stage everything; returns those of the slice's given keys that have no row."""
         with self.hold.writing() as connection:
             forget_slice(connection, self.run.id, self.slice.id, self.slice.entity)
         gone = set(self.slice.keys or ()) - self._carry_over()
@@ -108,12 +126,22 @@ class _Transform:
                 pulse.heed()
                 gone -= self._page(page)
         self._stage(self.stacker.take())
-        with self.hold.writing() as connection:
-            records = gone_records(connection, self.run, self.slice, self.spec.version, sorted(gone))
-            write_records(connection, self.run.id, records, [])
-            record_files(connection, self.run.id, self.staging.written)
-            runs.set_stage(connection, self.run.id, self.slice.id, SliceStage.TRANSFORMED, self.bundles)
-        return self.counts
+        return gone
+
+    def _keys_of_several_rows(self) -> frozenset[str]:
+        """Looked for where there are fewer records than rows."""
+        with self.environment.manifest.begin() as connection:
+            if count_lines(connection, self.run.id, self.slice.id) >= self.counts.total():
+                return frozenset()
+        rows = Counter(self.entity.ledger_key_of(row) for _, row in self.staging.read_rows(self.slice.id))
+        rows.update(self.staging.read_keys(self.slice.id))
+        return frozenset(key for key, number in rows.items() if number > 1)
+
+    def _mapped(self, row: Row) -> MappedRow:
+        key = self.entity.ledger_key_of(row)
+        if key in self.twice:
+            return MappedRow(key, Disposition.QUARANTINED, Reason.KEY_NOT_UNIQUE, self.entity.key[0])
+        return map_row(self.spec, self.entity, row, self.environment.migration.settings)
 
     def _carry_over(self) -> set[str]:
         """What needs no work ends as it did before; returns the keys."""
@@ -137,9 +165,7 @@ class _Transform:
         records: list[SourceRecord] = []
         findings: list[tuple[str, str, str, str]] = []
         for line, row in page:
-            mapped, entries, weight, documents = _staged(
-                map_row(self.spec, self.entity, row, self.environment.migration.settings), self.bounds
-            )
+            mapped, entries, weight, documents = _staged(self._mapped(row), self.bounds)
             for document in documents:
                 self.staging.write_document(self.slice.id, document.digest, document.content)
             records.append(self._ledger_line(line, row, mapped))
