@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from medferry.source.database import snapshot
+from medferry.source import writeback
+from medferry.source.database import connect_engine, snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import legacy_table
 from medferry.source.lookup import row_of_key
@@ -180,3 +181,22 @@ def test_the_row_is_locked_while_it_is_written(legacy: sa.Engine) -> None:
         assert _locked(connection, TABLES[0], row(legacy)) == 1
         with legacy.connect() as other, pytest.raises(sa.exc.OperationalError):
             other.exec_driver_sql("SELECT id FROM wb_person WHERE id = 1 FOR UPDATE NOWAIT")
+
+
+def test_a_row_that_a_user_holds_is_left_to_the_next_cycle(legacy: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An open form must not hold up what goes to other rows, and says nothing about the value."""
+    monkeypatch.setitem(writeback._PATIENCE, "postgresql", "SET LOCAL lock_timeout = '1ms'")
+    monkeypatch.setitem(writeback._PATIENCE, "mariadb", "SET SESSION innodb_lock_wait_timeout = 1")
+    base, given = row(legacy), {"timeout": 0.01} if legacy.dialect.name == "sqlite" else {}
+    writer = connect_engine(legacy.url.render_as_string(hide_password=False), given)
+    try:
+        with legacy.connect() as user:
+            user.exec_driver_sql("UPDATE wb_person SET weight = 71 WHERE id = 1")
+            with pytest.raises(RowConflict, match="holds person locked"):
+                write_row(writer, ENTITY, TABLES, base, {"name": "Bea"})
+            if legacy.dialect.name != "sqlite":
+                assert write_row(writer, ENTITY, TABLES, row(legacy, "2"), {"name": "Bea"})["name"] == "Bea"
+        assert row(legacy) == base
+        assert write_row(writer, ENTITY, TABLES, base, {"name": "Bea"})["name"] == "Bea"
+    finally:
+        writer.dispose()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from medferry.errors import MedferryError, SourceUnavailable
 from medferry.source.entity import SourceEntity
-from medferry.source.faults import state_of
+from medferry.source.faults import code_of, in_each_others_way, state_of
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
 from medferry.source.session import pin_settings
@@ -26,7 +26,10 @@ Row = Mapping[str, Any]
 
 
 class RowConflict(MedferryError):
-    """The row is not what the changes were made from, or gone. Nothing was written; read it again and decide anew."""
+    """The row is not what the changes were made from, or gone, or held locked by somebody else.
+
+    Nothing was written; read it again and decide anew.
+    """
 
 
 class WriteRefused(MedferryError):
@@ -96,6 +99,8 @@ def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Conne
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             now = str(connection.scalar(sa.text(_CLOCK[name])))
             pin_settings(connection)
+            if name in _PATIENCE:
+                connection.exec_driver_sql(_PATIENCE[name])
             yield connection, now
             connection.commit()
     except DBAPIError as error:
@@ -104,6 +109,9 @@ def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Conne
                 f"The legacy database was lost while {entity.name} was written ({state_of(error)}).",
                 "Read the row again: it has all of the change or nothing of it.",
             ) from None
+        if in_each_others_way(error):
+            problem = f"Somebody else holds {entity.name} locked, or waits for what is held here ({code_of(error)})."
+            raise RowConflict(problem, "Nothing was lost: the next cycle reads the row again.") from None
         why, remedy = _why(error)
         kind = WriterBlocked if (why, remedy) in (_RIGHTS, _SCHEMA) else WriteRefused
         raise kind(f"The legacy database {why} ({entity.name}, {state_of(error)}).", remedy) from None
@@ -115,6 +123,13 @@ _CLOCK = {
     "mariadb": "SELECT CAST(LOCALTIMESTAMP(0) AS CHAR)",
     "sqlite": "SELECT datetime('now')",
 }
+
+_PATIENCE = {
+    "postgresql": "SET LOCAL lock_timeout = '2s'",
+    "mysql": "SET SESSION innodb_lock_wait_timeout = 2",
+    "mariadb": "SET SESSION innodb_lock_wait_timeout = 2",
+}
+"""A user may hold a row for as long as a form is open: that one waits for the next cycle, and no other for it."""
 
 _RIGHTS = (
     "gives no right to write",
