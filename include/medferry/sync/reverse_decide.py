@@ -73,11 +73,16 @@ class Decider:
         return self._expressed(look, look.row, changed, names)
 
     def _deleted(self, look: RecordLook) -> Decision:
-        """Of a record whose row is gone, too, or makes nothing on purpose, both sides say the same."""
+        """Of a record whose row is gone, too, or makes nothing on purpose, both sides say the same.
+
+        A row goes only where Medplum calls all of its resources deleted.
+        """
         if look.row is None or look.is_skipped:
             return Decision(look)
         if self.deleted is DeletedPolicy.REPORT or any(one.stored for one in look.slots.values()):
             return _held(look, HeldReason.DELETED)
+        if not all(one.deleted for one in look.slots.values()):
+            return _held(look, HeldReason.DELETED, "not found (404)")
         if any(one.changed_in_legacy for one in look.slots.values()):
             return _held(look, HeldReason.CONFLICT)
         if not all(self._may_write(look, one) for one in look.slots.values()):

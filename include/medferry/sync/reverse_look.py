@@ -58,6 +58,8 @@ class SlotLook:
     stored: StoredResource | None
     mapped: ResolvedResource | None
     base: Resource | None = field(default=None, repr=False)
+    deleted: bool = False
+    """Medplum says so (410). What is merely not found may be hidden by an access policy, or in another database."""
 
     @property
     def changed_in_medplum(self) -> bool:
@@ -168,13 +170,14 @@ class Looker:
     def _with_stored(self, looks: list[RecordLook]) -> list[RecordLook]:
         """Read by id, so that no replica that lags answers."""
         places = [(slot.known.resource_type, slot.known.medplum_id) for one in looks for slot in one.slots.values()]
-        read = self.client.read_each(places) if places else {}
+        gone: set[str] = set()
+        read = self.client.read_each(places, gone) if places else {}
         stored = {
             medplum_id: StoredResource(version, stored_hash(text), split(orjson.loads(text))[0])
             for medplum_id, (version, text) in read.items()
         }
         return [
-            _with_slots(one, {s: _with(look, stored.get(look.known.medplum_id)) for s, look in one.slots.items()})
+            _with_slots(one, {s: _with(look, stored.get(look.known.medplum_id), gone) for s, look in one.slots.items()})
             for one in looks
         ]
 
@@ -263,8 +266,8 @@ def _with_slots(look: RecordLook, slots: Mapping[str, SlotLook]) -> RecordLook:
     return replace(look, slots=slots)
 
 
-def _with(look: SlotLook, stored: StoredResource | None) -> SlotLook:
-    return replace(look, stored=stored)
+def _with(look: SlotLook, stored: StoredResource | None, gone: Collection[str]) -> SlotLook:
+    return replace(look, stored=stored, deleted=look.known.medplum_id in gone)
 
 
 def _with_base(look: SlotLook, found: Resource | None) -> SlotLook:
