@@ -173,6 +173,7 @@ class _Back:
         page = sweep_page(manifest, self.client, migration.name, resource_type, feed.position)
         found = classify(manifest, self.client, self.ours, resource_type, page.changed)
         found += classify_absent(manifest, self.ours, resource_type, page.absent)
+        found += [Found(FoundKind.ECHO, resource_type, x.medplum_id, x.version_id, (x,)) for x in page.merged]
         self._moved(feed, found, page.position, page.complete)
 
     def _feed(self, resource_type: str, kind: FeedKind, position: str) -> Feed:

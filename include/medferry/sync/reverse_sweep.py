@@ -1,4 +1,4 @@
-"""Look for all that the crosswalk has in Medplum, page by page: what no poll told, and what was deleted.
+"""Look for all that the crosswalk has in Medplum, page by page: what no poll told, what was deleted, what was merged.
 
 A page is the next 1,000 lines of a resource type in the order of their names, so that a pass goes on after any of them
 and holds one in memory; 20 points for (id, version) of each, and a point for each that differs or is unseen: 20,000
@@ -27,13 +27,15 @@ WALKED = "id,identifier,meta"
 
 @dataclass(frozen=True, slots=True)
 class SweptPage:
-    """What a page found; both are to be classified. `position` is "" when the pass is complete."""
+    """What a page found; `changed` and `absent` are to be classified. `position` is "" when the pass is complete."""
 
     lines: int
     changed: Sequence[Change]
     absent: Mapping[KnownLine, Absence]
     unseen: int
     """Resources that no search showed and that are there: no deletions."""
+    merged: Sequence[KnownLine]
+    """Of those in the known version, the ones that say more than the mapping made: the row may not say it yet."""
     position: str
 
     @property
@@ -57,10 +59,12 @@ def sweep_page(
     presence = look_for(client, resource_type, list(by_id)) if by_id else None
     following = orjson.dumps(lines[-1].name).decode() if len(lines) == size else ""
     if presence is None:
-        return SweptPage(0, [], {}, 0, following)
+        return SweptPage(0, [], {}, 0, [], following)
     others = [one for one, version in presence.versions.items() if {version} != {x.version_id for x in by_id[one]}]
     absent = {line: absence for one, absence in presence.absent.items() for line in by_id[one]}
-    return SweptPage(len(lines), _whole(client, resource_type, others), absent, len(presence.unseen), following)
+    merged = [x for x in lines if x.wanted_hash is not None and presence.versions.get(x.medplum_id) == x.version_id]
+    changed = _whole(client, resource_type, others)
+    return SweptPage(len(lines), changed, absent, len(presence.unseen), merged, following)
 
 
 def _whole(client: MedplumClient, resource_type: str, ids: Sequence[str]) -> list[Change]:
