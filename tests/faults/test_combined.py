@@ -34,7 +34,7 @@ TIMEOUT = 1.0
 """After so many seconds (of the real clock) a worker gives a request up; the server goes on with it."""
 
 PAUSES = (
-    *("NotSettled", "MedplumUnavailable", "WritesHidden", "VerificationFailed"),
+    *("NotSettled", "MedplumUnavailable", "NotReached", "WritesHidden", "VerificationFailed"),
     *("LeaseLost", "LeaseHeld", "SliceBusy", "LaterRun", "VerificationAtWork", "BreakerOpen"),
 )
 """How a run may stop while faults last and others work beside it; anything else is a bug. A database that fails for a

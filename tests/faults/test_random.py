@@ -12,7 +12,7 @@ from embedded_medplum.server import EmbeddedMedplum
 from tests.faults.conftest import SEEDS
 from tests.faults.simulator import BATCH, LOOKUP, SEARCH, Ended, World
 
-PAUSES = ("NotSettled", "MedplumUnavailable", "VerificationFailed", "Unauthorised", "WritesHidden")
+PAUSES = ("NotSettled", "MedplumUnavailable", "NotReached", "VerificationFailed", "Unauthorised", "WritesHidden")
 """How a run may stop while the faults last (a token may be revoked twice in a row); anything else is a bug."""
 
 
