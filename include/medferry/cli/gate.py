@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from medferry.cli.capture import change_objects
+from medferry.cli.capture import ApplyOption, change_objects
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
@@ -21,7 +21,6 @@ gate_app = typer.Typer(
     help="Let nobody write a unit in the legacy database for a while, as for the last load of a wave. "
     "MEDFERRY_CAPTURE_URL is its URL with the account that may; without it MEDFERRY_SOURCE_URL is taken.",
 )
-ApplyOption = Annotated[bool, typer.Option("--apply", help="Execute the statements instead of printing them.")]
 UnitArgument = Annotated[str, typer.Argument(help="A unit of the plan.")]
 
 

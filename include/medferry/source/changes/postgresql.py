@@ -21,11 +21,9 @@ from medferry.source.changes.journal import (
 )
 from medferry.source.changes.rules import KeyOf, column_of
 from medferry.source.identity import postgresql_server
-from medferry.source.objects import Found, Trigger, literal, short
+from medferry.source.objects import Found, Trigger, literal
+from medferry.source.postgresql_triggers import TriggerKind, oids, search_path
 from medferry.source.session import POSTGRESQL
-
-_NAME_LIMIT = 63
-_PREFIX = "medferry_log"
 
 
 class PostgresqlJournal(Journal):
@@ -60,44 +58,18 @@ class PostgresqlJournal(Journal):
         }
 
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
-        schemas = connection.scalars(sa.text("SELECT quote_ident(unnest(current_schemas(false)))")).all()
-        path = ", ".join([*map(str, schemas), "pg_temp"])
+        path, there, binary = search_path(connection), oids(connection, self.watched), self._binary(connection)
         found = []
-        there, binary = self._oids(connection), self._binary(connection)
         for table, keys in self.watched.items():
             if there[table] is None:
                 raise CaptureBroken(
                     f"There is no table {table}.", "Correct capture.yaml, or the legacy schema is another."
                 )
-            function, body = (
-                short(f"{_PREFIX}_{table}", _NAME_LIMIT),
-                _body(table, keys, binary[table]),
-            )
-            create = (
-                f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-                f"SET search_path = {path} {_PINNED} AS $medferry${body}$medferry$"
-            )
-            for name, event in ((_PREFIX, "INSERT OR UPDATE OR DELETE"), (f"{_PREFIX}_truncate", "TRUNCATE")):
-                each = "STATEMENT" if event == "TRUNCATE" else "ROW"
-                statements = (
-                    create,
-                    f"CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH {each} EXECUTE FUNCTION {function}()",
-                    f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
-                )
-                found.append(Trigger(table, name, body, statements, (f"DROP TRIGGER {name} ON {table}",)))
+            found += _TRIGGERS.wanted(table, path, _body(table, keys, binary[table]))
         return found
 
     def found(self, connection: sa.Connection) -> list[Found]:
-        named = {oid: table for table, oid in self._oids(connection).items()}
-        rows = connection.execute(sa.text(_FOUND), {"names": [_PREFIX, f"{_PREFIX}_truncate"]})
-        result = []
-        for oid, regclass, name, enabled, body, generation, function in rows:
-            table = named.get(oid, regclass)
-            drop = [f"DROP TRIGGER {name} ON {table}"]
-            if name != _PREFIX:  # the last of its two triggers
-                drop.append(f"DROP FUNCTION IF EXISTS {function}")
-            result.append(Found(table, name, body, enabled == "A", generation, tuple(drop)))
-        return result
+        return _TRIGGERS.found(connection, self.watched)
 
     def _binary(self, connection: sa.Connection) -> dict[str, frozenset[str]]:
         """Table → the columns that hold bytes, in lower case."""
@@ -105,11 +77,6 @@ class PostgresqlJournal(Journal):
         for table, column in connection.execute(sa.text(_BINARY), {"names": list(self.watched)}):
             found[table].add(str(column).casefold())
         return {table: frozenset(columns) for table, columns in found.items()}
-
-    def _oids(self, connection: sa.Connection) -> dict[str, Any]:
-        """Table → what the catalogue knows it by; None where there is none of that name."""
-        rows = connection.execute(sa.text(_OIDS), {"names": list(self.watched)})
-        return {str(table): oid for table, oid in rows}
 
     def server(self, connection: sa.Connection) -> str:
         system, timeline = postgresql_server(connection)
@@ -142,21 +109,13 @@ class PostgresqlJournal(Journal):
 _PINNED = " ".join(f"SET {name} = {POSTGRESQL[name]}" for name in ("TimeZone", "DateStyle", "extra_float_digits"))
 """A key is printed as it will be read, whatever the application's session has set."""
 
-_OIDS = "SELECT name, to_regclass(name)::oid FROM unnest(CAST(:names AS text[])) AS watched (name)"
+_TRIGGERS = TriggerKind("medferry_log", "AFTER", f"{_PINNED} ")
 
 _BINARY = """
 SELECT watched.name, a.attname::text
 FROM unnest(CAST(:names AS text[])) AS watched (name) JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name)
 WHERE a.atttypid = 'bytea'::regtype
 """
-
-_FOUND = """
-SELECT t.tgrelid::bigint, t.tgrelid::regclass::text, t.tgname::text, t.tgenabled::text, p.prosrc,
-       concat_ws(':', t.oid, t.xmin, p.oid, p.xmin), p.oid::regprocedure::text
-FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE t.tgname = ANY(:names) AND t.tgparentid = 0 ORDER BY 2, 3
-"""
-"""A row of the catalogue gets another xmin whenever it changes, so a trigger that was off for a while shows."""
 
 
 def _body(table: str, keys: tuple[KeyOf, ...], binary: Collection[str]) -> str:

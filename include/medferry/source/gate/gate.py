@@ -25,6 +25,9 @@ from medferry.source.objects import Fault, LegacyObjects, literal
 
 GATE = "medferry_gate"
 
+EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
+"""What writes a row, and the rows of a trigger that it is about."""
+
 REFUSAL = "is closed while it moves to Medplum"
 """What the application is told of the unit."""
 
@@ -70,6 +73,7 @@ class Gate(LegacyObjects):
 
     named = (GATE,)
     false: ClassVar[str] = "0"
+    true: ClassVar[str] = "1"
     open_now: ClassVar[str]
     """The SQL condition of a gate that lets writers through."""
     seconds_left: ClassVar[str]
@@ -88,6 +92,12 @@ class Gate(LegacyObjects):
     @abstractmethod
     def table(self) -> str:
         """The statement that makes the table of gates."""
+
+    def all_there(self, tables: Iterable[str]) -> None:
+        """Raises GateBroken for a gated table that is not among those that there are."""
+        there = {*tables}
+        if missing := [table for table in self.gated if table not in there]:
+            raise GateBroken(f"There is no table {missing[0]}.", "Correct gate.yaml, or the legacy schema is another.")
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
         there = GATE in sa.inspect(connection).get_table_names()
@@ -134,6 +144,12 @@ class Gate(LegacyObjects):
 
         Closing what is closed renews its time. Raises GateMoved; WritersInFlight, and it is as open as before.
         """
+
+    def _closed(self, connection: sa.Connection, unit: str, epoch: int, seconds: float) -> UnitGate:
+        """Note that a gate is closed from now on. Raises GateMoved."""
+        values = f"closing = {self.true}, closed_until = {self.until}"
+        self._set(connection, unit, epoch, values, NOT_SHUT, GateState.CLOSED, seconds=seconds)
+        return self.read(connection, unit)
 
     def open(self, engine: sa.Engine, unit: str, epoch: int) -> None:
         """Open what is closed, and do nothing where it is open. Raises GateMoved, also of what is shut for good."""

@@ -13,12 +13,10 @@ import sqlalchemy as sa
 
 from medferry.source.changes.cuts import writing
 from medferry.source.gate.gate import (
+    EVENTS,
     GATE,
-    NOT_SHUT,
     REFUSAL,
     Gate,
-    GateBroken,
-    GateState,
     UnitGate,
     units_of,
 )
@@ -27,7 +25,6 @@ from medferry.source.objects import Found, Trigger, literal, short
 _PREFIX = "medferrygate"
 """Of its triggers; the journal's begin with another."""
 _NAME_LIMIT = 64
-_EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
 
 
 class MysqlGate(Gate):
@@ -48,13 +45,11 @@ class MysqlGate(Gate):
         )
 
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
-        there = set(sa.inspect(connection).get_table_names())
-        if missing := [table for table in self.gated if table not in there]:
-            raise GateBroken(f"There is no table {missing[0]}.", "Correct gate.yaml, or the legacy schema is another.")
+        self.all_there(sa.inspect(connection).get_table_names())
         return [
             _trigger(table, event, units_of(unit, rows))
             for table, unit in self.gated.items()
-            for event, rows in _EVENTS.items()
+            for event, rows in EVENTS.items()
         ]
 
     def found(self, connection: sa.Connection) -> list[Found]:
@@ -72,9 +67,7 @@ class MysqlGate(Gate):
             connection.execute(sa.text(f"SET SESSION innodb_lock_wait_timeout = {max(1, round(patience))}"))
             try:
                 self._lock(connection, unit)
-                values = f"closing = 1, closed_until = {self.until}"
-                self._set(connection, unit, epoch, values, NOT_SHUT, GateState.CLOSED, seconds=seconds)
-                return self.read(connection, unit)
+                return self._closed(connection, unit, epoch, seconds)
             finally:  # the session goes back to its pool
                 connection.execute(sa.text("SET SESSION innodb_lock_wait_timeout = DEFAULT"))
 
@@ -84,7 +77,7 @@ def _trigger(table: str, event: str, units: Iterable[str]) -> Trigger:
     tests = " ".join(_pass(unit) for unit in dict.fromkeys(units))
     body = (
         "BEGIN DECLARE medferry_unit VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin; "
-        f"DECLARE medferry_closed, medferry_for_good TINYINT; DECLARE medferry_text VARCHAR(128); {tests} END"
+        f"DECLARE medferry_closed TINYINT; DECLARE medferry_text VARCHAR(128); {tests} END"
     )
     return Trigger(table, name, body, (f"CREATE TRIGGER `{name}` BEFORE {event} ON `{table}` FOR EACH ROW {body}",),
                    (_drop(name),))  # fmt: skip

@@ -14,19 +14,17 @@ from medferry.source.changes.cuts import writing
 from medferry.source.changes.rules import KeyOf
 from medferry.source.gate.gate import (
     GATE,
-    NOT_SHUT,
     REFUSAL,
     Gate,
-    GateBroken,
     GateState,
     UnitGate,
     WritersInFlight,
     units_of,
 )
-from medferry.source.objects import Found, Trigger, literal, short
+from medferry.source.objects import Found, Trigger, literal
+from medferry.source.postgresql_triggers import TriggerKind, oids, search_path
 
-_TRIGGER = "medferry_gate"
-_NAME_LIMIT = 63
+_TRIGGERS = TriggerKind("medferry_gate", "BEFORE")
 
 SQLSTATE = "MF001"
 """Of a write that a gate refuses."""
@@ -38,7 +36,7 @@ class PostgresqlGate(Gate):
         f"INSERT, UPDATE and DELETE on {GATE}. The application needs none."
     )
     patience = "SET LOCAL lock_timeout = '5s'"
-    false = "false"
+    false, true = "false", "true"
     open_now = "(NOT closing OR closed_until <= clock_timestamp())"
     seconds_left = "CAST(extract(epoch FROM closed_until - clock_timestamp()) AS double precision)"
     lock = f"WITH gone AS (DELETE FROM {GATE} WHERE unit = :unit RETURNING *) INSERT INTO {GATE} SELECT * FROM gone"
@@ -51,46 +49,16 @@ class PostgresqlGate(Gate):
         )
 
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
-        schemas = connection.scalars(sa.text("SELECT quote_ident(unnest(current_schemas(false)))")).all()
-        path = ", ".join([*map(str, schemas), "pg_temp"])
-        found = []
-        for table, unit in self.gated.items():
-            if connection.scalar(sa.text("SELECT to_regclass(:table) IS NULL"), {"table": table}):
-                raise GateBroken(f"There is no table {table}.", "Correct gate.yaml, or the legacy schema is another.")
-            function, body = short(f"{_TRIGGER}_{table}", _NAME_LIMIT), _body(unit)
-            create = (
-                f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-                f"SET search_path = {path} AS $medferry${body}$medferry$"
-            )
-            for name, event in ((_TRIGGER, "INSERT OR UPDATE OR DELETE"), (f"{_TRIGGER}_truncate", "TRUNCATE")):
-                each = "STATEMENT" if event == "TRUNCATE" else "ROW"
-                statements = (
-                    create,
-                    f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH {each} EXECUTE FUNCTION {function}()",
-                    f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
-                )
-                found.append(Trigger(table, name, body, statements, (f"DROP TRIGGER {name} ON {table}",)))
-        return found
+        path, there = search_path(connection), oids(connection, self.gated)
+        self.all_there(table for table, oid in there.items() if oid is not None)
+        return [one for table, unit in self.gated.items() for one in _TRIGGERS.wanted(table, path, _body(unit))]
 
     def found(self, connection: sa.Connection) -> list[Found]:
-        named = {
-            connection.scalar(sa.text("SELECT CAST(to_regclass(:table) AS oid)"), {"table": table}): table
-            for table in self.gated
-        }
-        rows = connection.execute(sa.text(_FOUND), {"names": [_TRIGGER, f"{_TRIGGER}_truncate"]})
-        result = []
-        for oid, regclass, name, enabled, body, function in rows:
-            table = named.get(oid, regclass)
-            drop = [f"DROP TRIGGER {name} ON {table}"]
-            if name != _TRIGGER:  # the last of its two triggers
-                drop.append(f"DROP FUNCTION IF EXISTS {function}")
-            result.append(Found(table, name, body, enabled == "A", "", tuple(drop)))
-        return result
+        return _TRIGGERS.found(connection, self.gated)
 
     def close(self, engine: sa.Engine, unit: str, epoch: int, seconds: float, patience: float) -> UnitGate:
         with writing(engine, self) as connection:
-            values = f"closing = true, closed_until = {self.until}"
-            self._set(connection, unit, epoch, values, NOT_SHUT, GateState.CLOSED, seconds=seconds)
+            self._closed(connection, unit, epoch, seconds)
         try:
             with writing(engine, self) as connection:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = '{max(1, int(patience * 1_000))}ms'"))
@@ -137,11 +105,3 @@ def _pass(unit: str) -> list[str]:
 def _refuse(unit: str) -> list[str]:
     message = literal(f"medferry: the unit % {REFUSAL}")
     return [f"      RAISE EXCEPTION {message}, {unit} USING ERRCODE = '{SQLSTATE}';"]
-
-
-_FOUND = """
-SELECT CAST(t.tgrelid AS bigint), CAST(CAST(t.tgrelid AS regclass) AS text), CAST(t.tgname AS text),
-       CAST(t.tgenabled AS text), p.prosrc, CAST(CAST(p.oid AS regprocedure) AS text)
-FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE t.tgname = ANY(:names) AND t.tgparentid = 0 ORDER BY 2, 3
-"""

@@ -7,19 +7,16 @@ import sqlalchemy as sa
 from medferry.source.changes.cuts import writing
 from medferry.source.changes.rules import KeyOf
 from medferry.source.gate.gate import (
+    EVENTS,
     GATE,
-    NOT_SHUT,
     REFUSAL,
     Gate,
-    GateBroken,
-    GateState,
     UnitGate,
     units_of,
 )
 from medferry.source.objects import Found, Trigger, literal, short
 
 _PREFIX = "medferrygate"
-_EVENTS = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
 _NOW = "julianday('now')"
 
 
@@ -38,10 +35,9 @@ class SqliteGate(Gate):
 
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         there = {name.casefold() for name in sa.inspect(connection).get_table_names()}
-        if missing := [table for table in self.gated if table.casefold() not in there]:
-            raise GateBroken(f"There is no table {missing[0]}.", "Correct gate.yaml, or the legacy schema is another.")
+        self.all_there(table for table in self.gated if table.casefold() in there)
         return [
-            _trigger(table, event, unit, rows) for table, unit in self.gated.items() for event, rows in _EVENTS.items()
+            _trigger(table, event, unit, rows) for table, unit in self.gated.items() for event, rows in EVENTS.items()
         ]
 
     def found(self, connection: sa.Connection) -> list[Found]:
@@ -59,9 +55,7 @@ class SqliteGate(Gate):
         with writing(engine, self) as connection:
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {max(1, int(patience * 1_000))}")
             self._lock(connection, unit)
-            values = f"closing = 1, closed_until = {self.until}"
-            self._set(connection, unit, epoch, values, NOT_SHUT, GateState.CLOSED, seconds=seconds)
-            return self.read(connection, unit)
+            return self._closed(connection, unit, epoch, seconds)
 
 
 def _trigger(table: str, event: str, unit: KeyOf, rows: tuple[str, ...]) -> Trigger:
