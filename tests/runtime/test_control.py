@@ -28,9 +28,9 @@ from tests.tiny_platform import EXPECTED, RESOURCES
 from tests.workflows.test_migrate import dispositions, migrate
 
 MOST = 4 + 1 + 2 * 2 + 3
-"""Batches, when it comes with the fourth: one lane has three threads, each with a chunk in flight, and a chunk
-takes a second batch where its resources refer to each other; on a busy machine each has been seen to ask once more.
-Without it there would be some twenty."""
+"""Batches, when it comes with the fourth: one lane has three threads, each with a chunk in flight. A chunk takes a
+second batch where its resources refer to each other; the one with what Medplum refuses three more, to try that alone
+between two writes that succeed. Without the flag there would be some twenty."""
 
 
 class AtWork:
