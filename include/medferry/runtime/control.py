@@ -69,9 +69,14 @@ def checkpoint(environment: Environment, run: RunRow) -> None:
         watch.looked_at = time.monotonic()
 
 
+def is_aborted(environment: Environment, run_id: str) -> bool:
+    """Whether an operator wants the run to end."""
+    return _flag(environment, run_id) == Control.ABORT
+
+
 def heed_abort(environment: Environment, run_id: str) -> None:
     """To be called during a wait that has nothing to finish. Raises RunAborted."""
-    if _flag(environment, run_id) == Control.ABORT:
+    if is_aborted(environment, run_id):
         raise aborted(run_id)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
-from medferry.manifest import runs
-from medferry.manifest.runs import Control, RunKind, RunRow, SliceRow
+from medferry.manifest.runs import RunKind, RunRow, SliceRow
 from medferry.medplum.client import MedplumClient
-from medferry.runtime.control import aborted
+from medferry.runtime.beat import beating
+from medferry.runtime.control import aborted, is_aborted
 from medferry.runtime.environment import Environment
 from medferry.runtime.progress import Progress, Tally, last_line_of, line_of
 
@@ -79,25 +79,19 @@ class Pulse:
     @contextmanager
     def beating(self) -> Iterator[Pulse]:
         """Until the end of the context."""
-        stop = threading.Event()
-
-        def beat() -> None:
-            while not stop.wait(_LOOK_SECONDS):
-                try:
-                    self.tick()
-                except Exception as error:  # noqa: BLE001 - a manifest that is away must not end the telling
-                    log.warning("The progress could not be told (%s).", type(error).__name__)
-
-        thread = threading.Thread(target=beat, name="pulse", daemon=True)
-        thread.start()
         if self.client:
             self.client.waits.heed = self.heed
         try:
-            yield self
+            with beating("pulse", _LOOK_SECONDS, self._tick_at_all):
+                yield self
         finally:
-            stop.set()
-            thread.join()
             self.end()
+
+    def _tick_at_all(self) -> None:
+        try:
+            self.tick()
+        except Exception as error:  # noqa: BLE001 - a manifest that is away must not end the telling
+            log.warning("The progress could not be told (%s).", type(error).__name__)
 
 
 def pulse_of(
@@ -113,8 +107,5 @@ def pulse_of(
     what = entities[0] if len(entities) == 1 else f"{len(entities)} entities"
     who, total = f"{stage} of {what}, run {run.id}", sum(each.eligible for each in slices)
 
-    def is_aborted() -> bool:
-        with environment.manifest.begin() as connection:
-            return runs.get_run(connection, run.id).control == Control.ABORT
-
-    return Pulse(who, total, tally, is_aborted, client, run.id, tells_short=not run.kind.startswith(RunKind.SYNC))
+    aborting = partial(is_aborted, environment, run.id)
+    return Pulse(who, total, tally, aborting, client, run.id, tells_short=not run.kind.startswith(RunKind.SYNC))

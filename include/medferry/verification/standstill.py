@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from medferry.manifest.verifications import PART_SECONDS
+from medferry.runtime.beat import beating
 
 _BEAT_SECONDS = 30.0
 
@@ -46,16 +47,6 @@ class StandstillWatch:
 @contextmanager
 def watching() -> Iterator[StandstillWatch]:
     """A watch that beats in a thread of its own, whatever the process waits for."""
-    watch, ended = StandstillWatch(), threading.Event()
-
-    def beats() -> None:
-        while not ended.wait(_BEAT_SECONDS):
-            watch.beat()
-
-    thread = threading.Thread(target=beats, name="standstill", daemon=True)
-    thread.start()
-    try:
+    watch = StandstillWatch()
+    with beating("standstill", _BEAT_SECONDS, watch.beat):
         yield watch
-    finally:
-        ended.set()
-        thread.join()
