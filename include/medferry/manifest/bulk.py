@@ -47,6 +47,14 @@ def change(
     _write(connection, _update_sql(connection.dialect.name, table, columns, keys), rows)
 
 
+def forget(connection: sa.Connection, table: sa.Table, migration: str, records: Iterable[tuple[str, str]]) -> None:
+    """Delete what a table has of some records, by (entity, source key)."""
+    named = [{"of_entity": entity, "of_key": key} for entity, key in records]
+    of = (table.c.entity == sa.bindparam("of_entity"), table.c.key == sa.bindparam("of_key"))
+    if named:
+        connection.execute(sa.delete(table).where(table.c.migration == migration, *of), named)
+
+
 def among(
     database: sa.Connection | sa.Engine, column: sa.ColumnElement[Any], values: Iterable[str]
 ) -> sa.ColumnElement[bool]:

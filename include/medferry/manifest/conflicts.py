@@ -171,20 +171,21 @@ def record_conflict(connection: sa.Connection, new: NewConflict) -> Conflict:
 
 def conflicts_of_names(connection: sa.Connection, migration: str, names: Collection[Name]) -> dict[Name, Conflict]:
     """The live conflict of each of some resources, of those that have one."""
-    found: dict[Name, Conflict] = {}
-    for system, keys in sorted(values_by_system(names).items()):
-        of = (table.c.migration == migration, table.c.system == system, among(connection, table.c.key, keys))
-        for row in connection.execute(sa.select(table).where(*of, table.c.state.in_(LIVE))):
-            found[system, row.key] = _conflict(row)
-    return found
+    return _newest_of(connection, migration, names, table.c.state.in_(LIVE))
 
 
 def newest_of_names(connection: sa.Connection, migration: str, names: Collection[Name]) -> dict[Name, Conflict]:
     """The newest conflict of each of some resources, in whatever state."""
+    return _newest_of(connection, migration, names)
+
+
+def _newest_of(
+    connection: sa.Connection, migration: str, names: Collection[Name], *which: sa.ColumnElement[bool]
+) -> dict[Name, Conflict]:
     found: dict[Name, Conflict] = {}
     for system, keys in sorted(values_by_system(names).items()):
         of = (table.c.migration == migration, table.c.system == system, among(connection, table.c.key, keys))
-        for row in connection.execute(sa.select(table).where(*of).order_by(table.c.id)):
+        for row in connection.execute(sa.select(table).where(*of, *which).order_by(table.c.id)):
             found[system, row.key] = _conflict(row)
     return found
 

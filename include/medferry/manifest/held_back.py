@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from medferry.manifest.bulk import forget
 from medferry.manifest.clock import clock
 from medferry.manifest.tables import Key, Time, metadata
 
@@ -94,9 +95,7 @@ def set_held_back(
     held: Sequence[HeldBack],
 ) -> None:
     """What is held back of some looked-at (entity, key) is `held` from now on, and nothing else."""
-    for entity, key in keys:
-        of = (held_back.c.migration == migration, held_back.c.entity == entity, held_back.c.key == key)
-        connection.execute(sa.delete(held_back).where(*of))
+    forget(connection, held_back, migration, keys)
     lines = [
         {
             **{name: getattr(one, name) for name in HeldBack.__slots__},
@@ -105,12 +104,11 @@ def set_held_back(
             "migration": migration,
             "number": number,
             "fingerprint": fingerprint,
-            "at": clock(connection),
         }
         for number, one in enumerate(held)
     ]
-    for line in lines:
-        connection.execute(sa.insert(held_back).values(line))
+    if lines:
+        connection.execute(sa.insert(held_back).values(at=clock(connection)), lines)
 
 
 def held_back_of(connection: sa.Connection, migration: str, units: Collection[str]) -> list[HeldBack]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from medferry.manifest.bulk import forget
 from medferry.manifest.clock import clock
 from medferry.manifest.tables import Key, Time, metadata
 
@@ -70,13 +71,12 @@ def note_write_backs(connection: sa.Connection, migration: str, notes: Sequence[
             **{name: getattr(one, name) for name in WriteBack.__slots__ if name != "bases"},
             "migration": migration,
             "bases": [[getattr(base, name) for name in NewBase.__slots__] for base in one.bases],
-            "noted_at": clock(connection),
         }
         for one in notes
     ]
     close_write_backs(connection, migration, [(one.entity, one.key) for one in notes])  # a shared unit has many waves
-    for one in values:
-        connection.execute(sa.insert(write_back).values(one))
+    if values:
+        connection.execute(sa.insert(write_back).values(noted_at=clock(connection)), values)
 
 
 def open_write_backs(connection: sa.Connection, migration: str, wave: str) -> list[WriteBack]:
@@ -90,6 +90,4 @@ def open_write_backs(connection: sa.Connection, migration: str, wave: str) -> li
 
 def close_write_backs(connection: sa.Connection, migration: str, ended: Collection[tuple[str, str]]) -> None:
     """Close the notes of some (entity, key)."""
-    for entity, key in ended:
-        of = (write_back.c.migration == migration, write_back.c.entity == entity, write_back.c.key == key)
-        connection.execute(sa.delete(write_back).where(*of))
+    forget(connection, write_back, migration, ended)

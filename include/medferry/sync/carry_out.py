@@ -25,6 +25,10 @@ Written = Callable[[sa.Connection], None]
 """Writes to the manifest, in a transaction of the caller."""
 
 
+OPTIONS = RunOptions()
+"""Of the runs of a synchronisation."""
+
+
 def nothing(_: sa.Connection) -> None:
     """Beside what has to be written, nothing is."""
 

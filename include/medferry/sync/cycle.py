@@ -14,22 +14,18 @@ from dataclasses import dataclass, field
 from medferry.manifest import checkpoints, leases
 from medferry.manifest.checkpoints import NO_INTERVAL, Checkpoint, CheckpointState, Interval, NewCheckpoint
 from medferry.runtime.continuing import NotContinued
-from medferry.runtime.options import RunOptions
 from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.observe import ages_in_cut
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.database import snapshot
 from medferry.stages.prepare import continued
-from medferry.sync.carry_out import begin_run, carry_out
+from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
 from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
 from medferry.sync.reverse_write import finish_write_backs
 from medferry.sync.waiting import taken_along
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
-
-OPTIONS = RunOptions()
-"""Of the runs of a synchronisation."""
 
 
 @dataclass(frozen=True, slots=True)

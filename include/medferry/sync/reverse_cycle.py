@@ -27,8 +27,7 @@ from medferry.medplum.errors import NoVerdict, Unauthorised
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
-from medferry.sync.carry_out import begin_run, carry_out
-from medferry.sync.cycle import OPTIONS
+from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
 from medferry.sync.keys import present_in_wave
 from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
 from medferry.sync.reverse_births import Births

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir import paths
 from medferry.fhir.canonical import Resource, content_hash
-from medferry.fhir.merge import Conflict, Path, footprint_of, merge
+from medferry.fhir.merge import Conflict, footprint_of, merge
+from medferry.fhir.merging import element_of
 from medferry.manifest.held_back import HeldBack, HeldReason
 from medferry.manifest.write_backs import NewBase
 from medferry.mapping.apply_inverse import apply_inverse
@@ -116,7 +116,7 @@ def _conflicts(look: RecordLook, slot: str, one: SlotLook) -> list[HeldBack]:
     """The places of a resource that both sides changed, each otherwise."""
     if not one.changed_in_legacy:
         return []
-    found = sorted({_element(conflict.path) for conflict in _merged_conflicts(one)})
+    found = sorted({element_of(conflict.path) for conflict in _merged_conflicts(one)})
     return [
         HeldBack(look.entity, look.key, look.unit, HeldReason.CONFLICT, slot, path, "", _place(one)) for path in found
     ]
@@ -126,11 +126,6 @@ def _merged_conflicts(one: SlotLook) -> tuple[Conflict, ...]:
     assert one.mapped is not None and one.base is not None and one.stored is not None
     ours: Resource = orjson.loads(one.mapped.body)
     return merge(one.base, ours, one.stored.content, footprint_of(one.base) | footprint_of(ours)).conflicts
-
-
-def _element(path: Path) -> str:
-    """Elements only: the keys of lists may be codes or identifiers of a patient."""
-    return paths.shown(step for step in path if isinstance(step, str))
 
 
 def _new_base(one: SlotLook, made: ResolvedResource) -> NewBase:

@@ -22,6 +22,7 @@ from medferry.fhir.canonical import Resource, canonical, stored_hash
 from medferry.fhir.references import literal_references, references
 from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
 from medferry.manifest.known_lines import hashes_on_their_way, lines_of_ids
+from medferry.manifest.unit_state import RecordState
 from medferry.mapping.declare import Row
 from medferry.mapping.identity import conditional_reference
 from medferry.mapping.outcomes import Disposition, Finding, Reason
@@ -116,8 +117,8 @@ class Looker:
 
         Raises SourceUnavailable, SourceError, MedplumUnavailable, Unauthorised.
         """
-        states = self.wave.states(self.entity, keys)
-        own = [key for key in sorted(keys) if key in states and states[key].unit in self.wave.units]
+        states = self._own(keys)
+        own = list(states)
         with snapshot(self._environment.source) as view:
             rows = {self._source.ledger_key_of(row): row for row in self._rows(view, own)}
         units = {key: self._source.unit_of(row) for key, row in rows.items()}
@@ -134,9 +135,13 @@ class Looker:
 
     def unread(self, keys: Collection[str]) -> list[RecordLook]:
         """Records of the wave whose rows cannot be read: nothing is known of them but their units."""
+        own = self._own(keys)
+        return [RecordLook(self.entity, key, own[key].unit, None, "", {}, frozenset(), False) for key in own]
+
+    def _own(self, keys: Collection[str]) -> dict[str, RecordState]:
+        """What is known of those of some records that are in the wave's units, or were, by key in order."""
         states = self.wave.states(self.entity, keys)
-        own = [key for key in sorted(keys) if key in states and states[key].unit in self.wave.units]
-        return [RecordLook(self.entity, key, states[key].unit, None, "", {}, frozenset(), False) for key in own]
+        return {key: states[key] for key in sorted(keys) if key in states and states[key].unit in self.wave.units}
 
     def _rows(self, view: sa.Connection, keys: Collection[str]) -> Iterable[Row]:
         return stream_keys(view, self._source, self._environment.migration.plan.unit_ids, list(keys))

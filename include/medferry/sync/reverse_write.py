@@ -22,13 +22,13 @@ from medferry.manifest.source_records import SourceRecord, write_records
 from medferry.manifest.write_backs import NewBase, WriteBack, close_write_backs, note_write_backs, open_write_backs
 from medferry.mapping.outcomes import Disposition
 from medferry.plan.model import DeletedPolicy
-from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
 from medferry.source.writeback import RowConflict, WriterBlocked, WriteRefused, remove_row, write_row
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
 from medferry.stages.prepare import begin
+from medferry.sync.carry_out import OPTIONS
 from medferry.sync.reverse_decide import Decision, held_instead
 from medferry.sync.reverse_look import made_of
 from medferry.sync.wave import SyncedWave
@@ -36,8 +36,6 @@ from medferry.sync.wave import SyncedWave
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
-
-_OPTIONS = RunOptions()
 
 
 @dataclass
@@ -120,13 +118,13 @@ def _begun(wave: SyncedWave, run_id: str, wanted: Sequence[Decision]) -> list[Wr
     for one in wanted:
         keys.setdefault(one.look.entity, {})[one.look.key] = {one.look.unit}
     notes = [_note(wave, run_id, one) for one in wanted if one.columns]
-    scope, slices = scope_of_keys(migration, keys), slices_of_keys(migration, keys, _OPTIONS.slice_rows)
+    scope, slices = scope_of_keys(migration, keys), slices_of_keys(migration, keys, OPTIONS.slice_rows)
     begin(
         wave.environment,
         run_id,
         wave.kind,
         scope,
-        _OPTIONS,
+        OPTIONS,
         slices,
         beside=lambda connection: note_write_backs(connection, migration.name, notes),
     )

@@ -19,8 +19,8 @@ from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.changes.sweep import Sweep, Swept, Throttle
 from medferry.source.database import snapshot
-from medferry.sync.carry_out import Written, begin_run, carry_out, nothing
-from medferry.sync.cycle import OPTIONS, finish_unfinished
+from medferry.sync.carry_out import OPTIONS, Written, begin_run, carry_out, nothing
+from medferry.sync.cycle import finish_unfinished
 from medferry.sync.keys import ByKey, present_in_wave
 from medferry.sync.rows import AppliedRows, WaveRows, forgotten, same_epoch
 from medferry.sync.wave import SyncedWave
