@@ -14,10 +14,11 @@ from medferry.definition.migration import Migration
 from medferry.manifest import checkpoints, sweeps
 from medferry.manifest.checkpoints import Checkpoint
 from medferry.manifest.waiting import waiting_records
+from medferry.report.time_chart import LEFT, WIDTH, TimeChart
 from medferry.sync.status import RECENT, lags_of, quantile
 from medferry.sync.wave import EVERYTHING
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 1100, 130, 70, 24, 14
+_CHART = TimeChart(height=130, top=14)
 _POINTS = 240
 
 
@@ -95,20 +96,10 @@ def lag_svg(lags: Sequence[tuple[str, float]]) -> Markup:
     for time, (_, seconds) in zip(times, lags, strict=True):
         place = min(int((time - times[0]) / span * _POINTS), _POINTS - 1)
         bars[place] = max(seconds, bars.get(place, 0.0))
-    top, base = max(*bars.values(), 1.0), _HEIGHT - _BOTTOM
-    step, room = (_WIDTH - _LEFT) / _POINTS, _HEIGHT - _BOTTOM - _TOP
+    top, step = max(*bars.values(), 1.0), (WIDTH - LEFT) / _POINTS
     drawn = "".join(
-        f'<rect x="{_LEFT + place * step:.1f}" y="{base - max(seconds / top * room, 1):.1f}" width="{step - 0.5:.1f}" '
-        f'height="{max(seconds / top * room, 1):.1f}" fill="#2f5d9b"/>'
+        _CHART.bar(LEFT + place * step, step, 0.0, max(seconds / top * _CHART.room, 1), "#2f5d9b")
         for place, seconds in sorted(bars.items())
     )
     first, last = lags[0][0][:19].replace("T", " "), lags[-1][0][11:19]
-    return Markup(
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" role="img" aria-label="Lag in seconds" '
-        f'font-family="system-ui,sans-serif" font-size="12" fill="#56616f">'
-        f'<line x1="{_LEFT}" y1="{base}" x2="{_WIDTH}" y2="{base}" stroke="#56616f"/>'
-        f'<text x="{_LEFT - 6}" y="{_TOP + 4}" text-anchor="end">{top:,.0f} s</text>'
-        f'<text x="{_LEFT - 6}" y="{base}" text-anchor="end">0</text>'
-        f'<text x="{_LEFT}" y="{_HEIGHT - 6}">{first} UTC</text>'
-        f'<text x="{_WIDTH}" y="{_HEIGHT - 6}" text-anchor="end">{last}</text>{drawn}</svg>'
-    )
+    return _CHART.around(drawn, "Lag in seconds", f"{top:,.0f} s", first, last)
