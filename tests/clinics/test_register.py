@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
 
 from medferry.definition.migration import Migration
-from medferry.mapping.read_row import ReadRow
 from medferry.source.slices import rows_of
 from tests.clinics.golden import CASES, apply, load
+from tests.read_columns import watch_columns
 
 HEADER = ["entity", "column", "disposition", "target", "rule", "owner", "status", "note"]
 READ = {"mapped", "transformed", "reference"}
@@ -25,16 +24,6 @@ def register(migration: Migration) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         assert reader.fieldnames == HEADER
         return list(reader)
-
-
-class Watched(ReadRow):
-    """A row that remembers which of its columns were read."""
-
-    read: ClassVar[set[str]] = set()
-
-    def __getitem__(self, column: str) -> Any:
-        self.read.add(column)
-        return super().__getitem__(column)
 
 
 def _lines(register: list[dict[str, str]], entity: str) -> Iterator[dict[str, str]]:
@@ -66,13 +55,13 @@ def test_every_line_is_complete(migration: Migration, register: list[dict[str, s
 def test_mappings_read_what_the_register_says(
     migration: Migration, register: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medferry.mapping.apply.ReadRow", Watched)
+    read = watch_columns(monkeypatch)
     for name, entity in migration.entities.items():
-        Watched.read.clear()
+        read.clear()
         for case in (case for case in CASES if case.startswith(f"{name}/")):
             apply(migration, name, load(case)["row"])
         said = {line["column"] for line in _lines(register, name) if line["disposition"] in READ}
-        assert Watched.read - set(entity.key) == said, name
+        assert read - set(entity.key) == said, name
 
 
 def test_references_are_those_of_the_mappings(migration: Migration, register: list[dict[str, str]]) -> None:
