@@ -59,10 +59,10 @@ export class App {
 
   /** Of Medplum's answer what a client cannot know otherwise: which project it is of, and as whom it writes. */
   async #me(req, res) {
-    const token = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1];
-    if (!token || !this.tokens.accepts(token)) return sendJson(req, res, 401, { error: 'unauthorized' });
-    const { project, clientId } = this.tokens;
-    const profile = { resourceType: 'ClientApplication', id: clientId };
+    const id = this.tokens.clientOf(req);
+    if (!id) return sendJson(req, res, 401, { error: 'unauthorized' });
+    const { project } = this.tokens;
+    const profile = { resourceType: 'ClientApplication', id };
     return sendJson(req, res, 200, { project: { resourceType: 'Project', id: project }, profile });
   }
 

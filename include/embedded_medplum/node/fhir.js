@@ -9,6 +9,7 @@ import {
   unauthorized,
 } from '@medplum/core';
 import { FhirRouter } from '@medplum/fhir-router';
+import { policyOf } from './access.js';
 import { capabilityStatement } from './capability.js';
 import { MB, parseJson, readBody, send } from './http.js';
 import { Repository } from './repository.js';
@@ -39,8 +40,14 @@ export class Fhir {
     });
   }
 
-  repository(before, extended = false) {
-    return new Repository({ ...this.#storage(), before, extended });
+  repository(before, client, extended = false) {
+    return new Repository({ ...this.#storage(), before, extended, ...this.#access(client) });
+  }
+
+  /** What a client may do, and as whom it writes; the server's own client may do everything. */
+  #access(client) {
+    if (client === this.tokens.clientId) return {};
+    return { policy: policyOf(this.store, client), author: { reference: `ClientApplication/${client}` } };
   }
 
   #storage() {
@@ -58,9 +65,9 @@ export class Fhir {
     try {
       if (path === 'metadata')
         return await this.#reply(req, res, url, [allOk, capabilityStatement(this.settings.baseUrl)]);
-      this.#authenticate(req);
+      const client = this.#authenticate(req);
       this.requests.consume(1);
-      const response = await this.#respond(req, path, url, strikes);
+      const response = await this.#respond(req, path, url, client, strikes);
       if (strikes.cutAfter) return req.socket.destroy();
       return await this.#reply(req, res, url, response, strikes.author);
     } catch (err) {
@@ -70,20 +77,23 @@ export class Fhir {
   }
 
   #authenticate(req) {
-    const token = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1];
-    if (!token || !this.tokens.accepts(token)) throw new OperationOutcomeError(unauthorized);
+    const client = this.tokens.clientOf(req);
+    if (!client) throw new OperationOutcomeError(unauthorized);
+    return client;
   }
 
-  async #respond(req, path, url, strikes) {
+  async #respond(req, path, url, client, strikes) {
     const [type, id, last] = path.split('/');
-    if (type === 'Binary' && id && !last && req.method === 'GET') return this.#readBinary(req, id);
-    if (type === 'Binary' && !last && id !== '_search' && isUpload(req)) return this.#upload(req, path, url, id, strikes);
+    if (type === 'Binary' && id && !last && req.method === 'GET') return this.#readBinary(req, client, id);
+    if (type === 'Binary' && !last && id !== '_search' && isUpload(req)) {
+      return this.#upload(req, path, url, client, id, strikes);
+    }
     const isBatch = path === '' && req.method === 'POST';
     const body = await this.#body(req, path);
     if (isBatch && req.headers.prefer === 'respond-async') return [noAsyncBatch];
     const request = this.#fhirRequest(req.method, `/${path}${url.search}`, body, req.headers);
     const extended = req.headers['x-medplum'] === 'extended';
-    const repository = this.repository((...args) => this.#before(isBatch, ...args), extended);
+    const repository = this.repository((...args) => this.#before(isBatch, ...args), client, extended);
     return this.#commit(() => this.router.handleRequest(request, repository), strikes);
   }
 
@@ -122,13 +132,13 @@ export class Fhir {
   }
 
   /** Stores what is sent as the bytes of a Binary, whatever it is. */
-  async #upload(req, path, url, id, strikes) {
+  async #upload(req, path, url, client, id, strikes) {
     const content = await readBody(req, UPLOAD_BYTES);
     const context = req.headers['x-security-context'];
     const body = { resourceType: 'Binary', id, contentType: req.headers['content-type'] };
     if (context) body.securityContext = { reference: context };
     const request = this.#fhirRequest(req.method, `/${path}${url.search}`, body, req.headers);
-    const repository = this.repository((...args) => this.#before(false, ...args));
+    const repository = this.repository((...args) => this.#before(false, ...args), client);
     return this.#commit(async () => {
       const response = await this.router.handleRequest(request, repository);
       if (response[1]) this.blobs.save(response[1].id, content);
@@ -137,8 +147,9 @@ export class Fhir {
   }
 
   /** The bytes of a Binary, unless the client asks for its FHIR metadata. */
-  async #readBinary(req, id) {
-    const resource = await this.repository((...args) => this.#before(false, ...args)).readResource('Binary', id);
+  async #readBinary(req, client, id) {
+    const repository = this.repository((...args) => this.#before(false, ...args), client);
+    const resource = await repository.readResource('Binary', id);
     const content = this.blobs.get(id);
     return content && req.headers.accept !== FHIR_JSON ? [allOk, resource, { content }] : [allOk, resource];
   }

@@ -41,6 +41,7 @@ function open() {
     clientId: options['client-id'],
     clientSecret: options['client-secret'],
     expiresIn: options['expires-in'],
+    store,
   });
   const output = new Output({
     baseUrl: settings.baseUrl,

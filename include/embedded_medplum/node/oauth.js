@@ -4,20 +4,20 @@ import { readBody, sendJson } from './http.js';
 const MAX_FORM = 64 * 1024;
 
 /**
- * Access tokens for one client. A token is its own record, signed with the client's secret, so that it survives a
- * restart of the server as Medplum's do.
+ * Access tokens for the server's own client, and for every ClientApplication that is stored with a secret. A token is
+ * its own record, signed with the own client's secret, so that it survives a restart of the server as Medplum's do.
  */
 export class Tokens {
   #revokedBefore = 0;
   #issued = 0;
 
-  constructor({ clientId, clientSecret, expiresIn, project }) {
-    Object.assign(this, { clientId, clientSecret, expiresIn, project });
+  constructor({ clientId, clientSecret, expiresIn, project, store }) {
+    Object.assign(this, { clientId, clientSecret, expiresIn, project, store });
   }
 
-  issue() {
+  issue(client) {
     const claims = {
-      client: this.clientId,
+      client,
       exp: Date.now() + this.expiresIn * 1000,
       n: ++this.#issued,
       jti: randomUUID(),
@@ -26,11 +26,14 @@ export class Tokens {
     return `${payload}.${this.#sign(payload)}`;
   }
 
-  accepts(token) {
-    const [payload, signature = ''] = token.split('.');
-    if (!equal(signature, this.#sign(payload))) return false;
+  /** The id of the client that the request's token is of; undefined when it is not accepted. */
+  clientOf(req) {
+    const token = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1];
+    const [payload, signature = ''] = token?.split('.') ?? [''];
+    if (!token || !equal(signature, this.#sign(payload))) return undefined;
     const claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
-    return claims.client === this.clientId && claims.exp > Date.now() && claims.n > this.#revokedBefore;
+    const good = claims.exp > Date.now() && claims.n > this.#revokedBefore;
+    return good && this.#secretOf(claims.client) !== undefined ? claims.client : undefined;
   }
 
   /** Makes every token issued so far invalid. */
@@ -43,7 +46,13 @@ export class Tokens {
   }
 
   knows(id, secret) {
-    return equal(id, this.clientId) && equal(secret, this.clientSecret);
+    const known = this.#secretOf(id);
+    return known !== undefined && equal(secret, known);
+  }
+
+  #secretOf(id) {
+    if (id === this.clientId) return this.clientSecret;
+    return this.store.record('ClientApplication', id)?.current.resource?.secret;
   }
 }
 
@@ -65,8 +74,8 @@ export async function handleToken(req, res, tokens) {
   if (!tokens.knows(id, secret)) return refuse('Invalid client');
   const scope = form.get('scope') ?? 'openid';
   const project = { reference: `Project/${tokens.project}` };
-  const profile = { reference: `ClientApplication/${tokens.clientId}` };
-  const access = { token_type: 'Bearer', expires_in: tokens.expiresIn, scope, access_token: tokens.issue() };
+  const profile = { reference: `ClientApplication/${id}` };
+  const access = { token_type: 'Bearer', expires_in: tokens.expiresIn, scope, access_token: tokens.issue(id) };
   const body = { ...access, project, profile };
   return sendJson(req, res, 200, body);
 }

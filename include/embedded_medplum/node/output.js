@@ -12,14 +12,15 @@ export class Output {
 
   /** @param shape `author`: whom to show as the author instead. */
   text(resource, { extended, pretty, author }) {
-    const shown = inside(resource, (one) => (extended ? this.#extended(one, author ?? this.author) : withoutAccounts(one)));
+    const shown = inside(resource, (one) => (extended ? this.#extended(one, author) : plain(one)));
     const json = JSON.stringify(shown, undefined, pretty ? 2 : undefined);
     return json.includes('"Binary/') ? json.replace(ATTACHMENT, (_, id) => `"url":"${this.#signedUrl(id)}"`) : json;
   }
 
-  /** `meta.author` and `meta.project` are the same for everything here: there is one client in one project. */
-  #extended(resource, author) {
+  /** What has no author of its own was written by the server's own client; there is one project. */
+  #extended(resource, told) {
     if (!resource.meta) return resource;
+    const author = told ?? resource.meta.author ?? this.author;
     return { ...resource, meta: { ...resource.meta, author, project: this.project } };
   }
 
@@ -47,8 +48,8 @@ function inside(resource, show) {
   return { ...resource, entry };
 }
 
-function withoutAccounts(resource) {
-  if (!resource.meta?.account) return resource;
-  const { account: _, accounts: __, ...meta } = resource.meta;
+function plain(resource) {
+  if (!resource.meta?.account && !resource.meta?.author) return resource;
+  const { account: _, accounts: __, author: ___, ...meta } = resource.meta;
   return { ...resource, meta };
 }

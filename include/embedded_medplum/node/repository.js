@@ -16,6 +16,7 @@ import {
   toTypedValue,
 } from '@medplum/core';
 import { FhirRepository } from '@medplum/fhir-router';
+import { Access } from './access.js';
 import { COST } from './quota.js';
 import { checkReferences, resolveConditionalReferences } from './references.js';
 import { findResources, searchBundle } from './search.js';
@@ -32,9 +33,11 @@ const NO_MATCH = [{ code: '_id', operator: 'eq', value: 'none' }];
  * it counts points, refuses (429), or injects a fault.
  */
 export class Repository extends FhirRepository {
-  constructor({ store, blobs, terminology, settings, faults, before, extended }) {
+  /** @param policy of the client, none for the server's own; `author` as whom it writes, if it is another. */
+  constructor({ store, blobs, terminology, settings, faults, before, extended, policy, author }) {
     super();
-    Object.assign(this, { store, blobs, terminology, settings, faults, before, extended });
+    Object.assign(this, { store, blobs, terminology, settings, faults, before, extended, author });
+    this.access = new Access(policy);
   }
 
   setMode() {}
@@ -45,6 +48,7 @@ export class Repository extends FhirRepository {
 
   #enter(cost, operation, resourceType) {
     this.before(cost, operation, resourceType);
+    this.access.type(operation, resourceType);
   }
 
   async createResource(resource, options) {
@@ -54,6 +58,7 @@ export class Repository extends FhirRepository {
     if (this.store.record(resourceType, id))
       throw new OperationOutcomeError(badRequest('Assigned ID is already in use'));
     const prepared = await this.#prepare({ ...resource, id });
+    this.access.write('create', prepared);
     return this.#write(withAccounts(prepared, this.#accounts(prepared, resource.meta)));
   }
 
@@ -63,6 +68,8 @@ export class Repository extends FhirRepository {
     const elements = await this.#prepare(resource);
     const { current } = record; // read after the last wait: what is compared here is what is replaced below
     if (options?.ifMatch) checkVersion(current, options.ifMatch);
+    if (current.resource) this.access.write('update', current.resource);
+    this.access.write('update', elements);
     const prepared = withAccounts(elements, this.#accounts(elements, resource.meta, current.resource?.meta));
     return isUnchanged(prepared, current) ? current.resource : this.#write(prepared);
   }
@@ -113,7 +120,8 @@ export class Repository extends FhirRepository {
 
   #write(prepared) {
     const { resourceType, id, meta, ...elements } = prepared;
-    const stamped = { ...meta, versionId: generateId(), lastUpdated: this.store.now() };
+    const author = this.author ? { author: this.author } : {};
+    const stamped = { ...meta, ...author, versionId: generateId(), lastUpdated: this.store.now() };
     return this.store.put(resourceType, id, { resourceType, id, meta: stamped, ...elements }).resource;
   }
 
@@ -133,12 +141,14 @@ export class Repository extends FhirRepository {
     this.#enter(COST.write, 'delete', resourceType);
     const current = this.#record(resourceType, id).current;
     if (options?.ifMatch) checkVersion(current, options.ifMatch);
-    if (!current.deleted) this.store.remove(resourceType, id);
+    if (current.deleted) return;
+    this.access.write('delete', current.resource);
+    this.store.remove(resourceType, id);
   }
 
   async readResource(resourceType, id) {
     this.#enter(COST.read, 'read', resourceType);
-    return this.#live(resourceType, id).resource;
+    return this.access.seen('read', this.#live(resourceType, id).resource);
   }
 
   async readReference(reference) {
@@ -153,7 +163,9 @@ export class Repository extends FhirRepository {
 
   async readHistory(resourceType, id, options) {
     this.#enter(COST.history, 'history', resourceType);
-    const versions = this.#record(resourceType, id).versions.toReversed();
+    const { current, versions: all } = this.#record(resourceType, id);
+    if (current.resource) this.access.seen('history', current.resource);
+    const versions = all.toReversed();
     const offset = options?.offset ?? 0;
     const entry = versions.slice(offset, offset + (options?.limit ?? 100)).map((v) => this.#historyEntry(v));
     return { resourceType: 'Bundle', type: 'history', entry };
@@ -171,7 +183,7 @@ export class Repository extends FhirRepository {
     this.#enter(COST.read, 'vread', resourceType);
     const version = this.#record(resourceType, id).versions.find((v) => v.resource?.meta.versionId === vid);
     if (!version) throw new OperationOutcomeError(notFound);
-    return version.resource;
+    return this.access.seen('vread', version.resource);
   }
 
   #record(resourceType, id) {
@@ -190,13 +202,13 @@ export class Repository extends FhirRepository {
   async search(searchRequest) {
     this.#enter(COST.search, 'search', searchRequest.resourceType);
     const asked = this.faults?.search(searchRequest) ? { ...searchRequest, filters: NO_MATCH } : searchRequest;
-    return searchBundle(this.store, this.settings.baseUrl, asked);
+    return searchBundle(this.store, this.settings.baseUrl, asked, (one) => this.access.allows('search', one));
   }
 
   /** Conditional operations and references come this way. */
   async searchResources(searchRequest) {
     this.#enter(COST.search, 'search', searchRequest.resourceType);
-    return findResources(this.store, searchRequest);
+    return findResources(this.store, searchRequest, (one) => this.access.allows('search', one));
   }
 
   async searchByReference(searchRequest, referenceField, references) {
@@ -235,8 +247,9 @@ function checkVersion(current, versionId) {
 /** Whether an update says nothing new. The `meta` of the current version also has what the server put there. */
 function isUnchanged(prepared, current) {
   if (current.deleted) return false;
-  const { versionId, lastUpdated } = current.resource.meta;
-  return deepEquals({ ...prepared, meta: { ...prepared.meta, versionId, lastUpdated } }, current.resource);
+  const { versionId, lastUpdated, author } = current.resource.meta;
+  const stamps = { versionId, lastUpdated, ...(author ? { author } : {}) };
+  return deepEquals({ ...prepared, meta: { ...prepared.meta, ...stamps } }, current.resource);
 }
 
 function accountsOf(meta) {

@@ -9,14 +9,14 @@ const MAX_OFFSET = 10_000;
 /** A set up to this size is sorted; a larger one is met while walking the table in commit order. */
 const SORTED_SET = 20_000;
 
-/** The resources that match, at most `request.count`, in commit order; for conditional operations. */
-export function findResources(store, request) {
-  return page(store, normalize(request)).map((version) => version.resource);
+/** The resources that match and are `visible`, at most `request.count`, in commit order; for conditional operations. */
+export function findResources(store, request, visible) {
+  return page(store, { ...normalize(request), visible }).map((version) => version.resource);
 }
 
 /** A searchset Bundle with total (when asked for) and links. */
-export function searchBundle(store, baseUrl, given) {
-  const request = normalize(given);
+export function searchBundle(store, baseUrl, given, visible) {
+  const request = { ...normalize(given), visible };
   const found = page(store, { ...request, count: request.count + 1 });
   const versions = found.slice(0, request.count);
   const total = ['accurate', 'estimate'].includes(request.total) ? countMatches(store, request) : undefined;
@@ -97,7 +97,8 @@ function countMatches(store, request) {
 /** The matching versions in commit order. */
 function* matches(store, request, walk) {
   const table = store.table(request.resourceType);
-  const { sets, test } = planFilters(table, request);
+  const { sets, test: fits } = planFilters(table, request);
+  const test = (version) => fits(version) && request.visible(version.resource);
   const [smallest, ...others] = sets.sort((a, b) => a.size - b.size);
   if (smallest && smallest.size <= Math.max(SORTED_SET, table.live / 4)) {
     for (const version of sortedSet(smallest, walk)) {
