@@ -45,6 +45,7 @@ _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
 _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"), ("capture", "prune"))
 _COMMANDS += (("gate",), *(("gate", name) for name in ("install", "check", "remove", "show", "close", "open")))
+_COMMANDS += (("routing",), *(("routing", name) for name in ("show", "check", "publish")))
 _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
 _COMMANDS += (("conflicts",), ("conflicts", "list"), ("conflicts", "show"), ("conflicts", "decide"))
 

@@ -24,6 +24,7 @@ FLOORS = (
     "stages",
     "sync",
     "verification",
+    "cutover",
     "report",
     "charts",
     "workflows",

@@ -22,6 +22,7 @@ _VARIABLES = {
     "staging_url": "MEDFERRY_STAGING_URL",
     "store_key_file": "MEDFERRY_STORE_KEY_FILE",
     "store_key_command": "MEDFERRY_STORE_KEY_COMMAND",
+    "routing_file": "MEDFERRY_ROUTING_FILE",
 }
 PLAIN_STAGING = "MEDFERRY_PLAIN_STAGING"
 SETTLE_SECONDS = 600.0
@@ -54,6 +55,8 @@ class Settings:
     store_key_file: str = ""
     store_key_command: str = field(default="", repr=False)
     """Prints the keys; where they are in a vault."""
+    routing_file: str = ""
+    """Where the routing is published as flag definitions of flagd."""
     plain_staging: bool = False
     """Whether patient data may be staged without a key for a Medplum that is not on this machine."""
     settle_seconds: float = SETTLE_SECONDS

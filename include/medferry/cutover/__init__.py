@@ -1,0 +1,1 @@
+"""Moving a unit's operations from one system to the other."""

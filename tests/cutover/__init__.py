@@ -1,0 +1,1 @@
+"""Cutover: moving a unit's operations from one system to the other."""
