@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from medferry import errors
 from medferry.cli.main import app
 from medferry.definition.migration import load_migration
+from medferry.plan.schema import plan_schema
 from medferry.source.types import mysql, postgresql, sqlite
 from tests.contract import changes
 
@@ -154,7 +155,15 @@ def test_the_page_of_types_is_the_boundary_s_tables() -> None:
     assert TYPES_PAGE.read_text() == types_page(), "run `make docs`"
 
 
+PLAN_SCHEMA = ROOT / "docs/plan.schema.json"
+
+
+def test_the_plan_s_schema_is_its_model() -> None:
+    assert PLAN_SCHEMA.read_text() == plan_schema(), "run `make docs`"
+
+
 if __name__ == "__main__":
+    PLAN_SCHEMA.write_text(plan_schema())
     TYPES_PAGE.write_text(types_page())
     MEDPLUM_PAGE.write_text(medplum_page())
     (ROOT / "docs/command-line.md").write_text(command_line())

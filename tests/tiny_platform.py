@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from medferry.plan.model import Retention
+from medferry.plan.retention import Retention
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
 

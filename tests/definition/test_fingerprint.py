@@ -89,6 +89,14 @@ def test_caches_repositories_and_what_editors_leave_do_not(folder: Path, name: s
     assert load_migration(folder).fingerprint == before
 
 
+def test_what_people_plan_does_not_and_the_rest_of_the_plan_does(folder: Path) -> None:
+    plan, seen = folder / "plan.yaml", [load_migration(folder).fingerprint]
+    for added in ("rollback: {window_days: 14, triggers: [A chart lacks an allergy.]}\n", "leftovers: keep\n"):
+        write(plan, plan.read_text() + added)
+        seen.append(load_migration(folder).fingerprint)
+    assert seen[0] == seen[1] != seen[2]
+
+
 def test_links_count_by_what_they_lead_to(folder: Path, tmp_path: Path) -> None:
     write(tmp_path / "shared/codes.csv", "1")
     write(tmp_path / "one.csv", "1")

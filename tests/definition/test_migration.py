@@ -63,6 +63,14 @@ BROKEN = {
         replace("plan.yaml", "strategy:", "deleted_in_medplum: {patient: inactivate}\nstrategy:"),
         "plan.yaml:3: rows of patient are to be inactivated",
     ),
+    "data of no entity": (
+        replace(
+            "plan.yaml",
+            "strategy:",
+            "data_required: {domains: {people: [beds]}, history: All of it., excluded: {}}\nstrategy:",
+        ),
+        "plan.yaml:3: the domain people of data_required names beds, which is no entity",
+    ),
     "two waves": (replace("plan.yaml", "units: [north]", "units: [south]"), "unit south is in two waves"),
     "no key": (replace("entities/patient.sql", "-- key: id\n", ""), "patient.sql:1: the key is missing"),
     "setting": (replace("entities/patient.sql", "-- unit:", "-- units:"), "patient.sql:2: unknown setting 'units'"),

@@ -16,7 +16,7 @@ from medferry.manifest import runs
 from medferry.manifest.accounting import findings
 from medferry.manifest.tables import outcome, source_record
 from medferry.medplum.client import MedplumClient
-from medferry.plan.model import Retention
+from medferry.plan.retention import Retention
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.extract import extract_slice

@@ -14,7 +14,7 @@ from medferry.errors import LeaseHeld, StagingError, VerificationFailed
 from medferry.manifest import leases, runs
 from medferry.manifest.purges import PurgeReason, purges_of
 from medferry.manifest.runs import RunRow, RunStatus
-from medferry.plan.model import Retention
+from medferry.plan.retention import Retention
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.staging import Staging, StagingArea

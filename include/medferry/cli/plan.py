@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -14,8 +16,10 @@ from medferry.cli.terminal import (
 )
 from medferry.definition.doubts import doubts_of
 from medferry.definition.inverses import faults_in_legacy
+from medferry.definition.migration import Migration
 from medferry.errors import DefinitionError
 from medferry.plan.model import Strategy
+from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
 from medferry.runtime.protection import protection_of
 from medferry.source.changes.rules import CaptureMethod
@@ -54,6 +58,7 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
         console.print(f"[yellow]unit {unit} is in no wave: by waves it never moves[/]")
     for name in sorted(loaded.plan.entity_leftovers.keys() - loaded.entities.keys()):
         console.print(f"[yellow]entity_leftovers names {name}: the migration has no such entity (any more)[/]")
+    _show_open(loaded)
     for told in doubts_of(loaded):
         console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
     if loaded.capture:
@@ -65,6 +70,14 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
     console.print(f"rows and Bundles are staged [{colour}]{protection}[/]", soft_wrap=True)
     if not counts:
         console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
+
+
+def _show_open(migration: Migration) -> None:
+    """The planning questions that are open, each told once."""
+    found_in = [open_questions(migration.plan, wave, migration.entities) for wave in wave_ids(migration.plan)]
+    for found in dict.fromkeys(chain.from_iterable(found_in)):
+        told = f"open, and no cutover before it is answered: {found.question}: {found.problem}. {found.remedy}"
+        console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
 
 
 def _source_counts(environment: Environment) -> dict[str, str]:

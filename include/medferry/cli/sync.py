@@ -11,6 +11,7 @@ from rich.table import Table
 from medferry.cli.terminal import MigrationOption, console, entity_of, environment_of, group_with_default, report_errors
 from medferry.manifest import sweeps
 from medferry.manifest.held_back import HeldBack
+from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.changes.sweep import Swept, Throttle
 from medferry.sync.cycle import Cycle
@@ -18,7 +19,7 @@ from medferry.sync.preview import pending_keys
 from medferry.sync.reverse_cycle import BackCycle, pending_back
 from medferry.sync.status import WaveStatus, status_of
 from medferry.sync.sweeping import sweep_wave
-from medferry.sync.wave import synced_wave, wave_ids
+from medferry.sync.wave import synced_wave
 from medferry.workflows.sync import Way, checked_wave, planned_way, sync_wave
 
 sync_app = typer.Typer(

@@ -1,7 +1,8 @@
 """The fingerprint of a migration: one digest over every file that can change what its rows become.
 
 These are all files of its folder, whatever they are called, since a mapping may read any, and the local modules that
-its mappings import. Left out are caches, repositories and what editors leave beside a file.
+its mappings import. Left out are caches, repositories and what editors leave beside a file, and the plan's sections for
+people: to tick a training makes no row another.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from fnmatch import translate
 from pathlib import Path
 
 from medferry.errors import DefinitionError
+from medferry.plan.rows import text_of_rows
+
+PLAN = "plan.yaml"
+"""Of this file the sections for people are left out: no row becomes anything else by them."""
 
 _LEFT_OUT = (
     *("__pycache__", "*.pyc", "*.pyo", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"),
@@ -107,8 +112,17 @@ def _facts(name: str, path: Path) -> _Facts:
 def _digest(files: list[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
     for name, path in files:
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + _content(path) + b"\0")
+        content = _content_of_plan(path) if name == PLAN else _content(path)
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content + b"\0")
     return digest.hexdigest()
+
+
+def _content_of_plan(path: Path) -> bytes:
+    """SHA-256 of what of a plan can change what rows become."""
+    try:
+        return hashlib.sha256(text_of_rows(path.read_bytes().decode()).encode()).digest()
+    except (OSError, UnicodeError):
+        return _content(path)
 
 
 def _content(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from medferry.definition.gate import GateRules, load_gate
 from medferry.definition.importing import local_modules, mappings_package
 from medferry.definition.inverses import check_deleted, check_inverse
 from medferry.definition.lookups import check_tables_named
+from medferry.definition.planned import check_planned
 from medferry.errors import DefinitionError, gathered
 from medferry.fhir.inactive import NOT_IN_USE
 from medferry.fhir.resource_types import why_unfit
@@ -126,6 +127,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
             partial(check_deleted, folder, plan, inverses),
             partial(_check_columns, folder, plan, entities),
             partial(_check_history, folder, plan, entities),
+            partial(check_planned, folder, plan, set(entities)),
             partial(check_tables_named, folder, tables),
         ]
     )

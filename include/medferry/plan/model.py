@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pendulum import Timezone
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    field_validator,
+    model_validator,
+)
 
 from medferry.plan.authority import AuthorityMatrix, Name, UnitId, Writer
+from medferry.plan.retention import Retention
+from medferry.plan.sections import EVERYTHING, Sections, zone_named
 
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}\.[^.\s]+$")]
 
@@ -24,7 +31,7 @@ class Strategy(StrEnum):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Source(_Part):
@@ -43,10 +50,7 @@ class Source(_Part):
     @field_validator("time_zone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
-        try:
-            Timezone(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("is no IANA time zone such as America/New_York") from error
+        zone_named(value)
         return value
 
 
@@ -164,27 +168,7 @@ class Acceptance(_Part):
     """Entity → why it is accepted that none of its values is compared with the legacy database."""
 
 
-def _days(value: object) -> object:
-    """A number of days, from such texts as ``7 days``."""
-    found = re.fullmatch(r"(\d+) days?", value.strip()) if isinstance(value, str) else None
-    return int(found[1]) if found else value
-
-
-Days = Annotated[int, BeforeValidator(_days), Field(ge=0, le=36_500)]
-
-
-class Retention(_Part):
-    """For how many days patient data is kept that no run needs any more."""
-
-    staged: Days = 0
-    """Rows that were transformed, Bundles of runs that are proven or over. 0: they go at once."""
-    charts: Days = 30
-    """Charts drawn for review, since they were drawn; ``medferry purge`` removes them."""
-    conflicts: Days = 30
-    """Values of conflicts that were applied, or that newer ones have superseded, since then."""
-
-
-class Plan(_Part):
+class Plan(_Part, Sections):
     """One migration: what moves, from where, in which order, and when it counts as good."""
 
     name: Name
@@ -242,6 +226,13 @@ class Plan(_Part):
         ruled = {unit for rule in self.authority.rules for unit in rule.units}
         if strays := sorted(ruled - {*self.unit_ids}):
             raise ValueError(f"authority names the unknown unit {strays[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        waves = [wave.id for wave in self.waves] or [EVERYTHING]
+        if faults := list(self.stray_names(waves, self.unit_ids)):
+            raise ValueError("; ".join(faults))
         return self
 
     @model_validator(mode="after")

@@ -14,9 +14,9 @@ from medferry.definition.migration import Migration
 from medferry.manifest import checkpoints, sweeps
 from medferry.manifest.checkpoints import Checkpoint
 from medferry.manifest.waiting import waiting_records
+from medferry.plan.sections import EVERYTHING
 from medferry.report.time_chart import LEFT, WIDTH, TimeChart
 from medferry.sync.status import RECENT, lags_of, quantile
-from medferry.sync.wave import EVERYTHING
 
 _CHART = TimeChart(height=130, top=14)
 _POINTS = 240

@@ -6,12 +6,13 @@ import sqlalchemy as sa
 
 from medferry.manifest import checkpoints
 from medferry.manifest.checkpoints import CheckpointState
+from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.changes.cuts import writing
 from medferry.source.changes.journal import CHANGE, Journal
 from medferry.source.database import snapshot
 from medferry.sync.rows import same_epoch
-from medferry.sync.wave import SyncedWave, wave_ids
+from medferry.sync.wave import SyncedWave
 
 DAY_SECONDS = 86_400
 

@@ -15,13 +15,10 @@ from medferry.manifest.runs import RunKind, RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Records, loaded_units, present_keys
 from medferry.manifest.unit_state import RecordState, states_of
-from medferry.plan.model import Plan
+from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import journal_of
 from medferry.source.changes.journal import Journal
-
-EVERYTHING = "all"
-"""The one wave of a plan that has none."""
 
 
 class NoCapture(MedferryError):
@@ -127,11 +124,6 @@ class SyncedWave:
                         runs.finish_run(connection, dead, RunStatus.FAILED)
                         leases.release(connection, dead)
             yield
-
-
-def wave_ids(plan: Plan) -> list[str]:
-    """The waves of a plan; the one of all units where it has none."""
-    return [wave.id for wave in plan.waves] or [EVERYTHING]
 
 
 def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> SyncedWave:
