@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers import HEAVY, WHOLE, unit_of
+from tests.workers import HEAVY, SEEDED, WHOLE, unit_of
 
 TESTS = Path(__file__).parent
 
@@ -18,6 +18,10 @@ TESTS = Path(__file__).parent
         ("tests/demo/test_demo.py::test_two[a/b::c]", "heavy"),
         ("tests/source/test_keys.py::test_three", "source"),
         ("tests/faults/test_kills.py::test_four[x]", "tests/faults/test_kills.py"),
+        ("tests/faults/test_random.py::test_four[39]", "tests/faults/test_random.py[1]"),
+        ("tests/faults/test_random.py::test_four[40]", "tests/faults/test_random.py[2]"),
+        ("tests/simulator/test_simulator.py::test_four[3]", "tests/simulator/test_simulator.py[3]"),
+        ("tests/source/test_keys.py::test_four[3]", "source"),
         ("tests/test_docs.py::test_five[docs/a.md]", "tests/test_docs.py"),
     ],
 )
@@ -25,7 +29,7 @@ def test_what_stays_together(nodeid: str, unit: str) -> None:
     assert unit_of(nodeid) == unit
 
 
-@pytest.mark.parametrize("folder", [*HEAVY, *WHOLE])
+@pytest.mark.parametrize("folder", [*HEAVY, *WHOLE, *SEEDED])
 def test_a_folder_that_is_named_has_tests(folder: str) -> None:
     assert list((TESTS / folder).glob("test_*.py"))
 

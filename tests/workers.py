@@ -1,6 +1,8 @@
-"""How two workers share the tests (`make test`): in units that stay together, the long ones first."""
+"""How workers share the tests (`make test`, `make faults`): in units that stay together, the long ones first."""
 
 from __future__ import annotations
+
+import re
 
 from xdist.scheduler import LoadScopeScheduling
 
@@ -10,13 +12,20 @@ HEAVY = ("airflow", "bench", "demo")
 WHOLE = ("changes", "compose", "contract", "dags", "demo_clinics", "source", "synthea")
 """Folders whose tests share something dear, such as three engines, that each worker would make anew."""
 
+SEEDED = {"faults": 20, "simulator": 1}
+"""Folders of simulations by seed, and how many of one test are run together: the long suite is mostly two tests."""
+
+_SEED = re.compile(r"\[(\d+)\]$")
+
 
 def unit_of(nodeid: str) -> str:
-    """What a test must stay together with: the heavy folders, its folder, or its file, of which fixtures are made."""
+    """What a test must stay together with: the heavy folders, its folder, its file, or so many seeds of its file."""
     file = nodeid.split("::", 1)[0]
     folder = file.split("/")[1]
     if folder in HEAVY:
         return "heavy"
+    if folder in SEEDED and (seed := _SEED.search(nodeid)):
+        return f"{file}[{int(seed[1]) // SEEDED[folder]}]"
     return folder if folder in WHOLE else file
 
 
