@@ -52,6 +52,7 @@ def gauges(status: WaveStatus) -> Iterator[Gauge]:
         "heartbeat_seconds": status.heartbeat_seconds,
         "oldest_transaction_seconds": status.oldest_transaction_seconds,
         "held_back": len(status.held_back),
+        "set_aside": sum(one.changes for one in status.set_aside),
         "broken": int(bool(status.fault)),
     }
     yield from ((name, "", float(value)) for name, value in of_wave.items() if value is not None)

@@ -34,6 +34,12 @@ from medferry.manifest.leftovers import LeftoverKind, leftovers
 from medferry.manifest.purges import PurgeReason, begin_purge, end_purge, purges_of, runs_of_folder
 from medferry.manifest.runs import find_run, list_runs, slices_of
 from medferry.manifest.sent_batches import open_batches
+from medferry.manifest.set_aside import (
+    changes_set_aside,
+    entities_set_aside,
+    set_changes_aside,
+    take_set_aside,
+)
 from medferry.manifest.staged_files import digest_of_file
 from medferry.manifest.tables import metadata
 from medferry.manifest.unit_state import states_of
@@ -294,6 +300,22 @@ def test_nothing_was_written_back_before_it_was_noted(filled: sa.Engine) -> None
         assert [one.key for one in due_again(connection, "m", ["north"])] == ["1"]
         set_held_back(connection, "m", "f", [("patient", "1")], [])
         assert held_back_of(connection, "m", ["north"]) == []
+
+
+def test_nothing_was_set_aside_before_it_could_be(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    changes = [("patient", "", "k" * MAX_KEY_BYTES), ("patient", "visit", "1"), ("patient", "", None)]
+    with filled.begin() as connection:
+        assert changes_set_aside(connection, "m", "pilot") == frozenset()
+        for _ in range(2):
+            set_changes_aside(connection, "m", "pilot", "patient", "why " * 500, changes)
+        assert changes_set_aside(connection, "m", "pilot") == set(changes)
+        assert changes_set_aside(connection, "m", "rest") == frozenset()
+        assert [(one.entity, one.changes) for one in entities_set_aside(connection, "m", "pilot")] == [("patient", 3)]
+        take_set_aside(connection, "m", "pilot", ["patient"])
+        assert len(changes_set_aside(connection, "m", "pilot")) == 3
+        take_set_aside(connection, "m", "pilot", [])
+        assert entities_set_aside(connection, "m", "pilot") == []
 
 
 def test_of_a_batch_from_before_the_manifest_s_clock_alone_is_known(manifest: sa.Engine) -> None:

@@ -20,10 +20,11 @@ _classify = reverse_cycle.classify
 
 def _skipped(*given: Any) -> Any:
     """A cut without one of its keys."""
-    found = _keys_of_cut(*given)
-    for by_key in found.values():
+    read = _keys_of_cut(*given)
+    for by_key in read.found.values():
         by_key.pop(min(by_key))
-    return {entity: by_key for entity, by_key in found.items() if by_key}
+    read.found = {entity: by_key for entity, by_key in read.found.items() if by_key}
+    return read
 
 
 def _noted_first(wave: Any, run_id: str, keys: Any, options: Any, view: Any, beside: Any = None) -> None:

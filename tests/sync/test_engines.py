@@ -15,6 +15,7 @@ from demo_clinics import database as servers
 from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
+from medferry.sync.aside import entities_of
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.pruning import prune
 from medferry.sync.reverse_cycle import back_cycle
@@ -95,6 +96,20 @@ def test_what_users_edit_reaches_the_row_once_and_comes_back_to_nobody(wave: Syn
     assert not back_cycle(both).written
     assert (cycle(both), held_back_of_wave(both)) == (Cycle(), [])
     both.environment.legacy_writer.dispose()
+
+
+def test_an_entity_that_cannot_be_read_waits_alone(wave: SyncedWave) -> None:
+    def write(*statements: str) -> None:
+        with wave.environment.source.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    write("ALTER TABLE weight RENAME COLUMN kg TO kilograms")
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1", "UPDATE weight SET kilograms = 71 WHERE id = 0")
+    assert cycle(wave).records == 1 and families(wave.environment)["1"] == "Adair"
+    assert [(one.entity, one.changes) for one in entities_of(wave)] == [("weight", 1)]
+    write("ALTER TABLE weight RENAME COLUMN kilograms TO kg")
+    assert (cycle(wave).records, entities_of(wave), cycle(wave)) == (1, [], Cycle())
 
 
 def held_back_of_wave(wave: SyncedWave) -> list[HeldBack]:

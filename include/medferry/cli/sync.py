@@ -125,6 +125,9 @@ def _table(status: WaveStatus) -> Table:
 def _notes(status: WaveStatus) -> None:
     if status.fault:
         console.print(f"[bold red]Not in step[/]: {status.fault}", soft_wrap=True)
+    for aside in status.set_aside:
+        told = f"{aside.entity} cannot be read, {aside.changes:,} change(s) wait since {aside.since}: {aside.problem}"
+        console.print(f"Set aside: {told}", soft_wrap=True, markup=False)
     beat, oldest = _seconds(status.heartbeat_seconds), _seconds(status.oldest_transaction_seconds)
     cut = f"{status.cut_at} ({status.state})" if status.state else "never"
     console.print(f"Last cut: {cut}. Heartbeat: {beat}. Oldest open transaction: {oldest}.", soft_wrap=True)
@@ -180,10 +183,14 @@ def sweep(
     for name in entity or ():
         entity_of(environment.migration, name)
     found = sweep_wave(checked_wave(environment, wave), Throttle(rows_per_second, latency), entity or (), _swept)
+    for name, error in found.refused.items():
+        console.print(f"{name} was not swept: {error}", soft_wrap=True, markup=False)
     applied = ", ".join(f"{number} {disposition}" for disposition, number in sorted(found.applied.items()))
     console.print(f"Applied: {applied or 'nothing was missed'}.")
     if not found.goes_on:
         console.print(f"`sync` needs a complete sweep of all entities: run `medferry sweep {wave}` to its end.")
+    for error in found.refused.values():
+        raise error
 
 
 def _swept(found: Swept) -> None:

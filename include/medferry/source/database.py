@@ -22,6 +22,8 @@ from medferry.source.types import mysql, postgresql, sqlite
 from medferry.source.types.canonical import Column, Convert
 
 _FETCH_ROWS = 1_000
+_STREAMING = {"stream_results": True, "max_row_buffer": _FETCH_ROWS}
+"""Of a statement, never of the connection: a cursor cannot be declared for what ends a savepoint."""
 
 Statement = sa.Select[*tuple[Any, ...]] | sa.TextClause
 
@@ -93,19 +95,32 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
             connection = stack.enter_context(pinned(engine))
         except DBAPIError as error:
             raise not_opened(error) from None
-        try:
+        with _told():
             yield connection
-        except UnicodeEncodeError:
-            raise SourceError(
-                "A query holds a character that the legacy database's encoding lacks.",
-                "Leave it out of the entity's SQL, its comments too.",
-            ) from None
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise not_opened(error) from None
-            if in_each_others_way(error):
-                raise busy(error) from None
-            raise refused(error) from None
+
+
+@contextmanager
+def set_apart(connection: sa.Connection) -> Iterator[None]:
+    """What the database refuses within leaves the connection's view as it was. Raises as `snapshot`."""
+    with _told(), connection.begin_nested():
+        yield
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeEncodeError:
+        raise SourceError(
+            "A query holds a character that the legacy database's encoding lacks.",
+            "Leave it out of the entity's SQL, its comments too.",
+        ) from None
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise not_opened(error) from None
+        if in_each_others_way(error):
+            raise busy(error) from None
+        raise refused(error) from None
 
 
 def stream(connection: sa.Connection, statement: Statement, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -114,8 +129,7 @@ def stream(connection: sa.Connection, statement: Statement, values: Mapping[str,
     Raises SourceError before the first row when two columns have one name, or one a type that is not read, and after
     the last when the database warned that a value is not what is stored.
     """
-    streaming = connection.execution_options(stream_results=True, max_row_buffer=_FETCH_ROWS)
-    result, columns = _executed(streaming, statement, values)
+    result, columns = _executed(connection, statement, values)
     names = [column.name for column in columns]
     _refuse_same_names(names)
     converted = [(column.name, column.convert) for column in columns if column.convert]
@@ -131,9 +145,9 @@ def _executed(
     dialect = connection.dialect.name
     if dialect in ("mysql", "mariadb"):
         statement, floats = mysql.exact(connection, statement, values)
-        result = connection.execute(statement, values)
+        result = connection.execute(statement, values, execution_options=_STREAMING)
         return result, mysql.columns(result, floats)
-    result = connection.execute(statement, values)
+    result = connection.execute(statement, values, execution_options=_STREAMING)
     assert result.cursor is not None
     if dialect == "postgresql":
         return result, postgresql.columns(connection, result.cursor.description)

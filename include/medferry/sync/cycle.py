@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import sqlalchemy as sa
+
+from medferry.errors import MedferryError, SourceError
 from medferry.manifest import checkpoints, leases
 from medferry.manifest.checkpoints import NO_INTERVAL, Checkpoint, CheckpointState, Interval, NewCheckpoint
 from medferry.runtime.continuing import NotContinued
@@ -19,6 +22,7 @@ from medferry.source.changes.observe import ages_in_cut
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.database import snapshot
 from medferry.stages.prepare import continued
+from medferry.sync.aside import note_set_aside, with_set_aside
 from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
 from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
 from medferry.sync.reverse_write import finish_write_backs
@@ -46,7 +50,12 @@ def cycle(wave: SyncedWave, interval: Interval = NO_INTERVAL) -> Cycle:
     """
     with wave.alone():
         done = finish_unfinished(wave)
-        run_id = _take_cut(wave, interval)
+        try:
+            run_id = _take_cut(wave, interval)
+        except SourceError:
+            if not _is_unfinished(wave):
+                raise
+            return Cycle(done | finish_unfinished(wave))  # the cut is noted: what can be read of it goes on
         return Cycle(done | ({run_id: _apply_newest(wave, run_id)} if run_id else {}))
 
 
@@ -69,30 +78,52 @@ def finish_unfinished(wave: SyncedWave) -> dict[str, Counter[str]]:
     """Go on with the cut that was noted and not applied, if there is one; returns its records by run and disposition.
 
     To be called by who is alone. Where its run may not go on (a later one has begun in its scope, the mapping is
-    another), another run takes the same keys. What the way back has written and not recorded is recorded first, so that
-    it is not taken for a change of the legacy users'.
+    another, an entity cannot be read any more), another run takes the same keys. What the way back has written and not
+    recorded is recorded first, so that it is not taken for a change of the legacy users'.
     """
     finish_write_backs(wave)
     with wave.environment.manifest.begin() as connection:
         found = checkpoints.unfinished(connection, wave.environment.migration.name, wave.id)
     if found is None:
         return {}
-    run_id = found.run_id
     try:
-        continued(wave.environment, run_id, OPTIONS)
+        continued(wave.environment, found.run_id, OPTIONS)
     except NotContinued as reason:
-        log.info("The cut of run %s is taken by another run: %s", run_id, reason.problem)
-        with wave.environment.manifest.begin() as connection:
-            leases.release(connection, run_id)
-        run_id = wave.new_run_id()
-        with snapshot(wave.environment.source) as view:
-            keys = keys_of_run(wave, view, found.run_id)
-            if not keys:
-                with wave.environment.manifest.begin() as connection:
-                    checkpoints.set_applied(connection, found.id)
-                return {}
-            begin_run(wave, run_id, keys, OPTIONS, view, lambda writing: checkpoints.set_run(writing, found.id, run_id))
-    return {run_id: _apply(wave, found.id, run_id)}
+        return _taken_anew(wave, found, reason)
+    try:
+        return {found.run_id: _apply(wave, found.id, found.run_id)}
+    except SourceError as reason:
+        return _taken_anew(wave, found, reason)
+
+
+def _taken_anew(wave: SyncedWave, found: Checkpoint, reason: MedferryError) -> dict[str, Counter[str]]:
+    """Another run takes the keys of a cut, but for those of entities that cannot be read now: these wait."""
+    log.info("The cut of run %s is taken by another run: %s", found.run_id, reason.problem)
+    run_id = wave.new_run_id()
+    with wave.environment.manifest.begin() as connection:
+        leases.release(connection, found.run_id)
+    with snapshot(wave.environment.source) as view:
+        read = keys_of_run(wave, view, found.run_id)
+
+        def note(writing: sa.Connection) -> None:
+            note_set_aside(writing, wave, read, taken=False)
+            if read.found:
+                checkpoints.set_run(writing, found.id, run_id)
+            else:
+                checkpoints.set_applied(writing, found.id)
+
+        if read.found:
+            begin_run(wave, run_id, read.found, OPTIONS, view, note)
+    if read.found:
+        return {run_id: _apply(wave, found.id, run_id)}
+    with wave.environment.manifest.begin() as connection:
+        note(connection)
+    return {}
+
+
+def _is_unfinished(wave: SyncedWave) -> bool:
+    with wave.environment.manifest.begin() as connection:
+        return checkpoints.unfinished(connection, wave.environment.migration.name, wave.id) is not None
 
 
 def _apply(wave: SyncedWave, checkpoint_id: int, run_id: str) -> Counter[str]:
@@ -104,10 +135,12 @@ def _take_cut(wave: SyncedWave, interval: Interval) -> str:
     environment, last = wave.environment, wave.position()
     run_id = wave.new_run_id()
     with next_cut(wave.journal, environment.source, environment.capture, last.position_to) as (view, cut):
-        changed = keys_of_cut(wave, view, cut)
+        read = keys_of_cut(wave, view, with_set_aside(wave, view, cut))
+        changed = read.found
         keys: dict[str, ByKey] = dict(changed)
         for entity, waiting in taken_along(wave, changed).items():
-            keys[entity] = waiting | keys.get(entity, {})
+            if entity not in read.refused:
+                keys[entity] = waiting | keys.get(entity, {})
         new = NewCheckpoint(
             environment.migration.name,
             wave.id,
@@ -119,10 +152,16 @@ def _take_cut(wave: SyncedWave, interval: Interval) -> str:
             interval,
             ages_in_cut(wave.journal, view, last.position_to, cut.position, changed) if changed else {},
         )
+
+        def note(writing: sa.Connection) -> None:
+            note_set_aside(writing, wave, read)
+            checkpoints.record(writing, new)
+
         if keys:
-            begin_run(wave, run_id, keys, OPTIONS, view, lambda writing: checkpoints.record(writing, new))
+            begin_run(wave, run_id, keys, OPTIONS, view, note)
             return run_id
     with environment.manifest.begin() as connection:
+        note_set_aside(connection, wave, read)
         if interval in (NO_INTERVAL, Interval(last.interval_from, last.interval_to)):
             checkpoints.move_on(connection, last.id, cut.position)
         else:
@@ -143,7 +182,7 @@ def _repeat(wave: SyncedWave, cuts: list[Checkpoint]) -> Cycle:
             if each.run_id and each.state == CheckpointState.APPLIED:
                 run_id = wave.new_run_id()
                 with snapshot(wave.environment.source) as view:
-                    keys = keys_of_run(wave, view, each.run_id)
+                    keys = keys_of_run(wave, view, each.run_id).found
                     if keys:
                         begin_run(wave, run_id, keys, OPTIONS, view)
                 if keys:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from medferry.errors import SourceError
 from medferry.manifest.runs import slices_of
 from medferry.manifest.source_records import GONE
-from medferry.source.changes.journal import Cut
-from medferry.source.database import stream
+from medferry.source.changes.journal import Cut, Logged
+from medferry.source.database import set_apart, stream
 from medferry.source.entity import SourceEntity
-from medferry.source.keys import ledger_key
-from medferry.source.lookup import units_of_keys, units_of_logged
+from medferry.source.keys import is_escaped, ledger_key
+from medferry.source.lookup import stream_keys, units_of_keys, units_of_logged
 from medferry.source.slices import rows_of
 from medferry.sync.wave import SyncedWave
 
@@ -23,35 +25,73 @@ ByKey = dict[str, set[str]]
 """Source key → business units."""
 
 
-def keys_of_cut(wave: SyncedWave, view: sa.Connection, cut: Cut) -> dict[str, ByKey]:
-    """Entity → the keys of the wave that may have changed. `view` is the one that the cut was made on."""
-    found: dict[str, ByKey] = {}
+@dataclass
+class ReadKeys:
+    """Entity → keys of the wave; and of the entities that cannot be read at present, why, and which changes wait."""
+
+    found: dict[str, ByKey] = field(default_factory=dict)
+    refused: dict[str, SourceError] = field(default_factory=dict)
+    waiting: set[Logged] = field(default_factory=set)
+
+
+def keys_of_cut(wave: SyncedWave, view: sa.Connection, cut: Cut) -> ReadKeys:
+    """The keys of the wave that may have changed. `view` is the one that the cut was made on."""
+    read = ReadKeys()
     for name, entity in wave.environment.migration.entities.items():
-        if name in cut.whole:
-            present = _all_rows(wave, view, entity)
-            keys = present.keys() | wave.known_keys(name)
-        elif texts := cut.keys.get(name, ()):
-            present = units_of_logged(view, entity, texts)
-            keys = present.keys() | {ledger_key(text) for text in texts}
-        else:
+        try:
+            if name in cut.refused:
+                raise cut.refused[name]
+            keys, present = _of_entity(wave, view, entity, cut)
+        except SourceError as error:
+            read.refused[name] = error
+            read.waiting |= cut.logged_of(name)
             continue
         if by_key := of_wave(wave, name, keys, present):
-            found[name] = by_key
-    return found
+            read.found[name] = by_key
+    return read
 
 
-def keys_of_run(wave: SyncedWave, view: sa.Connection, run_id: str) -> dict[str, ByKey]:
-    """Entity → the keys of an earlier run, where their rows are now."""
+def _of_entity(
+    wave: SyncedWave, view: sa.Connection, entity: SourceEntity, cut: Cut
+) -> tuple[set[str], Mapping[str, str]]:
+    """Keys that may have changed, of whatever wave, and the units of the rows that are there. Raises SourceError."""
+    if entity.name in cut.whole:
+        with set_apart(view):
+            present = _all_rows(wave, view, entity)
+        return present.keys() | wave.known_keys(entity.name), present
+    if not (texts := cut.keys.get(entity.name, ())):
+        return set(), {}
+    with set_apart(view):
+        present = units_of_logged(view, entity, texts)
+    return present.keys() | {ledger_key(text) for text in texts}, present
+
+
+def keys_of_run(wave: SyncedWave, view: sa.Connection, run_id: str) -> ReadKeys:
+    """The keys of an earlier run, where their rows are now. Each row is read, so that all of `view` can be staged."""
     with wave.environment.manifest.begin() as connection:
         slices = slices_of(connection, run_id)
     keys: dict[str, set[str]] = {}
     for slice_ in slices:
         keys.setdefault(slice_.entity, set()).update(slice_.keys or ())
-    return present_in_wave(wave, view, keys)
+    read = ReadKeys()
+    for name, of_entity in keys.items():
+        try:
+            with set_apart(view):
+                found = present_in_wave(wave, view, {name: of_entity})
+                entity = wave.environment.migration.entities.get(name)
+                if entity is not None:
+                    for _ in stream_keys(view, entity, wave.environment.migration.plan.unit_ids, list(of_entity)):
+                        pass
+        except SourceError as error:
+            read.refused[name] = error
+            read.waiting |= {(name, "", None if is_escaped(key) else key) for key in of_entity}
+            continue
+        read.found |= found
+    return read
 
 
 def present_in_wave(wave: SyncedWave, view: sa.Connection, keys: Mapping[str, Collection[str]]) -> dict[str, ByKey]:
-    """Entity → those of some keys that are the wave's, where their rows are now."""
+    """Entity → those of some keys that are the wave's, where their rows are now. Raises SourceError."""
     entities = wave.environment.migration.entities
     found = {
         name: of_wave(wave, name, of_entity, units_of_keys(view, entities[name], list(of_entity)))

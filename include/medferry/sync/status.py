@@ -15,6 +15,7 @@ from medferry.manifest.clock import seconds_between
 from medferry.manifest.conflicts import open_conflicts
 from medferry.manifest.feeds import FeedKind, feeds_of
 from medferry.manifest.held_back import HeldBack, held_back_of
+from medferry.manifest.set_aside import EntitySetAside, entities_set_aside
 from medferry.manifest.sweeps import SweepRow
 from medferry.manifest.waiting import waiting_records
 from medferry.source.changes.journal import CaptureBroken, Writer
@@ -65,7 +66,8 @@ class FeedStatus:
 class WaveStatus:
     """`fault` says why the next cut cannot be made; empty: it can. `conflicts` wait for people.
 
-    `held_back` is what users did in Medplum and the legacy database does not have.
+    `held_back` is what users did in Medplum and the legacy database does not have; `set_aside` are entities that cannot
+    be read, whose changes wait.
     """
 
     wave: str
@@ -79,6 +81,7 @@ class WaveStatus:
     writers: list[Writer]
     feeds: list[FeedStatus]
     held_back: list[HeldBack]
+    set_aside: list[EntitySetAside]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,6 +94,7 @@ def status_of(wave: SyncedWave) -> WaveStatus:
         recent = checkpoints.recent(connection, migration.name, wave.id, RECENT)
         back = _feeds(connection, migration.name, wave.id)
         held = held_back_of(connection, migration.name, wave.units)
+        aside = entities_set_aside(connection, migration.name, wave.id)
         swept = sweeps.newest_sweeps(connection, migration.name, wave.id)
         conflicts = len(open_conflicts(connection, migration.name, wave.id))
         waiting = {
@@ -111,12 +115,12 @@ def status_of(wave: SyncedWave) -> WaveStatus:
     ]
     state = newest.state if newest else ""
     cut_at = newest.cut_at if newest else ""
-    return WaveStatus(wave.id, state, cut_at, heartbeat, oldest, fault, conflicts, entities, writers, back, held)
+    return WaveStatus(wave.id, state, cut_at, heartbeat, oldest, fault, conflicts, entities, writers, back, held, aside)
 
 
 def _pending(wave: SyncedWave, view: sa.Connection, position: str) -> Ages:
     """Of the wave's own changes that are in no cut yet."""
-    own = keys_of_cut(wave, view, wave.journal.waiting(view, position))
+    own = keys_of_cut(wave, view, wave.journal.waiting(view, position)).found
     return ages_behind(wave.journal, view, position, own)
 
 

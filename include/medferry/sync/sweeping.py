@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import sqlalchemy as sa
 
+from medferry.errors import SourceError
 from medferry.manifest import checkpoints, sweeps
 from medferry.manifest.checkpoints import NewCheckpoint
 from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.changes.sweep import Sweep, Swept, Throttle
 from medferry.source.database import snapshot
+from medferry.sync.aside import note_set_aside, waiting_keys
 from medferry.sync.carry_out import OPTIONS, Written, begin_run, carry_out, nothing
 from medferry.sync.cycle import finish_unfinished
-from medferry.sync.keys import ByKey, present_in_wave
+from medferry.sync.keys import ByKey, ReadKeys, present_in_wave
 from medferry.sync.rows import AppliedRows, WaveRows, forgotten, same_epoch
 from medferry.sync.wave import SyncedWave
 
@@ -32,12 +34,13 @@ Tell = Callable[[Swept], None]
 class WaveSwept:
     """What a sweep found in each entity, and its misses by disposition after they were applied.
 
-    `goes_on`: the wave has a position in the journal now.
+    `goes_on`: the wave has a position in the journal now. `refused` are entities that cannot be read, and why.
     """
 
     entities: Mapping[str, Swept]
     applied: Counter[str]
     goes_on: bool
+    refused: Mapping[str, SourceError] = field(default_factory=dict)
 
 
 def sweep_wave(
@@ -45,8 +48,9 @@ def sweep_wave(
 ) -> WaveSwept:
     """Sweep some entities (none named: all), then apply what was missed. Others may go on meanwhile.
 
-    It ends after a page when it is told to (`sweeps.stop`, the throttle's flag): what was found is applied.
-    Raises SyncBusy, CaptureBroken, SourceUnavailable, SourceError, and what the stages raise.
+    It ends after a page when it is told to (`sweeps.stop`, the throttle's flag): what was found is applied. Where the
+    journal goes on from here, of an entity that cannot be read everything waits until it can.
+    Raises SyncBusy, CaptureBroken, SourceUnavailable, and what the stages raise.
     """
     environment = wave.environment
     with next_cut(wave.journal, environment.source, environment.capture, None) as (_, cut):
@@ -54,16 +58,23 @@ def sweep_wave(
     names = [name for name in environment.migration.entities if not entities or name in entities]
     found: dict[str, Swept] = {}
     due: dict[str, set[str]] = {}
+    unread = ReadKeys()
     for name in names:
-        found[name], due[name] = _sweep(wave, name, start, throttle)
+        try:
+            found[name], due[name] = _sweep(wave, name, start, throttle)
+        except SourceError as error:
+            unread.refused[name] = error
+            unread.waiting.add((name, "", None))
+            continue
         tell(found[name])
         if not found[name].complete:
             break
-    whole = len(found) == len(environment.migration.entities) and all(each.complete for each in found.values())
+    swept = len(found) + len(unread.refused)
+    whole = swept == len(environment.migration.entities) and all(each.complete for each in found.values())
     with wave.alone():
         finish_unfinished(wave)
-        applied = _apply(wave, due, start if whole else "")
-    return WaveSwept(found, applied, wave.newest() is not None)
+        applied = _apply(wave, due, start if whole else "", unread)
+    return WaveSwept(found, applied, wave.newest() is not None, unread.refused)
 
 
 def _sweep(wave: SyncedWave, name: str, start: str, throttle: Throttle) -> tuple[Swept, set[str]]:
@@ -88,14 +99,14 @@ def _sweep(wave: SyncedWave, name: str, start: str, throttle: Throttle) -> tuple
             replace(throttle, stopped=stopped),
         ).run()
         due = set(swept.missed)
-        swept.missed -= forgotten(wave, name, due)
+        swept.missed -= forgotten(wave, name, due) | waiting_keys(wave, name)
     finally:
         with environment.manifest.begin() as connection:
             sweeps.end(connection, sweep_id, swept.rows, len(swept.missed), swept.complete)
     return swept, due
 
 
-def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str) -> Counter[str]:
+def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: ReadKeys) -> Counter[str]:
     """Settle the keys that are due; `start`: where the journal goes on from, if nothing before it counts."""
     last = wave.newest()
     goes_on = last is not None and (not start or same_epoch(last.position_to, start))
@@ -111,14 +122,20 @@ def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str) -> Counter
             run_id if keys else "",
             sum(map(len, keys.values())),
         )
-        recording: Written = partial(checkpoints.record, new=new) if new.position_to else nothing
+
+        def note(connection: sa.Connection) -> None:
+            checkpoints.record(connection, new)
+            if not goes_on:
+                note_set_aside(connection, wave, unread, taken=False)
+
+        recording: Written = note if new.position_to else nothing
         if keys:
             begin_run(wave, run_id, keys, OPTIONS, view, recording)
     if keys:
         return carry_out(wave, run_id, partial(_applied, wave) if new.position_to else nothing)
     if not goes_on and new.position_to:
         with wave.environment.manifest.begin() as connection:
-            checkpoints.record(connection, new)
+            note(connection)
     return Counter()
 
 

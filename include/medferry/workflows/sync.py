@@ -11,6 +11,7 @@ from medferry.errors import LeaseHeld, TransientError
 from medferry.manifest.checkpoints import NO_INTERVAL, Interval
 from medferry.runtime.environment import Environment
 from medferry.runtime.systems import check_systems
+from medferry.sync.aside import check_readable
 from medferry.sync.cycle import Cycle, cycle, scheduled_cycle
 from medferry.sync.reverse_cycle import BackCycle, back_cycle
 from medferry.sync.wave import SyncBusy, SyncedWave, synced_wave
@@ -42,12 +43,15 @@ def sync_wave(environment: Environment, wave_id: str, tell: Tell, tail: float = 
     Without a `way`, both where the plan says so of the wave.
 
     In a tail, what may be over in a moment (a lease of another run, a system that does not answer) is tried again
-    until then; at its end, and without one, it is raised. Raises ScopeBusy, and as `synced_wave`, `cycle` and
-    `back_cycle`.
+    until then; at its end, and without one, it is raised. Raises ScopeBusy, EntityUnreadable when all else is done, and
+    as `synced_wave`, `cycle` and `back_cycle`.
     """
     wave = checked_wave(environment, wave_id)
-    _repeated(wave, tell, tail, NO_INTERVAL, way or planned_way(wave))
+    way = way or planned_way(wave)
+    _repeated(wave, tell, tail, NO_INTERVAL, way)
     purge_after(environment, f"sync of {wave_id}")
+    if way is not Way.BACK:
+        check_readable(wave)
 
 
 def sync_interval(environment: Environment, wave_id: str, interval: Interval, tell: Tell, tail: float = 0.0) -> None:
@@ -61,6 +65,8 @@ def sync_interval(environment: Environment, wave_id: str, interval: Interval, te
     if tail and planned_way(wave) is Way.FORTH and _is_newest(wave, interval):
         _repeated(wave, tell, tail, interval, Way.FORTH)
     purge_after(environment, f"sync of {wave_id}")
+    if planned_way(wave) is Way.FORTH:  # else the way back, which is not to wait for a mended entity, tells it
+        check_readable(wave)
 
 
 def sync_interval_back(
@@ -73,6 +79,7 @@ def sync_interval_back(
     if tail and _is_newest(wave, interval):
         _repeated(wave, tell, tail, interval, Way.BOTH)
     purge_after(environment, f"sync of {wave_id}")
+    check_readable(wave)
 
 
 def planned_way(wave: SyncedWave) -> Way:

@@ -7,14 +7,15 @@ however long a transaction took. A position is opaque text for whoever keeps it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.errors import MedferryError
+from medferry.errors import MedferryError, SourceError
 from medferry.source.changes.rules import Watched
+from medferry.source.database import set_apart
 from medferry.source.keys import key_text, parts_of
 from medferry.source.objects import Fault, Found, LegacyObjects, digest
 
@@ -38,13 +39,18 @@ Logged = tuple[str, str, str | None]
 class Cut:
     """The changes between two positions: keys by entity, sorted, and entities of which everything may have changed.
 
-    `logged` is what the journal has, the same at each replay; what is looked up by it is found as it is now.
+    `logged` is what the journal has, the same at each replay; what is looked up by it is found as it is now. `refused`
+    are entities whose keys the database would not look up, and why: of these there are no keys.
     """
 
     position: str
     keys: Mapping[str, tuple[str, ...]]
     whole: frozenset[str]
     logged: frozenset[Logged]
+    refused: Mapping[str, SourceError] = field(default_factory=dict)
+
+    def logged_of(self, entity: str) -> frozenset[Logged]:
+        return frozenset(one for one in self.logged if one[0] == entity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +154,33 @@ class Journal(LegacyObjects):
     def _read(self, connection: sa.Connection, position: str, condition: str, values: Mapping[str, Any]) -> Cut:
         statement = sa.text(f"SELECT DISTINCT entity, via, {self.key} FROM {CHANGE} WHERE {condition}")
         rows = connection.execute(statement, values)
-        logged = frozenset((str(entity), str(via), None if key is None else str(key)) for entity, via, key in rows)
-        keys: dict[str, set[str]] = {}
-        whole = {entity for entity, _, key in logged if key is None}
-        for entity, via, key in logged:
-            if key is None:
+        logged = ((str(entity), str(via), None if key is None else str(key)) for entity, via, key in rows)
+        return self.resolved(connection, position, logged)
+
+    def resolved(self, connection: sa.Connection, position: str, logged: Iterable[Logged]) -> Cut:
+        """The cut of what was logged: its keys are looked up as of the connection's snapshot."""
+        by_entity: dict[str, set[Logged]] = {}
+        for one in logged:
+            by_entity.setdefault(one[0], set()).add(one)
+        keys, refused = dict[str, tuple[str, ...]](), dict[str, SourceError]()
+        for entity, of_entity in sorted(by_entity.items()):
+            try:
+                found = self._keys_of(connection, entity, of_entity)
+            except SourceError as error:
+                refused[entity] = error
                 continue
-            found = self._looked_up(connection, entity, via, key) if via else [key]
-            keys.setdefault(entity, set()).update(found)
-        return Cut(position, {name: tuple(sorted(some)) for name, some in sorted(keys.items()) if some},
-                   frozenset(whole), logged)  # fmt: skip
+            if found:
+                keys[entity] = tuple(sorted(found))
+        whole = {entity for entity, of_entity in by_entity.items() if any(key is None for *_, key in of_entity)}
+        return Cut(position, keys, frozenset(whole), frozenset().union(*by_entity.values()), refused)
+
+    def _keys_of(self, connection: sa.Connection, entity: str, logged: Collection[Logged]) -> set[str]:
+        keys = {key for _, via, key in logged if key is not None and not via}
+        if by_columns := [(via, key) for _, via, key in logged if key is not None and via]:
+            with set_apart(connection):
+                for via, key in by_columns:
+                    keys.update(self._looked_up(connection, entity, via, key))
+        return keys
 
     def waiting(self, connection: sa.Connection, position: str) -> Cut:
         """What the journal has behind a position as of the connection's snapshot; it checks and moves nothing."""

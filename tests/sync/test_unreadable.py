@@ -1,0 +1,154 @@
+"""An entity that cannot be read stops nobody but itself: its changes wait, through kills, until it can be read."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from medferry.errors import SourceError
+from medferry.source.changes.engines import install
+from medferry.sync import carry_out, keys
+from medferry.sync import cycle as cycles
+from medferry.sync.aside import EntityUnreadable, check_readable, entities_of
+from medferry.sync.cycle import Cycle, cycle
+from medferry.sync.preview import pending_keys
+from medferry.sync.status import status_of
+from medferry.sync.sweeping import sweep_wave
+from medferry.sync.wave import SyncedWave, synced_wave
+from medferry.workflows.sync import sync_wave
+from tests.sync.conftest import FREE, Write, families
+from tests.sync.test_cycle import Killed, ends, reason
+
+GONE = "ALTER TABLE weight RENAME COLUMN kg TO kilograms"
+BACK = "ALTER TABLE weight RENAME COLUMN kilograms TO kg"
+CHANGES = ("UPDATE patient SET family = 'Adair' WHERE id = 1", "DELETE FROM weight WHERE id = 0")
+
+
+def test_the_others_go_on_and_what_waited_is_taken_along(wave: SyncedWave, write: Write) -> None:
+    write(GONE, *CHANGES)
+    assert ends(cycle(wave)) == {"successful": 1}
+    assert families(wave.environment)["1"] == "Adair"
+    with pytest.raises(EntityUnreadable, match=r"weight, 1 change\(s\) since .*kg"):
+        check_readable(wave)
+    [waiting] = status_of(wave).set_aside
+    assert (waiting.entity, waiting.changes) == ("weight", 1) and "kg" in waiting.problem
+    write("DELETE FROM weight WHERE id = 4", "UPDATE patient SET family = 'Bell' WHERE id = 1")
+    assert pending_keys(wave) == {"patient": 1}
+    assert ends(cycle(wave)) == {"successful": 1}
+    assert cycle(wave) == Cycle() and entities_of(wave)[0].changes == 2
+    write(BACK)
+    assert pending_keys(wave) == {"weight": 2}
+    assert ends(cycle(wave)) == {"skipped": 2}
+    assert [reason(wave, "weight", key) for key in "04"] == ["source-row-gone"] * 2
+    check_readable(wave)
+    assert cycle(wave) == Cycle()
+
+
+def test_it_is_told_when_all_else_is_done(wave: SyncedWave, write: Write) -> None:
+    write(GONE, *CHANGES)
+    done: list[object] = []
+    with pytest.raises(EntityUnreadable, match="weight"):
+        sync_wave(wave.environment, wave.id, done.append)
+    assert len(done) == 1 and families(wave.environment)["1"] == "Adair"
+
+
+STEPS = [
+    (cycles, "note_set_aside"),
+    (cycles, "begin_run"),
+    (carry_out, "extract_slice"),
+    (carry_out, "transform_slice"),
+    (carry_out, "_end"),
+]
+
+
+@pytest.mark.parametrize(("module", "step"), STEPS, ids=[step for _, step in STEPS])
+@pytest.mark.parametrize("mended", [False, True], ids=["still", "mended"])
+def test_a_kill_loses_nothing_of_what_waits(
+    wave: SyncedWave, write: Write, monkeypatch: pytest.MonkeyPatch, module: object, step: str, mended: bool
+) -> None:
+    write(GONE, *CHANGES)
+    if mended:
+        cycle(wave)
+        write(BACK, "UPDATE patient SET family = 'Bell' WHERE id = 1")
+
+    def dies(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, step, dies)
+        if step != "_end":
+            patched.setattr(carry_out, "_end", lambda *_: None)
+        with pytest.raises(Killed):
+            cycle(wave)
+    cycle(wave)
+    assert families(wave.environment)["1"] == ("Bell" if mended else "Adair")
+    if not mended:
+        assert [one.changes for one in entities_of(wave)] == [1]
+        write(BACK)
+        cycle(wave)
+    assert reason(wave, "weight", "0") == "source-row-gone" and entities_of(wave) == []
+    assert cycle(wave) == Cycle()
+
+
+def test_a_schema_that_changes_after_the_cut_was_noted_leaves_that_entity_to_wait(
+    wave: SyncedWave, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1", "UPDATE weight SET kg = 71 WHERE id = 0")
+    with monkeypatch.context() as patched:
+        patched.setattr(carry_out, "extract_slice", lambda *_: (_ for _ in ()).throw(Killed()))
+        patched.setattr(carry_out, "_end", lambda *_: None)
+        with pytest.raises(Killed):
+            cycle(wave)
+    write(GONE)
+    assert ends(cycle(wave)) == {"successful": 1}
+    assert [(one.entity, one.changes) for one in entities_of(wave)] == [("weight", 1)]
+    write(BACK)
+    assert ends(cycle(wave)) == {"successful": 1}
+    assert entities_of(wave) == []
+
+
+def test_a_row_that_cannot_be_read_is_noticed_when_it_is_staged(
+    wave: SyncedWave, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key can be read; what the query makes of it cannot."""
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1", "UPDATE weight SET kg = 71 WHERE id = 0")
+    real = keys.stream_keys
+
+    def streamed(view: sa.Connection, entity: object, *given: object) -> object:
+        if getattr(entity, "name", "") == "weight":
+            raise SourceError("The legacy database refused a query.")
+        return real(view, entity, *given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "stream_keys", streamed)
+        patched.setattr("medferry.stages.extract.stream_keys", streamed)
+        assert ends(cycle(wave)) == {"successful": 1}
+        assert [(one.entity, one.changes) for one in entities_of(wave)] == [("weight", 1)]
+    assert ends(cycle(wave)) == {"successful": 1}
+    assert entities_of(wave) == []
+
+
+def test_a_sweep_leaves_it_out_and_everything_of_it_waits(wave: SyncedWave, write: Write) -> None:
+    environment = wave.environment
+    install(environment.capture, wave.journal)
+    other = synced_wave(environment, "rest")
+    write(GONE)
+    swept = sweep_wave(other, FREE)
+    assert swept.goes_on and list(swept.refused) == ["weight"]
+    write("DELETE FROM weight WHERE id = 7")
+    with pytest.raises(EntityUnreadable, match="weight"):
+        cycle(other)
+        check_readable(other)
+    write(BACK)
+    cycle(other)
+    assert reason(wave, "weight", "7") == "source-row-gone" and entities_of(other) == []
+
+
+def test_what_waits_is_no_miss_of_the_journal(wave: SyncedWave, write: Write) -> None:
+    write(GONE, *CHANGES)
+    cycle(wave)
+    write(BACK)
+    swept = sweep_wave(wave, FREE)
+    assert (swept.entities["weight"].missed, swept.applied) == (set(), {"skipped": 1})
+    cycle(wave)
+    assert entities_of(wave) == []
