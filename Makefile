@@ -35,7 +35,7 @@ system: ## Install what the tests need from Debian (PostgreSQL, MariaDB, Chromiu
 	@bash tests/install_system_packages.sh
 
 lock: ## Resolve requirements*.txt anew into the hashed locks
-	for name in requirements requirements-dev; do \
+	for name in requirements requirements-dev requirements-mssql; do \
 	  $(BIN)/uv pip compile --quiet $$name.txt --universal --python-version 3.11 --generate-hashes --no-header \
 	    --upgrade -o $$name.lock || exit 1; done
 

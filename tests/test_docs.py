@@ -13,7 +13,7 @@ from medferry import errors
 from medferry.cli.main import app
 from medferry.definition.migration import load_migration
 from medferry.plan.schema import plan_schema
-from medferry.source.types import mysql, postgresql, sqlite
+from medferry.source.types import mssql, mysql, postgresql, sqlite
 from tests.contract import changes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,6 +143,7 @@ def types_page() -> str:
         "PostgreSQL": [*postgresql.TYPES.values(), *postgresql.EXTENSIONS.values(), *postgresql.MADE.values()],
         "MySQL and MariaDB": [*mysql.TYPES.values(), mysql.BINARY_STRINGS],
         "SQLite": list(sqlite.TYPES.values()),
+        "SQL Server (not run against a server here)": list(mssql.TYPES.values()),
     }
     lines = [""]
     for engine, known in tables.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,16 @@ import sqlglot
 from medferry.errors import SettingsError
 from medferry.source.database import connect_engine
 from medferry.source.dialects import DIALECTS, VARIANTS, as_text
+from tests.source.fake_sql_server import FakeSqlServer
 
 CORE = Path(__file__).resolve().parents[2] / "include" / "medferry"
-NAME = re.compile(r"""["'](postgres|postgresql|mysql|mariadb|sqlite)["']""")
+NAME = re.compile(r"""["'](postgres|postgresql|mysql|mariadb|sqlite|mssql)["']""")
 
 
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("mssql://u:secret@h/d", "SQL Server is not read"),
-        ("mssql+pyodbc://u:secret@h/d", "SQL Server is not read"),
+        ("mssql+pymssql://u:secret@h/d", "driver pymssql|not usable"),
         ("oracle+oracledb://u:secret@h/d", "Oracle is not read"),
         ("mysql+mysqldb://u:secret@h/d", "not usable|driver mysqldb"),
         ("nosuch://u:secret@h/d", "not usable"),
@@ -34,7 +35,8 @@ def test_an_engine_or_driver_without_a_table_of_types_is_refused(url: str, told:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_each_engine_is_opened_by_its_one_driver(name: str) -> None:
+def test_each_engine_is_opened_by_its_one_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyodbc", FakeSqlServer({}))
     engine = connect_engine(f"{name}://u:p@h/d" if name != "sqlite" else "sqlite://")
     assert (engine.dialect.name, engine.dialect.driver) == (name, DIALECTS[name].driver)
     statement = sa.select(as_text(name, sa.column("order"))).compile(dialect=engine.dialect)

@@ -21,6 +21,7 @@ from medferry.source.dialects import VARIANTS
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.slices import entity_rows
+from medferry.source.writeback import why_not
 
 Told = tuple[str, str]
 """What is wrong, what to do."""
@@ -83,6 +84,9 @@ def _columns_read(entity: SourceEntity) -> frozenset[str] | None:
 def faults_in_legacy(connection: sa.Connection, entity: SourceEntity, inverse: InverseSpec) -> Iterator[Told]:
     """What of an inverse the legacy database contradicts: tables, columns, and columns of another type."""
     dialect = connection.dialect.name
+    if told := why_not(dialect):
+        yield told
+        return
     row = column_types(connection, entity_rows(dialect, entity))
     for table in inverse.tables:
         quoted = sa.text(connection.dialect.identifier_preparer.quote(table.name))

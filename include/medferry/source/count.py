@@ -16,7 +16,7 @@ from medferry.source.kinds import Kind, kinds_of
 from medferry.source.slices import apart_by, entity_rows, sqlite_text, texts_of_units
 
 _LONGEST_PRINTED = "80"
-"""Of MySQL's numbers, dates and times, in characters, at the most: one has up to 65 digits."""
+"""Of MySQL's and SQL Server's numbers, dates and times, in characters, at the most: one has up to 65 digits."""
 
 _Columns = Sequence[sa.ColumnClause[Any]]
 
@@ -102,10 +102,13 @@ def _size(dialect: sa.Dialect, key: sa.ColumnClause[Any], kind: Kind) -> sa.Colu
         size = sa.func.length(sa.cast(key, sa.LargeBinary))
         return sa.case((sa.func.typeof(key) == "blob", (size + 2) // 3 * 4), else_=size)
     if kind is Kind.BYTES:
-        return (sa.func.octet_length(key) + 2) // 3 * 4
+        length = sa.func.datalength(key) if dialect.name == "mssql" else sa.func.octet_length(key)
+        return (length + 2) // 3 * 4
     if dialect.name == "postgresql":
         return sa.func.octet_length(sa.cast(key, sa.Text))
     if kind is not Kind.TEXT:
         return sa.literal_column(_LONGEST_PRINTED)
+    if dialect.name == "mssql":  # two bytes of UTF-16 are at most three of UTF-8, which older servers do not know
+        return sa.func.datalength(sa.cast(key, sa.NVARCHAR(None))) // 2 * 3
     column = dialect.identifier_preparer.quote(key.name)
     return sa.func.octet_length(sa.literal_column(f"CONVERT({column} USING utf8mb4)"))

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError
+from medferry.source import sqlserver
 from medferry.source.dialects import DIALECTS, NOT_READ, titles
 from medferry.source.faults import busy, in_each_others_way, not_opened
 from medferry.source.refused import OWN_NAMES, refused
 from medferry.source.session import pinned, refuse_warnings
-from medferry.source.types import mysql, postgresql, sqlite
+from medferry.source.types import mssql, mysql, postgresql, sqlite
 from medferry.source.types.canonical import Column, Convert
 
 _FETCH_ROWS = 1_000
@@ -50,7 +51,7 @@ def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.E
     if known is None or engine.dialect.driver != known.driver:
         raise SettingsError(
             f"The driver {engine.dialect.driver} of the legacy database's URL is not known: it could change values.",
-            "Name no driver in the URL: postgresql://, mysql://, mariadb:// or sqlite:// is enough.",
+            f"Name no driver in the URL: {', '.join(f'{name}://' for name in DIALECTS)} is enough.",
         )
     sa.event.listen(engine, "connect", _keep_raw_values)
     return engine
@@ -69,15 +70,18 @@ def _refuse_unknown(name: str) -> None:
 
 
 def _with_driver(parsed: sa.URL) -> sa.URL:
-    """Choose the drivers that come with Medferry when the URL names none."""
+    """Choose the drivers of `DIALECTS` when the URL names none. Raises SettingsError where one is not installed."""
     known = DIALECTS.get(_ALIASES.get(parsed.drivername, parsed.drivername))
     parsed = parsed.set(drivername=known.url) if known else parsed
+    if parsed.drivername == DIALECTS["mssql"].url:
+        sqlserver.require_driver()
+        return sqlserver.with_defaults(parsed)
     return parsed.update_query_dict({"charset": "utf8mb4"}) if known and known.driver == "pymysql" else parsed
 
 
 def _keep_raw_values(connection: Any, _record: Any) -> None:
     """Have the driver give the engine's own text instead of Python dates and decimals."""
-    tables = {"psycopg": postgresql, "pymysql": mysql, "sqlite3": sqlite}
+    tables = {"psycopg": postgresql, "pymysql": mysql, "sqlite3": sqlite, "pyodbc": mssql}
     table = tables.get(type(connection).__module__.partition(".")[0])
     if table is not None:
         table.keep_text(connection)
@@ -147,6 +151,9 @@ def _executed(
         statement, floats = mysql.exact(connection, statement, values)
         result = connection.execute(statement, values, execution_options=_STREAMING)
         return result, mysql.columns(result, floats)
+    if dialect == "mssql":
+        statement, fetched = mssql.exact(connection, statement)
+        return connection.execute(statement, values, execution_options=_STREAMING), fetched
     result = connection.execute(statement, values, execution_options=_STREAMING)
     assert result.cursor is not None
     if dialect == "postgresql":

@@ -27,6 +27,8 @@ class Dialect:
     text: str
     is_case_told: bool = False
     """Whether quoted names that differ by case alone are two."""
+    is_tested: bool = True
+    """Whether the tests hold it against a server of its own. What is not is said wherever engines are named."""
 
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -34,19 +36,33 @@ DIALECTS: Mapping[str, Dialect] = {
     "mysql": Dialect("MySQL", "mysql+pymysql", "pymysql", "mysql", "CHAR"),
     "mariadb": Dialect("MariaDB", "mariadb+pymysql", "pymysql", "mysql", "CHAR"),
     "sqlite": Dialect("SQLite", "sqlite", "pysqlite", "sqlite", "TEXT"),
+    "mssql": Dialect("SQL Server", "mssql+pyodbc", "pyodbc", "tsql", "NVARCHAR(4000)", is_tested=False),
 }
 
 VARIANTS: Mapping[str, str] = {name: one.sqlglot for name, one in DIALECTS.items() if name != "mariadb"}
 """Dialects for which ``<entity>.<dialect>.sql`` may replace the portable query, as sqlglot calls them; MariaDB's
 are MySQL's."""
 
-NOT_READ: Mapping[str, str] = {"mssql": "SQL Server", "oracle": "Oracle", "db2": "Db2", "ibm_db_sa": "Db2"}
+NOT_READ: Mapping[str, str] = {"oracle": "Oracle", "db2": "Db2", "ibm_db_sa": "Db2"}
 """Engines that people have, and that have no table of types here."""
+
+
+_TEXT_TYPES: Mapping[str, sa.types.TypeEngine[str]] = {
+    "TEXT": sa.Text(),
+    "CHAR": sa.CHAR(),
+    "NVARCHAR(4000)": sa.NVARCHAR(4000),
+}
 
 
 def as_text(dialect: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
     """The engine's own text of a column."""
-    return sa.cast(column, sa.Text() if DIALECTS[dialect].text == "TEXT" else sa.CHAR())
+    return sa.cast(column, _TEXT_TYPES[DIALECTS[dialect].text])
+
+
+def text_sql(dialect: str, sql: str) -> str:
+    """The SQL of the engine's own text of an expression, without the padding of a CHAR column."""
+    cast = f"CAST({sql} AS {DIALECTS[dialect].text})"
+    return f"RTRIM({cast})" if dialect == "mssql" else cast
 
 
 def titles() -> str:

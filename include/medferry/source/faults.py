@@ -13,6 +13,7 @@ from medferry.errors import MedferryError, SettingsError, SourceUnavailable
 class _Why(StrEnum):
     ACCOUNT = "refused the account or its password"
     DATABASE = "has no database of that name"
+    DRIVER = "cannot be opened: its ODBC driver is not installed on this machine"
     SILENT = "did not answer"
 
 
@@ -25,9 +26,13 @@ _POSTGRESQL = {
 _MYSQL = {1044: _Why.ACCOUNT, 1045: _Why.ACCOUNT, 1698: _Why.ACCOUNT, 1049: _Why.DATABASE}
 """By the server's error number."""
 
+_MSSQL = {18456: _Why.ACCOUNT, 18452: _Why.ACCOUNT, 4060: _Why.DATABASE, 911: _Why.DATABASE}
+"""By the server's error number."""
+
 _REMEDIES = {
     _Why.ACCOUNT: "Check user and password of its connection, and that the account may log in from here.",
     _Why.DATABASE: "Check the name (or the file) in its connection.",
+    _Why.DRIVER: "Install it, or name the one that is there in the URL (`?driver=…`); `odbcinst -q -d` lists them.",
     _Why.SILENT: "Check host and port of its connection and that it runs, then run again.",
 }
 
@@ -45,13 +50,27 @@ def _why(error: DBAPIError) -> _Why:
         return next((why for why, pattern in _POSTGRESQL.items() if pattern.search(text)), _Why.SILENT)
     if name == "pymysql":
         return _MYSQL.get(error.orig.args[0] if error.orig and error.orig.args else 0, _Why.SILENT)
+    if name == "pyodbc":
+        no_driver = "Can't open lib" in text or "IM002" in text
+        return _Why.DRIVER if no_driver else _MSSQL.get(native_number(error), _Why.SILENT)
     return _Why.DATABASE if "unable to open database file" in text else _Why.SILENT
 
 
 def state_of(error: DBAPIError) -> str:
     """The driver's exception type and SQLSTATE; never its text, which may quote a row."""
-    state = getattr(error.orig, "sqlstate", None)
+    state = getattr(error.orig, "sqlstate", None) or native_number(error)
     return f"{type(error.orig).__name__} {state}" if state else type(error.orig).__name__
+
+
+_NATIVE = re.compile(r"\((\d+)\) \(SQL\w+\)")
+
+
+def native_number(error: DBAPIError) -> int:
+    """SQL Server's own number of an error, which pyodbc gives in its text alone; 0 of any other driver."""
+    if type(error.orig).__module__ != "pyodbc":
+        return 0
+    found = _NATIVE.search(str(error.orig))
+    return int(found[1]) if found else 0
 
 
 _BUSY_STATES = frozenset({"40001", "40P01", "55P03"})
@@ -59,6 +78,9 @@ _BUSY_STATES = frozenset({"40001", "40P01", "55P03"})
 
 _BUSY_NUMBERS = frozenset({1205, 1213, 1020})
 """MySQL and MariaDB: lock wait timeout, deadlock, a record that changed since it was read."""
+
+_BUSY_MSSQL = frozenset({1205, 1222, 3960, 3961})
+"""SQL Server: deadlock, lock request time out, update conflict and changed definition under a snapshot."""
 
 _BUSY_SQLITE = frozenset({5, 6})
 """SQLITE_BUSY, SQLITE_LOCKED."""
@@ -70,6 +92,7 @@ def in_each_others_way(error: DBAPIError) -> bool:
     return (
         getattr(error.orig, "sqlstate", None) in _BUSY_STATES
         or (isinstance(number, int) and number in _BUSY_NUMBERS)
+        or native_number(error) in _BUSY_MSSQL
         or getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _BUSY_SQLITE
     )
 
@@ -83,5 +106,5 @@ def busy(error: DBAPIError) -> SourceUnavailable:
 def code_of(error: DBAPIError) -> str:
     """The driver's exception type and its SQLSTATE or number; never its text, which may quote a row."""
     number = getattr(error.orig, "args", [""])[0]
-    state = number if isinstance(number, int) else getattr(error.orig, "sqlstate", None) or ""
+    state = number if isinstance(number, int) else getattr(error.orig, "sqlstate", None) or native_number(error) or ""
     return f"{type(error.orig).__name__} {state}".strip()

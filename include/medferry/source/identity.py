@@ -102,6 +102,17 @@ def _mysql(connection: sa.Connection) -> LegacyIdentity:
     return LegacyIdentity(f"MySQL {name}", server, int(row[1]) if row else None)
 
 
+def _mssql(connection: sa.Connection) -> LegacyIdentity:
+    """By its backup family and recovery fork, which a restore begins anew; how far it has come is not told."""
+    name = str(connection.scalar(sa.text("SELECT DB_NAME()")))
+    statement = sa.text(
+        "SELECT CONVERT(nvarchar(36), family_guid), CONVERT(nvarchar(36), recovery_fork_guid) "
+        "FROM sys.database_recovery_status WHERE database_id = DB_ID()"
+    )
+    row = _told(connection, lambda c: c.execute(statement).first(), None)
+    return LegacyIdentity(f"SQL Server {name}", ":".join(part or "" for part in row or ("", "")), None)
+
+
 def _sqlite(connection: sa.Connection) -> LegacyIdentity:
     """By its file's name, in whichever folder: a SQLite database has no name of its own."""
     path = next((row.file for row in connection.execute(sa.text("PRAGMA database_list")) if row.name == "main"), "")
@@ -118,6 +129,7 @@ _READERS: dict[str, Callable[[sa.Connection], LegacyIdentity]] = {
     "mysql": _mysql,
     "mariadb": _mysql,
     "sqlite": _sqlite,
+    "mssql": _mssql,
 }
 assert _READERS.keys() == DIALECTS.keys()
 

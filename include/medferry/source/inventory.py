@@ -5,8 +5,9 @@ A column counts as read when an entity's SQL names it anywhere: in what it selec
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -111,12 +112,10 @@ def _casefolded(node: exp.Expression) -> exp.Expression:
 
 
 def legacy_schema(connection: sa.Connection) -> LegacySchema:
-    """Tables and views of the default schema, and on PostgreSQL of every other that is not the engine's own."""
+    """Tables and views of the default schema, and of every other that is not the engine's own where it has them."""
     inspector = sa.inspect(connection)
     default = inspector.default_schema_name or "main"
-    others: list[str] = []
-    if connection.dialect.name == "postgresql":
-        others = [n for n in inspector.get_schema_names() if n not in (default, "information_schema")]
+    others = _other_schemas(connection.dialect.name, inspector.get_schema_names, default)
     tables: dict[str, tuple[str, ...]] = {}
     views: dict[str, str] = {}
     view_columns: dict[str, tuple[str, ...]] = {}
@@ -130,10 +129,24 @@ def legacy_schema(connection: sa.Connection) -> LegacySchema:
     return LegacySchema(connection.dialect.name, default, tables, views, view_columns)
 
 
+_OWN_SCHEMAS = {"postgresql": {"information_schema"}, "mssql": {"information_schema", "sys", "guest"}}
+"""Of the engines whose other schemas are looked at; SQL Server has one besides for each role of a database."""
+
+
+def _other_schemas(dialect: str, names: Callable[[], list[str]], default: str) -> list[str]:
+    if dialect not in _OWN_SCHEMAS:
+        return []
+    own = {default.casefold(), *_OWN_SCHEMAS[dialect]}
+    return [name for name in names() if name.casefold() not in own and not name.startswith("db_")]
+
+
+_CREATES = re.compile(r"\s*CREATE\b.*?\bAS\s", re.IGNORECASE | re.DOTALL)
+
+
 def _select_of(definition: str) -> str:
     """The SELECT of a view's definition: some engines give the whole CREATE VIEW."""
-    _, marker, select = definition.partition(" AS ") if definition.lstrip()[:6].upper() == "CREATE" else ("", "", "")
-    return (select if marker else definition).strip().rstrip(";")
+    begin = _CREATES.match(definition)
+    return definition[begin.end() if begin else 0 :].strip().rstrip(";")
 
 
 def readers(schema: LegacySchema, entities: Iterable[SourceEntity]) -> dict[Column, list[str]]:

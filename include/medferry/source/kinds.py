@@ -12,8 +12,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from medferry.errors import SourceError
 from medferry.source.dialects import as_text
 from medferry.source.keys import KeyFault, fault_of
+from medferry.source.types import mssql
 
 
 class Kind(Enum):
@@ -54,6 +56,18 @@ _MYSQL: Mapping[int, Kind] = {
 }
 """By the type number of a result's column; all others are texts, or bytes in the binary character set."""
 
+_MSSQL: Mapping[str, Kind] = {
+    **dict.fromkeys(("tinyint", "smallint", "int", "bigint"), Kind.WHOLE),
+    **dict.fromkeys(("decimal", "numeric", "money", "smallmoney"), Kind.EXACT),
+    **dict.fromkeys(("char", "varchar", "nchar", "nvarchar"), Kind.TEXT),
+    **dict.fromkeys(("binary", "varbinary", "timestamp"), Kind.BYTES),
+    "float": Kind.DOUBLE,
+    "real": Kind.SINGLE,
+    "uniqueidentifier": Kind.UUID,
+}
+"""By the engine's name of a type."""
+_DATED = frozenset({"date", "time", "smalldatetime", "datetime", "datetime2", "datetimeoffset"})
+
 _BINARY_CHARSET = 63
 _STRING, _UNSIGNED, _LENGTH_OF_UUID = 254, 32, 36 * 4
 """How MariaDB tells UUID, INET4 and INET6, which warn of a text that is none, from CHAR."""
@@ -65,11 +79,17 @@ _OFFSET = "+00:00"
 def kinds_of(
     connection: sa.Connection, columns: Sequence[sa.ColumnElement[Any]], source: sa.TextClause
 ) -> Sequence[Kind]:
-    """The kind of each of these columns of `source`. SQLite's columns have none, and take any value for a text."""
+    """The kind of each of these columns of `source`. SQLite's columns have none, and take any value for a text.
+
+    Raises SourceError.
+    """
     dialect = connection.dialect.name
     if dialect == "sqlite":
         return [Kind.TEXT] * len(columns)
     named = [column.label(f"kind_{place}") for place, column in enumerate(columns)]
+    if dialect == "mssql":
+        told = mssql.described(connection, sa.select(*named).select_from(source))
+        return [_mssql_kind(one.type_name, column) for one, column in zip(told, columns, strict=True)]
     result = connection.execute(sa.select(*named).select_from(source).limit(0))
     cursor: Any = result.cursor
     if dialect == "postgresql":
@@ -78,6 +98,19 @@ def kinds_of(
         found = [_mysql_kind(field) for field in cursor._result.fields]
     result.close()
     return found
+
+
+def _mssql_kind(type_name: str, column: sa.ColumnElement[Any]) -> Kind:
+    """Raises SourceError for what SQL Server compares in no way that was thought through here."""
+    kind = _MSSQL.get(type_name)
+    if kind is None:
+        name = str(column)
+        style = ", 121" if type_name in _DATED else ""
+        raise SourceError(
+            f"{name} is of the type {type_name}, by which SQL Server's rows are not looked up.",
+            f"Cast it in the entity's SQL, and in its checks: CONVERT(nvarchar(100), {name}{style}).",
+        )
+    return kind
 
 
 def _mysql_kind(field: Any) -> Kind:

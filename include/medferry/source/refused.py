@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from medferry.errors import SourceError
-from medferry.source.faults import code_of, state_of
+from medferry.source.faults import code_of, native_number, state_of
 
 _MOST = 300
 """Characters of a driver's text."""
@@ -44,6 +44,14 @@ _SAME_NAMES = 1060
 _SYNTAX = 1064
 """Its text quotes the statement, and the driver has put the values into that."""
 
+_MSSQL_SQL = {102, 156, 195, 207, 208, 209, 1033, 4104, 4121, 8120, 8155, 8156}
+"""SQL Server: numbers of errors whose text names columns, tables, functions and words of SQL alone."""
+_MSSQL_NAMES = {8155, 8156}
+"""A column without a name, or two of one."""
+_MSSQL_DENIED = {229, 230, 297, 300, 916}
+_MSSQL_TEXT = re.compile(r"\[SQL Server\](.+?)\s*\(\d+\) \(SQL", re.DOTALL)
+_MSSQL_RIGHTS = "Grant the account SELECT on what the entity's SQL reads, and VIEW DEFINITION on the database."
+
 _SQLITE = re.compile(
     r"no such (column|table|function|collation|module)|unrecognized token: \"[^\"]{0,80}\"|"
     r"near \"[^\"]{0,80}\": syntax error|ambiguous column name|"
@@ -65,6 +73,8 @@ def _said(error: DBAPIError) -> tuple[str, str]:
     number = error.orig.args[0] if error.orig and error.orig.args else None
     if isinstance(number, int):
         return _said_by_mysql(error, number)
+    if native := native_number(error):
+        return _said_by_mssql(error, native)
     state = getattr(error.orig, "sqlstate", None)
     if isinstance(state, str):
         remedy = _REMEDIES.get(state, _WRITTEN if state.startswith("42") else _BY_HAND)
@@ -84,6 +94,16 @@ def _said_by_mysql(error: DBAPIError, number: int) -> tuple[str, str]:
     if number == _SYNTAX:
         return "a syntax error, whose text would quote values", _WRITTEN
     return "", _REMEDIES.get(getattr(error.orig, "sqlstate", None), _BY_HAND)
+
+
+def _said_by_mssql(error: DBAPIError, number: int) -> tuple[str, str]:
+    told = _MSSQL_TEXT.search(str(error.orig))
+    text = _bounded(told[1]) if told else ""
+    if number in _MSSQL_DENIED:
+        return text, _MSSQL_RIGHTS
+    if number in _MSSQL_SQL:
+        return text, OWN_NAMES if number in _MSSQL_NAMES else _WRITTEN
+    return "", _BY_HAND
 
 
 def _bounded(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import SourceError
+from medferry.source import sqlserver
 
 POSTGRESQL: Mapping[str, str] = {
     "TimeZone": "'UTC'",
@@ -57,9 +58,14 @@ _WARNINGS = {
 
 @contextmanager
 def pinned(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection in a read-only transaction with one consistent view, its settings pinned. Raises DBAPIError."""
+    """A connection in a read-only transaction with one consistent view, its settings pinned.
+
+    Raises DBAPIError, and SourceError for a SQL Server that would hide or change what is read.
+    """
     name = engine.dialect.name
-    options: dict[str, Any] = {} if name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    levels = {"sqlite": None, "mssql": "SNAPSHOT"}
+    level = levels.get(name, "REPEATABLE READ")
+    options: dict[str, Any] = {"isolation_level": level} if level else {}
     if name == "postgresql":
         options["postgresql_readonly"] = True
     with engine.connect().execution_options(**options) as connection:
@@ -87,6 +93,8 @@ def pin_settings(connection: sa.Connection) -> None:
         connection.exec_driver_sql(
             "SET SESSION " + ", ".join(f"{setting} = {value}" for setting, value in MYSQL.items())
         )
+    elif connection.dialect.name == "mssql":
+        sqlserver.pin_session(connection)
 
 
 def refuse_warnings(connection: sa.Connection) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.errors import SourceError
 from medferry.source.database import stream
 from medferry.source.dialects import as_text
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, key_text
-from medferry.source.kinds import bound_value, kinds_of, rebound
+from medferry.source.kinds import Kind, bound_value, kinds_of, rebound
+
+_BEGINS_WITH = re.compile(r"(?:\s|/\*.*?\*/)*WITH\b", re.IGNORECASE | re.DOTALL)
 
 Bound = Any
 """A key as JSON from which the engine's own value can be made again; a list for a key of several columns."""
@@ -63,15 +67,16 @@ def _split(
 ) -> Iterator[SliceSpec]:
     """Split one unit at every `rows_per_slice`-th key of the engine's own order."""
     dialect, keys = connection.dialect.name, key_columns(entity)
+    kinds = kinds_of(connection, keys, entity_rows(dialect, entity))
+    ordered = [_as_compared(dialect, key, kind) for key, kind in zip(keys, kinds, strict=True)]
     numbered = (
-        sa.select(*keys, sa.func.row_number().over(order_by=keys).label("row_number_of_key"))
+        sa.select(*keys, sa.func.row_number().over(order_by=ordered).label("row_number_of_key"))
         .select_from(entity_rows(dialect, entity))
         .where(of_units(dialect, entity, [unit]))
         .subquery("numbered")
     )
     place = numbered.c.row_number_of_key
     nth = sa.select(*(numbered.c[name] for name in entity.key), place).where(place % rows_per_slice == 0)
-    kinds = kinds_of(connection, keys, entity_rows(dialect, entity))
     found = (list(row.values()) for row in stream(connection, nth.order_by(place), {}))
     ends = [(int(number), held) for *held, number in found]
     # A key that cannot be sent back to the engine is no bound: its slice goes on to the next.
@@ -83,6 +88,15 @@ def _split(
         yield SliceSpec(entity.name, (unit,), low, high, number - before)
         low, before = high, number
     yield SliceSpec(entity.name, (unit,), low, None, rows - before)
+
+
+def _as_compared(dialect: str, key: sa.ColumnClause[Any], kind: Kind) -> sa.ColumnElement[Any]:
+    """The key in the order in which the engine compares it with a bound value.
+
+    SQL Server compares a varchar with that as nvarchar, of which its older collations have another order: ranges that
+    were cut in the one and read in the other would overlap.
+    """
+    return as_text(dialect, key) if dialect == "mssql" and kind is Kind.TEXT else key
 
 
 def _is_bound(held: Sequence[Any]) -> bool:
@@ -137,7 +151,10 @@ def of_units(dialect: str, entity: SourceEntity, units: Iterable[str]) -> sa.Col
 def texts_of_units(dialect: str, entity: SourceEntity) -> sa.ColumnElement[str]:
     """The unit's column as text, without the padding of a CHAR column."""
     column: sa.ColumnClause[Any] = sa.column(entity.unit)
-    return sqlite_text(column) if dialect == "sqlite" else as_text(dialect, column)
+    if dialect == "sqlite":
+        return sqlite_text(column)
+    text = as_text(dialect, column)
+    return sa.func.rtrim(text) if dialect == "mssql" else text
 
 
 def sqlite_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -148,6 +165,8 @@ def sqlite_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 def apart_by(dialect: str, text: sa.ColumnElement[str]) -> list[sa.ColumnElement[Any]]:
     """What texts are grouped by, so that those are kept apart that only the engine's collation takes for equal."""
+    if dialect == "mssql":  # its binary values of two lengths are equal where zeros alone are more
+        return [sa.func.convert(sa.literal_column("varbinary(max)"), text), sa.func.datalength(text)]
     return [text] if dialect == "postgresql" else [sa.func.hex(text), text.is_(None)]
 
 
@@ -156,7 +175,13 @@ def key_columns(entity: SourceEntity) -> list[sa.ColumnClause[Any]]:
 
 
 def entity_rows(dialect: str, entity: SourceEntity) -> sa.TextClause:
-    """The entity's query, to be selected from."""
+    """The entity's query, to be selected from. Raises SourceError for what the engine cannot select from."""
     # A colon of the user's SQL (a time, a cast) must not be read as a bind parameter, nor a comment at its end go on.
-    escaped = entity.query(dialect).replace(":", "\\:")
+    query = entity.query(dialect)
+    if dialect == "mssql" and _BEGINS_WITH.match(query):
+        raise SourceError(
+            f"{entity.path}: SQL Server takes no WITH inside of another query, as {entity.name} is read.",
+            "Write what it names as derived tables (FROM (SELECT …) AS name), or make a view of it.",
+        )
+    escaped = query.replace(":", "\\:")
     return sa.text(f"(\n{escaped}\n) AS entity_rows")

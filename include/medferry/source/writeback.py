@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from medferry.errors import MedferryError, SourceUnavailable
+from medferry.source.dialects import DIALECTS
 from medferry.source.entity import SourceEntity
 from medferry.source.faults import code_of, in_each_others_way, state_of
 from medferry.source.legacy_table import LegacyTable
@@ -88,10 +89,20 @@ def remove_row(engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyT
             )
 
 
+def why_not(dialect: str) -> tuple[str, str] | None:
+    """Problem and remedy where nothing is written back into an engine."""
+    if dialect in _CLOCK:
+        return None
+    remedy = "Take the way back (@inverse) out, and enter in the legacy system by hand what Medplum's users change."
+    return f"nothing is written back into {DIALECTS[dialect].title}.", remedy
+
+
 @contextmanager
 def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Connection, str]]:
     """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second."""
     name = engine.dialect.name
+    if told := why_not(name):
+        raise WriterBlocked(f"{entity.name} was not written: {told[0]}", told[1])
     options: dict[str, Any] = {} if name == "sqlite" else {"isolation_level": "READ COMMITTED"}
     try:
         with engine.connect().execution_options(**options) as connection:

@@ -14,7 +14,7 @@ from more_itertools import chunked
 from medferry.definition.checks import Check, EntityChecks, ManyCheck
 from medferry.errors import SourceError
 from medferry.source.database import snapshot, stream
-from medferry.source.dialects import DIALECTS
+from medferry.source.dialects import text_sql
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import is_escaped, key_text, ledger_key
 from medferry.source.kinds import kinds_of
@@ -95,9 +95,9 @@ class LegacyReader:
 
     def _listed(self, keys: Sequence[str], unit: str, period: str | None, rows: str) -> str:
         # As text, a CHAR unit has no padding.
-        kind = DIALECTS[self.engine.dialect.name].text
+        text = text_sql(self.engine.dialect.name, unit)
         columns = [f"{sql} AS {name}" for sql, name in zip(keys, self._names, strict=True)]
-        columns += [f"CAST({unit} AS {kind}) AS unit_id", f"{period or 'NULL'} AS period"]
+        columns += [f"{text} AS unit_id", f"{period or 'NULL'} AS period"]
         return _escaped(f"SELECT {', '.join(columns)} FROM {rows}")
 
     # -- values --------------------------------------------------------------------------------------
@@ -122,7 +122,9 @@ class LegacyReader:
         """Key → the values that the check's own tables have for it, in its order; keys without any are left out."""
         tables = sa.text(_escaped(many.tables))
         columns = [f"{sql} AS {name}" for sql, name in zip(many.keys, self._names, strict=True)]
-        columns += [f"{many.sql} AS item", f"ROW_NUMBER() OVER (ORDER BY {many.order or 'NULL'}) AS item_place"]
+        # SQL Server takes no constant for an order.
+        place = f"ROW_NUMBER() OVER (ORDER BY {many.order or '(SELECT NULL)'})"
+        columns += [f"{many.sql} AS item", f"{place} AS item_place"]
         statement = sa.select(sa.text(_escaped(", ".join(columns)))).select_from(tables)
         statement = statement.where(sa.text(f"({_escaped(many.where)})"))
         found: dict[str, list[Any]] = {}
@@ -168,10 +170,12 @@ class LegacyReader:
     def most_referred(self, sql: str, number: int) -> dict[str, int]:
         """Value of the checks' SQL expression → rows with it; the `number` commonest."""
         assert self.checks is not None
-        columns = f"SELECT {sql} AS other_key, COUNT(*) AS number FROM {self.checks.tables}"
-        statement = _escaped(f"{columns} WHERE {sql} IS NOT NULL GROUP BY {sql} ORDER BY 2 DESC, 1 LIMIT {number}")
+        other: sa.ColumnElement[Any] = sa.literal_column(sql)
+        counted = sa.func.count()
+        statement = sa.select(other.label("other_key"), counted.label("number")).where(other.is_not(None))
+        statement = statement.select_from(sa.text(_escaped(self.checks.tables))).group_by(other)
         with snapshot(self.engine) as connection:
-            found = stream(connection, sa.text(statement), {})
+            found = stream(connection, statement.order_by(counted.desc(), other).limit(number), {})
             return {ledger_key(key_text(row["other_key"])): row["number"] for row in found}
 
     # -- keys ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from medferry.source.changes.mysql import MysqlJournal
 from medferry.source.changes.postgresql import PostgresqlJournal
 from medferry.source.changes.rules import Watched
 from medferry.source.changes.sqlite import SqliteJournal
+from medferry.source.dialects import DIALECTS
 from medferry.source.objects import LegacyObjects
 
 _KINDS: dict[str, type[Journal]] = {
@@ -27,7 +28,11 @@ def journal_of(engine: sa.Engine, watched: Watched) -> Journal:
     """Raises SourceError for an engine that has none."""
     kind = _KINDS.get(engine.dialect.name)
     if kind is None:
-        raise SourceError(f"There is no capture for {engine.dialect.name}.", "Declare the method `sweep`.")
+        title = DIALECTS[engine.dialect.name].title
+        raise SourceError(
+            f"There is no capture for {title}: no wave can be kept in step with it.",
+            "Cut a unit over within one freeze: migrate, freeze it by its accounts' rights, migrate again, verify.",
+        )
     return kind(watched)
 
 
