@@ -17,7 +17,7 @@ from medferry.mapping import values
 from medferry.mapping.declare import MAIN, MappingSpec, Resource
 from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
-from medferry.mapping.terminology import CodeTable, is_fhir_code
+from medferry.mapping.terminology import CodeRow, CodeTable, is_fhir_code
 from medferry.source.keys import fault_of, key_text
 from medferry.source.types.canonical import base64_of
 
@@ -133,9 +133,18 @@ class Context:
         """
         if value is None:
             return None
-        if isinstance(value, Mapping):
+        if not isinstance(value, str) and isinstance(value, Mapping):
             raise Quarantine("binary-value", field)
         text = str(value)
+        clean = (text if values.is_plain(text) else self._legible(text, field)).strip()
+        if not clean:
+            return None
+        if self._is_null_token(clean, field):
+            self.finding("null-token", field)
+            return None
+        return clean
+
+    def _legible(self, text: str, field: str) -> str:
         if values.is_undecodable(text):
             raise Quarantine("undecodable-text", field)
         if values.is_decoded_as_latin_1(text):
@@ -145,16 +154,13 @@ class Context:
             self.finding("control-characters-removed", field)
         if values.looks_like_mojibake(clean):
             self.finding("suspected-mojibake", field)
-        clean = clean.strip()
-        if not clean:
-            return None
-        if clean in self.settings.null_tokens or clean in self._null_tokens_of(field):
-            self.finding("null-token", field)
-            return None
         return clean
 
-    def _null_tokens_of(self, field: str) -> frozenset[str]:
-        return self.settings.column_null_tokens.get(f"{self.spec.entity}.{field}", frozenset())
+    def _is_null_token(self, text: str, field: str) -> bool:
+        if text in self.settings.null_tokens:
+            return True
+        of_columns = self.settings.column_null_tokens
+        return bool(of_columns) and text in of_columns.get(f"{self.spec.entity}.{field}", ())
 
     def base64(self, value: Any, field: str = "") -> str | None:
         """The base64 of bytes, or None for null. Raises Quarantine('not-binary') for anything else."""
@@ -214,16 +220,18 @@ class Context:
         target = row.target if row else None
         if target is None:
             self.finding("unmapped-code", f"{field}:{table}" if field else table)
-        codings = [coding for coding in (target, self.local_coding(table, value, field)) if coding]
+        codings = [coding for coding in (target, self._local_coding(table, local, row)) if coding]
         shown = text or (row.local_display if row else "") or local
         return {"coding": codings, "text": shown} if codings else {"text": shown}
 
     def local_coding(self, table: str, value: Any, field: str = "") -> dict[str, str] | None:
         """The legacy system's own Coding of a local code; None for null and for text that FHIR takes for no code."""
         local = self.text(value, field)
-        if local is None or not is_fhir_code(local):
+        return None if local is None else self._local_coding(table, local, self._table(table).find(local))
+
+    def _local_coding(self, table: str, local: str, row: CodeRow | None) -> dict[str, str] | None:
+        if not is_fhir_code(local):
             return None
-        row = self._table(table).find(local)
         coding = {"system": self.settings.naming.code_system(table), "code": local}
         return {**coding, "display": row.local_display} if row and row.local_display else coding
 

@@ -48,6 +48,11 @@ def with_zero_dates(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**row, **zero} if zero else row
 
 
+def is_plain(text: str) -> bool:
+    """True when `text` holds nothing but printable ASCII, so that none of the faults below can be in it."""
+    return text.isascii() and text.isprintable()
+
+
 def is_undecodable(text: str) -> bool:
     """True when `text` holds a lone surrogate (bytes that no charset explained) or U+FFFD."""
     return bool(_UNDECODABLE.search(text))

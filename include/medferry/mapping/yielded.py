@@ -7,7 +7,7 @@ row is a fault of that row alone, told with its place and without its value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from types import GeneratorType
 from typing import Any
@@ -39,13 +39,14 @@ def resources_of(spec: MappingSpec, made: Iterable[Any], key: str, naming: Namin
     """
     if isinstance(made, dict | str | bytes) or not isinstance(made, Iterable):
         raise Odd(f"{where(spec)} returns {_kind(made)}: it must yield resources")
-    line = _line(spec, made)
+    frame = made.gi_frame if isinstance(made, GeneratorType) else None  # of a generator: at its last `yield`
     # One more than there are slots: a mapping that never ends is one that fills a slot twice.
-    found = [(resource, line()) for resource in islice(made, len(spec.produces) + 1)]
+    found = [(resource, frame and frame.f_lineno) for resource in islice(made, len(spec.produces) + 1)]
     slots: set[str] = set()
-    for resource, place in found:
+    for resource, line in found:
         fault = _fault_of(resource) or _misnamed(spec, resource, key, naming, slots)
         if fault:
+            place = _place(frame.f_code.co_filename, line) if frame and line else where(spec)
             raise Odd(f"{place} yields {fault}")
     return [resource for resource, _ in found]
 
@@ -54,16 +55,6 @@ def where(spec: MappingSpec) -> str:
     """File and line of the mapping function."""
     code = getattr(spec.function, "__code__", None)
     return _place(code.co_filename, code.co_firstlineno) if code else spec.entity
-
-
-def _line(spec: MappingSpec, made: Iterable[Any]) -> Callable[[], str]:
-    """A function that tells where a generator stands: at the `yield` that gave its last resource."""
-
-    def line() -> str:
-        frame = made.gi_frame if isinstance(made, GeneratorType) else None
-        return _place(frame.f_code.co_filename, frame.f_lineno) if frame else where(spec)
-
-    return line
 
 
 def _place(file: str, line: int) -> str:
@@ -141,9 +132,8 @@ def _misnamed(spec: MappingSpec, resource: Resource, key: str, naming: Naming, s
         form is IdentifierForm.LIST
     ):
         return _form_told(str(resource_type), resource)
-    systems = {naming.system(spec.entity, slot): slot for slot, kind in spec.produces.items() if kind == resource_type}
     names = names_of(resource)
-    slot = systems.get(names[0][0]) if names else None
+    slot = _slot_of(spec, resource_type, names[0][0], naming) if names else None
     what = "tag" if form is IdentifierForm.NONE else "identifier"
     if slot is None or names[0][1] != key:
         return f"a {resource_type} whose first {what} is not the one that ctx.resource gave it"
@@ -152,6 +142,13 @@ def _misnamed(spec: MappingSpec, resource: Resource, key: str, naming: Naming, s
     if slot in slots:
         return f"a second resource for the slot {slot}"
     slots.add(slot)
+    return None
+
+
+def _slot_of(spec: MappingSpec, resource_type: str, system: str, naming: Naming) -> str | None:
+    for slot, kind in spec.produces.items():
+        if kind == resource_type and naming.system(spec.entity, slot) == system:
+            return slot
     return None
 
 

@@ -103,7 +103,7 @@ def fault_of(key: str | None) -> KeyFault | None:
     if not key.strip():
         return KeyFault.BLANK
     try:
-        size = len(key.encode())
+        size = len(key) if key.isascii() else len(key.encode())
     except UnicodeEncodeError:
         return KeyFault.UNDECODABLE
     if "\0" in key:
