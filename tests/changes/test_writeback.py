@@ -15,7 +15,7 @@ from medferry.source.database import connect_engine, snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import legacy_table
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import RowConflict, WriteRefused, _locked, _writing, remove_row, write_row
+from medferry.source.writeback import RowConflict, WriteRefused, lock_rows, remove_row, write_row, writing_rows
 
 SCHEMA = (
     "CREATE TABLE wb_person (id INTEGER PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10) NOT NULL, born DATE, "
@@ -177,8 +177,8 @@ def test_the_row_is_locked_while_it_is_written(legacy: sa.Engine) -> None:
     """A second writer would wait: the lock is asked for with NOWAIT here, so nothing depends on time."""
     if legacy.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer")
-    with _writing(legacy, ENTITY) as (connection, _):
-        assert _locked(connection, TABLES[0], row(legacy)) == 1
+    with writing_rows(legacy, ENTITY) as (connection, _):
+        assert lock_rows(connection, TABLES[0], row(legacy)) == 1
         with legacy.connect() as other, pytest.raises(sa.exc.OperationalError):
             other.exec_driver_sql("SELECT id FROM wb_person WHERE id = 1 FOR UPDATE NOWAIT")
 

@@ -9,7 +9,12 @@ from medferry.manifest.held_back import MOST_BORN, HeldBack, HeldReason, due_aga
 
 
 def lines(connection: sa.Connection, reason: HeldReason, keys: range) -> None:
-    found = [HeldBack("patient", str(key), "north", reason) for key in keys]
+    found = [
+        HeldBack(
+            "patient", str(key), "north", reason, place=str(key) if reason is HeldReason.BORN else f"Patient/{key}"
+        )
+        for key in keys
+    ]
     for one in found:
         set_held_back(connection, "m", "f", [(one.entity, one.key)], [one])
 

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 
 from medferry.errors import ManifestTooNew
 from medferry.manifest import checkpoints, database, homes, sweeps, uploads
+from medferry.manifest.births import NotedBirth, close_birth, note_birth, open_births
 from medferry.manifest.charts import charts_of
 from medferry.manifest.conflicts import Direction, NewConflict, Versions, open_conflicts, record_conflict
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, find_targets, record_confirmed
@@ -316,6 +317,20 @@ def test_nothing_was_set_aside_before_it_could_be(filled: sa.Engine) -> None:
         assert len(changes_set_aside(connection, "m", "pilot")) == 3
         take_set_aside(connection, "m", "pilot", [])
         assert entities_set_aside(connection, "m", "pilot") == []
+
+
+def test_no_birth_was_begun_before_it_was_noted(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    one = NotedBirth("Patient", "p", "patient", "main", "pilot", "north", "v1", "c" * 64)
+    other = replace(one, medplum_id="q", wave="rest")
+    with filled.begin() as connection:
+        assert open_births(connection, "m") == []
+        for note in (one, other, one):
+            note_birth(connection, "m", note)
+        assert open_births(connection, "m", wave="pilot") == [one]
+        assert {note.medplum_id for note in open_births(connection, "m", entity="patient")} == {"p", "q"}
+        close_birth(connection, "m", one.place)
+        assert open_births(connection, "m") == [other] and open_births(connection, "m", entity="weight") == []
 
 
 def test_of_a_batch_from_before_the_manifest_s_clock_alone_is_known(manifest: sa.Engine) -> None:

@@ -99,7 +99,8 @@ def read_bases(
         except (NoVerdict, RequestRefused):  # too long, or gone meanwhile
             continue
         hashes = {entry.wanted} | sent(target.name)
-        if (base := made_before(history, ours, hashes, kept(target.name))) is not None:
+        base = made_before(history, ours, hashes, kept(target.name)) or _made_within(history, target, hashes)
+        if base is not None:
             found[target.name] = base
     return found
 
@@ -126,6 +127,24 @@ def made_before(
         found = next((each for each in made if hash_of_read(each) in hashes), found)
         before = stored
     return found
+
+
+def _made_within(
+    history: Iterable[Mapping[str, Any]], target: ResolvedResource, hashes: AbstractSet[str]
+) -> Resource | None:
+    """What the mapping has made of a row whose resource users created: no version of it is what it made alone.
+
+    It stands in a version, without the places that it does not fill. Of these, some it may have filled before.
+    """
+    now = footprint_of(orjson.loads(target.body))
+    for stored in (split(entry["resource"])[0] for entry in history if "resource" in entry):
+        others = [path for path in footprint_of(stored).tops if not any(path[:n] in now.paths for n in range(1, 20))]
+        few = range(min(len(others), _MOST_PLACES) + 1)
+        for left in (Footprint(frozenset(some)) for size in few for some in combinations(others, size)):
+            theirs = Footprint(frozenset(path for path in others if path not in left.paths))
+            if hash_of_read(without := put(stored, theirs, {})) in hashes:
+                return without
+    return None
 
 
 def _with_our_change(made: Resource, before: Resource, stored: Resource) -> Resource:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.definition.inverses import takes_births
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import execute, journal_of, to_install, to_remove
@@ -98,4 +99,4 @@ def _journal(environment: Environment) -> Journal:
         raise MedferryError(
             f"The migration {environment.migration.name} has no capture.yaml.", "Write one: docs/runbooks/capture.md."
         )
-    return journal_of(environment.capture, rules.watched())
+    return journal_of(environment.capture, rules.watched(), takes_births(environment.migration.inverses))

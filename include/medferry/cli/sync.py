@@ -81,9 +81,10 @@ def _tell_back(done: BackCycle) -> None:
 
 def _tell(done: Cycle | BackCycle) -> None:
     if isinstance(done, BackCycle):
-        if done.written or done.removed or done.held:
+        if done.written or done.removed or done.held or done.born:
             removed = f", removed: {done.removed.total()}" if done.removed else ""
-            console.print(f"Written back: {done.written.total()} row(s){removed}.")
+            born = f", new: {done.born.total()}" if done.born else ""
+            console.print(f"Written back: {done.written.total()} row(s){removed}{born}.")
             _tell_back(done)
         return
     for run_id, counts in done.runs.items():

@@ -11,6 +11,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from medferry.definition.births import Told, births_faults, births_faults_in_legacy
 from medferry.errors import DefinitionError
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.inverse import InverseSpec
@@ -22,9 +23,6 @@ from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.slices import entity_rows
 from medferry.source.writeback import why_not
-
-Told = tuple[str, str]
-"""What is wrong, what to do."""
 
 
 def check_inverse(path: Path, entity: SourceEntity, spec: MappingSpec, module: ModuleType) -> InverseSpec | None:
@@ -67,6 +65,8 @@ def _faults(entity: SourceEntity, inverse: InverseSpec) -> Iterator[Told]:
                 yield f"the SQL of {entity.name} gives no column {column}.", "Correct the name, or select it."
         if keyed := sorted(set(table.columns) & {*entity.key, entity.unit}):
             yield f"the inverse would change {keyed[0]}, which names the row or its unit.", "Leave it out."
+    if inverse.births:
+        yield from births_faults(entity, inverse.tables[0], inverse.births, read)
 
 
 def _columns_read(entity: SourceEntity) -> frozenset[str] | None:
@@ -88,6 +88,8 @@ def faults_in_legacy(connection: sa.Connection, entity: SourceEntity, inverse: I
         yield told
         return
     row = column_types(connection, entity_rows(dialect, entity))
+    if inverse.births and sa.inspect(connection).has_table(*reversed(inverse.tables[0].name.split(".")[-2:])):
+        yield from births_faults_in_legacy(connection, inverse.tables[0], inverse.births)
     for table in inverse.tables:
         quoted = sa.text(connection.dialect.identifier_preparer.quote(table.name))
         if not sa.inspect(connection).has_table(*reversed(table.name.split(".")[-2:])):
@@ -107,6 +109,11 @@ def _column_faults(table: LegacyTable, types: Mapping[str, object], row: Mapping
         if of_table.casefold() in types and of_row in row and row[of_row] != held:
             problem = f"{of_row} has another type in the row of the entity than {table.name}.{of_table}."
             yield problem, "Select the table's own column, without a cast."
+
+
+def takes_births(inverses: Mapping[str, InverseSpec]) -> bool:
+    """Whether rows are inserted for what users create in Medplum."""
+    return any(inverse.births for inverse in inverses.values())
 
 
 def check_deleted(folder: Path, plan: Plan, inverses: Mapping[str, InverseSpec]) -> None:

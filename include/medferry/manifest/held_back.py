@@ -40,7 +40,13 @@ class HeldReason(StrEnum):
     AGAINST = "against-authority"
     """The plan's matrix says that the legacy database alone is written there."""
     BORN = "born-in-medplum"
-    """It has no row, and gets none yet."""
+    """It has no row, and its entity takes no births."""
+    NO_ENTITY = "no-one-entity"
+    """No entity that takes births makes such a resource, or more than one does."""
+    NO_UNIT = "no-one-unit"
+    """What it refers to is of no business unit of its own, or of several."""
+    WAITS = "waits-for-birth"
+    """It refers to what was created in Medplum, too, and has no row yet."""
     CONFLICT = "conflict"
     """Both sides changed the same place, each otherwise."""
     NO_BASE = "no-certain-base"
@@ -57,7 +63,7 @@ class HeldReason(StrEnum):
     """Something was sent to Medplum of which the end is not known; the next cycle looks again."""
 
 
-SOON = (HeldReason.ROW_CHANGED, HeldReason.IN_DOUBT)
+SOON = (HeldReason.ROW_CHANGED, HeldReason.IN_DOUBT, HeldReason.WAITS)
 """What is over by itself in a moment: each cycle looks again."""
 
 RESTED_SECONDS = 60.0
@@ -82,6 +88,11 @@ class HeldBack:
     path: str = ""
     detail: str = ""
     place: str = ""
+
+    @property
+    def is_birth(self) -> bool:
+        """Whether it is about a resource that has no row."""
+        return self.key == self.place
 
 
 _COLUMNS = [held_back.c[name] for name in HeldBack.__slots__]
@@ -127,7 +138,7 @@ def due_again(connection: sa.Connection, migration: str, units: Collection[str])
     rested = held_back.c.at < clock(connection, -RESTED_SECONDS)
     of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)), sa.or_(soon, rested))
     found: list[HeldBack] = []
-    born = held_back.c.reason == HeldReason.BORN
+    born = held_back.c.key == held_back.c.place
     for one, most in ((~born, MOST_AGAIN), (born, MOST_BORN)):
         statement = sa.select(*_COLUMNS).where(*of, one).order_by(held_back.c.at).limit(most)
         found += [HeldBack(*row) for row in connection.execute(statement)]

@@ -12,8 +12,11 @@ from medferry.manifest.runs import RunKind
 from medferry.manifest.tables import run, unit_state
 from medferry.mapping.outcomes import Disposition, Reason
 
-WAITS = (Reason.UNRESOLVED_REFERENCE, Reason.AT_WORK_ELSEWHERE)
-"""Nobody has to decide about these: what they refer to arrives, the other run ends."""
+BRIEFLY = (Reason.AT_WORK_ELSEWHERE, Reason.BORN_IN_MEDPLUM)
+"""The other run ends; the next cycle gives the resource its identifier."""
+
+WAITS = (Reason.UNRESOLVED_REFERENCE, *BRIEFLY)
+"""Nobody has to decide about these: what they refer to arrives, or what is at work comes to its end."""
 
 MAY_BE_OVER = (Reason.TARGET_CHANGED, Reason.TARGET_DELETED, Reason.AMBIGUOUS_TARGET)
 """A person decides about these, unless somebody has taken back in Medplum what they are about."""

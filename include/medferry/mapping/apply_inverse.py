@@ -24,7 +24,7 @@ BySlot = Mapping[str, Resource]
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
+class Image:
     """What the inverse says of one resource."""
 
     columns: Columns
@@ -49,7 +49,7 @@ class _Watched(dict[str, Any]):
         return super().get(name, default)
 
 
-class _Refused(Exception):
+class InverseRefused(Exception):
     def __init__(self, refusal: CannotExpress) -> None:
         super().__init__(refusal.reason)
         self.refusal = refusal
@@ -70,17 +70,17 @@ def apply_inverse(
     fault of the inverse's code is reported, too, and then nothing is changed.
     """
     try:
-        mapped = _mapped(spec, row, key, settings)
+        mapped = mapped_by_slot(spec, row, key, settings)
         before = {**mapped, **(base or {})}
         now = {**before, **resources}
-        images = {slot: _image(spec, inverse, slot, resource, row, settings) for slot, resource in now.items()}
-        former = {slot: _image(spec, inverse, slot, resource, row, settings) for slot, resource in before.items()}
-    except _Refused as refused:
+        images = {slot: image_of(spec, inverse, slot, resource, row, settings) for slot, resource in now.items()}
+        former = {slot: image_of(spec, inverse, slot, resource, row, settings) for slot, resource in before.items()}
+    except InverseRefused as refused:
         return RowChanges(cannot_express=(refused.refusal,))
     columns, told = _changes(images, former)
     try:
-        returned = _mapped(spec, {**row, **columns}, key, settings)
-    except _Refused as refused:
+        returned = mapped_by_slot(spec, {**row, **columns}, key, settings)
+    except InverseRefused as refused:
         detail = refused.refusal.detail
         told += [CannotExpress(slot, image.paths.get(column, ""), Inexpressible.ROW_REFUSED, detail)
                  for slot, image in images.items() for column in columns if column in image.columns]  # fmt: skip
@@ -102,32 +102,33 @@ def by_slot(spec: MappingSpec, resources: Iterable[Resource], settings: MappingS
     return found
 
 
-def _mapped(spec: MappingSpec, row: Row, key: str, settings: MappingSettings) -> BySlot:
-    """What a row becomes, by slot. Raises _Refused where it becomes nothing."""
+def mapped_by_slot(spec: MappingSpec, row: Row, key: str, settings: MappingSettings) -> BySlot:
+    """What a row becomes, by slot. Raises InverseRefused where it becomes nothing."""
     mapped: MappedRow = apply_mapping(spec, row, key, settings)
     if mapped.disposition is not Disposition.PENDING:
         detail = " ".join(part for part in (mapped.disposition, mapped.reason, mapped.field, mapped.place) if part)
-        raise _Refused(CannotExpress("", "", Inexpressible.NO_ROW, detail))
+        raise InverseRefused(CannotExpress("", "", Inexpressible.NO_ROW, detail))
     return by_slot(spec, mapped.resources, settings)
 
 
-def _image(
-    spec: MappingSpec, inverse: InverseSpec, slot: str, resource: Resource, row: Row, settings: MappingSettings
-) -> _Image:
+def image_of(
+    spec: MappingSpec, inverse: InverseSpec, slot: str, resource: Resource, row: Row | None, settings: MappingSettings
+) -> Image:
+    """What the inverse says of a resource, as that of a slot. Raises InverseRefused."""
     context = InverseContext(spec, slot, row, settings)
     try:
         watched = _Watched(resource)
         columns = dict(inverse.function(watched, row, context))
     except Exception as error:  # noqa: BLE001 - any fault of a user's inverse is reported, and nothing is written
-        raise _Refused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, place_of(error))) from None
-    if strays := sorted(set(columns) - inverse.columns):
+        raise InverseRefused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, place_of(error))) from None
+    if strays := sorted(set(columns) - inverse.columns_of(row)):
         detail = f"it gives {strays[0]}, which is in none of its tables"
-        raise _Refused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, detail))
+        raise InverseRefused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, detail))
     told = {column: value for column, value in columns.items() if value is not KEEP}
-    return _Image(told, context.paths, frozenset(watched.read), tuple(context.cannot_express))
+    return Image(told, context.paths, frozenset(watched.read), tuple(context.cannot_express))
 
 
-def _changes(images: Mapping[str, _Image], former: Mapping[str, _Image]) -> tuple[Columns, list[CannotExpress]]:
+def _changes(images: Mapping[str, Image], former: Mapping[str, Image]) -> tuple[Columns, list[CannotExpress]]:
     """The columns of which the resources say something new, where all that speak of one say the same."""
     columns: dict[str, object] = {}
     disagreeing = []
@@ -149,8 +150,8 @@ def _losses(
     slot: str,
     edited: Resource,
     versions: tuple[Resource, Resource, Resource],
-    image: _Image,
-    former: _Image | None,
+    image: Image,
+    former: Image | None,
     named: list[str],
 ) -> list[CannotExpress]:
     """What of a resource does not come back, but for the `named` places; what was so before is none of its losses."""

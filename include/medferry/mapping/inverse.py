@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from medferry.mapping.declare import Resource, Row
+from medferry.source.births import NewRows
 from medferry.source.legacy_table import LegacyTable
 
 if TYPE_CHECKING:
@@ -81,15 +82,23 @@ class InverseSpec:
     entity: str
     tables: tuple[LegacyTable, ...]
     function: InverseFunction
+    births: NewRows | None = None
+    """How what users create in Medplum gets a row; None: it gets none, and is told."""
 
     @property
     def columns(self) -> frozenset[str]:
         """The columns of the entity's row that it may change."""
         return frozenset(column for table in self.tables for column in table.columns)
 
+    def columns_of(self, row: Row | None) -> frozenset[str]:
+        """Those that it may give for a row; of a new one (None) those that only such a row gets, too."""
+        return self.columns | self.births.columns.keys() if row is None and self.births else self.columns
 
-def inverse(*, entity: str, tables: Iterable[LegacyTable]) -> Callable[[InverseFunction], InverseSpec]:
-    """Declare the way back of an entity beside its mapping.
+
+def inverse(
+    *, entity: str, tables: Iterable[LegacyTable], births: NewRows | None = None
+) -> Callable[[InverseFunction], InverseSpec]:
+    """Declare the way back of an entity beside its mapping; `births` (``new_rows``) lets it take births, too.
 
     The function says what every column has to hold for the resource, not what is new in it: Medferry compares what it
     says of the resource before and after, so that a value nobody touched is never written, however the row spells it.
@@ -97,6 +106,6 @@ def inverse(*, entity: str, tables: Iterable[LegacyTable]) -> Callable[[InverseF
     """
 
     def declare(function: InverseFunction) -> InverseSpec:
-        return InverseSpec(entity, tuple(tables), function)
+        return InverseSpec(entity, tuple(tables), function, births)
 
     return declare

@@ -33,6 +33,8 @@ class Reason(StrEnum):
 
     AMBIGUOUS_TARGET = "ambiguous-target"
     AT_WORK_ELSEWHERE = "at-work-elsewhere"
+    BORN_IN_MEDPLUM = "born-in-medplum"
+    """Its row was inserted for a resource that users created, which has not got the row's identifier yet."""
     INVALID_RESOURCE = "invalid-resource"
     KEY_NOT_UNIQUE = "key-not-unique"
     MAPPING_ERROR = "mapping-error"
@@ -63,6 +65,7 @@ DECIDED_BY_LOAD = frozenset(
     {
         Reason.AMBIGUOUS_TARGET,
         Reason.AT_WORK_ELSEWHERE,
+        Reason.BORN_IN_MEDPLUM,
         Reason.KEY_NOT_UNIQUE,
         Reason.SERVER_REJECTED,
         Reason.STORED_DIFFERENTLY,

@@ -49,8 +49,8 @@ def write_row(
     Raises RowConflict, WriteRefused, SourceUnavailable, and SourceError from reading. No message quotes a value.
     """
     key = entity.ledger_key_of(base)
-    with _writing(engine, entity) as (connection, now):
-        held = [_locked(connection, table, base) for table in tables]
+    with writing_rows(engine, entity) as (connection, now):
+        held = [lock_rows(connection, table, base) for table in tables]
         present = row_of_key(connection, entity, key)
         if present is None or held[0] != 1:
             raise RowConflict(f"{entity.name} {key} is gone.", "Read the row again.")
@@ -58,7 +58,7 @@ def write_row(
             raise RowConflict(f"{entity.name} {key} was changed by somebody else.", "Read the row again.")
         connection.execution_options(stream_results=False)  # reading has set it, and no cursor gives an UPDATE
         for table, number in zip(tables, held, strict=True):
-            _write(connection, table, number, base, changes, now)
+            write_table(connection, table, number, base, changes, now)
         written = row_of_key(connection, entity, key)
         _compare(entity, tables, {**base, **changes}, written)
         assert written is not None
@@ -72,17 +72,17 @@ def remove_row(engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyT
     """
     key = entity.ledger_key_of(base)
     own = tables[0]
-    with _writing(engine, entity) as (connection, now):
-        held = [_locked(connection, table, base) for table in tables]
+    with writing_rows(engine, entity) as (connection, now):
+        held = [lock_rows(connection, table, base) for table in tables]
         if row_of_key(connection, entity, key) != dict(base) or held[0] != 1:
             raise RowConflict(f"{entity.name} {key} was changed by somebody else, or is gone.", "Read it again.")
         connection.execution_options(stream_results=False)
         if mark and own.removed:
             marks = {own.removed: now, **({own.touched: now} if own.touched else {})}
-            connection.execute(sa.update(_table(own)).where(_found_by(own, base)).values(_bound(marks)))
+            connection.execute(sa.update(table_of(own)).where(_found_by(own, base)).values(bound(marks)))
         else:
             for table in reversed(tables):  # its own row last, as the others may refer to it
-                connection.execute(sa.delete(_table(table)).where(_found_by(table, base)))
+                connection.execute(sa.delete(table_of(table)).where(_found_by(table, base)))
         if row_of_key(connection, entity, key) == dict(base):
             raise WriteRefused(
                 f"{entity.name} {key} would still be read as it was.", "Let the entity's SQL read the column `removed`."
@@ -98,7 +98,7 @@ def why_not(dialect: str) -> tuple[str, str] | None:
 
 
 @contextmanager
-def _writing(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Connection, str]]:
+def writing_rows(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Connection, str]]:
     """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second."""
     name = engine.dialect.name
     if told := why_not(name):
@@ -152,7 +152,7 @@ _REASONS: dict[str | int, tuple[str, str]] = {
     **dict.fromkeys(("42501", 1044, 1142, 1143), _RIGHTS),
     **dict.fromkeys(("42703", "42P01", 1054, 1146), _SCHEMA),
     **dict.fromkeys(("22001", "22003", "22007", "22008", "22P02", "23502", "23505", "23514"), _VALUE),
-    **dict.fromkeys((1048, 1062, 1264, 1265, 1292, 1366, 1406, 4025), _VALUE),
+    **dict.fromkeys((1048, 1062, 1264, 1364, 1265, 1292, 1366, 1406, 4025), _VALUE),
 }
 """By SQLSTATE, or the server's error number."""
 
@@ -168,13 +168,13 @@ def _why(error: DBAPIError) -> tuple[str, str]:
     return known or ("refused a change", "Try it by hand with the writing account.")
 
 
-def _locked(connection: sa.Connection, table: LegacyTable, base: Row) -> int:
+def lock_rows(connection: sa.Connection, table: LegacyTable, base: Row) -> int:
     """How many rows the table has for the entity's row; they are locked."""
-    statement = sa.select(sa.literal_column("1", sa.Integer)).select_from(_table(table)).where(_found_by(table, base))
+    statement = sa.select(sa.literal_column("1", sa.Integer)).select_from(table_of(table)).where(_found_by(table, base))
     return len(connection.execute(statement.with_for_update()).all())
 
 
-def _write(connection: sa.Connection, table: LegacyTable, held: int, base: Row, changes: Row, now: str) -> None:
+def write_table(connection: sa.Connection, table: LegacyTable, held: int, base: Row, changes: Row, now: str) -> None:
     """Bring one table to the changes: an update, or for an optional row its first or last value."""
     values = {column: changes[name] for name, column in table.columns.items() if name in changes}
     if not values:
@@ -183,19 +183,19 @@ def _write(connection: sa.Connection, table: LegacyTable, held: int, base: Row, 
         raise RowConflict(f"{table.name} has {held} rows for one.", "Correct them in the legacy system.")
     touched = {table.touched: now} if table.touched else {}
     left = any({**base, **changes}[name] is not None for name in table.columns)
-    written, found = _table(table), _found_by(table, base)
+    written, found = table_of(table), _found_by(table, base)
     if held and (left or not table.optional):
-        connection.execute(sa.update(written).where(found).values(_bound({**values, **touched})))
+        connection.execute(sa.update(written).where(found).values(bound({**values, **touched})))
     elif held and table.removed:
-        connection.execute(sa.update(written).where(found).values(_bound({table.removed: now, **touched})))
+        connection.execute(sa.update(written).where(found).values(bound({table.removed: now, **touched})))
     elif held:
         connection.execute(sa.delete(written).where(found))
     elif left:
         keys = {column: base[name] for column, name in table.key.items()}
-        connection.execute(sa.insert(written).values(_bound({**keys, **table.only, **table.new, **values, **touched})))
+        connection.execute(sa.insert(written).values(bound({**keys, **table.only, **table.new, **values, **touched})))
 
 
-def _table(table: LegacyTable) -> sa.TableClause:
+def table_of(table: LegacyTable) -> sa.TableClause:
     schema, _, name = table.name.rpartition(".")
     marks = [mark for mark in (table.touched, table.removed) if mark]
     columns = dict.fromkeys((*table.key, *table.only, *table.new, *table.columns.values(), *marks))
@@ -212,7 +212,7 @@ def _found_by(table: LegacyTable, base: Row) -> sa.ColumnElement[bool]:
     )
 
 
-def _bound(values: Mapping[str, Any]) -> dict[str, sa.BindParameter[Any]]:
+def bound(values: Mapping[str, Any]) -> dict[str, sa.BindParameter[Any]]:
     return {column: _as_it_is(f"value_{number}", value) for number, (column, value) in enumerate(values.items())}
 
 
@@ -225,7 +225,7 @@ def _compare(entity: SourceEntity, tables: Sequence[LegacyTable], wanted: Row, w
     """Raise WriteRefused where the row does not read as it should now; only the times of the change may differ."""
     times = {entity.changed, *(table.touched for table in tables)}
     other = sorted(
-        name for name in wanted if name not in times and (written is None or not _says(written[name], wanted[name]))
+        name for name in wanted if name not in times and (written is None or not says(written[name], wanted[name]))
     )
     if other:
         raise WriteRefused(
@@ -234,7 +234,7 @@ def _compare(entity: SourceEntity, tables: Sequence[LegacyTable], wanted: Row, w
         )
 
 
-def _says(read: Any, wanted: Any) -> bool:
+def says(read: Any, wanted: Any) -> bool:
     """Whether a column reads as what was written: 72.50 for 72.5, a padded CHAR for its text."""
     if read == wanted or read is None or wanted is None:
         return bool(read == wanted)

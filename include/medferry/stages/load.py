@@ -41,6 +41,7 @@ from medferry.runtime.options import RunOptions
 from medferry.runtime.progress import Tally
 from medferry.runtime.pulse import Pulse, pulse_of
 from medferry.runtime.systems import check_medplum
+from medferry.stages.born import leave_born
 from medferry.stages.key_slices import stop_share
 from medferry.stages.moved import leave_moved
 from medferry.stages.nothing_there import nothing_there
@@ -223,7 +224,7 @@ def _one_pass(
     progress: Progress,
 ) -> Counter[str]:
     """Go once through all pending records with the session's threads; returns DEFERRED, WAITING and LOST."""
-    counts[Disposition.QUARANTINED] += leave_moved(loader.hold, loader.slice)
+    counts[Disposition.QUARANTINED] += leave_moved(loader.hold, loader.slice) + leave_born(loader.hold, loader.slice)
     with session.environment.manifest.begin() as connection:
         pending = pending_keys(connection, session.run.id, loader.slice.id)
     decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes

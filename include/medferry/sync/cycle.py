@@ -22,6 +22,7 @@ from medferry.source.changes.observe import ages_in_cut
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.database import snapshot
 from medferry.stages.prepare import continued
+from medferry.sync.adopt import finish_births
 from medferry.sync.aside import note_set_aside, with_set_aside
 from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
 from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
@@ -82,6 +83,7 @@ def finish_unfinished(wave: SyncedWave) -> dict[str, Counter[str]]:
     recorded is recorded first, so that it is not taken for a change of the legacy users'.
     """
     finish_write_backs(wave)
+    finish_births(wave)
     with wave.environment.manifest.begin() as connection:
         found = checkpoints.unfinished(connection, wave.environment.migration.name, wave.id)
     if found is None:

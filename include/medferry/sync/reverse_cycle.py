@@ -20,17 +20,18 @@ from medferry.fhir.sides import Side
 from medferry.governance.authority import authority
 from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.feeds import Feed, FeedKind, FeedName, begin_feed, find_feed, move_feed
-from medferry.manifest.held_back import HeldBack, HeldReason, due_again, set_held_back
+from medferry.manifest.held_back import HeldBack, due_again, set_held_back
 from medferry.medplum.changes import ChangePosition, PositionUnreadable, begin, next_page
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NoVerdict, Unauthorised
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
+from medferry.sync.adopt import finish_births
 from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
 from medferry.sync.keys import present_in_wave
 from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
-from medferry.sync.reverse_births import Births
+from medferry.sync.reverse_born import Delivery
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
 from medferry.sync.reverse_look import Looker, made_of
 from medferry.sync.reverse_sweep import WALKED, sweep_page
@@ -64,6 +65,8 @@ class BackCycle:
     written: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
     """Rows by entity that went, or were marked, since their resources were deleted."""
+    born: Counter[str] = field(default_factory=Counter)
+    """Resources by type that users had created, and that have got their rows."""
     columns: dict[str, Counter[str]] = field(default_factory=dict)
     """Entity → column → rows; of a cycle that only tells, what it would write."""
     held: list[HeldBack] = field(default_factory=list)
@@ -86,7 +89,9 @@ def back_cycle(wave: SyncedWave, client: MedplumClient | None = None) -> BackCyc
     with ExitStack() as opened:
         opened.enter_context(wave.alone())
         finish_write_backs(wave)
-        return _Back(wave, client or opened.enter_context(wave.environment.medplum())).carry_out()
+        client = client or opened.enter_context(wave.environment.medplum())
+        finish_births(wave, client, writer=True)
+        return _Back(wave, client).carry_out()
 
 
 def pending_back(wave: SyncedWave) -> BackCycle:
@@ -138,20 +143,16 @@ class _Back:
             due = due_again(connection, migration.name, self.wave.units)
         keys: dict[str, set[str]] = {}
         for one in due:
-            if one.reason != HeldReason.BORN and one.entity in migration.inverses:
+            if not one.is_birth and one.entity in migration.inverses:
                 keys.setdefault(one.entity, set()).add(one.key)
         if keys:
             self._settle(keys, lambda _: None, left=True)
-        if born := [one for one in due if one.reason == HeldReason.BORN]:
-            over = Births(self.wave).over(self.client, born)
-            self._tell_births(born, [one for one in born if one not in over])
+        if told := [one for one in due if one.is_birth]:
+            self._delivery.again(told)
 
-    def _tell_births(self, looked: Collection[HeldBack], born: Collection[HeldBack]) -> None:
-        migration = self._environment.migration
-        for one in looked:
-            with self._environment.manifest.begin() as connection:
-                told = [one] if one in born else []
-                set_held_back(connection, migration.name, migration.fingerprint, [(one.entity, one.key)], told)
+    @property
+    def _delivery(self) -> Delivery:
+        return Delivery(self.wave, self.client, self.blocked, self.done.held, self.done.born)
 
     def _poll(self, resource_type: str) -> None:
         feed = self._feed(resource_type, FeedKind.POLL, begin(BEGINNING).text)
@@ -190,9 +191,7 @@ class _Back:
         self.done.found.update(one.kind for one in found)
         moved: list[Feed] = []
         keys = named_by(found, self._environment.migration.inverses)
-        born = Births(self.wave).told(found)
-        self._tell_births(born, born)
-        self.done.held += born
+        self._delivery.first(found)
         self._settle(keys, lambda connection: moved.append(move_feed(connection, feed, position, passed)))
         return moved[-1]
 
@@ -269,9 +268,13 @@ class _Back:
 
 
 def returning_types(environment: Environment) -> list[str]:
-    """The resource types of the entities that have a way back."""
+    """The resource types of the entities that have a way back; what others refer to comes first."""
     migration = environment.migration
-    return sorted({kind for name in migration.inverses for kind in migration.specs[name].produces.values()})
+    levels: dict[str, int] = {}
+    for name in migration.inverses:
+        for kind in migration.specs[name].produces.values():
+            levels[kind] = min(levels.get(kind, migration.level_of(name)), migration.level_of(name))
+    return sorted(levels, key=lambda kind: (levels[kind], kind))
 
 
 def named_by(found: Iterable[Found], entities: Collection[str]) -> dict[str, set[str]]:

@@ -214,16 +214,21 @@ class Looker:
                     for kind, medplum_id in literal_references(content):
                         if f"{kind}/{medplum_id}" not in names:
                             literal.setdefault(kind, set()).add(medplum_id)
-        migration = self._environment.migration
-        wanted = {system for name in (*migration.specs[self.entity].references, self.entity)
-                  for system in migration.systems[name]}  # fmt: skip
-        with self._environment.manifest.begin() as connection:
-            for kind, ids in literal.items():
-                for line in lines_of_ids(connection, migration.name, kind, ids):
-                    place = f"{kind}/{line.medplum_id}"
-                    if place not in names or line.system in wanted:
-                        names[place] = line.name
-        return names
+        return names | names_of_ids(self._environment, self.entity, literal)
+
+
+def names_of_ids(environment: Environment, entity: str, ids: Mapping[str, Collection[str]]) -> dict[str, Name]:
+    """Type/id → name of some resources by type; of several names that to which the mapping of `entity` may refer."""
+    names: dict[str, Name] = {}
+    migration = environment.migration
+    wanted = {system for name in (*migration.specs[entity].references, entity) for system in migration.systems[name]}
+    with environment.manifest.begin() as connection:
+        for kind, of_kind in ids.items():
+            for line in lines_of_ids(connection, migration.name, kind, of_kind):
+                place = f"{kind}/{line.medplum_id}"
+                if place not in names or line.system in wanted:
+                    names[place] = line.name
+    return names
 
 
 @dataclass(frozen=True, slots=True)

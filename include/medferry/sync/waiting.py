@@ -10,8 +10,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from medferry.manifest.conflict_decisions import undone_records
-from medferry.manifest.waiting import MAY_BE_OVER, WaitingRecord, ago, loaded_since, waiting_records
-from medferry.mapping.outcomes import Reason
+from medferry.manifest.waiting import BRIEFLY, MAY_BE_OVER, WaitingRecord, ago, loaded_since, waiting_records
 from medferry.sync.keys import ByKey
 from medferry.sync.wave import SyncedWave
 
@@ -47,7 +46,7 @@ def _is_due(connection: sa.Connection, migration: str, records: list[WaitingReco
     since = min(record.decided_at for record in records)
     if since < ago(connection, NOW_AND_THEN):
         return True
-    elsewhere = any(record.reason == Reason.AT_WORK_ELSEWHERE for record in records)
-    if elsewhere and since < ago(connection, SOON):
+    brief = any(record.reason in BRIEFLY for record in records)
+    if brief and since < ago(connection, SOON):
         return True
     return bool(loaded_since(connection, migration, since) & wanted)

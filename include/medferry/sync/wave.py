@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
+from medferry.definition.inverses import takes_births
 from medferry.errors import MedferryError, TransientError
 from medferry.manifest import checkpoints, leases, runs
 from medferry.manifest.checkpoints import Checkpoint
@@ -62,7 +63,9 @@ class SyncedWave:
                 f"The migration {self.environment.migration.name} has no capture.yaml.",
                 "Write one: docs/runbooks/capture.md.",
             )
-        return journal_of(self.environment.capture, capture.watched())
+        return journal_of(
+            self.environment.capture, capture.watched(), takes_births(self.environment.migration.inverses)
+        )
 
     @cached_property
     def loaded(self) -> dict[str, set[str]]:

@@ -2,7 +2,17 @@
 
 from alembic import context
 
-from medferry.manifest import checkpoints, coverage, feeds, held_back, leftover_acts, set_aside, sweeps, write_backs  # noqa: F401 - tables beside their statements
+from medferry.manifest import (  # noqa: F401 - tables beside their statements
+    births,
+    checkpoints,
+    coverage,
+    feeds,
+    held_back,
+    leftover_acts,
+    set_aside,
+    sweeps,
+    write_backs,
+)
 from medferry.manifest.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)

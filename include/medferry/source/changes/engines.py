@@ -24,8 +24,11 @@ _KINDS: dict[str, type[Journal]] = {
 }
 
 
-def journal_of(engine: sa.Engine, watched: Watched) -> Journal:
-    """Raises SourceError for an engine that has none."""
+def journal_of(engine: sa.Engine, watched: Watched, births: bool = False) -> Journal:
+    """The journal of some tables, with the table of births where rows are inserted for such.
+
+    Raises SourceError for an engine that has none.
+    """
     kind = _KINDS.get(engine.dialect.name)
     if kind is None:
         title = DIALECTS[engine.dialect.name].title
@@ -33,7 +36,7 @@ def journal_of(engine: sa.Engine, watched: Watched) -> Journal:
             f"There is no capture for {title}: no wave can be kept in step with it.",
             "Cut a unit over within one freeze: migrate, freeze it by its accounts' rights, migrate again, verify.",
         )
-    return kind(watched)
+    return kind(watched, births)
 
 
 def execute(engine: sa.Engine, objects: LegacyObjects, statements: Iterable[str]) -> None:

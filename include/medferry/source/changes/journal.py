@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError, SourceError
+from medferry.source.births import BORN, born_ddl
 from medferry.source.changes.rules import Watched
 from medferry.source.database import set_apart
 from medferry.source.keys import key_text, parts_of
@@ -66,10 +67,11 @@ class Writer:
 class Journal(LegacyObjects):
     """The journal on one engine. Statements run on the connections that are handed in."""
 
-    named = TABLES
+    named = (*TABLES, BORN)
 
-    def __init__(self, watched: Watched) -> None:
-        self.watched = watched
+    def __init__(self, watched: Watched, births: bool = False) -> None:
+        """`births`: rows are inserted for what users create in Medplum, and a table of ours tells of them."""
+        self.watched, self.births = watched, births
 
     # -- objects -----------------------------------------------------------------------------------
 
@@ -79,7 +81,8 @@ class Journal(LegacyObjects):
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
         there = set(sa.inspect(connection).get_table_names())
-        return [Fault(f"the table {name} is missing", ddl) for name, ddl in self.tables().items() if name not in there]
+        wanted = {**self.tables(), **({BORN: born_ddl(connection.dialect.name)} if self.births else {})}
+        return [Fault(f"the table {name} is missing", ddl) for name, ddl in wanted.items() if name not in there]
 
     def check(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> None:
         """Raises CaptureBroken when changes may go by the journal."""

@@ -1,0 +1,207 @@
+"""Bring a resource that users created and the row that was inserted for it together: the identifier, the crosswalk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+import sqlalchemy as sa
+
+from medferry.apply.entry import batch_entry
+from medferry.apply.plan import Step
+from medferry.apply.targets import ResolvedResource
+from medferry.errors import LeaseHeld
+from medferry.fhir.accounts import accounts_of
+from medferry.fhir.additions import split
+from medferry.fhir.canonical import Resource, canonical, stored_hash
+from medferry.fhir.identifiers import names_of
+from medferry.fhir.merge import footprint_of, merge
+from medferry.fhir.rulings import Rulings
+from medferry.fhir.sides import Side
+from medferry.manifest import leases, runs
+from medferry.manifest.births import NotedBirth, close_birth, open_births
+from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, Name, record_confirmed
+from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
+from medferry.manifest.runs import RunStatus, SliceStage
+from medferry.manifest.source_records import SourceRecord, write_records
+from medferry.mapping.outcomes import Disposition
+from medferry.medplum import budget as points
+from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import Unauthorised
+from medferry.runtime.staging import dump_row, row_digest
+from medferry.source.births import find_born
+from medferry.source.database import snapshot
+from medferry.source.lookup import row_of_key
+from medferry.source.writeback import Row
+from medferry.stages.key_slices import scope_of_keys, slices_of_keys
+from medferry.stages.prepare import begin
+from medferry.sync.carry_out import OPTIONS
+from medferry.sync.reverse_look import Made, made_of
+from medferry.sync.wave import SyncedWave
+
+log = logging.getLogger(__name__)
+
+_TRIES = 5
+"""Somebody may write the resource at the same moment, each time; then the next cycle goes on."""
+
+
+class _Known(NamedTuple):
+    """The resource as it stands with its identifier, or, deleted meanwhile, as it was when its row was made."""
+
+    version_id: str
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopter:
+    """Adopts births of a wave; to be used by who is alone. `legacy` is the account that has seen the line."""
+
+    wave: SyncedWave
+    client: MedplumClient
+    legacy: sa.Engine
+
+    def adopt(self, note: NotedBirth, key: str) -> list[HeldBack]:
+        """Bring the resource of a note and the row of `key` together; what keeps them apart, else nothing.
+
+        Raises SourceUnavailable, SourceError, MedplumUnavailable, Unauthorised, LeaseHeld: the note stays open.
+        """
+        environment = self.wave.environment
+        with snapshot(self.legacy) as view:
+            row = row_of_key(view, environment.migration.entities[note.entity], key)
+        if row is None:
+            return [self._told(note, HeldReason.ROW_GONE, key)]
+        made = made_of(environment, note.entity, row)
+        known = self._identified(note, key, made)
+        if isinstance(known, HeldBack):
+            return [known]
+        self._record(note, key, row, made, known)
+        return []
+
+    # -- the resource ------------------------------------------------------------------------------
+
+    def _identified(self, note: NotedBirth, key: str, made: Made) -> _Known | HeldBack:
+        """Put the row's identifier into the resource as it is now, with whatever else the mapping makes of the row."""
+        name = (self.wave.environment.migration.naming.system(note.entity, note.slot), key)
+        for _ in range(_TRIES):
+            gone: set[str] = set()
+            read = self.client.read_each([note.place], gone, extended=True)
+            if note.medplum_id in gone:
+                return _Known(note.version_id, note.content_hash)
+            if note.medplum_id not in read:
+                return self._told(note, HeldReason.IN_DOUBT, "not found (404)")
+            version, text = read[note.medplum_id]
+            stored: Resource = orjson.loads(text)
+            if name in names_of(stored):
+                return _Known(version, stored_hash(text))
+            if refused := self._put(note, version, stored, with_identifier(stored, name, made, note.slot)):
+                return refused
+        return self._told(note, HeldReason.IN_DOUBT)
+
+    def _put(self, note: NotedBirth, version: str, stored: Resource, wanted: Resource) -> HeldBack | None:
+        body = canonical(wanted)
+        target = ResolvedResource(("", ""), note.resource_type, body, hashlib.sha256(body).hexdigest())
+        step = Step(target, Action.UPDATE, note.medplum_id, version, accounts_of(stored))
+        [outcome] = self.client.batch([batch_entry(step, False)], points.WRITE, extended=bool(step.accounts))
+        if outcome.status in (401, 403):
+            raise Unauthorised(
+                f"Medplum refuses to write {note.resource_type} (HTTP {outcome.status}).",
+                "Check the client's access policy: the next cycle goes on.",
+            )
+        if outcome.done or outcome.status == 412:
+            return None
+        reason = HeldReason.REFUSED if outcome.status in (400, 422) else HeldReason.IN_DOUBT
+        return self._told(note, reason, f"Medplum, HTTP {outcome.status}")
+
+    def _told(self, note: NotedBirth, reason: HeldReason, detail: str = "") -> HeldBack:
+        place = "/".join(note.place)
+        return HeldBack(note.entity, place, note.unit, reason, note.slot, detail=detail, place=place)
+
+    # -- the manifest ------------------------------------------------------------------------------
+
+    def _record(self, note: NotedBirth, key: str, row: Row, made: Made, known: _Known) -> None:
+        """Record the base of both sides, and that the row is settled where it makes that one resource."""
+        migration, run_id = self.wave.environment.migration, self.wave.new_run_id()
+        unit = migration.entities[note.entity].unit_of(row)
+        keys = {note.entity: {key: {unit}}}
+        begin(self.wave.environment, run_id, self.wave.kind, scope_of_keys(migration, keys), OPTIONS,
+              slices_of_keys(migration, keys, OPTIONS.slice_rows))  # fmt: skip
+        base = self._base(note, key, made, known)
+        with self.wave.environment.manifest.begin() as connection:
+            [slice_] = runs.slices_of(connection, run_id)
+            record_confirmed(connection, migration.name, run_id, slice_.id, [base])
+            if made.slots.keys() == {note.slot}:
+                record = SourceRecord(
+                    note.entity, key, unit, slice_.id, Disposition.SUCCESSFUL, migration.specs[note.entity].version,
+                    source_digest=row_digest(dump_row(row)), fingerprint=migration.fingerprint,
+                )  # fmt: skip
+                findings = [(note.entity, key, found.reason, found.field) for found in made.findings]
+                write_records(connection, run_id, [record], findings)
+            close_birth(connection, migration.name, note.place)
+            forgotten = [(name, "/".join(note.place)) for name in migration.inverses]
+            set_held_back(connection, migration.name, migration.fingerprint, forgotten, [])
+            runs.set_stage(connection, run_id, slice_.id, SliceStage.LOADED)
+            runs.finish_run(connection, run_id, RunStatus.APPLIED)
+            leases.release(connection, run_id)
+
+    def _base(self, note: NotedBirth, key: str, made: Made, known: _Known) -> ConfirmedWrite:
+        migration = self.wave.environment.migration
+        wanted = made.slots[note.slot].hash if note.slot in made.slots else known.content_hash
+        return ConfirmedWrite(
+            migration.naming.system(note.entity, note.slot), key, note.entity, *note.place, known.version_id,
+            known.content_hash, Effect.UPDATED, wanted if wanted != known.content_hash else None,
+        )  # fmt: skip
+
+
+def with_identifier(stored: Resource, name: Name, made: Made, slot: str) -> Resource:
+    """What is to stand in place of a resource: all that users said, and what the mapping makes of the row besides.
+
+    In the order in which the mapping makes it, so that it can be told later what was made. A row that makes nothing
+    now gives its name alone.
+    """
+    theirs = split(stored)[0]
+    if slot not in made.slots:
+        return {**theirs, "identifier": [*theirs.get("identifier", []), {"system": name[0], "value": name[1]}]}
+    ours: Resource = orjson.loads(made.slots[slot].body)
+    places = footprint_of(ours) | footprint_of(theirs)
+    return merge({}, theirs, ours, places, Rulings(in_conflict=lambda _: Side.LEGACY)).resource
+
+
+def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer: bool = False) -> int:
+    """Adopt what a killed cycle has inserted rows for; returns the number of notes that are closed.
+
+    To be called by who is alone, before anything else. `writer`: the account that writes looks for the lines, so that
+    a note of which there is none is of a row that was never inserted. Raises as `Adopter.adopt`, but for LeaseHeld.
+    """
+    environment = wave.environment
+    migration, closed = environment.migration, 0
+    with environment.manifest.begin() as connection:
+        notes = open_births(connection, migration.name, wave.id)
+    if not notes:
+        return 0
+    legacy = environment.legacy_writer if writer else environment.source
+    with snapshot(legacy) as view:
+        lines = find_born(view, [note.place for note in notes])
+    with ExitStack() as opened:
+        client = client or opened.enter_context(environment.medplum())
+        for note in notes:
+            line = lines.get(note.place)
+            if line is None and not writer:  # a reader that lags behind may not see it yet
+                continue
+            held: list[HeldBack] = []
+            try:
+                held = Adopter(wave, client, legacy).adopt(note, line.key) if line else []
+            except LeaseHeld as error:
+                log.info("%s is adopted later: %s", "/".join(note.place), error.problem)
+                continue
+            with environment.manifest.begin() as connection:
+                if held:
+                    looked = [(one.entity, one.key) for one in held]
+                    set_held_back(connection, migration.name, migration.fingerprint, looked, held)
+                if not held or held[0].reason == HeldReason.ROW_GONE:
+                    close_birth(connection, migration.name, note.place)
+                    closed += 1
+    return closed
