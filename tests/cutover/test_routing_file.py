@@ -72,6 +72,18 @@ def test_it_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.
     assert acts == ["file", "rename", "folder"]
 
 
+def test_each_is_newer_than_the_last_whatever_the_clock_says(tmp_path: Path) -> None:
+    """Readers such as flagd's providers load a file again when its time of change is later."""
+    path = tmp_path / "routing.json"
+    times = []
+    for epoch in range(4):
+        publish(path, lambda epoch=epoch: at(epoch))  # type: ignore[misc]
+        if epoch == 1:
+            os.utime(path, (4e9, 4e9))  # published before the clock was set back
+        times.append(path.stat().st_mtime)
+    assert times == sorted(set(times)) and times[3] > 4e9
+
+
 @pytest.mark.parametrize("act", ["fsync", "fchmod", "replace"])
 def test_a_publisher_that_dies_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
     path = tmp_path / "routing.json"

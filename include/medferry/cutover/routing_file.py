@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from medferry.errors import SettingsError, TransientError
 
 PATIENCE_SECONDS = 20.0
 """For another process that publishes: it looks at the gates once and writes a small file."""
+
+NEWER_BY_NS = 10_000_000
+"""More than the steps in which any file system in use counts."""
 
 
 class RoutingBusy(TransientError):
@@ -66,12 +69,21 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fchmod(file.fileno(), 0o644)  # no patient data; applications of other accounts read it
         os.fsync(file.fileno())
+    _make_newer(new, path)
     new.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _make_newer(new: Path, old: Path) -> None:
+    """Readers look for a later time of change, and the clock may have been set back since the last one."""
+    with suppress(FileNotFoundError):
+        earliest = old.stat().st_mtime_ns + NEWER_BY_NS
+        if new.stat().st_mtime_ns < earliest:
+            os.utime(new, ns=(earliest, earliest))
 
 
 @contextmanager
