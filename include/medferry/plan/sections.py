@@ -96,6 +96,8 @@ class Stakeholder(_Part):
     contact: Text
     """An address of electronic mail, or another that a message can be sent to."""
     approves: frozenset[Approval] = frozenset()
+    airflow_user: Text | None = None
+    """The id of this person's account in Airflow, by which approvals are given there."""
 
 
 class DataRequired(_Part):
