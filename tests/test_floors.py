@@ -23,6 +23,7 @@ FLOORS = (
     "apply",
     "stages",
     "sync",
+    "cutover",
     "verification",
     "cutover",
     "report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from airflow.sdk import Connection
@@ -19,12 +20,15 @@ MEDPLUM = "medplum_default"
 LEGACY_WRITER = "medferry_legacy_writer"
 """The connection id of the legacy database under an account that may write what comes back from Medplum."""
 
+PROBE = "medferry_probe_"
+"""With a probe's name of gate.yaml, the connection id of a user of Medplum under the policy of a unit's users."""
+
 STORE = "medferry_store"
 """The connection id of the protected store: its password is the key, or several, the newest last."""
 
 
-def settings_from_connections(plan: Plan) -> Settings:
-    """Where the systems are: connections of the source, its writer, Medplum and the store's key; else variables.
+def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Settings:
+    """Where the systems are: by connections of source, writer, Medplum, probes and the store's key; else by variables.
 
     Raises SettingsError when a connection does not hold what it must.
     """
@@ -43,6 +47,10 @@ def settings_from_connections(plan: Plan) -> Settings:
     if writer := _find(LEGACY_WRITER):
         url, arguments = legacy_source(writer)
         settings = replace(settings, legacy_writer_url=url, legacy_writer_arguments=arguments)
+    for name in probes:
+        if probe := _find(f"{PROBE}{name}"):
+            own = {name: (probe.login or "", probe.password or "")}
+            settings = replace(settings, probes={**settings.probes, **own})
     if store := _find(STORE):
         settings = replace(settings, store_keys=_keys(store))
     return settings

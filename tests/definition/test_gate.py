@@ -10,6 +10,9 @@ from medferry.definition.gate import load_gate
 from medferry.errors import DefinitionError
 from medferry.source.entity import load_entities
 
+UNITS = ("north", "south")
+GATED = "tables: {visits: unit, patients: unit}\n"
+RULE = "policy: a1, unit: north, probe: desk, creates: {resourceType: Basic}"
 VISIT = """-- key: id
 -- unit: unit
 SELECT v.id, v.unit, p.name FROM visits v LEFT JOIN patients p ON p.id = v.patient_id
@@ -26,12 +29,12 @@ def folder(tmp_path: Path) -> Path:
 def judged(folder: Path, text: str) -> str:
     (folder / "gate.yaml").write_text(text)
     with pytest.raises(DefinitionError) as error:
-        load_gate(folder, load_entities(folder / "entities"))
+        load_gate(folder, load_entities(folder / "entities"), UNITS)
     return str(error.value)
 
 
 def test_none_is_needed(folder: Path) -> None:
-    assert load_gate(folder, load_entities(folder / "entities")) is None
+    assert load_gate(folder, load_entities(folder / "entities"), UNITS) is None
 
 
 def test_a_column_an_expression_or_a_select(folder: Path) -> None:
@@ -39,7 +42,7 @@ def test_a_column_an_expression_or_a_select(folder: Path) -> None:
     (folder / "gate.yaml").write_text(
         f"tables:\n  visits: unit\n  patients: {select}\n  bills: 'upper({{row}}.unit)'\n"
     )
-    rules = load_gate(folder, load_entities(folder / "entities"))
+    rules = load_gate(folder, load_entities(folder / "entities"), UNITS)
     assert rules is not None
     gated = rules.gated()
     assert [gated[table].is_select for table in ("visits", "patients", "bills")] == [False, True, False]
@@ -57,6 +60,14 @@ def test_a_column_an_expression_or_a_select(folder: Path) -> None:
         ("tables: {visits: unit, patients: 'coalesce({row}.unit'}", "no valid SQL of one value"),
         ("tables: {visits: unit}\nungated: {patients: x}", "at least 8"),
         ("tables: {visits: unit}\nopen: true", "no such setting"),
+        (f"{GATED}medplum: {{policies: []}}", "at least 1"),
+        (f"{GATED}medplum: {{policies: [{{{RULE.replace('north', 'west')}}}]}}", "the plan has no unit west"),
+        (f"{GATED}medplum: {{policies: [{{{RULE}}}, {{{RULE}}}]}}", "stands twice for a unit"),
+        (
+            f"{GATED}medplum: {{policies: [{{{RULE}}}, {{{RULE.replace('north', 'south')}}}]}}",
+            "each needs its criteria",
+        ),
+        (f"{GATED}medplum: {{policies: [{{{RULE.replace('resourceType', 'id')}}}]}}", "must be a resource"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(folder: Path, text: str, told: str) -> None:

@@ -20,6 +20,8 @@ from medferry.manifest.births import NotedBirth, close_birth, note_birth, open_b
 from medferry.manifest.charts import charts_of
 from medferry.manifest.conflicts import Direction, NewConflict, Versions, open_conflicts, record_conflict
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, find_targets, record_confirmed
+from medferry.manifest.cutovers import Direction as Way
+from medferry.manifest.cutovers import UnitStage, acts_of, begin_act, begin_attempt, in_medplum, move_unit, stages_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
 from medferry.manifest.feeds import FeedKind, FeedName, begin_feed, feeds_of
@@ -32,6 +34,7 @@ from medferry.manifest.leftover_acts import (
     unfinished,
 )
 from medferry.manifest.leftovers import LeftoverKind, leftovers
+from medferry.manifest.policy_gates import note_of, note_open, note_proven
 from medferry.manifest.purges import PurgeReason, begin_purge, end_purge, purges_of, runs_of_folder
 from medferry.manifest.runs import find_run, list_runs, slices_of
 from medferry.manifest.sent_batches import open_batches
@@ -379,3 +382,20 @@ def test_a_manifest_of_a_newer_version_is_refused_and_left_as_it_is(manifest: sa
             connection.exec_driver_sql("DROP TABLE alembic_version")
             metadata.drop_all(connection)
         database.upgrade(manifest)
+
+
+def test_no_unit_of_an_older_manifest_was_ever_moved(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        assert stages_of(connection, "m") == {} and in_medplum(connection, "m") == frozenset()
+        assert note_of(connection, "m", "p1", "north") is None
+        note_open(connection, "m", "p1", "north", "v1")
+        note_proven(connection, "m", "p1", "north")
+        note_open(connection, "m", "p1", "north", "v2")
+        noted = note_of(connection, "m", "p1", "north")
+        assert noted is not None and noted.open_version == "v2" and noted.proven_at is not None
+        made = begin_attempt(connection, "m", "pilot", Way.FORTH, ["north"], "A. Operator", 1, {})
+        begin_act(connection, made, "close-legacy", "A. Operator")
+        move_unit(connection, "m", "north", None, UnitStage.MEDPLUM, 1, made.id)
+        assert in_medplum(connection, "m") == {"north"} and in_medplum(connection, "other") == frozenset()
+        assert [(one.act, one.ended_at) for one in acts_of(connection, made)] == [("close-legacy", None)]

@@ -132,7 +132,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
         ]
     )
     checks = load_checks(folder, specs, tables)
-    capture, gate = load_capture(folder, entities), load_gate(folder, entities)
+    capture, gate = load_capture(folder, entities), load_gate(folder, entities, plan.unit_ids)
     check_keys(folder, entities, checks)
     files = DefinitionFiles(folder, local_modules(package, folder / "mappings"))
     if DefinitionFiles(folder).fingerprint() != before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ _VARIABLES = {
     "routing_file": "MEDFERRY_ROUTING_FILE",
 }
 PLAIN_STAGING = "MEDFERRY_PLAIN_STAGING"
+_PROBE = re.compile(r"MEDFERRY_PROBE_([A-Z0-9_]+)_CLIENT_ID")
 SETTLE_SECONDS = 600.0
 """No server or gateway that is known holds a request for longer."""
 
@@ -59,6 +61,8 @@ class Settings:
     """Where the routing is published as flag definitions of flagd."""
     plain_staging: bool = False
     """Whether patient data may be staged without a key for a Medplum that is not on this machine."""
+    probes: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False, hash=False)
+    """Name in gate.yaml → client id and secret of a probe: a user of Medplum under the policy of a unit's users."""
     settle_seconds: float = SETTLE_SECONDS
     """How long a batch that got no answer may be at work in Medplum: nothing of it is sent again sooner, unless a
     look-up has told its end."""
@@ -67,6 +71,17 @@ class Settings:
     def keys(self) -> Keyring | None:
         """The keys of the protected store; None: what it holds is in plain text. Raises KeyMissing."""
         return keys_from(self.store_keys, self.store_key_file, self.store_key_command)
+
+    def probe(self, name: str) -> tuple[str, str]:
+        """Client id and secret of a probe. Raises SettingsError."""
+        found = self.probes.get(name, ("", ""))
+        if not all(found):
+            variables = f"{probe_variable(name, 'CLIENT_ID')} and {probe_variable(name, 'CLIENT_SECRET')}"
+            raise SettingsError(
+                f"The probe {name} of gate.yaml has no credentials.",
+                f"Set {variables}, or the Airflow connection medferry_probe_{name}.",
+            )
+        return found
 
     def require(self, *names: str) -> None:
         """Raises SettingsError naming the variables among `names` that are not set."""
@@ -83,8 +98,25 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
     return Settings(
         **values,
         plain_staging=_allowed(PLAIN_STAGING, environment),
+        probes=_probes(environment),
         settle_seconds=_seconds("MEDFERRY_SETTLE_SECONDS", environment),
     )
+
+
+def probe_variable(name: str, what: str) -> str:
+    """The variable that has the client id or secret of a probe."""
+    return f"MEDFERRY_PROBE_{name.upper()}_{what}"
+
+
+def _probes(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    names = [found[1].lower() for variable in environment if (found := _PROBE.fullmatch(variable))]
+    return {
+        name: (
+            environment.get(probe_variable(name, "CLIENT_ID"), ""),
+            environment.get(probe_variable(name, "CLIENT_SECRET"), ""),
+        )
+        for name in names
+    }
 
 
 def _allowed(variable: str, environment: Mapping[str, str]) -> bool:

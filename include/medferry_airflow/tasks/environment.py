@@ -27,7 +27,9 @@ def environment() -> Environment:
     """The systems of the current migration, opened when first needed. Raises SettingsError."""
     require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
     migration = current_migration()
-    return Environment(migration, settings_from_connections(migration.plan))
+    return Environment(
+        migration, settings_from_connections(migration.plan, migration.gate.probes if migration.gate else ())
+    )
 
 
 def require_one_manifest(url: str) -> None:

@@ -9,6 +9,7 @@ from medferry.manifest import (  # noqa: F401 - tables beside their statements
     feeds,
     held_back,
     leftover_acts,
+    policy_gates,
     set_aside,
     sweeps,
     write_backs,
