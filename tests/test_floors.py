@@ -23,7 +23,6 @@ FLOORS = (
     "apply",
     "stages",
     "sync",
-    "cutover",
     "verification",
     "cutover",
     "report",

@@ -17,6 +17,7 @@ from medferry.source.changes.engines import execute, install, remove, to_install
 from medferry.source.changes.rules import KeyOf
 from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import GATE, REFUSAL, Gate, GateBroken, GateMoved, GateState, UnitGate, WritersInFlight
+from medferry.source.gate.passing import passed
 
 UNITS = ("harbor", "hill", "shared")
 
@@ -348,3 +349,41 @@ def _row(table: sa.Table, **values: object) -> sa.Insert:
             python = column.type.python_type
             filled[column.name] = datetime(2026, 1, 1) if python is datetime else python(1)  # noqa: DTZ001
     return sa.insert(table).values({**filled, **values})
+
+
+def test_what_is_written_back_goes_through_gates_that_nobody_sees_open(engine: sa.Engine, gate: Gate) -> None:
+    gate.close(engine, "harbor", 0, seconds=600, patience=5)
+    gate.shut(engine, "harbor", 0)
+    with engine.connect() as connection:
+        with passed(connection, ["harbor", "hill"]):
+            connection.exec_driver_sql(OF_HARBOR[1])
+        connection.commit()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT text FROM visit WHERE id = 1").scalar_one() == "x"
+    assert (state(engine, gate), state(engine, gate, "hill")) == ((GateState.SHUT, 1), (GateState.OPEN, 0))
+    assert refused(engine, OF_HARBOR[0])
+    with engine.connect() as connection, pytest.raises(ZeroDivisionError), passed(connection, ["harbor"]):
+        raise ZeroDivisionError
+    assert state(engine, gate) == (GateState.SHUT, 1)
+    with engine.connect() as connection:  # none of them is closed, and none becomes so
+        with passed(connection, ["hill"]):
+            connection.exec_driver_sql(OF_OTHERS[1])
+        connection.commit()
+    assert state(engine, gate, "hill") == (GateState.OPEN, 0)
+
+
+def test_while_one_goes_through_another_is_refused(engine: sa.Engine, gate: Gate) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("one writer at a time")
+    gate.close(engine, "harbor", 0, seconds=600, patience=5)
+    gate.shut(engine, "harbor", 0)
+    found: list[bool] = []
+    with engine.connect() as connection:
+        with passed(connection, ["harbor"]):
+            connection.exec_driver_sql(OF_HARBOR[1])
+            other = threading.Thread(target=lambda: found.append(refused(engine, OF_HARBOR[0])))
+            other.start()
+            other.join(0.5)  # it is refused, or waits
+        connection.commit()
+    other.join(20)
+    assert found == [True]

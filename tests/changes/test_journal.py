@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from medferry.source.changes.cuts import next_cut
+from medferry.source.changes.cuts import next_cut, writing
 from medferry.source.changes.engines import install, journal_of, remove
-from medferry.source.changes.journal import CaptureBroken, Cut, Journal, PositionLost
+from medferry.source.changes.journal import FENCE, CaptureBroken, Cut, Journal, PositionLost
 from medferry.source.changes.rules import watched
 from medferry.source.database import connect_engine
 from tests.changes import clinic
@@ -255,3 +255,22 @@ def test_the_application_needs_no_right_on_the_journal(engine: sa.Engine, journa
 def _role_exists(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
         return bool(connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = 'application'")))
+
+
+def test_a_fence_has_passed_with_all_that_was_committed_before_it(
+    engine: sa.Engine, journal: Journal, write: Write
+) -> None:
+    with next_cut(journal, engine, engine, None) as (_, first):
+        pass
+    write("UPDATE remark SET text = 'x' WHERE id = 1")
+    with writing(engine, journal) as connection:
+        journal.fence(connection, "t1")
+    with engine.connect() as connection:
+        assert not journal.has_passed(connection, first.position, "t1")
+        with pytest.raises(PositionLost):
+            journal.has_passed(connection, first.position, "another")
+        census = journal.census(connection)
+    assert FENCE not in {line.entity for line in census}
+    with next_cut(journal, engine, engine, first.position) as (connection, cut):
+        assert journal.has_passed(connection, cut.position, "t1")
+    assert cut.keys["remark"] == ("1",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from medferry.fhir.rulings import NOTHING_DECIDED, Rulings, covers, nobody
 from medferry.fhir.sides import Side
 from medferry.plan.authority import AgainstPolicy, AuthorityRule, FieldPolicy, Writer
@@ -57,6 +59,26 @@ def rulings(plan: Plan, unit: str, entity: str, resource_type: str = "") -> Ruli
     if rule.writer is Writer.LEGACY and rule.against is AgainstPolicy.SET_BACK:
         return Rulings(in_conflict, theirs_alone=lambda _: Side.LEGACY)
     return Rulings(in_conflict)
+
+
+def flipped(plan: Plan, entities: Iterable[str], units: Collection[str]) -> Plan:
+    """The plan, with Medplum as the one writer of all `entities` in some units, and everywhere else as it was."""
+    matrix = plan.authority
+    named = {member for members in matrix.domains.values() for member in members}
+    rest = [entity for entity in entities if entity not in named]
+    domains = {**matrix.domains, **({_REST: rest} if rest else {})}
+    moved = [
+        AuthorityRule(domain=domain, units=sorted(units), writer=Writer.MEDPLUM, against=AgainstPolicy.KEEP)
+        for domain in domains
+    ]
+    others = [
+        rule.model_copy(update={"units": [unit for unit in rule.units if unit not in units]}) for rule in matrix.rules
+    ]
+    kept = [now for rule, now in zip(matrix.rules, others, strict=True) if now.units or not rule.units]
+    return plan.model_copy(update={"authority": matrix.model_copy(update={"domains": domains, "rules": moved + kept})})
+
+
+_REST = "of_no_domain"
 
 
 def rule_of(plan: Plan, unit: str, entity: str, resource_type: str = "") -> AuthorityRule | None:

@@ -8,7 +8,7 @@ tells the key, and nothing is written.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,13 +33,14 @@ def insert_row(
     line: BornLine,
     values: Row,
     judge: Judge,
+    through: Collection[str] = (),
 ) -> str:
     """The key of the row that stands for a resource; `line` tells of which, and its `key` does not count.
 
-    `values` are of the entity's row; with its unit, where `new` names a column for that.
+    `values` are of the entity's row; with its unit, where `new` names a column for that. `through`: as of `write_row`.
     Raises RowConflict, WriteRefused, SourceUnavailable, SourceError, and what `judge` raises.
     """
-    with writing_rows(engine, entity) as (connection, now):
+    with writing_rows(engine, entity, through) as (connection, now):
         place = (line.resource_type, line.medplum_id)
         if before := find_born(connection, [place]):
             return before[place].key

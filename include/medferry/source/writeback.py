@@ -7,7 +7,7 @@ reader's sessions are pinned read-only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -19,6 +19,7 @@ from medferry.errors import MedferryError, SourceUnavailable
 from medferry.source.dialects import DIALECTS
 from medferry.source.entity import SourceEntity
 from medferry.source.faults import code_of, in_each_others_way, state_of
+from medferry.source.gate.passing import passed
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
 from medferry.source.session import pin_settings
@@ -42,14 +43,20 @@ class WriterBlocked(WriteRefused):
 
 
 def write_row(
-    engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyTable], base: Row, changes: Row
+    engine: sa.Engine,
+    entity: SourceEntity,
+    tables: Sequence[LegacyTable],
+    base: Row,
+    changes: Row,
+    through: Collection[str] = (),
 ) -> dict[str, Any]:
     """Write `changes` (column of the row → value) to the row that reads as `base`; returns it as it reads then.
 
+    `through`: units whose closed gates this write goes through. To be given while nobody else may write them.
     Raises RowConflict, WriteRefused, SourceUnavailable, and SourceError from reading. No message quotes a value.
     """
     key = entity.ledger_key_of(base)
-    with writing_rows(engine, entity) as (connection, now):
+    with writing_rows(engine, entity, through) as (connection, now):
         held = [lock_rows(connection, table, base) for table in tables]
         present = row_of_key(connection, entity, key)
         if present is None or held[0] != 1:
@@ -65,14 +72,21 @@ def write_row(
         return written
 
 
-def remove_row(engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyTable], base: Row, mark: bool) -> None:
+def remove_row(
+    engine: sa.Engine,
+    entity: SourceEntity,
+    tables: Sequence[LegacyTable],
+    base: Row,
+    mark: bool,
+    through: Collection[str] = (),
+) -> None:
     """Delete the row that reads as `base`, or `mark` it as removed in its own table.
 
     Raises as `write_row`, also where the entity's SQL would show the row as it was.
     """
     key = entity.ledger_key_of(base)
     own = tables[0]
-    with writing_rows(engine, entity) as (connection, now):
+    with writing_rows(engine, entity, through) as (connection, now):
         held = [lock_rows(connection, table, base) for table in tables]
         if row_of_key(connection, entity, key) != dict(base) or held[0] != 1:
             raise RowConflict(f"{entity.name} {key} was changed by somebody else, or is gone.", "Read it again.")
@@ -98,7 +112,9 @@ def why_not(dialect: str) -> tuple[str, str] | None:
 
 
 @contextmanager
-def writing_rows(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.Connection, str]]:
+def writing_rows(
+    engine: sa.Engine, entity: SourceEntity, through: Collection[str] = ()
+) -> Iterator[tuple[sa.Connection, str]]:
     """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second."""
     name = engine.dialect.name
     if told := why_not(name):
@@ -112,7 +128,8 @@ def writing_rows(engine: sa.Engine, entity: SourceEntity) -> Iterator[tuple[sa.C
             pin_settings(connection)
             if name in _PATIENCE:
                 connection.exec_driver_sql(_PATIENCE[name])
-            yield connection, now
+            with passed(connection, through):
+                yield connection, now
             connection.commit()
     except DBAPIError as error:
         if error.connection_invalidated:

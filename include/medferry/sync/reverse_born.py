@@ -200,7 +200,8 @@ class Delivery:
 
         line = BornLine(*note.place, note.entity, note.slot, "")
         values: Mapping[str, Any] = {**first.columns, entity.unit: note.unit}
-        return insert_row(environment.legacy_writer, entity, mapping.inverse.tables, new, line, values, judged)
+        tables, through = mapping.inverse.tables, self.wave.through
+        return insert_row(environment.legacy_writer, entity, tables, new, line, values, judged, through)
 
     # -- what is told ------------------------------------------------------------------------------
 

@@ -151,7 +151,7 @@ def _write(wave: SyncedWave, decision: Decision, done: WrittenBack) -> None:
     look, migration = decision.look, wave.environment.migration
     assert look.row is not None
     entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
-    written = write_row(wave.environment.legacy_writer, entity, tables, look.row, decision.columns)
+    written = write_row(wave.environment.legacy_writer, entity, tables, look.row, decision.columns, wave.through)
     done.rows[look.entity, look.key] = written
 
 
@@ -161,7 +161,7 @@ def _remove(wave: SyncedWave, decision: Decision, done: WrittenBack) -> None:
     assert look.row is not None
     entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
     mark = decision.removal is DeletedPolicy.INACTIVATE
-    remove_row(wave.environment.legacy_writer, entity, tables, look.row, mark)
+    remove_row(wave.environment.legacy_writer, entity, tables, look.row, mark, wave.through)
     done.removed.add((look.entity, look.key))
 
 

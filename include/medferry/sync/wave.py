@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
 from medferry.definition.inverses import takes_births
 from medferry.errors import MedferryError, TransientError
+from medferry.governance.authority import flipped
 from medferry.manifest import checkpoints, leases, runs
 from medferry.manifest.checkpoints import Checkpoint
+from medferry.manifest.cutovers import in_medplum
 from medferry.manifest.runs import RunKind, RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Records, loaded_units, present_keys
@@ -48,6 +50,8 @@ class SyncedWave:
 
     environment: Environment
     id: str
+    through: frozenset[str] = frozenset()
+    """Units whose closed gates the way back goes through: they are written in Medplum alone."""
 
     @cached_property
     def units(self) -> list[str]:
@@ -137,7 +141,7 @@ def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> 
     known = wave_ids(environment.migration.plan)
     if wave_id not in known:
         raise NoSuchWave(f"The plan has no wave {wave_id}.", f"Its waves: {', '.join(known)}.")
-    wave = SyncedWave(environment, wave_id)
+    wave = with_flipped(SyncedWave(environment, wave_id))
     assert wave.journal is not None
     for entity in environment.migration.entities if loaded else ():
         if missing := [unit for unit in wave.units if unit not in wave.loaded.get(entity, ())]:
@@ -146,3 +150,15 @@ def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> 
                 f"Load it first: `medferry run --wave {wave_id}`, or its DAG.",
             )
     return wave
+
+
+def with_flipped(wave: SyncedWave) -> SyncedWave:
+    """The wave, with the authority of those units that are in Medplum by now: there, whatever the plan says."""
+    environment = wave.environment
+    with environment.manifest.begin() as connection:
+        there = in_medplum(connection, environment.migration.name) & {*wave.units}
+    if not there:
+        return wave
+    plan = flipped(environment.migration.plan, environment.migration.entities, there)
+    migration = replace(environment.migration, plan=plan)
+    return SyncedWave(Environment(migration, environment.settings), wave.id, there)

@@ -83,7 +83,9 @@ def sync_interval_back(
 
 
 def planned_way(wave: SyncedWave) -> Way:
-    """What the plan says of a wave: forth alone, or both ways."""
+    """What the plan says of a wave: forth alone, or both ways; both where any unit of it is in Medplum."""
+    if wave.through:
+        return Way.BOTH
     plan = wave.environment.migration.plan
     sync = plan.wave(wave.id).sync if plan.waves else None
     return Way.BOTH if sync is not None and sync.reverse else Way.FORTH

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -22,6 +22,8 @@ from medferry.source.objects import Fault, Found, LegacyObjects, digest
 
 CHANGE, HEARTBEAT = "medferry_change", "medferry_heartbeat"
 TABLES = (CHANGE, HEARTBEAT)
+FENCE = "medferry_fence"
+"""The entity of a row that stands for a moment: what was committed before it is in no later cut than it is."""
 
 
 class PositionLost(MedferryError):
@@ -205,6 +207,25 @@ class Journal(LegacyObjects):
         rows = connection.execute(sa.text(escaped).bindparams(*bound))
         return [key for row in rows if (key := key_text(list(row))) is not None]
 
+    def fence(self, connection: sa.Connection, token: str) -> None:
+        """Write a row that belongs to nothing, in a transaction of its own."""
+        columns, values = f"entity, via, {self.key}, op", f"'{FENCE}', '', :token, 'F'"
+        more = "".join(f", {name}" for name in self.of_a_row), "".join(f", {sql}" for sql in self.of_a_row.values())
+        statement = f"INSERT INTO {CHANGE} ({columns}{more[0]}) VALUES ({values}{more[1]})"
+        connection.execute(sa.text(statement), {"token": token})
+
+    def has_passed(self, connection: sa.Connection, position: str, token: str) -> bool:
+        """Whether a fence lies before a position. Raises PositionLost when it is not in the journal any more."""
+        fence = f"FROM {CHANGE} WHERE entity = '{FENCE}' AND {self.key} = :token"
+        if not connection.scalar(sa.text(f"SELECT count(*) {fence}"), {"token": token}):
+            raise PositionLost("A fence is gone from the journal of changes.", "Begin the cutover anew.")
+        condition, values = self.behind(position.partition("@")[2])
+        behind = sa.text(f"SELECT count(*) {fence} AND {condition}")
+        return not connection.scalar(behind, {"token": token, **values})
+
+    of_a_row: ClassVar[Mapping[str, str]] = {}
+    """What else every row of the journal needs: column → SQL."""
+
     key = "key"
     """The column of that name; it is a reserved word on some engines."""
 
@@ -216,7 +237,8 @@ class Journal(LegacyObjects):
 
     def census(self, connection: sa.Connection) -> list[Writer]:
         """Who writes, from which application, as far as the engine knows."""
-        statement = f"SELECT who, application, entity, count(*) FROM {CHANGE} GROUP BY who, application, entity"
+        of = f"FROM {CHANGE} WHERE entity <> '{FENCE}'"
+        statement = f"SELECT who, application, entity, count(*) {of} GROUP BY who, application, entity"
         return sorted(
             (Writer(str(who or ""), str(application or ""), str(entity), int(number))
              for who, application, entity, number in connection.execute(sa.text(statement))),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from more_itertools import chunked
@@ -41,12 +41,14 @@ class MysqlJournal(Journal):
         "To install: CREATE, and TRIGGER on each captured table (with binary logging also "
         "log_bin_trust_function_creators, or the right to create triggers). "
         f"To read: SELECT and TRIGGER on the captured tables, SELECT and UPDATE on {CHANGE} and {HEARTBEAT}. "
+        f"For a cutover: INSERT on {CHANGE}. "
         "The application needs none: triggers run with the rights of who made them."
     )
     patience = "SET SESSION lock_wait_timeout = 5"
     delimiter = "$$"
     """A trigger's body holds semicolons."""
     key = "`key`"
+    of_a_row: ClassVar[Mapping[str, str]] = {"who": "USER()", "at": "UTC_TIMESTAMP(6)"}
     oldest_transaction = (
         "SELECT MAX(TIMESTAMPDIFF(SECOND, CONVERT_TZ(trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP())) "
         "FROM information_schema.innodb_trx "

@@ -30,6 +30,7 @@ class PostgresqlJournal(Journal):
     rights = (
         "To install: CREATE on the schema, and the ownership of (or TRIGGER on) each captured table. "
         f"To read: SELECT on the captured tables, {CHANGE} and {HEARTBEAT}; UPDATE on {HEARTBEAT}. "
+        f"For a cutover: INSERT on {CHANGE}. "
         "The application needs none."
     )
     age = "CAST(ceil(extract(epoch FROM transaction_timestamp() - at)) AS bigint)"
