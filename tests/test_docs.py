@@ -48,6 +48,7 @@ _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capt
 _COMMANDS += (("gate",), *(("gate", name) for name in ("install", "check", "remove", "show", "close", "open")))
 _COMMANDS += (("routing",), *(("routing", name) for name in ("show", "check", "publish")))
 _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
+_COMMANDS += (("readiness",), ("readiness", "show"), ("readiness", "accept"))
 _COMMANDS += (("conflicts",), ("conflicts", "list"), ("conflicts", "show"), ("conflicts", "decide"))
 
 

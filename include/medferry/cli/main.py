@@ -18,6 +18,7 @@ from medferry.cli.inventory import inventory_app
 from medferry.cli.leftovers import leftovers_app
 from medferry.cli.plan import plan_app
 from medferry.cli.purge import purge_app
+from medferry.cli.readiness import readiness_app
 from medferry.cli.routing import routing_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
@@ -56,6 +57,7 @@ app.add_typer(routing_app, name="routing")
 app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")
+app.add_typer(readiness_app, name="readiness")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from medferry.definition.doubts import doubts_of
 from medferry.definition.inverses import faults_in_legacy
 from medferry.definition.migration import Migration
 from medferry.errors import DefinitionError
+from medferry.governance.strategy import require_small_or_accepted
 from medferry.plan.model import Strategy
 from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
@@ -50,7 +51,16 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
             produced, referred = ", ".join(spec.produces.values()), ", ".join(spec.references)
             version = f"{spec.version} {spec.status}"
             back = ", ".join(table.name for table in loaded.inverses[name].tables) if name in loaded.inverses else ""
-            table.add_row(str(level), name, produced, referred, version, back, spec.owner, counts.get(name, ""))
+            table.add_row(
+                str(level),
+                name,
+                produced,
+                referred,
+                version,
+                back,
+                spec.owner,
+                f"{counts[name]:,}" if name in counts else "",
+            )
     console.print(table)
     for wave in loaded.plan.waves:
         console.print(f"wave [bold]{wave.id}[/] {wave.title}: {', '.join(loaded.plan.units_of_wave(wave.id))}")
@@ -70,6 +80,7 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
     console.print(f"rows and Bundles are staged [{colour}]{protection}[/]", soft_wrap=True)
     if not counts:
         console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
+    require_small_or_accepted(loaded.plan, sum(counts.values()) if counts else None)
 
 
 def _show_open(migration: Migration) -> None:
@@ -80,10 +91,10 @@ def _show_open(migration: Migration) -> None:
         console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
 
 
-def _source_counts(environment: Environment) -> dict[str, str]:
+def _source_counts(environment: Environment) -> dict[str, int]:
     if not environment.settings.source_url:
         return {}
-    counts = {}
+    counts: dict[str, int] = {}
     with snapshot(environment.source) as connection:
         for name, entity in environment.migration.entities.items():
             check_columns(connection, entity)
@@ -94,5 +105,5 @@ def _source_counts(environment: Environment) -> dict[str, str]:
             if checks := environment.migration.checks.entities.get(name):
                 try_checks(connection, environment.migration.folder / "checks" / f"{name}.yaml", checks)
             by_unit = count_by_unit(connection, entity, environment.migration.plan.unit_ids)
-            counts[name] = f"{sum(by_unit.values()):,}"
+            counts[name] = sum(by_unit.values())
     return counts

@@ -214,6 +214,15 @@ def get_verification(connection: sa.Connection, verification_id: int) -> Verific
     return _finished(connection, verification.c.id == verification_id)
 
 
+def whole_verifications(connection: sa.Connection, migration: str) -> list[Verification]:
+    """The finished verifications of subjects without a key, the newest first."""
+    columns = [verification.c[name] for name in Verification.__slots__]
+    ended = (verification.c.run_id.is_(None), verification.c.finished_at.is_not(None))
+    own = sa.select(*columns).where(verification.c.migration == migration, *ended)
+    found = [Verification(*row) for row in connection.execute(own.order_by(verification.c.id.desc()))]
+    return [each for each in found if not each.subject["keys"]]
+
+
 def _finished(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Verification | None:
     columns = [verification.c[name] for name in Verification.__slots__]
     row = connection.execute(

@@ -6,7 +6,7 @@ line leaves what was true before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from medferry.manifest.bulk import among
 from medferry.manifest.database import now
 from medferry.manifest.tables import run, source_record, unit_state
-from medferry.mapping.outcomes import Disposition, Reason
+from medferry.mapping.outcomes import DEAD, Disposition, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,21 @@ def digests_of(connection: sa.Connection, migration: str, entity: str, keys: Ite
         .where(_of(connection, migration, entity, keys), unit_state.c.reason != Reason.SOURCE_ROW_GONE)
     )
     return dict(connection.execute(statement).all())
+
+
+def count_present(connection: sa.Connection, migration: str, units: Collection[str], since: str = "") -> int:
+    """The records of some units that the source has, or of these those that were decided at a time (UTC) or later."""
+    own = (unit_state.c.migration == migration, unit_state.c.unit.in_(sorted(units)))
+    there = (unit_state.c.reason != Reason.SOURCE_ROW_GONE, unit_state.c.decided_at >= since)
+    return int(connection.scalar(sa.select(sa.func.count()).select_from(unit_state).where(*own, *there)) or 0)
+
+
+def dead_now(connection: sa.Connection, migration: str, units: Collection[str]) -> list[tuple[str, str, str]]:
+    """(entity, reason, key) of the records of some units that are rejected or quarantined as it is now, in order."""
+    columns = (unit_state.c.entity, unit_state.c.reason, unit_state.c.key)
+    own = (unit_state.c.migration == migration, unit_state.c.unit.in_(sorted(units)))
+    statement = sa.select(*columns).where(*own, unit_state.c.disposition.in_(DEAD)).order_by(*columns)
+    return [(entity, reason, key) for entity, reason, key in connection.execute(statement)]
 
 
 def _of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> sa.ColumnElement[bool]:

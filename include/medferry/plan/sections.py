@@ -160,17 +160,18 @@ class WayBack(_Part):
 class LegacyWriter(_Part):
     """Who may be seen writing in the legacy database: a line of the census, accepted by name.
 
-    `who` is the database's account, `application` what it calls itself; `*` stands for any text within them.
+    `who` is the database's account, `application` what it calls itself; `*` stands for any text within them. Where the
+    engine knows no accounts (SQLite), `who` is empty.
     """
 
-    who: Annotated[str, Field(min_length=1)]
+    who: str
     application: str = ""
     what: Text
     accepted_by: Text
 
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:
-        if not self.who.strip("*? "):
+        if self.who and not self.who.strip("*? "):
             raise ValueError("a writer must be named: `*` alone would accept everybody")
         return self
 
@@ -189,6 +190,10 @@ class ReadinessLimits(_Part):
     """A rehearsal that is older says nothing about now."""
     sweep_days: Annotated[int, Field(ge=1)] = 3
     """So is a complete sweep."""
+    verified_days: Annotated[int, Field(ge=1)] = 7
+    """And a verification."""
+    changed_records: Annotated[int, Field(ge=0)] = 1_000
+    """So many may have changed since it: they are read again during the freeze."""
 
 
 class Organisation(_Part):

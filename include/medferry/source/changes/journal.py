@@ -235,6 +235,9 @@ class Journal(LegacyObjects):
     oldest_transaction = ""
     """A SELECT of the age in seconds of the oldest transaction that others have open."""
 
+    writing_transactions = ""
+    """A SELECT of the age in seconds of each transaction of others that has written or locked; NULL: it is hidden."""
+
     def census(self, connection: sa.Connection) -> list[Writer]:
         """Who writes, from which application, as far as the engine knows."""
         of = f"FROM {CHANGE} WHERE entity <> '{FENCE}'"

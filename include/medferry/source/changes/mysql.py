@@ -54,6 +54,11 @@ class MysqlJournal(Journal):
         "FROM information_schema.innodb_trx "
         "WHERE trx_mysql_thread_id <> CONNECTION_ID()"
     )
+    writing_transactions = (
+        "SELECT TIMESTAMPDIFF(SECOND, CONVERT_TZ(trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP()) "
+        "FROM information_schema.innodb_trx "
+        "WHERE trx_mysql_thread_id <> CONNECTION_ID() AND (trx_rows_modified > 0 OR trx_rows_locked > 0)"
+    )
     age = "CEIL(TIMESTAMPDIFF(MICROSECOND, at, UTC_TIMESTAMP(6)) / 1000000)"
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:

@@ -63,3 +63,18 @@ def oldest_transaction_seconds(journal: Journal, connection: sa.Connection) -> i
     except DBAPIError:
         return None  # a right that the reading account lacks
     return None if seconds is None else max(0, int(seconds))
+
+
+def writing_transactions_seconds(journal: Journal, connection: sa.Connection) -> list[int] | None:
+    """The ages of the transactions that others have open and have written in; None: they cannot be seen.
+
+    SQLite has one writer at a time, and nobody to wait for.
+    """
+    if not journal.writing_transactions:
+        return []
+    try:
+        with connection.begin_nested():
+            found = list(connection.scalars(sa.text(journal.writing_transactions)))
+    except DBAPIError:
+        return None  # a right that the reading account lacks
+    return None if None in found else [max(0, int(seconds)) for seconds in found]

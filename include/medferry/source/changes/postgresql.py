@@ -38,6 +38,12 @@ class PostgresqlJournal(Journal):
         "SELECT floor(extract(epoch FROM max(clock_timestamp() - xact_start))) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
     )
+    writing_transactions = (
+        "SELECT CASE WHEN query <> '<insufficient privilege>' "
+        "THEN floor(extract(epoch FROM clock_timestamp() - xact_start)) END FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query = '<insufficient privilege>' "
+        "OR (backend_type = 'client backend' AND backend_xid IS NOT NULL))"
+    )
     patience = "SET LOCAL lock_timeout = '5s'"
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:

@@ -1,0 +1,167 @@
+"""What the gates of a wave's cutover are asked about, read from all systems; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+
+from sqlglot.errors import SqlglotError
+
+from medferry.definition.capture import tables_read
+from medferry.errors import MedferryError
+from medferry.governance.readiness import GateName, Proof
+from medferry.governance.verdict import verdict_of_verification
+from medferry.manifest import consents
+from medferry.manifest.checks import whole_verifications
+from medferry.manifest.clock import read_clock, seconds_between
+from medferry.manifest.consents import Subject
+from medferry.manifest.decisions import RecordedDecision, digest_of
+from medferry.manifest.exceptions import ExceptionState
+from medferry.manifest.held_back import HeldBack
+from medferry.manifest.unit_state import count_present, dead_now
+from medferry.plan.questions import wave_ids
+from medferry.plan.sections import zone_named
+from medferry.runtime.environment import Environment
+from medferry.source.changes.cuts import writing
+from medferry.source.database import snapshot
+from medferry.source.gate.engines import gate_of
+from medferry.source.gate.gate import GateState, UnitGate
+from medferry.source.shape import shape_of
+from medferry.sync.status import WaveStatus, status_of
+from medferry.sync.wave import SyncedWave
+
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of one wave; each is read once, when it is first asked for."""
+
+    environment: Environment
+    wave: str
+
+    @cached_property
+    def own_units(self) -> list[str]:
+        """Without the shared ones, which go with every wave."""
+        plan = self.environment.migration.plan
+        return list(plan.wave(self.wave).units) if plan.waves else plan.unit_ids
+
+    @cached_property
+    def units(self) -> list[str]:
+        return SyncedWave(self.environment, self.wave).units
+
+    @cached_property
+    def now(self) -> datetime:
+        """By the manifest's clock."""
+        return datetime.fromisoformat(self._clock)
+
+    @cached_property
+    def _clock(self) -> str:
+        with self.environment.manifest.begin() as connection:
+            return read_clock(connection)
+
+    def days_since(self, time: str) -> float:
+        return max(0.0, seconds_between(time, self._clock) / _DAY)
+
+    @cached_property
+    def status(self) -> WaveStatus:
+        return status_of(SyncedWave(self.environment, self.wave))
+
+    @cached_property
+    def legacy_gates(self) -> Mapping[str, UnitGate]:
+        """Unit → its gate, all of them proven to be at work. Raises GateBroken, MedferryError."""
+        migration = self.environment.migration
+        if migration.gate is None:
+            raise MedferryError("the migration has no gate.yaml.", "Write one: docs/runbooks/gate.md.")
+        gate = gate_of(self.environment.capture, migration.plan.unit_ids, migration.gate.gated())
+        with writing(self.environment.capture, gate) as connection:
+            gate.check(connection)
+            return {each.unit: each for each in gate.all(connection)}
+
+    @cached_property
+    def missing_before(self) -> list[str]:
+        """The waves that come before and are not flipped: a unit that is written in the legacy database is not."""
+        plan = self.environment.migration.plan
+        before = plan.before(self.wave, wave_ids(plan))
+        return [each for each in before if not self.is_flipped(each)]
+
+    def is_flipped(self, wave: str) -> bool:
+        units = self.environment.migration.plan.wave(wave).units
+        return all(self.legacy_gates[unit].state is GateState.SHUT for unit in units)
+
+    @cached_property
+    def dead(self) -> list[tuple[str, str, str]]:
+        with self.environment.manifest.begin() as connection:
+            return dead_now(connection, self.environment.migration.name, self.units)
+
+    @cached_property
+    def held_back(self) -> list[HeldBack]:
+        return self.status.held_back
+
+    @cached_property
+    def shape(self) -> str:
+        """Digest of the tables that are read, and of the mappings that were approved for them."""
+        migration = self.environment.migration
+        try:
+            tables = {table for entity in migration.entities.values() for table in tables_read(entity)}
+        except SqlglotError:
+            remedy = "Write it so that it can be parsed."
+            raise MedferryError("an entity's SQL names its tables in a way that nobody reads.", remedy) from None
+        with snapshot(self.environment.source) as connection:
+            shape = shape_of(connection, tables)
+        versions = sorted((name, spec.version, spec.status) for name, spec in migration.specs.items())
+        return digest_of(shape, *versions)
+
+    @cached_property
+    def proof(self) -> Proof | None:
+        """Of the newest verification of all that the wave holds, a sample only where there is no other."""
+        migration, units = self.environment.migration, {*self.units}
+        with self.environment.manifest.begin() as connection:
+            found = [
+                one
+                for one in whole_verifications(connection, migration.name)
+                if not one.subject["entities"] and units <= {*(one.subject["units"] or units)}
+            ]
+            if not found:
+                return None
+            newest = next((one for one in found if one.sample_share == 1), found[0])
+            verdict = verdict_of_verification(connection, newest.id)
+            changed = count_present(connection, migration.name, self.units, newest.started_at)
+        undecided = [e for e in verdict.exceptions if e.decision != ExceptionState.FIXED and e not in verdict.accepted]
+        return Proof(
+            newest.id,
+            verdict.passed,
+            verdict.text(),
+            self.days_since(newest.started_at),
+            newest.fingerprint == migration.fingerprint,
+            newest.sample_share,
+            changed,
+            len(undecided),
+        )
+
+    def subject(self, gate: GateName) -> Subject:
+        """What is accepted with a gate, as it is now."""
+        about: dict[GateName, Callable[[], str]] = {
+            GateName.ORDER: lambda: digest_of(*self.missing_before),
+            GateName.SCHEMA: lambda: self.shape,
+            GateName.DEAD_LETTERS: lambda: digest_of(*self.dead),
+            GateName.HELD_BACK: lambda: digest_of(*((h.entity, h.key, h.path, h.reason) for h in self.held_back)),
+        }
+        return Subject(self.environment.migration.name, self.wave, gate, about[gate]())
+
+    def accepted(self, gate: GateName) -> RecordedDecision | None:
+        subject = self.subject(gate)
+        with self.environment.manifest.begin() as connection:
+            return consents.consent_to(connection, subject)
+
+    def count(self, units: list[str]) -> int:
+        with self.environment.manifest.begin() as connection:
+            return count_present(connection, self.environment.migration.name, units)
+
+    @cached_property
+    def today(self) -> date:
+        """In the timeline's zone."""
+        timeline = self.environment.migration.plan.timeline
+        return self.now.astimezone(zone_named(timeline.zone)).date() if timeline else self.now.date()
