@@ -1,8 +1,12 @@
-"""Random schemas, types and values on each engine: extract → staged → read back equals what the engine says."""
+"""Random schemas, types and values on each engine: extract → staged → read back equals what the engine says.
+
+MEDFERRY_KEY_EXAMPLES asks for so many tables of each engine, new ones each time; without it there are the same 40.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -19,6 +23,14 @@ from medferry.runtime.staging import Staging, dump_row
 from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.session import POSTGRESQL as SETTINGS
 from tests.source import catalogue, test_catalogue_mariadb, test_catalogue_postgresql, test_catalogue_sqlite
+
+ASKED = int(os.environ.get("MEDFERRY_KEY_EXAMPLES", "0"))
+SEARCH = settings(
+    max_examples=ASKED or 40,
+    derandomize=not ASKED,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 Strategy = st.SearchStrategy[Any]
 
@@ -135,7 +147,7 @@ def tables(draw: st.DrawFn, types: dict[str, Strategy]) -> tuple[list[str], list
     return kinds, draw(st.lists(st.tuples(*(st.none() | types[kind] for kind in kinds)).map(list), max_size=4))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@SEARCH
 @given(data=st.data())
 def test_rows_are_read_back_as_the_engine_has_them(engine: Engine, tmp_path: Path, data: st.DataObject) -> None:
     kinds, rows = data.draw(tables(engine.types))

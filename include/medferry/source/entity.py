@@ -50,6 +50,8 @@ class SourceEntity:
 
     def ledger_key_of(self, row: Mapping[str, Any]) -> str:
         """The text under which the manifest keeps a row."""
+        if len(self.key) == 1 and type(value := row[self.key[0]]) is int:
+            return str(value)  # what most keys are, and nothing that a key may not be: asked of every row
         return ledger_key(self.key_of(row))
 
     def unit_of(self, row: Mapping[str, Any]) -> str:
