@@ -14,9 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.errors import SourceError
 from medferry.manifest import leases, runs
 from medferry.manifest.crosswalk import ConfirmedWrite, Effect, find_targets, record_confirmed, set_bases
-from medferry.manifest.held_back import HeldBack, HeldReason
+from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
 from medferry.manifest.runs import RunStatus, SliceStage
 from medferry.manifest.source_records import SourceRecord, write_records
 from medferry.manifest.write_backs import NewBase, WriteBack, close_write_backs, note_write_backs, open_write_backs
@@ -88,27 +89,45 @@ def write_back(
 def finish_write_backs(wave: SyncedWave) -> int:
     """Take over what a killed cycle has written, and forget what it has not; returns the number of notes.
 
-    To be called by who is alone, before anything else. Raises SourceUnavailable, SourceError.
+    To be called by who is alone, before anything else. Notes of an entity that cannot be read now stay, and are told as
+    held back: should its row be read before they are looked at, it is found equal to its resources. Raises
+    SourceUnavailable.
     """
     environment = wave.environment
     with environment.manifest.begin() as connection:
         notes = open_write_backs(connection, environment.migration.name, wave.id)
+    unread: dict[str, str] = {}
     for note in notes:
-        entity = environment.migration.entities.get(note.entity)
-        row = None
-        if entity is not None:
-            with snapshot(environment.source) as view:
-                row = row_of_key(view, entity, note.key)
-        written = row is not None and _digest_but_times(wave, note.entity, row) == note.expected
-        read = _read_back(wave, note, row) if written and row is not None else None
+        if note.entity not in unread:
+            try:
+                _finish(wave, note)
+            except SourceError as error:
+                log.warning("What was to be written of %s is left to a later cycle: %s", note.entity, error)
+                unread[note.entity] = error.problem
+    left = [note for note in notes if note.entity in unread]
+    held = [HeldBack(x.entity, x.key, x.unit, HeldReason.SET_ASIDE, detail=unread[x.entity]) for x in left]
+    for one in held:
         with environment.manifest.begin() as connection:
-            if read is not None:
-                _take_over(connection, wave, read)
-            close_write_backs(connection, environment.migration.name, [(note.entity, note.key)])
-        log.info(
-            "%s %s was %s by a cycle that was killed.", note.entity, note.key, "written" if written else "not written"
-        )
+            migration = environment.migration
+            set_held_back(connection, migration.name, migration.fingerprint, [(one.entity, one.key)], [one])
     return len(notes)
+
+
+def _finish(wave: SyncedWave, note: WriteBack) -> None:
+    """Raises SourceUnavailable, SourceError."""
+    environment = wave.environment
+    entity = environment.migration.entities.get(note.entity)
+    row = None
+    if entity is not None:
+        with snapshot(environment.source) as view:
+            row = row_of_key(view, entity, note.key)
+    written = row is not None and _digest_but_times(wave, note.entity, row) == note.expected
+    read = _read_back(wave, note, row) if written and row is not None else None
+    with environment.manifest.begin() as connection:
+        if read is not None:
+            _take_over(connection, wave, read)
+        close_write_backs(connection, environment.migration.name, [(note.entity, note.key)])
+    log.info("%s %s was %s by a cycle that was killed.", note.entity, note.key, "written" if written else "not written")
 
 
 def _begun(wave: SyncedWave, run_id: str, wanted: Sequence[Decision]) -> list[WriteBack]:
