@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from medferry.errors import SettingsError
 from medferry.manifest import feeds, held_back
+from medferry.manifest.conflicts import open_conflicts
 from medferry.manifest.crosswalk import find_targets
 from medferry.manifest.feeds import FeedMoved
 from medferry.manifest.write_backs import open_write_backs
@@ -113,6 +114,25 @@ def test_what_the_row_did_not_have_before_finds_its_base(both: SyncedWave, write
     write(rename("Adair"))
     cycle(both)
     assert user.content == {"family": "Adair", "birthDate": "1971-01-01", "gender": "other"}
+
+
+def test_what_has_no_place_in_the_row_makes_up_no_conflict(both: SyncedWave, write: Write, user: User) -> None:
+    """An element more, a member more is held back: the row took what it can hold, and that is the base from then on."""
+    names = [{"family": "Baker", "given": ["Ann"]}, {"family": "Maiden"}]
+    user.put(name=names)
+    assert back_cycle(both).written == Counter(patient=1)
+    write("UPDATE patient SET sex = 'M' WHERE id = 1")
+    assert ends(cycle(both)) == {"successful": 1}
+    told = {("1", "name[]", "no-place"), ("1", "name[].given", "no-place")}
+    assert (user.patient["name"], user.content["gender"], held(both)) == (names, "male", told)
+    user.put(name=[{**names[0], "family": "Cole"}, names[1]])
+    assert back_cycle(both).written == Counter(patient=1)
+    assert row(both)[0] == "Cole"
+    write(rename("Dean"))
+    assert ends(cycle(both)) == {"quarantined": 1}, "the name was changed on both sides, and that is told by its place"
+    with both.environment.manifest.begin() as connection:
+        [conflict] = open_conflicts(connection, "tiny")
+    assert conflict.paths == ("name",)
 
 
 def test_what_cannot_be_expressed_is_told_until_it_can_be(both: SyncedWave, user: User) -> None:

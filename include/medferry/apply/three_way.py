@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import combinations
+from itertools import combinations, islice, product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import orjson
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.additions import split
 from medferry.fhir.canonical import Resource, canonical, hash_of_read, stored_hash
-from medferry.fhir.merge import Footprint, footprint_of, get, merge, put
+from medferry.fhir.merge import Fields, Footprint, footprint_of, get, merge, put
 from medferry.fhir.merging import element_of
 from medferry.fhir.rulings import NOTHING_DECIDED, Rulings, told
 from medferry.fhir.sides import Side
@@ -121,7 +121,7 @@ def made_before(
             made = [_with_our_change(each, before, stored) for each in made] if made and before else [stored]
         else:
             guesses = made + [guess for each in made for guess in _adopted(each, before or {}, stored)]
-            made = guesses[:_MOST_GUESSES]
+            made = list({hash_of_read(guess): guess for guess in guesses}.values())[:_MOST_GUESSES]
         if (known := kept.get(version.get("meta", {}).get("versionId", ""))) is not None:
             made = [known]
         found = next((each for each in made if hash_of_read(each) in hashes), found)
@@ -157,17 +157,39 @@ def _with_our_change(made: Resource, before: Resource, stored: Resource) -> Reso
 
 
 def _adopted(made: Resource, before: Resource, stored: Resource) -> Iterator[Resource]:
-    """What was made, with the values that stand there now: of all its own places, then of any of those that changed."""
+    """What was made, with the values that stand there now: of all its own places, then of any of those that changed.
+
+    Of a list, and of its elements, first all; then as much as was made, as the rest may have no place in the row.
+    """
     places = footprint_of(before) | footprint_of(stored)
     was, is_ = get(before, places), get(stored, places)
     changed = [path for path in places.tops if was.get(path) != is_.get(path)]
     few = range(len(changed), 0, -1) if len(changed) <= _MOST_PLACES else [len(changed)]
     chosen = [Footprint(frozenset(some)) for size in few for some in combinations(changed, size)]
     for owned in [footprint_of(made), *chosen]:
-        try:
-            yield put(made, owned, get(stored, owned))
-        except ValueError:  # a place is below what is no object here
-            continue
+        fields = get(stored, owned)
+        for values in (fields, *_as_much_as(get(made, owned), fields)):
+            try:
+                yield put(made, owned, values)
+            except ValueError:  # a place is below what is no object here
+                continue
+
+
+def _as_much_as(made: Fields, stored: Fields) -> Iterator[Fields]:
+    """The stored fields, their lists cut to so many elements as were made, which these may be; and to their members."""
+    lists = [path for path, had in made.items() if isinstance(had, list) and isinstance(stored.get(path), list)]
+    cut = [list(islice(combinations(stored[path], len(made[path])), _MOST_PLACES)) for path in lists]
+    for elements in islice(product(*cut), _MOST_PLACES):
+        whole = {path: list(some) for path, some in zip(lists, elements, strict=True)}
+        yield {**stored, **whole}
+        yield {**stored, **{path: list(map(_members_of, made[path], some)) for path, some in whole.items()}}
+
+
+def _members_of(made: Any, stored: Any) -> Any:
+    """Of an element that is there, the members that were made."""
+    if isinstance(made, dict) and isinstance(stored, dict):
+        return {name: _members_of(made.get(name), value) for name, value in stored.items() if name in made}
+    return stored
 
 
 def merged_target(
