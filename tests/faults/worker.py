@@ -141,7 +141,7 @@ def _child(job: dict[str, Any]) -> None:
 
 
 def _work(job: dict[str, Any]) -> None:
-    pace.quicken(job["pace"], job["origin"])
+    pace.quicken(job["pace"], job["origin"], Path(job["folder"]), job["settings"]["medplum_base_url"])
     http = HttpSettings(timeout=job["timeout"]) if "timeout" in job else HttpSettings()
     environment = Environment(load_migration(job["migration"]), Settings(**job["settings"], medplum_http=http))
     options, scope = RunOptions(**job.get("options", {})), scope_of(environment.migration, None, None)
@@ -257,7 +257,8 @@ def _hook_requests(steps: Steps) -> None:
         steps.take(f"batch {len(entries)}")
         if before := options.get("before"):
             options["before"] = lambda: (before(), steps.take(f"noted {len(entries)}", durable=False))
-        outcomes = batch(self, entries, *more, **options)
+        with pace.busy():
+            outcomes = batch(self, entries, *more, **options)
         steps.take(f"answered {len(entries)}")
         return outcomes
 

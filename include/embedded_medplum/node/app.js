@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { getStatus, normalizeOperationOutcome } from '@medplum/core';
 import { VERSION } from './capability.js';
 import { outcome } from './faults.js';
@@ -11,6 +10,8 @@ const OTHER_CLIENT = { reference: 'ClientApplication/00000000-0000-4000-8000-000
 
 /** Routes HTTP requests to the token endpoint, the FHIR base, storage, and the fault switch. */
 export class App {
+  #atWork = 0;
+
   /**
    * @param faults undefined unless the server was started with `--faults`.
    * @param reset puts an App that knows nothing in the place of this one; undefined without `--faults`, or with a data file.
@@ -27,11 +28,14 @@ export class App {
       const ms = Math.round(performance.now() - started);
       this.log(`${req.method} ${url.pathname} ${res.writableFinished ? res.statusCode : 'cut'} ${ms}ms`);
     });
+    this.#atWork++;
     try {
       await this.#route(req, res, url);
     } catch (err) {
       this.log(err.stack);
       if (!res.headersSent) await sendJson(req, res, 500, normalizeOperationOutcome(err));
+    } finally {
+      this.#atWork--;
     }
   }
 
@@ -41,6 +45,7 @@ export class App {
     if (pathname.startsWith('/oauth2/')) return this.#oauth(req, res, pathname);
     if (pathname === '/auth/me') return this.#me(req, res);
     if (pathname === '/faults' && this.faults) return this.#faults(req, res);
+    if (pathname === '/advance' && this.faults && req.method === 'POST') return this.#advance(req, res);
     if (pathname === '/reset' && this.reset && req.method === 'POST') return this.#reset(req, res);
     if (pathname.startsWith('/storage/')) return this.#storage(req, res, url);
     if (/^\/fhir\/R4(\/|$)/.test(pathname)) return this.#fhir(req, res, url);
@@ -77,6 +82,12 @@ export class App {
     return sendJson(req, res, 200, { rules: this.faults.rules });
   }
 
+  /** Answers how many other requests are at work, those too whose clients have gone. */
+  async #advance(req, res) {
+    this.faults.advance(Number(parseJson(await readBody(req, MB)).ms ?? 0));
+    return sendJson(req, res, 200, { at_work: this.#atWork - 1 });
+  }
+
   async #reset(req, res) {
     this.reset();
     return sendJson(req, res, 200, {});
@@ -100,7 +111,7 @@ export class App {
   async #struck(req, res, url, writes) {
     const strikes = {};
     for (const rule of this.faults?.request(req.method, url.pathname, writes) ?? []) {
-      if (rule.kind === 'delay') await sleep(rule.ms ?? 1000);
+      if (rule.kind === 'delay') await this.faults.stall(rule.ms ?? 1000);
       else if (rule.kind === 'late') return this.#late(req, res, url, rule);
       else if (rule.kind === 'revoke-token') this.tokens.revoke();
       else if (rule.kind === 'cut-before') return req.socket.destroy();
@@ -116,7 +127,7 @@ export class App {
   async #late(req, res, url, rule) {
     const body = await readBody(req, MB);
     await sendJson(req, res, 504, outcome({ status: 504 }));
-    await sleep(rule.ms ?? 1000);
+    await this.faults.stall(rule.ms ?? 1000);
     return this.fhir.handle(replayed(req, body), { writeHead() {}, end() {} }, url);
   }
 

@@ -22,6 +22,7 @@ const KINDS = {
 /** The rules set by `POST /faults`; see README for their elements. */
 export class Faults {
   #rules = [];
+  #stalls = new Set();
 
   /** Replaces all rules; throws on one that cannot be understood. */
   set(rules) {
@@ -43,6 +44,28 @@ export class Faults {
   request(method, path, writes) {
     const strikes = (rule) => matches(rule, method, path) && (!rule.entries || (rule.entries === 'writes') === writes);
     return this.#rules.filter((rule) => KINDS[rule.kind] === 'request' && strikes(rule) && fires(rule));
+  }
+
+  /** Resolves after so many milliseconds, fewer when time is advanced meanwhile. */
+  stall(ms) {
+    return new Promise((resolve) => {
+      const stall = { end: performance.now() + ms };
+      stall.over = () => {
+        this.#stalls.delete(stall);
+        resolve();
+      };
+      stall.timer = setTimeout(stall.over, ms);
+      this.#stalls.add(stall);
+    });
+  }
+
+  /** Lets everything that stalls now go on so many milliseconds sooner. */
+  advance(ms) {
+    for (const stall of this.#stalls) {
+      clearTimeout(stall.timer);
+      stall.end -= ms;
+      stall.timer = setTimeout(stall.over, Math.max(0, stall.end - performance.now()));
+    }
   }
 
   /** Whether a rule wants a search to find nothing. */
