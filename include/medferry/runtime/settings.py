@@ -24,6 +24,8 @@ _VARIABLES = {
     "store_key_file": "MEDFERRY_STORE_KEY_FILE",
     "store_key_command": "MEDFERRY_STORE_KEY_COMMAND",
     "routing_file": "MEDFERRY_ROUTING_FILE",
+    "routing_webhook": "MEDFERRY_ROUTING_WEBHOOK",
+    "routing_webhook_secret": "MEDFERRY_ROUTING_WEBHOOK_SECRET",
 }
 PLAIN_STAGING = "MEDFERRY_PLAIN_STAGING"
 _PROBE = re.compile(r"MEDFERRY_PROBE_([A-Z0-9_]+)_CLIENT_ID")
@@ -59,6 +61,9 @@ class Settings:
     """Prints the keys; where they are in a vault."""
     routing_file: str = ""
     """Where the routing is published as flag definitions of flagd."""
+    routing_webhook: str = field(default="", repr=False)
+    """A URL that is told of each change of the routing; none by default."""
+    routing_webhook_secret: str = field(default="", repr=False)
     plain_staging: bool = False
     """Whether patient data may be staged without a key for a Medplum that is not on this machine."""
     probes: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False, hash=False)

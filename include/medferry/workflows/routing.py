@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from medferry.cutover.routes import routing_of
 from medferry.cutover.routing import Routing
 from medferry.cutover.routing_file import Published, publish, read_routing
+from medferry.cutover.webhook import nudge
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
+from medferry.runtime.settings import Settings
 from medferry.source.changes.cuts import writing
 from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import GateBroken
+
+log = logging.getLogger(__name__)
 
 
 def present_routing(environment: Environment) -> Routing:
@@ -30,18 +35,25 @@ def present_routing(environment: Environment) -> Routing:
 
 def published_routing(environment: Environment) -> Routing | None:
     """What is in the file; None: nothing was ever published. Raises SettingsError, ForeignRouting."""
-    return read_routing(routing_file(environment))
+    return read_routing(routing_path(environment.settings))
 
 
 def publish_routing(environment: Environment) -> Published:
     """Make the file say what the gates say; where it does, nothing is written. To be repeated without harm.
 
-    Raises as `present_routing` and `publish`.
+    A change is told to the webhook, if there is one. Raises as `present_routing` and `publish`.
     """
-    return publish(routing_file(environment), lambda: present_routing(environment))
+    settings = environment.settings
+    if settings.routing_webhook:
+        settings.require("routing_webhook_secret")
+    done = publish(routing_path(environment.settings), lambda: present_routing(environment))
+    hook, secret = settings.routing_webhook, settings.routing_webhook_secret
+    if done.changed and hook and not nudge(hook, secret, done.routing):
+        log.warning("The webhook of the routing was not told of version %d; the file has it.", done.routing.version)
+    return done
 
 
-def routing_file(environment: Environment) -> Path:
+def routing_path(settings: Settings) -> Path:
     """Raises SettingsError when none is configured."""
-    environment.settings.require("routing_file")
-    return Path(environment.settings.routing_file)
+    settings.require("routing_file")
+    return Path(settings.routing_file)
