@@ -104,6 +104,7 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
         "MEDFERRY_STAGING_URL": f"{platform.folder}/staging",
         "MEDFERRY_REPORT_FOLDER": f"{platform.folder}/reports",
         "MEDFERRY_SETTLE_SECONDS": "1",
+        "MEDFERRY_ROUTING_FILE": f"{platform.folder}/routing.json",
         "AIRFLOW_CONN_LEGACY_TINY": f"sqlite:///{platform.folder}/legacy.db",
         "AIRFLOW_CONN_MEDPLUM_DEFAULT": json.dumps(
             {"conn_type": "medplum", "password": medplum.client_secret, **connection}

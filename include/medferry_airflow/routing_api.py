@@ -1,0 +1,53 @@
+"""`GET /medferry/routing`: the routing document as JSON, for whoever may sign in to this Airflow.
+
+Plugins' addresses are open to everybody unless they say otherwise: the dependency stands at the app, for all of them,
+and the pages that FastAPI makes by itself are off.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+from airflow.api_fastapi.core_api.security import requires_access_view
+from fastapi import Depends, FastAPI, Header, HTTPException, Response, status
+
+from medferry.cutover.routing import Routing
+from medferry.cutover.routing_file import read_routing
+from medferry.errors import MedferryError
+from medferry.runtime.settings import settings_from_environment
+from medferry.workflows.routing import routing_path
+
+app = FastAPI(
+    title="Medferry's routing",
+    dependencies=[Depends(requires_access_view(AccessView.WEBSITE))],
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+)
+
+
+@app.get("/routing")
+def routing(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """What is published; 304 where the caller has it, 404 where nothing is, 503 where it cannot be read."""
+    found = _published()
+    headers = {"ETag": f'"{found.digest}"', "Cache-Control": "no-cache"}
+    if if_none_match is not None and has_it(if_none_match, found.digest):
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    return Response(found.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def has_it(if_none_match: str, digest: str) -> bool:
+    """Whether a list of entity tags, weak ones too, has the digest's (RFC 9110, 13.1.2)."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in tags or f'"{digest}"' in tags
+
+
+def _published() -> Routing:
+    try:
+        found = read_routing(routing_path(settings_from_environment()))
+    except MedferryError as error:
+        raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, str(error)) from None
+    if found is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "Nothing has been published: `medferry routing publish`.")
+    return found
