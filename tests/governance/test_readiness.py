@@ -10,6 +10,7 @@ import pytest
 
 from medferry.governance import readiness as gates
 from medferry.governance import steadiness
+from medferry.governance.forecast import Work, freeze
 from medferry.governance.readiness import GateName, Proof, ReadinessGate, Rehearsed
 from medferry.governance.steadiness import InStep
 from medferry.manifest.consents import Consent
@@ -56,6 +57,7 @@ GREEN: list[ReadinessGate] = [
     steadiness.transactions([], LIMITS),
     steadiness.transactions([3.0], LIMITS),
     steadiness.legacy_gates({"north": GateState.OPEN}),
+    steadiness.freeze_forecast(freeze([3.0], Work(0, []), Work(0, [])), 5.0),
 ]
 
 
@@ -122,6 +124,15 @@ RED: dict[str, tuple[ReadinessGate, str]] = {
     "an old transaction": (steadiness.transactions([61.0, 3.0], LIMITS), "open for 61 s"),
     "hidden transactions": (steadiness.transactions(None, LIMITS), "could not be said"),
     "a unit that is flipped": (steadiness.legacy_gates({"a": GateState.OPEN, "b": GateState.SHUT}), "b is shut"),
+    "a long freeze": (steadiness.freeze_forecast(freeze([3.1], Work(0, []), Work(0, [])), 5.0), "more than 5 s"),
+    "a freeze of no tolerance": (
+        steadiness.freeze_forecast(freeze([], Work(0, []), Work(0, [])), None),
+        "no tolerance",
+    ),
+    "a freeze of unknown speed": (
+        steadiness.freeze_forecast(freeze([], Work(1, []), Work(1, [])), 5.0),
+        "nothing was measured of: catch up, check",
+    ),
     "no unit": (steadiness.legacy_gates({}), "could not be said"),
 }
 

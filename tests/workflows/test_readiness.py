@@ -119,6 +119,8 @@ def _edit_in_medplum(environment: Environment) -> None:
 
 
 DAY = "UPDATE decision SET at = '2020-01-01T00:00:00.000Z' WHERE subject LIKE 'rehearsal/%'"
+SLOW = "UPDATE verification SET started_at = '2020-01-01T00:00:00.000Z'"
+"""So it has taken years, and all was written since."""
 PLANTED: dict[str, tuple[set[GateName], Callable[[Environment], None]]] = {
     "a column was added": ({GateName.SCHEMA}, lambda e: _write(e, "ALTER TABLE staff ADD COLUMN licence TEXT")),
     "a gate's trigger is gone": ({GateName.LEGACY_GATES}, lambda e: _write(e, f"DROP TRIGGER {_trigger(e, 'gate')}")),
@@ -136,6 +138,7 @@ PLANTED: dict[str, tuple[set[GateName], Callable[[Environment], None]]] = {
         {GateName.WRITERS},
         lambda e: _write(e, "UPDATE medferry_change SET who = 'root', application = 'psql'"),
     ),
+    "the plan bears no such freeze": ({GateName.FREEZE}, lambda e: _in_manifest(e, SLOW)),
     "the rehearsal is old": ({GateName.REHEARSAL}, lambda e: _in_manifest(e, DAY)),
     "somebody changed a chart in Medplum": ({GateName.VERIFIED, GateName.EXCEPTIONS}, _edit_in_medplum),
 }

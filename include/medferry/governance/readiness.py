@@ -37,6 +37,7 @@ class GateName(StrEnum):
     WRITERS = "writers"
     TRANSACTIONS = "transactions"
     LEGACY_GATES = "legacy gates"
+    FREEZE = "freeze forecast"
     REHEARSAL = "rehearsal"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
+from medferry.governance.forecast import Span
 from medferry.governance.readiness import GateName, ReadinessGate, could_not_say, gate_of
 from medferry.manifest.sweeps import SweepRow
 from medferry.plan.model import Plan
@@ -90,3 +92,16 @@ def legacy_gates(states: Mapping[str, GateState]) -> ReadinessGate:
     faults = [f"{unit} is {state}" for unit, state in states.items() if state is not GateState.OPEN]
     remedy = "A closed gate opens by itself, or by `medferry gate open`; a shut one is a unit that is flipped."
     return gate_of(GateName.LEGACY_GATES, faults, f"{len(states)} open, and at work", remedy)
+
+
+def freeze_forecast(parts: Sequence[Span], tolerance: float | None) -> ReadinessGate:
+    """What a freeze would take now is within the plan's tolerance (seconds); the last part is the sum of the others."""
+    name, told = GateName.FREEZE, "; ".join(map(str, (parts[-1], *parts[:-1])))
+    if unknown := [part.name for part in parts[:-1] if part.probable == inf]:
+        remedy = "Let the wave be in step for a while, and verify it: cuts and verifications are what is measured."
+        return could_not_say(name, f"nothing was measured of: {', '.join(unknown)}", remedy)
+    if tolerance is None:
+        return could_not_say(name, f"no tolerance to hold it against ({told})", "Answer `downtime` in the plan.")
+    faults = [f"more than {tolerance:.0f} s: {told}"] if parts[-1].probable > tolerance else []
+    remedy = "Wait until less is pending, verify what changed, end old transactions; or choose a quieter hour."
+    return gate_of(name, faults, told, remedy)

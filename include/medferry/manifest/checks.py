@@ -261,6 +261,12 @@ def parts_of(connection: sa.Connection, run_id: str) -> list[FinishedPart]:
     return [FinishedPart(**row._mapping) for row in connection.execute(statement)]
 
 
+def resources_read(connection: sa.Connection, verification_id: int) -> int:
+    """How many resources a verification has read from Medplum."""
+    own = verified_part.c.verification_id == verification_id
+    return int(connection.scalar(sa.select(sa.func.sum(verified_part.c.resources)).where(own)) or 0)
+
+
 def _of_run(table: sa.Table, run_id: str, columns: Sequence[sa.Column[Any]]) -> sa.Select[Any]:
     own = sa.and_(verification.c.id == table.c.verification_id, verification.c.run_id == run_id)
     return sa.select(*columns).join_from(table, verification, own)

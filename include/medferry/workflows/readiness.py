@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from medferry.errors import MedferryError, OptionError
 from medferry.governance import readiness as gates
 from medferry.governance import steadiness
+from medferry.governance.forecast import Work, freeze
 from medferry.governance.readiness import ACCEPTABLE, GateName, ReadinessGate, Rehearsed, could_not_say
 from medferry.governance.strategy import sizes_of
 from medferry.manifest import consents, sweeps
@@ -19,9 +21,7 @@ from medferry.manifest.rehearsals import newest_rehearsal
 from medferry.mapping.declare import MappingStatus
 from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
-from medferry.source.changes.observe import writing_transactions_seconds
-from medferry.source.database import snapshot
-from medferry.sync.wave import NoSuchWave, SyncedWave
+from medferry.sync.wave import NoSuchWave
 from medferry.workflows.readiness_facts import Facts
 
 
@@ -142,10 +142,18 @@ def _lag(facts: Facts) -> ReadinessGate:
 
 
 def _transactions(facts: Facts) -> ReadinessGate:
-    journal = SyncedWave(facts.environment, facts.wave).journal
-    with snapshot(facts.environment.source) as connection:
-        ages = writing_transactions_seconds(journal, connection)
-    return steadiness.transactions(ages, facts.environment.migration.plan.readiness)
+    return steadiness.transactions(facts.transactions, facts.environment.migration.plan.readiness)
+
+
+def _freeze(facts: Facts) -> ReadinessGate:
+    if facts.transactions is None:
+        return replace(_transactions(facts), name=GateName.FREEZE)
+    if facts.status.fault:
+        return could_not_say(GateName.FREEZE, f"nobody sees what is pending: {facts.status.fault}", "Mend capture.")
+    pending = sum(each.pending for each in facts.status.entities)
+    unproven = facts.proof.changed_since if facts.proof else facts.count(facts.units)
+    parts = freeze(facts.transactions, Work(pending, facts.cuts), Work(pending + unproven, facts.verifications))
+    return steadiness.freeze_forecast(parts, facts.tolerance)
 
 
 def _legacy_gates(facts: Facts) -> ReadinessGate:
@@ -157,11 +165,9 @@ def _rehearsal(facts: Facts) -> ReadinessGate:
     migration = facts.environment.migration
     with facts.environment.manifest.begin() as connection:
         last = newest_rehearsal(connection, migration.name, facts.wave)
-    plan = migration.plan
-    tolerance = plan.downtime.seconds_of(facts.own_units) if plan.downtime else None
     same = last is not None and last.fingerprint == migration.fingerprint
     rehearsed = Rehearsed(facts.days_since(last.at), last.freeze_seconds, same) if last else None
-    return gates.rehearsal(rehearsed, plan.readiness, tolerance)
+    return gates.rehearsal(rehearsed, migration.plan.readiness, facts.tolerance)
 
 
 _GATES: Mapping[GateName, Callable[[Facts], ReadinessGate]] = {
@@ -181,6 +187,7 @@ _GATES: Mapping[GateName, Callable[[Facts], ReadinessGate]] = {
     GateName.WRITERS: lambda facts: steadiness.writers(facts.status.writers, facts.environment.migration.plan),
     GateName.TRANSACTIONS: _transactions,
     GateName.LEGACY_GATES: _legacy_gates,
+    GateName.FREEZE: _freeze,
     GateName.REHEARSAL: _rehearsal,
 }
 """All of them, in the order in which they are told."""

@@ -13,8 +13,8 @@ from medferry.definition.capture import tables_read
 from medferry.errors import MedferryError
 from medferry.governance.readiness import GateName, Proof
 from medferry.governance.verdict import verdict_of_verification
-from medferry.manifest import consents
-from medferry.manifest.checks import whole_verifications
+from medferry.manifest import checkpoints, consents
+from medferry.manifest.checks import resources_read, whole_verifications
 from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.consents import Subject
 from medferry.manifest.decisions import RecordedDecision, digest_of
@@ -25,11 +25,12 @@ from medferry.plan.questions import wave_ids
 from medferry.plan.sections import zone_named
 from medferry.runtime.environment import Environment
 from medferry.source.changes.cuts import writing
+from medferry.source.changes.observe import writing_transactions_seconds
 from medferry.source.database import snapshot
 from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import GateState, UnitGate
 from medferry.source.shape import shape_of
-from medferry.sync.status import WaveStatus, status_of
+from medferry.sync.status import RECENT, WaveStatus, status_of
 from medferry.sync.wave import SyncedWave
 
 _DAY = 86_400.0
@@ -140,6 +141,35 @@ class Facts:
             changed,
             len(undecided),
         )
+
+    @cached_property
+    def transactions(self) -> list[int] | None:
+        """Ages in seconds of those that have written and are open; None: the account does not see them."""
+        journal = SyncedWave(self.environment, self.wave).journal
+        with snapshot(self.environment.source) as connection:
+            return writing_transactions_seconds(journal, connection)
+
+    @cached_property
+    def cuts(self) -> list[tuple[int, float]]:
+        """(records, seconds until all were settled) of the cuts lately made."""
+        with self.environment.manifest.begin() as connection:
+            recent = checkpoints.recent(connection, self.environment.migration.name, self.wave, RECENT)
+        return [(cut.records, seconds_between(cut.cut_at, cut.applied_at)) for cut in recent if cut.applied_at]
+
+    @cached_property
+    def verifications(self) -> list[tuple[int, float]]:
+        """(resources, seconds) of the whole verifications that there were."""
+        with self.environment.manifest.begin() as connection:
+            return [
+                (resources_read(connection, one.id), seconds_between(one.started_at, one.finished_at))
+                for one in whole_verifications(connection, self.environment.migration.name)
+            ]
+
+    @property
+    def tolerance(self) -> float | None:
+        """The longest freeze in seconds, of all units of the wave; None: nobody has said."""
+        downtime = self.environment.migration.plan.downtime
+        return downtime.seconds_of(self.own_units) if downtime else None
 
     def subject(self, gate: GateName) -> Subject:
         """What is accepted with a gate, as it is now."""

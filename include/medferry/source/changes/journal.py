@@ -235,8 +235,11 @@ class Journal(LegacyObjects):
     oldest_transaction = ""
     """A SELECT of the age in seconds of the oldest transaction that others have open."""
 
-    writing_transactions = ""
-    """A SELECT of the age in seconds of each transaction of others that has written or locked; NULL: it is hidden."""
+    writing_transactions: str | None = None
+    """A SELECT of the age in seconds of each transaction of others that has written or locked; NULL: it is hidden.
+
+    None: nobody has said how to see them. Empty: there are no others while one writes.
+    """
 
     def census(self, connection: sa.Connection) -> list[Writer]:
         """Who writes, from which application, as far as the engine knows."""

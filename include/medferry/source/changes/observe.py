@@ -71,7 +71,7 @@ def writing_transactions_seconds(journal: Journal, connection: sa.Connection) ->
     SQLite has one writer at a time, and nobody to wait for.
     """
     if not journal.writing_transactions:
-        return []
+        return [] if journal.writing_transactions == "" else None
     try:
         with connection.begin_nested():
             found = list(connection.scalars(sa.text(journal.writing_transactions)))

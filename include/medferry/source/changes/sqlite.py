@@ -25,6 +25,7 @@ _EVENTS = {"INSERT": ("I", ("NEW",)), "UPDATE": ("U", ("NEW", "OLD")), "DELETE":
 class SqliteJournal(Journal):
     rights = "To install and to read: write access to the file."
     age = "CAST(strftime('%s', 'now') AS INTEGER) - CAST(strftime('%s', at) AS INTEGER)"
+    writing_transactions = ""
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         return {
