@@ -10,6 +10,7 @@ from medferry.cli.capture import capture_app
 from medferry.cli.charts import charts_app
 from medferry.cli.conflicts import conflicts_app
 from medferry.cli.control import control_app
+from medferry.cli.cutover import cutover_app, rollback_app
 from medferry.cli.dead_letters import dead_letters_app
 from medferry.cli.exceptions import exceptions_app
 from medferry.cli.gate import gate_app
@@ -54,6 +55,8 @@ app.add_typer(charts_app, name="charts")
 app.add_typer(capture_app, name="capture")
 app.add_typer(gate_app, name="gate")
 app.add_typer(routing_app, name="routing")
+app.add_typer(cutover_app, name="cutover")
+app.add_typer(rollback_app)
 app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")

@@ -95,6 +95,11 @@ class MedplumGate:
         state = PolicyState.OPEN if any(one.is_open for one in found) else PolicyState.CLOSED
         return UnitPolicies(unit, state, max(one.epoch for one in found))
 
+    def entries(self, rule: PolicyRule) -> list[dict[str, Any]]:
+        """The entries of a policy that are the unit's, as they are now."""
+        read = self._read(rule)
+        return [read.entries[place] for place in read.places]
+
     def close(self, unit: str, epoch: int) -> bool:
         """Let no user of a unit write any more, from the next request on; returns whether any could before.
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
-from medferry.manifest.clock import clock
+from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.tables import unit_state
 from medferry.manifest.tables_of_cutover import cutover, cutover_act, unit_stage
 
@@ -49,6 +49,8 @@ class AttemptState(StrEnum):
     DONE = "done"
     BACKED_OUT = "backed_out"
     """All is as before it."""
+    REPLACED = "replaced"
+    """It came to no end, and another took its place."""
 
 
 class StageMoved(MedferryError):
@@ -170,9 +172,10 @@ def running_attempts(connection: sa.Connection, migration: str) -> list[Attempt]
 
 
 def newest_flip(connection: sa.Connection, migration: str, wave: str) -> Attempt | None:
-    """The newest attempt of a wave that has noted the moment of its flip."""
+    """The newest attempt of a wave that has noted the moment of its flip, and was not backed out of."""
     of = (cutover.c.migration == migration, cutover.c.wave == wave, cutover.c.direction == Direction.FORTH)
-    rows = connection.execute(sa.select(*_ATTEMPT).where(*of).order_by(cutover.c.id.desc()))
+    counts = cutover.c.state != AttemptState.BACKED_OUT
+    rows = connection.execute(sa.select(*_ATTEMPT).where(*of, counts).order_by(cutover.c.id.desc()))
     return next((found for row in rows if (found := _attempt(row)).notes.get(FLIPPED)), None)
 
 
@@ -185,6 +188,17 @@ def note(connection: sa.Connection, of: Attempt, **notes: Any) -> Attempt:
     present = attempt(connection, of.id)
     values = {"notes": {**present.notes, **notes}}
     connection.execute(sa.update(cutover).where(cutover.c.id == of.id).values(values))
+    return attempt(connection, of.id)
+
+
+def present(connection: sa.Connection) -> str:
+    """The manifest database's present."""
+    return read_clock(connection)
+
+
+def raise_epoch(connection: sa.Connection, of: Attempt) -> Attempt:
+    """Let its next closing in Medplum be a later one than whatever it has sent there before."""
+    connection.execute(sa.update(cutover).where(cutover.c.id == of.id).values(epoch=cutover.c.epoch + 1))
     return attempt(connection, of.id)
 
 

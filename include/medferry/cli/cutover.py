@@ -1,0 +1,141 @@
+"""Move a wave's operations: `cutover <wave>`, `cutover prepare`, `cutover status`, `rollback <wave>`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from medferry.cli.terminal import MigrationOption, console, environment_of, group_with_default, report_errors
+from medferry.cutover.acts import Act
+from medferry.cutover.machine import Outcome
+from medferry.errors import MedferryError
+from medferry.manifest.cutovers import Direction
+from medferry.runtime.environment import Environment
+from medferry.workflows.cutover import PATIENCE_SECONDS, Choice, cut_over, prepare, roll_back, told
+from medferry.workflows.cutover_status import WaveCutover, cutover_status
+
+cutover_app = typer.Typer(
+    cls=group_with_default("wave"),
+    help="Move the units of a wave to Medplum, with no write lost: `cutover WAVE`, `cutover status`.",
+)
+rollback_app = typer.Typer()
+WaveArgument = Annotated[str, typer.Argument(help="A wave of the plan; `all` where it has none.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who does it, for the records; by default the user.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Tell every act; write and close nothing.")]
+FreezeOption = Annotated[
+    float,
+    typer.Option(min=0, help="Seconds until a freeze ends by itself. 0: as the plan's downtime says, else a minute."),
+]
+PatienceOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for those who write a unit now.")]
+
+_ENDS = {
+    Outcome.FLIPPED: "The units are written in Medplum.",
+    Outcome.NOT_FLIPPED: "Not flipped, nothing changed: the units are written in the legacy database.",
+    Outcome.RETURNED: "The units are written in the legacy database, with all that was written in Medplum.",
+    Outcome.NOT_RETURNED: "The units are written in Medplum, as before.",
+}
+
+
+@cutover_app.command("wave")
+@report_errors
+def cutover(
+    wave: WaveArgument,
+    migration: MigrationOption = "clinics",
+    dry_run: DryRunOption = False,
+    freeze: FreezeOption = 0.0,
+    patience: PatienceOption = PATIENCE_SECONDS,
+    by: ByOption = "",
+) -> None:
+    """Move a wave's units to Medplum, or go on where an attempt has stopped.
+
+    What fails before the flip thaws: the legacy database is written as before, and the next attempt needs no load.
+    """
+    environment, choice = environment_of(migration), _choice(freeze, patience, by)
+    if dry_run:
+        told(environment, wave, Direction.FORTH, choice)
+    else:
+        console.print(_ENDS[cut_over(environment, wave, choice)])
+
+
+@cutover_app.command("prepare")
+@report_errors
+def cutover_prepare(wave: WaveArgument, migration: MigrationOption = "clinics", by: ByOption = "") -> None:
+    """Let nobody write a wave's units in Medplum until its cutover, and prove it."""
+    units = prepare(environment_of(migration), wave, _choice(0.0, PATIENCE_SECONDS, by))
+    console.print(f"Nobody can write in Medplum what belongs to {units}.")
+
+
+@cutover_app.command("status")
+@report_errors
+def cutover_show(
+    migration: MigrationOption = "clinics",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Tell where each unit is written, by its gates, and whether a rollback would be safe."""
+    found = cutover_status(environment_of(migration))
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in found], indent=2))
+        return
+    for one in found:
+        _show(one)
+
+
+@rollback_app.command()
+@report_errors
+def rollback(
+    wave: WaveArgument,
+    migration: MigrationOption = "clinics",
+    dry_run: DryRunOption = False,
+    patience: PatienceOption = PATIENCE_SECONDS,
+    by: ByOption = "",
+) -> None:
+    """Move a wave's units back, with all that was written in Medplum since; before the flip, thaw them.
+
+    Where a write in Medplum is not in the legacy database nothing is moved, and it is told by name.
+    """
+    environment, choice = environment_of(migration), _choice(0.0, patience, by)
+    if dry_run:
+        _tell_unsafe(environment, wave)
+        told(environment, wave, Direction.BACK, choice)
+    else:
+        console.print(_ENDS[roll_back(environment, wave, choice)])
+
+
+def _choice(freeze: float, patience: float, by: str) -> Choice:
+    person = by.strip() or getpass.getuser()
+    if not person:
+        raise MedferryError("Somebody has to answer for it.", "Add --by NAME.")
+    return Choice(person, freeze, patience, _tell)
+
+
+def _tell(act: Act, text: str) -> None:
+    console.print(f"{act:>14}  {escape(text)}", soft_wrap=True)
+
+
+def _tell_unsafe(environment: Environment, wave: str) -> None:
+    for one in cutover_status(environment):
+        if one.wave == wave:
+            _unsafe(one)
+
+
+def _show(found: WaveCutover) -> None:
+    table = Table(title=f"Wave {found.wave}", title_justify="left")
+    for name in ("unit", "written in", "legacy gate", "Medplum", "epoch", "since", "fault"):
+        table.add_column(name)
+    for one in found.units:
+        epoch = "" if one.epoch is None else str(one.epoch)
+        table.add_row(one.unit, one.place or "unknown", one.legacy, one.medplum, epoch, one.since, escape(one.fault))
+    console.print(table)
+    if found.running:
+        console.print(f"[bold]An attempt came to no end[/] ({found.running}): run the same command again.")
+    _unsafe(found)
+
+
+def _unsafe(found: WaveCutover) -> None:
+    for reason in found.unsafe:
+        console.print(f"[bold red]Rollback unsafe[/]: {escape(reason)}", soft_wrap=True)

@@ -1,0 +1,105 @@
+"""Bring what was written until a unit was closed to the other side, and know that it is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from medferry.errors import MedferryError, TransientError
+from medferry.manifest.checkpoints import CheckpointState
+from medferry.manifest.feeds import FeedKind, FeedName, begin_feed
+from medferry.medplum.changes import begin
+from medferry.medplum.client import MedplumClient
+from medferry.source.changes.cuts import writing
+from medferry.source.database import snapshot
+from medferry.sync.cycle import cycle
+from medferry.sync.reverse_cycle import BackCycle, back_cycle, returning_types
+from medferry.sync.wave import SyncedWave
+
+PAUSE_SECONDS = 0.2
+"""Between two tries, while another process keeps the wave in step."""
+
+T = TypeVar("T")
+
+
+class NotDrained(MedferryError):
+    """What users write in Medplum does not come to an end, or does not arrive, in the time that there is."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """What passes while others are waited for; simulated in tests."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def write_fence(wave: SyncedWave, token: str) -> None:
+    """Put a fence behind all that was committed until now."""
+    with writing(wave.environment.capture, wave.journal) as connection:
+        wave.journal.fence(connection, token)
+
+
+def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: Time) -> int:
+    """Take cuts until the fence has arrived, all before it settled; returns the records. `still` raises at the end."""
+    records = 0
+    while True:
+        still()
+        records += _again(lambda: cycle(wave), still, clock).records
+        newest = wave.position()
+        with snapshot(wave.environment.source) as view:
+            if newest.state == CheckpointState.APPLIED and wave.journal.has_passed(view, newest.position_to, token):
+                return records
+
+
+def start_reverse(wave: SyncedWave, client: MedplumClient, still: Callable[[], object], clock: Time) -> str:
+    """Note from where users' writes are read, and read from there once. Returns Medplum's present time.
+
+    What was begun before is earlier, and stays. Raises as `back_cycle`.
+    """
+    environment = wave.environment
+    client.profile()
+    client.count("Patient", [("_id", "none")])  # whatever it answers tells its time
+    now = client.server_clock.now()
+    if not now:
+        raise MedferryError("Medplum does not tell its time.", "Let what stands in between pass on its Date header.")
+    for kind in returning_types(environment):
+        name = FeedName(environment.migration.name, wave.id, kind, FeedKind.POLL)
+        with environment.manifest.begin() as connection:
+            begin_feed(connection, name, begin(now).text)
+    back(wave, client, still, clock)
+    return now
+
+
+def back(wave: SyncedWave, client: MedplumClient, still: Callable[[], object], clock: Time) -> BackCycle:
+    """A cycle of the way back, tried again while something transient is in its way."""
+    return _again(lambda: back_cycle(wave, client), still, clock)
+
+
+def back_until_quiet(
+    wave: SyncedWave, client: MedplumClient, seconds: float, still: Callable[[], object], clock: Time
+) -> int:
+    """Write back until nothing new has come for so many seconds: longer than any request lasts. Returns the rows."""
+    rows, quiet_since = 0, clock.monotonic()
+    while True:
+        began = clock.monotonic()
+        done = back(wave, client, still, clock)
+        new = done.written.total() + done.removed.total() + done.born.total()
+        rows += new
+        if new:
+            quiet_since = clock.monotonic()
+        elif began - quiet_since >= seconds:
+            return rows
+        still()
+        clock.sleep(min(seconds, max(PAUSE_SECONDS, seconds / 20)))
+
+
+def _again(act: Callable[[], T], still: Callable[[], object], clock: Time) -> T:
+    while True:
+        try:
+            return act()
+        except TransientError:
+            still()
+            clock.sleep(PAUSE_SECONDS)

@@ -1,0 +1,254 @@
+"""Move the units of a wave to Medplum, and back: readiness, the attempt, its acts, and what is true of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from medferry.cutover import machine
+from medferry.cutover.acts import Act, Place
+from medferry.cutover.drain import Time
+from medferry.cutover.dry_run import DryRun
+from medferry.cutover.gates import Gates
+from medferry.cutover.switch import AGAIN, VERIFIED, Hooks, Keys, Switch
+from medferry.errors import MedferryError, TransientError, VerificationFailed
+from medferry.manifest import cutovers
+from medferry.manifest.checks import difference_lines
+from medferry.manifest.cutovers import Attempt, AttemptState, Direction
+from medferry.manifest.slice_lock import SliceBusy, only_worker
+from medferry.manifest.subject import Subject
+from medferry.manifest.unit_state import states_of
+from medferry.medplum.client import MedplumClient
+from medferry.runtime.environment import Environment
+from medferry.sync.cycle import cycle
+from medferry.sync.reverse_cycle import NothingBack
+from medferry.sync.wave import SyncedWave
+from medferry.verification.run import SubjectVerification, verify_subject
+from medferry.workflows.routing import publish_routing
+from medferry.workflows.sync import checked_wave
+
+_APART = timedelta(minutes=5)
+"""So far may the clocks of the hosts be apart that verify and that decide records."""
+
+FREEZE_SECONDS, PATIENCE_SECONDS = 60.0, 30.0
+
+
+class CutoverBusy(TransientError):
+    """Another process moves units of the same migration."""
+
+
+class Otherwise(MedferryError):
+    """An attempt in the other direction came to no end."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How an attempt is made. Without `freeze`: as long as the plan lets the units be frozen, else a minute."""
+
+    person: str
+    freeze: float = 0.0
+    patience: float = PATIENCE_SECONDS
+    tell: Callable[[Act, str], None] = lambda *_: None
+    clock: Time = field(default_factory=Time)
+
+
+def cut_over(environment: Environment, wave_id: str, choice: Choice) -> machine.Outcome:
+    """Move the wave's units to Medplum, or go on where an attempt has stopped.
+
+    Raises NotFlipped, Stuck, CutoverBusy, Otherwise, NothingBack, and what keeps it from beginning.
+    """
+    with _attempt(environment, wave_id, Direction.FORTH, choice) as switch:
+        return machine.cut_over(switch, switch.places)
+
+
+def roll_back(environment: Environment, wave_id: str, choice: Choice) -> machine.Outcome:
+    """Move the wave's units back, with all that was written in Medplum; thaw them where they are not flipped.
+
+    Raises NotReturned, Stuck, CutoverBusy, NothingBack, and what keeps it from beginning.
+    """
+    with _attempt(environment, wave_id, Direction.BACK, choice) as switch:
+        return machine.roll_back(switch, switch.places)
+
+
+def prepare(environment: Environment, wave_id: str, choice: Choice) -> str:
+    """Let nobody write the units in Medplum, long before their cutover. Raises Otherwise where they are there."""
+    with _attempt(environment, wave_id, Direction.PREPARE, choice) as switch:
+        there = [unit for unit, place in switch.places().items() if place in (Place.MEDPLUM, Place.BETWEEN)]
+        if there:
+            raise Otherwise(f"{there[0]} is in Medplum.", "To move it back is `medferry rollback`.")
+        switch.perform(Act.CLOSE_MEDPLUM)
+        return ", ".join(switch.units)
+
+
+def told(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> None:
+    """The dry run: `choice.tell` is called with what each act would do. Nothing is written or probed."""
+    wave = checked_wave(environment, wave_id)
+    with environment.medplum() as client:
+        gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
+        dry = DryRun(wave, gates, units, _freeze(environment, units, choice), choice.patience, choice.tell)
+        run = machine.cut_over if direction is Direction.FORTH else machine.roll_back
+        run(dry, lambda: gates.places(units))
+
+
+# -- an attempt ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _attempt(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> Iterator[Switch]:
+    """Be the only one who moves units; begin an attempt, or go on with the one that came to no end, and end it."""
+    wave = checked_wave(environment, wave_id)
+    with _alone(environment), environment.medplum() as client:
+        switch = _switch(environment, wave, client, direction, choice)
+        try:
+            yield switch
+        except (machine.NotFlipped, machine.NotReturned):
+            _end(switch, AttemptState.BACKED_OUT)
+            raise
+        ended = AttemptState.DONE
+        if direction is Direction.FORTH and set(switch.places().values()) != {Place.MEDPLUM}:
+            ended = AttemptState.BACKED_OUT
+        _end(switch, ended)
+
+
+def _switch(
+    environment: Environment, wave: SyncedWave, client: MedplumClient, direction: Direction, choice: Choice
+) -> Switch:
+    gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
+    attempt = _going_on(environment, wave, direction) or _begun(environment, wave, gates, units, direction, choice)
+    hooks = Hooks(
+        verify=lambda keys: _verified_keys(environment, keys),
+        route=lambda: _routed(environment),
+        tell=choice.tell,
+        clock=choice.clock,
+    )
+    freeze = _freeze(environment, attempt.units, choice)
+    return Switch(wave, gates, attempt, choice.person, hooks, freeze, choice.patience)
+
+
+def _freeze(environment: Environment, units: Sequence[str], choice: Choice) -> float:
+    downtime = environment.migration.plan.downtime
+    return choice.freeze or (downtime.seconds_of(units) if downtime else FREEZE_SECONDS)
+
+
+def _going_on(environment: Environment, wave: SyncedWave, direction: Direction) -> Attempt | None:
+    """The attempt that came to no end; a rollback takes the place of a cutover. Raises Otherwise."""
+    with environment.manifest.begin() as connection:
+        running = cutovers.running_attempts(connection, environment.migration.name)
+        for one in (one for one in running if one.wave == wave.id and one.direction is not direction):
+            if one.direction is Direction.BACK:
+                raise Otherwise(
+                    f"A rollback of {wave.id} came to no end.", f"Go on with it: `medferry rollback {wave.id}`."
+                )
+            if direction is Direction.BACK or one.direction is Direction.PREPARE:
+                cutovers.end_attempt(connection, one, AttemptState.REPLACED)
+        same = [one for one in running if one.wave == wave.id and one.direction is direction]
+    return same[-1] if same else None
+
+
+def _begun(
+    environment: Environment,
+    wave: SyncedWave,
+    gates: Gates,
+    units: Sequence[str],
+    direction: Direction,
+    choice: Choice,
+) -> Attempt:
+    """A new one: what it needs is looked at before anything is closed. Raises NothingBack, NeverSwept."""
+    notes: dict[str, object] = {}
+    if direction is not Direction.PREPARE and not environment.migration.inverses:
+        raise NothingBack("No entity has a way back: a rollback would lose what users write.", "Write an @inverse.")
+    gates.check()
+    found = gates.places(units)
+    if direction is Direction.FORTH and not {*found.values()} & {Place.MEDPLUM, Place.BETWEEN}:
+        cycle(wave)
+        notes |= _verified(environment, wave)
+    epoch = 1 + max(gates.medplum.read(unit).epoch for unit in units)
+    with environment.manifest.begin() as connection:
+        return cutovers.begin_attempt(
+            connection, environment.migration.name, wave.id, direction, units, choice.person, epoch, notes
+        )
+
+
+def units_to_move(environment: Environment, wave: SyncedWave, direction: Direction) -> tuple[str, ...]:
+    """The wave's own units; with the last wave the shared ones go, too, and with the first that returns they return."""
+    plan = environment.migration.plan
+    if not plan.waves:
+        return tuple(plan.unit_ids)
+    own = [unit for unit in wave.units if unit not in plan.shared_units]
+    with environment.manifest.begin() as connection:
+        there = cutovers.in_medplum(connection, environment.migration.name)
+    others = {unit for unit in plan.unit_ids if unit not in (*own, *plan.shared_units)}
+    shared = plan.shared_units
+    if direction is Direction.FORTH:
+        return (*own, *shared) if others <= there else tuple(own)
+    return (*own, *(unit for unit in shared if unit in there))
+
+
+@contextmanager
+def _alone(environment: Environment) -> Iterator[None]:
+    try:
+        with only_worker(environment.manifest, f"{environment.migration.name}/cutover", ""):
+            yield
+    except SliceBusy:
+        raise CutoverBusy("Another process moves units of this migration.", "Wait until it has ended.") from None
+
+
+def _end(switch: Switch, state: AttemptState) -> None:
+    with switch.environment.manifest.begin() as connection:
+        cutovers.end_attempt(connection, switch.attempt, state)
+
+
+# -- what the acts need of other floors ------------------------------------------------------------
+
+
+def _verified(environment: Environment, wave: SyncedWave) -> dict[str, object]:
+    """All of the wave is verified, while its users are at work: from when on, and which, records are to be once more.
+
+    What differs by then, record by record, is judged again under the freeze. Raises VerificationFailed for all else.
+    """
+    with environment.manifest.begin() as connection:
+        began = cutovers.present(connection)
+    found = verify_subject(environment, Subject(units=tuple(wave.units)), force=True)
+    since = (datetime.fromisoformat(began) - _APART).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {VERIFIED: since, AGAIN: _to_look_at_again(environment, found)}
+
+
+def _to_look_at_again(environment: Environment, found: SubjectVerification) -> dict[str, list[str]]:
+    """Entity → keys of what differs while users write. Raises VerificationFailed for what no key tells."""
+    if found.verdict.nothing_differs:
+        return {}
+    keys: dict[str, set[str]] = {}
+    with environment.manifest.begin() as connection:
+        for result in found.verdict.unresolved:
+            lines = list(difference_lines(connection, found.id, result.entity, result.name))
+            known = states_of(connection, environment.migration.name, result.entity, {line[0] for line in lines})
+            if result.unchecked or not lines or {line[0] for line in lines} != known.keys():
+                _passed(found, "the wave")
+            keys.setdefault(result.entity, set()).update(known)
+    if not keys:
+        _passed(found, "the wave")
+    return {entity: sorted(of_entity) for entity, of_entity in sorted(keys.items())}
+
+
+def _verified_keys(environment: Environment, keys: Keys) -> str:
+    found = verify_subject(environment, Subject(keys={name: tuple(some) for name, some in keys.items()}), force=True)
+    return _passed(found, "what has changed")
+
+
+def _passed(found: SubjectVerification, what: str) -> str:
+    if not found.verdict.nothing_differs:
+        faults = ", ".join(sorted({f"{one.entity}: {one.name}" for one in found.verdict.unresolved})[:5])
+        raise VerificationFailed(
+            f"Verification {found.id} of {what} is not green ({faults or 'nothing was compared'}).",
+            "Look at it (`medferry exceptions`), mend it or let it be accepted, and try again.",
+        )
+    return f"verification {found.id} is green"
+
+
+def _routed(environment: Environment) -> str:
+    if not environment.settings.routing_file:
+        return "no routing file is configured (MEDFERRY_ROUTING_FILE): let the applications know by other means"
+    published = publish_routing(environment)
+    return f"version {published.routing.version}{'' if published.changed else ', as it was'}"
