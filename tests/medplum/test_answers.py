@@ -44,6 +44,14 @@ def test_an_issue_is_told_by_code_and_path_only() -> None:
     assert issue_text(None) == issue_text({}) == ""
 
 
+def test_an_invariant_is_told_by_its_key() -> None:
+    told = {"text": "Constraint ait-1 not met: AllergyIntolerance.clinicalStatus SHALL be present"}
+    issue = {"severity": "error", "code": "invariant", "details": told, "expression": ["AllergyIntolerance"]}
+    assert issue_text({"issue": [issue]}) == "invariant ait-1 at AllergyIntolerance"
+    issue["details"] = {"text": "Constraint Ada Byron not met"}
+    assert issue_text({"issue": [issue]}) == "invariant at AllergyIntolerance"
+
+
 def test_each_entry_has_its_own_outcome() -> None:
     done = {
         "resource": {"resourceType": "Patient", "id": "7", "meta": {"versionId": "v"}, "name": [{"family": "x"}]},

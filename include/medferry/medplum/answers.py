@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -157,13 +158,22 @@ def is_of_one_moment(page: dict[str, Any]) -> bool:
     return len(times) > 1 and times[0] is not None and len(set(times)) == 1
 
 
+_INVARIANT = re.compile(r"Constraint ([a-z]+-[0-9]+[a-z]?) not met")
+"""How Medplum names the constraint of FHIR that a resource breaks: by its key, which holds no value."""
+
+
 def issue_text(outcome: Any) -> str:
-    """ "code at path" of the first error of an OperationOutcome. The server's words may quote a value: left out."""
+    """ "code at path" of the first error of an OperationOutcome, an invariant with its key ("invariant ait-1 at …").
+
+    The server's words may quote a value and are left out.
+    """
     first = next((issue for issue in _issues(outcome) if issue.get("severity") in ("error", "fatal")), None)
     if first is None:
         return ""
     where = ", ".join(str(path) for path in first.get("expression", []))
-    return f"{first.get('code', 'unknown')} at {where}" if where else str(first.get("code", "unknown"))
+    broken = _INVARIANT.match(_text_of(first))
+    what = str(first.get("code", "unknown")) + (f" {broken[1]}" if broken else "")
+    return f"{what} at {where}" if where else what
 
 
 def is_placed(outcome: Any) -> bool:
@@ -198,9 +208,13 @@ beyond the limit, a condition that several match."""
 
 
 def _is_about_content(issue: dict[str, Any]) -> bool:
-    details = issue.get("details")
-    text = str(details.get("text", "") if isinstance(details, dict) else "").lower()
+    text = _text_of(issue).lower()
     return any(known in text for known in _CONTENT)
+
+
+def _text_of(issue: dict[str, Any]) -> str:
+    details = issue.get("details")
+    return str(details.get("text", "") if isinstance(details, dict) else "")
 
 
 def throttled_seconds(outcome: Any) -> float:
