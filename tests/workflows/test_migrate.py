@@ -115,3 +115,16 @@ def test_another_run_over_the_same_scope_is_refused_and_told_the_holder(tiny: En
         migrate(tiny, "first")
     assert migrate(tiny, "south-only", ["south"])["created"] > 0
     assert migrate(tiny, "forced", take_over=True)["created"] > 0
+
+
+def test_each_stage_tells_how_much_of_how_much_is_done(tiny: Environment) -> None:
+    done, whole = dict[str, int](), dict[str, int]()
+
+    def tell(stage: str, _entity: str, number: int, of: int) -> None:
+        done[stage] = done.get(stage, 0) + number
+        whole[stage] = of
+
+    scope = scope_of(tiny.migration, None, None)
+    execute_run(tiny, "first", "run", scope, RunOptions(), tell)
+    assert done == whole
+    assert set(done) == {"extract", "transform", "load", "verify"}

@@ -106,4 +106,4 @@ def _progress() -> Iterator[tuple[EntityProgress, ResourceProgress]]:
             counts[entity] += resources
             status.update(f"verifying {entity}: {counts[entity]:,} resources")
 
-        yield lambda entity: status.update(f"verifying {entity}"), compared
+        yield lambda entity, _: status.update(f"verifying {entity}"), compared

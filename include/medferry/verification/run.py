@@ -41,14 +41,15 @@ ONE_STATE, _STATE = "verification: of one state", "state"
 EVERYTHING = Subject()
 """Whatever has been loaded."""
 
-EntityProgress = Callable[[str], None]
-"""Called with the name of each entity whose check begins."""
+EntityProgress = Callable[[str, int], None]
+"""Called as each part of a verification begins: the entity that it is about ("all": every one), and how many parts
+there are in all."""
 
 
 def verify_run(
     environment: Environment,
     run_id: str,
-    progress: EntityProgress = lambda _: None,
+    progress: EntityProgress = lambda *_: None,
     choice: Sampling | None = None,
     force: bool = False,
     report_progress: ResourceProgress = lambda *_: None,
@@ -75,7 +76,7 @@ class SubjectVerification:
 def verify_subject(
     environment: Environment,
     subject: Subject = EVERYTHING,
-    progress: EntityProgress = lambda _: None,
+    progress: EntityProgress = lambda *_: None,
     choice: Sampling | None = None,
     force: bool = False,
     report_progress: ResourceProgress = lambda *_: None,
@@ -107,7 +108,7 @@ def _verify(
                 waiting = deque(part for part in due if part.name not in done - {_STATE})
                 while waiting:
                     part = waiting.popleft()
-                    progress(part.entity)
+                    progress(part.entity, len(due))
                     _do(environment, verification_id, part, client, hold)
                     if watch.stood_still():  # what was read before is out of date, and what is known of references
                         waiting = deque(_due(scope, client, report_progress, verification_id))

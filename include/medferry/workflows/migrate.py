@@ -80,9 +80,8 @@ class RunInOneProcess:
             session.load([slice_.id for slice_ in self.slices], lambda entity, rows: self._tell("load", entity, rows))
 
     def verify(self, _loaded: None = None) -> None:
-        entities = len({slice_.entity for slice_ in self.slices})
         self.results = verify_run(
-            self.environment, self.run_id, lambda entity: self.progress("verify", entity, 1, entities)
+            self.environment, self.run_id, lambda entity, parts: self.progress("verify", entity, 1, parts)
         )
 
     def conclude(self, _verified: None = None) -> None:

@@ -36,7 +36,7 @@ def verify(run: str, params: dict[str, Any] | None = None) -> dict[str, int]:
     return dict(Counter(result.status for result in results))
 
 
-def _log_entity(name: str) -> None:
+def _log_entity(name: str, _parts: int) -> None:
     log.info("Verifying %s", name)
 
 
