@@ -83,6 +83,16 @@ def test_a_path_that_fhir_does_not_have_is_told_by_its_line(folder: Path) -> Non
         load_migration(folder)
 
 
+def test_a_code_is_not_compared_with_a_whole_concept(folder: Path) -> None:
+    """It would differ in every record, at the end of the first run."""
+    kg = "{name: kg, sql: w.kg, path: valueQuantity.value, compare: number}"
+    replace(folder, "checks/weight.yaml", kg, "{name: c, sql: w.kg, path: code, compare: code, table: sex}")
+    with pytest.raises(DefinitionError, match=r"weight\.yaml:\d+: the check c compares .* add \.coding"):
+        load_migration(folder)
+    replace(folder, "checks/weight.yaml", "path: code,", "path: code.coding,")
+    load_migration(folder)
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "fault"),
     [

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from medferry.definition.tables import ApprovedTable, approved_table
 from medferry.errors import DefinitionError, gathered
-from medferry.fhir.elements import fault_in_all
+from medferry.fhir.elements import fault_in_all, is_concept
 from medferry.fhir.fhirpath import compiled
 from medferry.fhir.selection import NotSelectable, selection
 from medferry.mapping.declare import MappingSpec
@@ -270,6 +270,8 @@ def _judge_names(
     for steps, check in places(checks):
         types = [produces[str(steps[1])]] if steps[0] == "resources" else list(produces.values())
         problem = fault_in_all(check.path, types)
+        if check.compare == "code" and all(is_concept(check.path, kind) for kind in types):
+            problem = f"the check {check.name} compares a code with the whole CodeableConcept: add .coding to the path."
         if isinstance(check, Check) and check.table and check.table not in tables:
             problem = f"the check {check.name} names the unknown code table {check.table}."
         if check.entity and check.slot not in getattr(specs.get(check.entity), "produces", {}):

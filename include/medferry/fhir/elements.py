@@ -19,6 +19,17 @@ _MEMBERS = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
 
 def fault_in(path: str, resource_type: str) -> str | None:
     """What is wrong with a FHIRPath of members, filters and indexes; None: nothing, or it is not of that form."""
+    found = _walk(path, resource_type)
+    return found if isinstance(found, str) else None
+
+
+def is_concept(path: str, resource_type: str) -> bool:
+    """Whether a FHIRPath leads to a CodeableConcept, whose codes are in its `coding`."""
+    return getattr(_walk(path, resource_type), "__name__", "") == "CodeableConcept"
+
+
+def _walk(path: str, resource_type: str) -> Any:
+    """The model at the end of a path, a sentence on what is wrong with it, or None where nothing more is known."""
     members = _members(path)
     if members is None:
         return None
@@ -33,7 +44,7 @@ def fault_in(path: str, resource_type: str) -> str | None:
         at = below[step]
         if at is None:
             return None
-    return None
+    return at
 
 
 def fault_in_all(path: str, resource_types: Iterable[str]) -> str:
