@@ -42,6 +42,7 @@ _COMMANDS += (
     ("leftovers",),
     ("purge",),
 )
+_COMMANDS += (("medplum",), ("medplum", "serve"))
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
 _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"), ("capture", "prune"))

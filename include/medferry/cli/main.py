@@ -17,6 +17,7 @@ from medferry.cli.gate import gate_app
 from medferry.cli.heal import heal_app
 from medferry.cli.inventory import inventory_app
 from medferry.cli.leftovers import leftovers_app
+from medferry.cli.medplum import medplum_app
 from medferry.cli.plan import plan_app
 from medferry.cli.purge import purge_app
 from medferry.cli.readiness import readiness_app
@@ -44,6 +45,7 @@ app.add_typer(runs_app)
 app.add_typer(plan_app, name="plan")
 app.add_typer(source_app, name="source")
 app.add_typer(inventory_app)
+app.add_typer(medplum_app, name="medplum")
 app.add_typer(dead_letters_app)
 app.add_typer(control_app)
 app.add_typer(systems_app)
