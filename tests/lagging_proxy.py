@@ -85,6 +85,7 @@ class LaggingProxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the client to have acknowledged its headers
     owner: LaggingProxy
 
     def log_message(self, *_: object) -> None:

@@ -30,6 +30,9 @@ STALL, LAG = (1.0, 600.0), (0.1, 30.0)
 SETTLE = STALL[1] + 2.0 * PACE
 """Two seconds of this machine's own, in which it must have sent, and done, what had stalled for the longest time."""
 
+KILL, BESIDE = (0.1, 1.5), (0.05, 0.7)
+"""Seconds (of the real clock) until a worker is killed, or has another beside it: most are still at work then."""
+
 TIMEOUT = 1.0
 """After so many seconds (of the real clock) a worker gives a request up; the server goes on with it."""
 
@@ -86,7 +89,7 @@ class Simulation:
         with LaggingProxy(self.world.server.base_url, lag, in_batches=dice.random() < 0.5) as proxy:
             for number in range(dice.randint(1, 3)):
                 self.world.server.inject(*some_faults(dice))
-                kill = dice.choice([{}, {"kill_after": dice.uniform(0.2, 3.0)}])
+                kill = dice.choice([{}, {"kill_after": dice.uniform(*KILL)}])
                 if number and dice.random() < 0.3:
                     self.somebody_edits()
                 if number == 0 or dice.random() < 0.7:  # else the same run goes on
@@ -112,7 +115,7 @@ class Simulation:
         """A second worker while the first is at work: of a run that takes over, or of the same whose locks are lost."""
         one, other = self.nurseries
         with self.world.meanwhile(run_id=self.newest, options=self.options, nursery=one, **job, **kill) as first:
-            time.sleep(self.dice.uniform(0.1, 1.5))
+            time.sleep(self.dice.uniform(*BESIDE))
             if self.dice.random() < 0.6:
                 self.begin()
             else:
