@@ -14,7 +14,7 @@ UNIT := tests/mapping tests/fhir tests/medplum tests/manifest tests/source tests
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := include:.
 
-.PHONY: help install system lock check test demo live airflow faults bench docs compose-check clean
+.PHONY: help install system lock check test demo live airflow faults bench docs site compose-check clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench: install ## Measure Medferry beside Medplum's own ways; results in build/b
 
 docs: install ## Write the generated pages of docs anew
 	$(BIN)/python -m tests.test_docs
+
+site: install ## Build the documentation as a site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 compose-check: install ## Validate docker-compose.yaml
 	$(BIN)/python -m pytest -q tests/compose
