@@ -44,6 +44,7 @@ _COMMANDS += (
 )
 _COMMANDS += (("medplum",), ("medplum", "serve"))
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
+_COMMANDS += (("new",),)
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))
 _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capture", "remove"), ("capture", "prune"))
 _COMMANDS += (("gate",), *(("gate", name) for name in ("install", "check", "remove", "show", "close", "open")))

@@ -18,6 +18,7 @@ from medferry.cli.heal import heal_app
 from medferry.cli.inventory import inventory_app
 from medferry.cli.leftovers import leftovers_app
 from medferry.cli.medplum import medplum_app
+from medferry.cli.new import new_app
 from medferry.cli.plan import plan_app
 from medferry.cli.purge import purge_app
 from medferry.cli.readiness import readiness_app
@@ -43,6 +44,7 @@ app.add_typer(run_app)
 app.add_typer(verify_app)
 app.add_typer(runs_app)
 app.add_typer(plan_app, name="plan")
+app.add_typer(new_app)
 app.add_typer(source_app, name="source")
 app.add_typer(inventory_app)
 app.add_typer(medplum_app, name="medplum")

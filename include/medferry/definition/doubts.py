@@ -10,9 +10,10 @@ from medferry.mapping.declare import MappingStatus
 def doubts_of(migration: Migration) -> list[str]:
     """To be told by `plan check`, a line each."""
     drafts = [name for name, spec in migration.specs.items() if spec.status is MappingStatus.DRAFT]
-    unchecked = sorted(
-        migration.specs.keys() - migration.checks.entities.keys() - {*migration.plan.acceptance.hashes_only}
-    )
+    compared = {
+        name for name, checks in migration.checks.entities.items() if any(map(checks.compares, checks.resources))
+    }
+    unchecked = sorted(migration.specs.keys() - compared - {*migration.plan.acceptance.hashes_only})
     told = unreachable(migration.tables, migration.plan.source.null_tokens)
     if drafts:
         told.append(f"in draft, approved by nobody: {', '.join(drafts)}")
