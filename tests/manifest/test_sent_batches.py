@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from medferry.manifest import leases, sent_batches
 from medferry.manifest.clock import clock, read_clock, seconds_between
+from medferry.manifest.known_lines import names_in_doubt
 from medferry.manifest.runs import SliceRow
 from medferry.manifest.sent_batches import Sending, SentEntry
 from medferry.manifest.tables_of_sending import sent_batch
@@ -68,6 +69,15 @@ def test_an_id_that_could_not_be_proven_is_kept(manifest: sa.Engine) -> None:
         assert batch.entries == (answered,)
         sent_batches.keep_only(connection, number, [])
         assert sent_batches.open_batches(connection, "m") == []
+
+
+def test_what_is_only_watched_is_in_doubt_no_more(manifest: sa.Engine) -> None:
+    note(manifest)
+    names = {entry.name for entry in ENTRIES}
+    for seconds, patience, in_doubt in ((0, 600, names), (599, 600, names), (700, 600, set()), (700, 900, names)):
+        age(manifest, seconds)
+        with manifest.begin() as connection:
+            assert names_in_doubt(connection, "m", patience, "") == in_doubt
 
 
 def test_a_note_is_watched_for_a_day(manifest: sa.Engine) -> None:

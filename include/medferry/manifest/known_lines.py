@@ -73,3 +73,16 @@ def hashes_on_their_way(connection: sa.Connection, migration: str) -> Mapping[Na
         for entry in batch.entries:
             found.setdefault(entry.name, set()).add(entry.content_hash)
     return found
+
+
+def names_in_doubt(connection: sa.Connection, migration: str, settle_seconds: float, server_now: str) -> set[Name]:
+    """Names of what was sent and may be at work still, for a judge who waits `settle_seconds` himself.
+
+    What is older is only watched: should it arrive after all, it is conditional on the version that it was to replace.
+    """
+    return {
+        entry.name
+        for batch in open_batches(connection, migration, server_now=server_now)
+        if batch.age < batch.settles_after(settle_seconds)
+        for entry in batch.entries
+    }

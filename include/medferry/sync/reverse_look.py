@@ -21,7 +21,7 @@ from medferry.fhir.bundle import Staged, identity
 from medferry.fhir.canonical import Resource, canonical, stored_hash
 from medferry.fhir.references import literal_references, references
 from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
-from medferry.manifest.known_lines import hashes_on_their_way, lines_of_ids
+from medferry.manifest.known_lines import lines_of_ids, names_in_doubt
 from medferry.manifest.unit_state import RecordState
 from medferry.mapping.declare import Row
 from medferry.mapping.identity import conditional_reference
@@ -123,7 +123,8 @@ class Looker:
             rows = {self._source.ledger_key_of(row): row for row in self._rows(view, own)}
         units = {key: self._source.unit_of(row) for key, row in rows.items()}
         with self._environment.manifest.begin() as connection:
-            sent = hashes_on_their_way(connection, self._environment.migration.name).keys()
+            patience, now = self._environment.settings.settle_seconds, self.client.server_clock.now()
+            sent = names_in_doubt(connection, self._environment.migration.name, patience, now)
         looks = [
             self._record(key, units.get(key, states[key].unit), rows.get(key), entries, sent)
             for key, entries in self._entries(own).items()
