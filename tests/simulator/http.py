@@ -88,8 +88,12 @@ class Wire(httpx.BaseTransport):
         return _json(200, {**told, "project": {"reference": PROJECT}})
 
     def _answer(self, path: str, request: httpx.Request, body: Resource, extended: bool) -> httpx.Response:
-        if request.method == "POST":
+        if request.method == "POST" and "entry" in body:
             return _json(200, self.medplum.batch(body, CLIENT, extended))
+        if request.method == "POST":
+            create = {"method": "POST", "url": body["resourceType"], "ifNoneExist": request.headers["If-None-Exist"]}
+            [entry] = self.medplum.batch({"entry": [{"request": create, "resource": body}]}, CLIENT)["entry"]
+            return _json(int(entry["response"]["status"]), entry["resource"])
         kind, id_, *rest = path.removeprefix("/fhir/R4/").split("/")
         if rest == ["_history"]:
             given = request.url.params

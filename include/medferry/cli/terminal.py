@@ -108,7 +108,7 @@ def show_report(environment: Environment, run_id: str, folder: Path) -> None:
             return
         content = reconcile(connection, environment.migration, run_id)
     console.print(reconciliation_table(content))
-    for line in unexplained(content):
+    for line in (*unexplained(content), *filter(None, [content.unclaimed])):
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     paths = write_report(environment, run_id, folder / run_id)
     console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)

@@ -22,6 +22,16 @@ class HomeKind(StrEnum):
     MANIFEST = "manifest"
     MEDPLUM = "medplum"
     LEGACY = "legacy"
+    CLAIM = "claim"
+
+
+class Unclaimed(StrEnum):
+    """Kept instead of the id of a claim: why there is none."""
+
+    REFUSED = "refused"
+    """Medplum does not let this client make one."""
+    HIDDEN = "hidden"
+    """What this client had made, it could not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,26 @@ def complete_legacy(connection: sa.Connection, migration: str, known: LegacyHome
     """Keep the whole name of the server of a known legacy database, unless another was accepted since."""
     same = (*_legacy(migration), home.c.place == known.name, home.c.identity == known.server)
     connection.execute(sa.update(home).where(*same).values(identity=server))
+
+
+def claim_of(connection: sa.Connection, migration: str, base: str) -> str:
+    """The id of the claim on an identifier base as it was last found in Medplum, or why there is none; empty: never."""
+    statement = sa.select(home.c.identity).where(*_claim(migration), home.c.place == base)
+    return str(connection.execute(statement).scalar() or "")
+
+
+def keep_claim(connection: sa.Connection, migration: str, base: str, claim: str) -> None:
+    """From now on that is the claim, or why there is none."""
+    row = (migration, HomeKind.CLAIM, base, claim, read_clock(connection))
+    upsert(connection, home, _COLUMNS, [row], update=("identity",))
+
+
+def forget_claims(connection: sa.Connection, migration: str) -> None:
+    connection.execute(sa.delete(home).where(*_claim(migration)))
+
+
+def _claim(migration: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return home.c.migration == migration, home.c.kind == HomeKind.CLAIM
 
 
 def _legacy(migration: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -14,6 +14,9 @@ from medferry.mapping.declare import MAIN
 TAG_SYSTEM = "urn:medferry:migration"
 """`meta.tag` system on everything a migration writes, so that bots and subscriptions can leave backfill alone."""
 
+CLAIM_SYSTEM, MANIFEST_SYSTEM = "urn:medferry:claim", "urn:medferry:manifest"
+"""Identifier systems of the claim on an identifier base (its value), and of the manifest whose claim it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Naming:

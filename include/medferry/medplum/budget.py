@@ -17,6 +17,8 @@ from medferry.errors import MedferryError
 log = logging.getLogger(__name__)
 
 READ, SEARCH, WRITE = 1, 20, 100
+CONDITIONAL_WRITE = 120
+"""A conditional create or update by a request of its own, at its dearest."""
 CONDITIONAL_WRITE_IN_BATCH = 140
 """A conditional create or update inside a batch, at its dearest (a new resource)."""
 

@@ -27,7 +27,7 @@ from medferry.medplum.answers import (
     read_texts,
     verdict_of,
 )
-from medferry.medplum.binaries import Binaries
+from medferry.medplum.conditional import Conditional
 from medferry.medplum.errors import (
     MedplumUnavailable,
     NoVerdict,
@@ -61,7 +61,7 @@ _GZIP_FROM_BYTES = 2_048
 _EXTENDED = {"X-Medplum": "extended"}
 
 
-class MedplumClient(Binaries):
+class MedplumClient(Conditional):
     """One FHIR project of a Medplum server.
 
     Reads are retried here; writes are not, because only their caller can find out what became of them. Searches as

@@ -234,6 +234,8 @@ class Requests:
             raise RequestFailed("Medplum failed with a request (HTTP 500).", "Check the server's log.")
         if status >= 500:
             raise MedplumUnavailable(f"Medplum answered {status}.", "Nothing: it is tried again.")
+        if status == 409:
+            raise RequestFailed("Medplum was busy with the same thing (HTTP 409).", "Nothing: it is tried again.")
         if status in (401, 403):
             raise Unauthorised(
                 f"Medplum refused the access (HTTP {status}).",

@@ -16,9 +16,11 @@ from medferry.manifest.checks import CheckResult, FinishedPart, Verification, pa
 from medferry.manifest.conflicts import Conflict, list_conflicts
 from medferry.manifest.coverage import LeafCount, coverage_of
 from medferry.manifest.exceptions import ExceptionRow
+from medferry.manifest.homes import Unclaimed, claim_of
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.throughput import Second, seconds
 from medferry.report.in_step import WaveInStep, waves_in_step
+from medferry.runtime.claim import unclaimed_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Reconciliation:
     in_step: list[WaveInStep]
     conflicts: list[Conflict]
     """Of the run's business units, that are not over now."""
+    unclaimed: str
+    """That the identifiers could not be claimed in Medplum, and why; empty: they are, or nothing was written."""
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -103,6 +107,7 @@ class Reconciliation:
             "declared_checks": self.declared,
             "reasons": [asdict(reason) for reason in self.reasons],
             "conflicts": [one.as_json() for one in self.conflicts],
+            "unclaimed": self.unclaimed,
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
         }
 
@@ -127,4 +132,11 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         answers=migration.plan.answers,
         in_step=waves_in_step(connection, migration, run.units),
         conflicts=[one for one in list_conflicts(connection, migration.name) if one.unit in run.units],
+        unclaimed=_unclaimed(connection, migration),
     )
+
+
+def _unclaimed(connection: sa.Connection, migration: Migration) -> str:
+    base = migration.naming.base
+    known = claim_of(connection, migration.name, base)
+    return unclaimed_text(base, Unclaimed(known)) if known in set(Unclaimed) else ""

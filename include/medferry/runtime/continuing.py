@@ -35,6 +35,10 @@ class OtherSystem(NotContinued):
     """A system is not the one that the manifest belongs to. Nothing is written."""
 
 
+class OtherManifest(NotContinued):
+    """Another manifest writes under the same identifiers into the same Medplum."""
+
+
 class FilesChanged(NotContinued):
     """The migration's files are not those that the run was started with."""
 

@@ -16,7 +16,8 @@ from medferry.manifest.renamed import Renaming, renamings
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.http import is_local
 from medferry.runtime.approval import check_approved
-from medferry.runtime.continuing import OtherMigration, OtherSystem, Renamed
+from medferry.runtime.claim import check_claim, others_claim, take_claim
+from medferry.runtime.continuing import NotContinued, OtherMigration, OtherSystem, Renamed
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import accept_legacy, check_legacy, look_at_legacy
 from medferry.runtime.protection import check_protection
@@ -39,8 +40,8 @@ class SystemState:
 def check_systems(environment: Environment, dry: bool) -> None:
     """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
 
-    Raises OtherSystem, OtherMigration, Renamed, StagingError, DraftMapping, PlainStaging, KeyMissing, SourceBehind,
-    SourceUnavailable. A Medplum that does not answer is asked again before the load.
+    Raises OtherSystem, OtherManifest, OtherMigration, Renamed, StagingError, DraftMapping, PlainStaging, KeyMissing,
+    SourceBehind, SourceUnavailable. A Medplum that does not answer is asked again before the load.
     """
     check_approved(environment.migration, environment.settings, dry)
     check_protection(environment.settings, dry)
@@ -54,7 +55,7 @@ def check_systems(environment: Environment, dry: bool) -> None:
     except MedferryError:
         return  # what needs it will say what is missing
     with opened as client:
-        check_medplum_if_it_answers(environment, client)
+        check_medplum_if_it_answers(environment, client, claim=True)
 
 
 def check_medplum(environment: Environment, client: MedplumClient) -> None:
@@ -62,14 +63,19 @@ def check_medplum(environment: Environment, client: MedplumClient) -> None:
     _check_medplum(environment, _present(environment, client, patient=True))
 
 
-def check_medplum_if_it_answers(environment: Environment, client: MedplumClient) -> None:
-    """To be asked before it is compared, or before there is anything to write. Raises OtherSystem."""
+def check_medplum_if_it_answers(environment: Environment, client: MedplumClient, claim: bool = False) -> None:
+    """To be asked before it is compared, or, with its `claim`, before there is anything to write.
+
+    Raises OtherSystem, OtherManifest.
+    """
     try:
-        present = _present(environment, client, patient=False)
+        _check_medplum(environment, _present(environment, client, patient=False))
+        if claim:
+            check_claim(environment, client)
+    except NotContinued:
+        raise
     except MedferryError as error:
         log.info("Which Medplum this is cannot be asked now (%s).", type(error).__name__)
-    else:
-        _check_medplum(environment, present)
 
 
 def _present(environment: Environment, client: MedplumClient, patient: bool) -> Home:
@@ -125,7 +131,7 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
     Raises MedplumUnavailable, Unauthorised, StagingError, SourceUnavailable, SettingsError.
     """
     with environment.medplum() as client:
-        present = _present(environment, client, patient=True)
+        present, other_manifest = _present(environment, client, patient=True), others_claim(environment, client)
     staged, migration = environment.staging_area.owner(), environment.migration
     with environment.manifest.begin() as connection:
         own, known = homes.manifest_id(connection), homes.medplums_of(connection, migration.name)
@@ -134,6 +140,8 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
     problem = f"{len(taken)} belong to another migration" if taken else ""
     if renamed:
         problem = problem or f"{renamed[0].new} is new, {renamed[0].old} is made no more"
+    if other_manifest:
+        problem = problem or f"claimed by {other_manifest}"
     other = bool(known) and not any(_same(one, present) for one in known)
     return [
         SystemState("legacy", *look_at_legacy(environment)),
@@ -154,10 +162,12 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
 
 
 def accept_systems(environment: Environment) -> None:
-    """From now on the manifest belongs to the present systems. Raises what `look_at_systems` raises."""
+    """From now on the manifest belongs to the present systems. Raises what `look_at_systems` raises, and OtherManifest
+    where another's claim on the identifiers cannot be taken over: nothing is accepted then."""
     migration = environment.migration.name
     with environment.medplum() as client:
         present = _present(environment, client, patient=True)
+        take_claim(environment, client)
     with environment.manifest.begin() as connection:
         own = homes.manifest_id(connection)
         if not any(one.identity == present.identity != "" for one in homes.medplums_of(connection, migration)):

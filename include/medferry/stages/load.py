@@ -32,6 +32,7 @@ from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.medplum.waits import WaitFor
+from medferry.runtime.claim import hold_claim
 from medferry.runtime.continuing import is_dry
 from medferry.runtime.control import heed_abort
 from medferry.runtime.environment import Environment, own_run
@@ -134,7 +135,8 @@ def load_session(
 ) -> Iterator[LoadSession]:
     """The session that loads slices of a run in this process; without a `policy` for drift, by that of the options.
 
-    Raises DryRun, as nothing of such a run may be written; OtherSystem, MedplumUnavailable, Unauthorised.
+    Raises DryRun, as nothing of such a run may be written; OtherSystem, OtherManifest, MedplumUnavailable,
+    Unauthorised.
     """
     if is_dry(run):
         raise DryRun(f"Run {run.id} is a dry run: it writes nothing.", "Start a run to load.")
@@ -146,6 +148,7 @@ def load_session(
     ):
         client.waits.heed = partial(heed_abort, environment, run.id)
         check_medplum(environment, client)
+        hold_claim(environment, client)
         visibility = Visibility(client, environment.settings.settle_seconds)
         limiter = ConcurrencyLimiter(options.lanes, partial(client.waits.sleep, WaitFor.RECOVERY))
         referable = Referable(client)

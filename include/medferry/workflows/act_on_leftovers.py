@@ -32,6 +32,7 @@ from medferry.medplum import budget as points
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable, Throttled
+from medferry.runtime.claim import hold_claim
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import WholeHold, holding_everything
 from medferry.runtime.systems import check_medplum
@@ -45,13 +46,14 @@ def deal_with_leftovers(
 
     Each is told when it is done with: what was done before a failure is known, and what is done again does no harm.
     `holder` names this act in leases and notes. Raises LeaseHeld while a run is at work (`apply`), LeaseLost,
-    OtherSystem, SourceUnavailable, SourceError, and what Medplum raises when it cannot be looked at.
+    OtherSystem, OtherManifest, SourceUnavailable, SourceError, and what Medplum raises when it cannot be looked at.
     """
     with environment.medplum() as client:
         check_medplum(environment, client)
         if not apply:
             yield from find_leftovers(environment, client)
             return
+        hold_claim(environment, client)
         with holding_everything(environment, holder) as hold:
             act = _Acts(hold, client, person)
             act.finish_earlier()

@@ -42,6 +42,7 @@ from medferry.manifest.sent_batches import open_batches
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NotFound, NoVerdict
+from medferry.runtime.claim import hold_claim
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import WholeHold, holding_everything
 from medferry.runtime.systems import check_medplum
@@ -65,14 +66,15 @@ def heal(environment: Environment, holder: str, apply: bool) -> Iterator[Finding
     """Judge every twin in Medplum of what the crosswalk knows and, with `apply`, remove those that are provably ours.
 
     Each is told when it is done with: what was removed before a failure is known. `holder` names this act in leases
-    and attempts. Raises LeaseHeld while a run is at work (`apply`), LeaseLost, OtherSystem, and what Medplum raises
-    when twins cannot be looked for.
+    and attempts. Raises LeaseHeld while a run is at work (`apply`), LeaseLost, OtherSystem, OtherManifest, and what
+    Medplum raises when twins cannot be looked for.
     """
     with environment.medplum() as client:
         check_medplum(environment, client)
         if not apply:
             yield from _findings(environment, client)
             return
+        hold_claim(environment, client)
         with holding_everything(environment, holder) as hold:
             for finding in _findings(environment, client, hold):
                 yield finding if finding.reason else _remove(hold, client, finding)

@@ -1,0 +1,199 @@
+"""The claim of this manifest on the plan's identifier base: a Basic in Medplum that names both, and is made only once.
+
+Two manifests that write under one base would each create every record, or take those of the other for their own. What
+tells them of each other can be in Medplum alone. The claim has no tag of ours: it is no migrated record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from medferry.fhir.bundle import by_name
+from medferry.fhir.identifiers import names_of
+from medferry.fhir.references import system_token
+from medferry.manifest import homes
+from medferry.manifest.homes import Unclaimed
+from medferry.mapping.identity import CLAIM_SYSTEM, MANIFEST_SYSTEM
+from medferry.medplum import budget as points
+from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import RequestRefused, Unauthorised
+from medferry.medplum.waits import WaitFor
+from medferry.runtime.continuing import OtherManifest
+from medferry.runtime.environment import Environment
+
+log = logging.getLogger(__name__)
+
+_TYPE = "Basic"
+_FIRST_POLL, _LONGEST_POLL = 0.05, 2.0
+_LONGEST_LAG = 60.0
+"""Seconds; a claim that is not read for so long is hidden from this client."""
+
+UNCLAIMED = {
+    Unclaimed.REFUSED: "this client may not create a Basic there",
+    Unclaimed.HIDDEN: "this client cannot read the Basic that it had created there",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim as Medplum has it: `manifest` is whose it is, `text` what it says of itself."""
+
+    id: str
+    version: str
+    manifest: str
+    text: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"the manifest {self.manifest or 'of no name'} ({self.text}, {self.since[:10]})"
+
+
+def hold_claim(environment: Environment, client: MedplumClient) -> None:
+    """To be asked before Medplum is written to: claims the identifier base where nobody has.
+
+    Raises OtherManifest where another manifest has, and MedplumUnavailable. A client that may not is warned, once.
+    """
+    base, own, known = _known(environment)
+    if known == Unclaimed.HIDDEN:
+        return  # another would be made each time
+    if known and known != Unclaimed.REFUSED and (found := _read(client, known)):
+        _refuse_others(base, own, found)
+        return
+    try:
+        made = _claim_of(client.create_unless(_resource(environment, own), by_name(_TYPE, (CLAIM_SYSTEM, base))))
+    except (Unauthorised, RequestRefused):  # not allowed, or several are there
+        found = _found(client, base)
+        kept = next((claim.id for claim in found), str(Unclaimed.REFUSED))
+    else:
+        found = [made, *_found(client, base)]
+        kept = made.id if _shows(client, made.id, environment.settings.settle_seconds) else str(Unclaimed.HIDDEN)
+    _refuse_others(base, own, found)
+    with environment.manifest.begin() as connection:
+        homes.keep_claim(connection, environment.migration.name, base, kept)
+    if kept in UNCLAIMED and kept != known:
+        log.warning("%s", unclaimed_text(base, Unclaimed(kept)))
+
+
+def check_claim(environment: Environment, client: MedplumClient) -> None:
+    """To be asked before there is anything to write; makes no claim. Raises OtherManifest."""
+    base, own, known = _known(environment)
+    if not known:  # else it is looked at before the first write
+        _refuse_others(base, own, _found(client, base))
+
+
+def others_claim(environment: Environment, client: MedplumClient) -> str:
+    """Whose claim on the identifier base is not this manifest's; empty: nobody else has one."""
+    base, own, _ = _known(environment)
+    return ", ".join(str(claim) for claim in _found(client, base) if claim.manifest != own)
+
+
+def take_claim(environment: Environment, client: MedplumClient) -> None:
+    """Make the claim on the identifier base this manifest's, whoever has it; who it was is told.
+
+    Raises OtherManifest where Medplum does not let it, and MedplumUnavailable.
+    """
+    base, own, _ = _known(environment)
+    found = _found(client, base)
+    others = [claim for claim in found if claim.manifest != own]
+    if others:
+        free = others[0] if len(others) == len(found) else None
+        changes = [_change(claim, _resource(environment, own) if claim is free else None) for claim in others]
+        outcomes = client.batch(changes, points.WRITE * len(changes))
+        failed = next((outcome for outcome in outcomes if not outcome.done), None)
+        if failed is not None:
+            raise OtherManifest(
+                f"{_has(base, others[0])}, and Medplum did not let this one take it over (HTTP {failed.status}).",
+                "Let the client's AccessPolicy include updating and deleting a Basic; then accept again.",
+            )
+        log.warning("The identifier base %s was claimed by %s, and is now by %s.", base, others[0], own)
+    with environment.manifest.begin() as connection:
+        homes.forget_claims(connection, environment.migration.name)
+
+
+def unclaimed_text(base: str, why: Unclaimed) -> str:
+    """What is told of an identifier base that could not be claimed."""
+    return (
+        f"The identifier base {base} could not be claimed in Medplum, as {UNCLAIMED[why]}: another manifest that "
+        "writes under it would not be noticed. Let the client's AccessPolicy include Basic (create, read, search, "
+        "update, delete), then `medferry systems --accept`."
+    )
+
+
+def _known(environment: Environment) -> tuple[str, str, str]:
+    """The identifier base, the manifest's own id, and what it knows of its claim."""
+    migration = environment.migration
+    with environment.manifest.begin() as connection:
+        own = homes.manifest_id(connection)
+        return migration.naming.base, own, homes.claim_of(connection, migration.name, migration.naming.base)
+
+
+def _resource(environment: Environment, own: str) -> dict[str, Any]:
+    naming = environment.migration.naming
+    names = ((CLAIM_SYSTEM, naming.base), (MANIFEST_SYSTEM, own))
+    return {
+        "resourceType": _TYPE,
+        "identifier": [{"system": system, "value": value} for system, value in names],
+        "code": {
+            "coding": [{"system": CLAIM_SYSTEM, "code": "claim"}],
+            "text": f"migration {naming.migration} of Medferry",
+        },
+    }
+
+
+def _claim_of(resource: dict[str, Any]) -> Claim:
+    meta, code = resource.get("meta", {}), resource.get("code", {})
+    manifest = next((value for system, value in names_of(resource) if system == MANIFEST_SYSTEM), "")
+    text = str(code.get("text", "") if isinstance(code, dict) else "")
+    return Claim(resource["id"], meta.get("versionId", ""), manifest, text, meta.get("lastUpdated", ""))
+
+
+def _read(client: MedplumClient, claim_id: str) -> list[Claim]:
+    return [_claim_of(orjson.loads(text)) for _, text in client.read_each([(_TYPE, claim_id)]).values()]
+
+
+def _found(client: MedplumClient, base: str) -> list[Claim]:
+    """The claims on an identifier base that this client may search for."""
+    try:
+        page = client.search(_TYPE, [("identifier", system_token(CLAIM_SYSTEM, base))])
+    except (Unauthorised, RequestRefused):
+        return []
+    return [_claim_of(entry["resource"]) for entry in page.get("entry", [])]
+
+
+def _shows(client: MedplumClient, claim_id: str, seconds: float) -> bool:
+    """Whether a claim can be read by its id, at the latest after the longest lag."""
+    started, poll = client.waits.clock(), _FIRST_POLL
+    while not _read(client, claim_id):
+        if client.waits.clock() - started > min(seconds, _LONGEST_LAG):
+            return False
+        client.waits.sleep(WaitFor.ANSWER, poll)
+        poll = min(2 * poll, _LONGEST_POLL)
+    return True
+
+
+def _change(claim: Claim, ours: dict[str, Any] | None) -> dict[str, Any]:
+    """An entry of a batch that makes a claim ours, or removes it."""
+    request = {"url": f"{_TYPE}/{claim.id}", "ifMatch": f'W/"{claim.version}"'}
+    if ours is None:
+        return {"request": {"method": "DELETE", **request}}
+    return {"resource": ours | {"id": claim.id}, "request": {"method": "PUT", **request}}
+
+
+def _refuse_others(base: str, own: str, found: Iterable[Claim]) -> None:
+    other = next((claim for claim in found if claim.manifest != own), None)
+    if other is not None:
+        raise OtherManifest(
+            f"{_has(base, other)}; this is the manifest {own}. Each would write the other's records a second time, or "
+            "over.",
+            "Correct MEDFERRY_MANIFEST_URL, or give the plan an identifier_base of its own. If that manifest writes to "
+            "this Medplum no more (it was lost, or a rehearsal), `medferry systems --accept`.",
+        )
+
+
+def _has(base: str, other: Claim) -> str:
+    return f"In this Medplum {other} writes under the identifier base {base}"
