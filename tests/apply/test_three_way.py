@@ -72,6 +72,19 @@ def test_what_is_not_certain_is_not_found() -> None:
     assert made_before([], OURS, wanted) is None
 
 
+@pytest.mark.parametrize("base", ["https://storage.example/", "https://old.example/"])
+def test_a_document_in_another_storage_was_never_made(base: str) -> None:
+    first, second = ("18aa9dfc-35fd-4902-bf1c-b33e3122b8f5", "28aa9dfc-35fd-4902-bf1c-b33e3122b8f5")
+
+    def photo(host: str, id_: str) -> Resource:
+        return {"photo": [{"url": f"{host}{id_}?Expires=1&Signature=abc"}]}
+
+    versions = [(OURS, A | photo("https://storage.example/", first)), (USER, C | photo(base, second))]
+    made = A | {"photo": [{"url": f"Binary/{second}"}]}
+    found = made_before(history(*versions), OURS, {content_hash(made)})
+    assert found == (made if base == "https://storage.example/" else None)
+
+
 def test_of_several_that_may_have_been_stored_the_newest_counts() -> None:
     versions = [(OURS, A), (USER, A | MORE), (OURS, B | MORE)]
     assert made_before(history(*versions), OURS, {content_hash(A), content_hash(B)}) == B

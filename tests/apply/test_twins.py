@@ -76,6 +76,14 @@ def test_what_medplum_adds_is_no_content() -> None:
     assert judge_contents(TWIN, seen) is None
 
 
+@pytest.mark.parametrize(("base", "is_twin"), [("https://storage.example/", True), ("https://old.example/", False)])
+def test_a_twin_whose_documents_are_in_another_storage_is_none(base: str, is_twin: bool) -> None:
+    id_ = "18aa9dfc-35fd-4902-bf1c-b33e3122b8f5"
+    photos = [[{"url": f"{host}{id_}?Expires=1&Signature=abc"}] for host in (base, "https://storage.example/")]
+    twin, known = patient("twin", "t1", photo=photos[0]), patient("known", "k1", photo=photos[1])
+    assert (judge_contents(TWIN, Seen(twin, known, ((), ()), OURS)) is None) is is_twin
+
+
 @pytest.mark.parametrize(
     ("twin", "known", "kept"),
     [

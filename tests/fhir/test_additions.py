@@ -55,6 +55,18 @@ def test_a_signed_url_is_what_was_sent(url: str) -> None:
     assert digest(document(url)) == digest(sent)
 
 
+def test_only_the_url_of_the_own_storage_is_what_was_sent() -> None:
+    base = "https://storage.example/storage/"
+    for own, made in (
+        (None, f"Binary/{ID}"),
+        ({base}, f"Binary/{ID}"),
+        ({"https://x/"}, SIGNED[0]),
+        (set(), SIGNED[0]),
+    ):
+        bases = None if own is None else frozenset(own)
+        assert unsigned(document(SIGNED[0]), own=bases) == split(document(SIGNED[0]), bases)[0] == document(made)
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -12,22 +13,30 @@ import pytest
 import sqlalchemy as sa
 
 from embedded_medplum.server import EmbeddedMedplum
+from medferry.apply.leftovers import Stays
 from medferry.definition.migration import load_migration
 from medferry.errors import TransientError, VerificationFailed
 from medferry.fhir.additions import signed_binary
 from medferry.governance.verdict import verdict_of
 from medferry.manifest.checks import CheckStatus
+from medferry.manifest.crosswalk import find_targets
 from medferry.manifest.dead_letters import dead_letters
+from medferry.manifest.known_lines import lines_of_ids
+from medferry.manifest.leftovers import Leftover, LeftoverKind
 from medferry.manifest.tables_of_documents import upload
 from medferry.manifest.uploads import UploadState
 from medferry.mapping.outcomes import Reason
+from medferry.medplum.changes import Change
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode
+from medferry.sync.reverse import FoundKind, Ours, classify
+from medferry.sync.stored import stored_resources
 from medferry.verification.content import CONTENT
 from medferry.verification.documents import OTHERS_THERE, UPLOADED_BYTES
 from medferry.verification.leftovers import UPLOADED
 from medferry.verification.run import verify_subject
+from medferry.workflows.leftovers import _standing
 from tests import tiny_platform
 from tests.stages.test_unchanged import change
 from tests.workflows.test_migrate import dispositions, migrate
@@ -179,6 +188,41 @@ def test_a_signed_url_of_another_storage_is_no_content_of_ours(letters: Environm
         urls = [one["content"][0]["attachment"]["url"] for one in client.search_all("DocumentReference", [])]
     base = own.partition(str(binary))[0]
     assert len(urls) == 2 and all(url.startswith(base) for url in urls)
+
+
+def test_nobody_else_takes_a_signed_url_of_another_storage_for_ours(letters: Environment) -> None:
+    """Neither the way back, for an echo, nor who removes what is left over, for what nobody has changed."""
+    migrate(letters, "first")
+    ours = Ours("tiny", letters.migration.naming.base, lambda _: True)
+    with letters.medplum() as client:
+        for kind in ("another storage", "the same"):
+            document = min(client.search_all("DocumentReference", []), key=lambda one: str(one["id"]))
+            id_ = document["id"]
+            with letters.manifest.begin() as connection:
+                [line] = lines_of_ids(connection, "tiny", "DocumentReference", [id_])
+                known = find_targets(connection, "tiny", [line.name])[line.name]
+            attachment = document["content"][0]["attachment"]
+            binary = signed_binary(attachment["url"])
+            elsewhere = f"https://old-bucket.example/binary/{binary}?Expires=1&Signature=abc"
+            attachment["url"] = elsewhere if kind == "another storage" else f"Binary/{binary}"
+            entry = {"resource": document, "request": {"method": "PUT", "url": f"DocumentReference/{id_}"}}
+            assert client.batch([entry], 100)[0].version not in ("", line.version_id)
+            texts = client.read_each([("DocumentReference", id_)])
+            is_ours = kind == "the same"
+
+            [found] = classify(
+                letters.manifest, client, ours, "DocumentReference", [Change.of(json.loads(texts[id_][1]))]
+            )
+            assert found.kind is (FoundKind.ECHO if is_ours else FoundKind.EDIT)
+
+            stored = stored_resources(client, {id_: known}, texts)[id_]
+            assert (stored.hash == line.content_hash) is is_ours
+            assert stored.content["content"][0]["attachment"]["url"] == (f"Binary/{binary}" if is_ours else elsewhere)
+
+            of_line = (line.system, "DocumentReference", id_, "", LeftoverKind.GONE, line.version_id, line.content_hash)
+            leftover = Leftover("staff", line.value, *of_line)
+            [judged] = _standing(letters, client, [leftover], {})
+            assert str(judged.reason) == (str(None) if is_ours else Stays.CHANGED)
 
 
 def test_a_document_that_nobody_noted_is_there_and_no_more(letters: Environment) -> None:

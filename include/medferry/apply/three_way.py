@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from medferry.apply.targets import ResolvedResource
-from medferry.fhir.additions import split
+from medferry.fhir.additions import split, storages
 from medferry.fhir.canonical import Resource, canonical, hash_of_read, stored_hash
 from medferry.fhir.merge import Fields, Footprint, footprint_of, get, merge, put
 from medferry.fhir.merging import element_of
@@ -115,9 +115,11 @@ def made_before(
     """
     found = before = None
     made: list[Resource] = []
-    for version in (entry["resource"] for entry in reversed(history) if "resource" in entry):
-        stored = split(version)[0]
-        if ours and version.get("meta", {}).get("author", {}).get("reference") == ours:
+    versions = [entry["resource"] for entry in reversed(history) if "resource" in entry]
+    own = frozenset[str]().union(*(storages(version) for version in versions if _is_by(ours, version))) or None
+    for version in versions:
+        stored = split(version, own)[0]
+        if _is_by(ours, version):
             made = [_with_our_change(each, before, stored) for each in made] if made and before else [stored]
         else:
             guesses = made + [guess for each in made for guess in _adopted(each, before or {}, stored)]
@@ -145,6 +147,10 @@ def _made_within(
             if hash_of_read(without := put(stored, theirs, {})) in hashes:
                 return without
     return None
+
+
+def _is_by(ours: str, version: Resource) -> bool:
+    return bool(ours) and bool(version.get("meta", {}).get("author", {}).get("reference") == ours)
 
 
 def _with_our_change(made: Resource, before: Resource, stored: Resource) -> Resource:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from medferry.apply.reason import Reason, listed
-from medferry.fhir.additions import unsigned
+from medferry.fhir.additions import storages, unsigned
 from medferry.fhir.canonical import content_hash
 from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import CrosswalkEntry, Name
@@ -94,7 +94,9 @@ def judge_contents(twin: Twin, seen: Seen) -> Reason | None:
         return Reason(Kept.UNREADABLE)
     if version_of(seen.known) != twin.known.version_id:
         return Reason(Kept.ORIGINAL_CHANGED)
-    return None if _content(seen.twin) == _content(seen.known) else Reason(Kept.OTHER_CONTENT)
+    # Of the known one our own version stands there: under another storage than its, the twin has other documents.
+    same = _content(seen.twin) == _content(seen.known) and storages(seen.twin) <= storages(seen.known)
+    return None if same else Reason(Kept.OTHER_CONTENT)
 
 
 def judge_authors(seen: Seen) -> Reason | None:

@@ -45,16 +45,20 @@ def storages(value: Any, name: str = "") -> frozenset[str]:
     return frozenset({match[1]} if match else ()).union(*(storages(item, key) for key, item in value.items()))
 
 
-def unsigned(value: Any, name: str = "") -> Any:
-    """A stored element called `name` with the signed URLs of its attachments as the ``Binary/<id>`` they stand for."""
+def unsigned(value: Any, name: str = "", own: frozenset[str] | None = None) -> Any:
+    """A stored element called `name` with the signed URLs of its attachments as the ``Binary/<id>`` they stand for.
+
+    `own` are the bases of Medplum's own storage; None: not asked, any is.
+    """
     if isinstance(value, list):
-        return [unsigned(item, name) for item in value]
+        return [unsigned(item, name, own) for item in value]
     if not isinstance(value, dict):
         return value
-    made = {key: unsigned(item, key) for key, item in value.items()}
+    made = {key: unsigned(item, key, own) for key, item in value.items()}
     url = made.get("url")
-    if isinstance(url, str) and name not in _NOT_ATTACHMENTS and (binary := signed_binary(url)):
-        made["url"] = f"Binary/{binary}"
+    match = _SIGNED.fullmatch(url) if isinstance(url, str) and name not in _NOT_ATTACHMENTS else None
+    if match and (own is None or match[1] in own):
+        made["url"] = f"Binary/{match[2]}"
     return made
 
 
@@ -66,13 +70,16 @@ def without_meta(stored: Resource) -> Resource:
     return {**stored, "meta": {name: value for name, value in meta.items() if name not in _OUTSIDE_FHIR}}
 
 
-def split(stored: Resource) -> tuple[Resource, Resource]:
-    """(what a writer may have written, what Medplum itself added) of a stored resource; the latter only of `meta`."""
+def split(stored: Resource, own: frozenset[str] | None = None) -> tuple[Resource, Resource]:
+    """(what a writer may have written, what Medplum itself added) of a stored resource; the latter only of `meta`.
+
+    `own` as for `unsigned`.
+    """
     meta = stored.get("meta", {})
     added = {name: value for name, value in meta.items() if name in META}
     kept = {name: value for name, value in meta.items() if name not in META}
     rest = {name: value for name, value in stored.items() if name not in ("id", "meta")}
-    return unsigned({**rest, "meta": kept} if kept else rest), {"meta": added} if added else {}
+    return unsigned({**rest, "meta": kept} if kept else rest, own=own), {"meta": added} if added else {}
 
 
 def holds(stored: Any, sent: Any) -> bool:

@@ -14,7 +14,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from medferry.fhir.additions import unsigned
+from medferry.apply.foreign_documents import leads_elsewhere
+from medferry.fhir.additions import storages, unsigned
 from medferry.fhir.canonical import hash_of_read
 from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import Name
@@ -71,6 +72,8 @@ class Found:
     absence: Absence | None = None
     change: Change | None = field(default=None, repr=False)
     base: Resource | None = field(default=None, repr=False)
+    seems_ours: bool = False
+    """It has the content of a write of ours, as far as it can be told without the storage of its documents."""
 
 
 def classify(
@@ -116,7 +119,9 @@ def _what(
         return replace(found, kind=FoundKind.ECHO)
     hashes = {line.content_hash for line in lines if line.content_hash}.union(*(sent.get(name, ()) for name in names))
     if hashes and hash_of_read(unsigned(change.resource)) in hashes:
-        return replace(found, kind=FoundKind.ECHO)
+        # Under signed URLs only the version that we wrote tells whose documents these are.
+        by_storage = lines and storages(change.resource)
+        return replace(found, seems_ours=True) if by_storage else replace(found, kind=FoundKind.ECHO)
     if lines:
         return found
     if names:
@@ -150,6 +155,8 @@ def _with_base(client: MedplumClient, found: Found, bases: Mapping[str, Change])
     base = max(known, key=lambda one: one.at)
     if base.at > change.at or (base.at == change.at and _is_present(client, found, base)):
         return replace(found, kind=FoundKind.SUPERSEDED)
+    if found.seems_ours and not leads_elsewhere(storages(change.resource), storages(base.resource)):
+        return replace(found, kind=FoundKind.ECHO)
     return replace(found, base=base.resource)
 
 

@@ -16,9 +16,8 @@ import sqlalchemy as sa
 from medferry.apply.referee import made_in_decisions
 from medferry.apply.targets import ResolvedResource, resolved, staged_resource
 from medferry.apply.three_way import Change, read_bases
-from medferry.fhir.additions import split
 from medferry.fhir.bundle import Staged, identity
-from medferry.fhir.canonical import Resource, canonical, stored_hash
+from medferry.fhir.canonical import Resource, canonical
 from medferry.fhir.references import literal_references, references
 from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
 from medferry.manifest.known_lines import lines_of_ids, names_in_doubt
@@ -32,19 +31,11 @@ from medferry.source.database import snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.lookup import stream_keys
 from medferry.stages.transform import map_row
+from medferry.sync.stored import StoredResource, stored_resources
 from medferry.sync.wave import SyncedWave
 
 References = Mapping[str, Name]
 """Type/id → the name that a mapping refers to it by."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResource:
-    """A resource as Medplum has it; `content` is what a writer may have written."""
-
-    version_id: str
-    hash: str
-    content: Resource = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +169,8 @@ class Looker:
         places = [(slot.known.resource_type, slot.known.medplum_id) for one in looks for slot in one.slots.values()]
         gone: set[str] = set()
         read = self.client.read_each(places, gone) if places else {}
-        stored = {
-            medplum_id: StoredResource(version, stored_hash(text), split(orjson.loads(text))[0])
-            for medplum_id, (version, text) in read.items()
-        }
+        known = {slot.known.medplum_id: slot.known for one in looks for slot in one.slots.values()}
+        stored = stored_resources(self.client, known, read)
         return [
             _with_slots(one, {s: _with(look, stored.get(look.known.medplum_id), gone) for s, look in one.slots.items()})
             for one in looks

@@ -5,17 +5,19 @@ find → judge by the legacy rows → by the manifest → by contents → by ref
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 import sqlalchemy as sa
 from more_itertools import chunked, map_reduce
 
+from medferry.apply.foreign_documents import leads_elsewhere, own_storages
 from medferry.apply.leftovers import Resource, Stays, judge_references, judge_standing
 from medferry.apply.reason import Reason
 from medferry.apply.referrers import find_referrers
 from medferry.apply.twins import References, version_of
+from medferry.fhir.additions import storages
 from medferry.manifest.crosswalk import Action, owners_of_ids
 from medferry.manifest.leftover_acts import inactivated
 from medferry.manifest.leftovers import OF_ROWS, Leftover, LeftoverKind, in_use, leftovers
@@ -139,6 +141,7 @@ def _standing(
         batches = open_batches(connection, environment.migration.name, server_now=client.server_clock.now())
         owners = owners_of_ids(connection, [one.medplum_id for one in group])
     settling = {entry.name for batch in batches for entry in batch.entries if entry.action not in ACTS.values()}
+    own = _own_storages(client, group, texts)
     for one in group:
         if one.medplum_id in gone:
             continue
@@ -146,9 +149,20 @@ def _standing(
         standing = _parsed(texts[one.medplum_id][1]) if one.medplum_id in texts else None
         known = owners.get(one.medplum_id, ())
         reason = judge_standing(one, policy, standing, settling, known, environment.migration.name)
+        if reason is None and standing and leads_elsewhere(storages(standing[0]), own.get(one.medplum_id, frozenset())):
+            reason = Reason(Stays.CHANGED)
         if stays := unsettled.get((one.entity, one.key)) if one.kind in OF_ROWS else None:
             reason = Reason(stays)
         yield LeftoverFinding(one, policy, reason, standing[0] if standing else None)
+
+
+def _own_storages(
+    client: MedplumClient, group: Sequence[Leftover], texts: Mapping[str, tuple[str, bytes]]
+) -> dict[str, frozenset[str] | None]:
+    """Of those that stand in another version than we wrote, with signed URLs: where Medplum keeps its own files."""
+    moved = [one for one in group if texts.get(one.medplum_id, (one.version_id,))[0] != one.version_id]
+    signed = [one for one in moved if (parsed := _parsed(texts[one.medplum_id][1])) and storages(parsed[0])]
+    return own_storages(client, [(one.resource_type, one.medplum_id, one.version_id) for one in signed])
 
 
 def _parsed(text: bytes) -> tuple[Resource, bytes] | None:
