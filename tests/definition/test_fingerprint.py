@@ -174,6 +174,47 @@ def test_python_installed_packages_and_medferry_are_not_local(folder: Path) -> N
     assert load_migration(folder).files.modules == {}
 
 
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed packages with one in it, `house-codes`, which is imported as `house_codes`."""
+    path = tmp_path / "site-packages"
+    write(path / "house_codes/__init__.py", "VALUE = 1\n")
+    write(path / "house_codes-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: house-codes\nVersion: 1.0\n")
+    write(path / "house_codes-1.0.dist-info/top_level.txt", "house_codes\n")
+    monkeypatch.syspath_prepend(str(path))
+    yield path
+    sys.modules.pop("house_codes", None)
+
+
+def release(installed: Path, version: str) -> None:
+    metadata = installed / "house_codes-1.0.dist-info/METADATA"
+    metadata.write_text(metadata.read_text().rpartition("Version: ")[0] + f"Version: {version}\n")
+
+
+@pytest.mark.parametrize("by", ["a mapping", "a function", "a local module"])
+def test_installed_packages_that_a_mapping_imports_count_by_version(
+    folder: Path, beside: Path, installed: Path, by: str
+) -> None:
+    plain = load_migration(folder)
+    assert plain.files.packages == ()
+    write(beside / "between.py", "import house_codes\n" if by == "a local module" else "")
+    add_import(folder, "import between" if by == "a local module" else "import house_codes", by == "a function")
+    migration = load_migration(folder)
+    assert migration.files.packages == ("house-codes",)
+    assert migration.files.still_are(migration.fingerprint)
+    release(installed, "1.1")
+    assert not migration.files.still_are(migration.fingerprint)
+    assert load_migration(folder).fingerprint != migration.fingerprint
+    release(installed, "1.0")
+    assert load_migration(folder).fingerprint == migration.fingerprint
+
+
+def test_of_what_an_installed_package_imports_itself_nothing_counts(folder: Path, installed: Path) -> None:
+    write(installed / "house_codes/__init__.py", "import orjson\n")
+    add_import(folder, "import house_codes")
+    assert load_migration(folder).files.packages == ("house-codes",)
+
+
 def test_files_are_read_again_only_when_they_look_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = DefinitionFiles(folder)
     read: list[Path] = []

@@ -1,13 +1,14 @@
 """The fingerprint of a migration: one digest over every file that can change what its rows become.
 
 These are all files of its folder, whatever they are called, since a mapping may read any, and the local modules that
-its mappings import. Left out are caches, repositories and what editors leave beside a file, and the plan's sections for
-people: to tick a training makes no row another.
+its mappings import; of installed packages that they import, name and version. Left out are caches, repositories and
+what editors leave beside a file, and the plan's sections for people: to tick a training makes no row another.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import re
 import time
@@ -43,21 +44,27 @@ _Facts = tuple[str, int, int, int, int]
 
 @dataclass(frozen=True)
 class DefinitionFiles:
-    """The files of a migration: its `folder`, and by name the `modules` (file or folder) that its mappings import."""
+    """The files of a migration: its `folder`, and by name the `modules` (file or folder) that its mappings import.
+
+    `packages` are the installed distributions that they import.
+    """
 
     folder: Path
     modules: Mapping[str, Path] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
     _known: dict[tuple[_Facts, ...], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fingerprint(self) -> str:
-        """SHA-256 of names and contents as they are now; read again only when a file looks changed.
+        """SHA-256 of names and contents, and of versions, as they are now; read again only when a file looks changed.
 
         Raises DefinitionError for a file that cannot be read.
         """
         found = list(self._files())
         facts = tuple(_facts(name, path) for name, path in found)
+        versions = [(name, _version(name)) for name in self.packages]
+        facts += tuple((f"{name} {version}", 0, 0, 0, 0) for name, version in versions)
         if facts not in self._known:
-            digest = _digest(found)
+            digest = _digest(found, versions)
             newest = max((max(changed, all_else) for _, changed, all_else, _, _ in facts), default=0)
             if time.time() - newest / 1e9 < _SETTLED_SECONDS:
                 return digest
@@ -109,12 +116,22 @@ def _facts(name: str, path: Path) -> _Facts:
     return name, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
-def _digest(files: list[tuple[str, Path]]) -> str:
+def _digest(files: list[tuple[str, Path]], versions: list[tuple[str, str]]) -> str:
     digest = hashlib.sha256()
     for name, path in files:
         content = _content_of_plan(path) if name == PLAN else _content(path)
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content + b"\0")
+    for name, version in versions:
+        digest.update(f"{name}=={version}\0".encode())
     return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    """Of an installed distribution as it is on the disk now; empty: it is there no more."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _content_of_plan(path: Path) -> bytes:

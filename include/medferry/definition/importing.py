@@ -13,8 +13,9 @@ import importlib.util
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 
@@ -61,6 +62,19 @@ def local_modules(package: str, folder: Path) -> dict[str, Path]:
             _imported[root] = place, _digest(place)
             waiting += [(_name_of(root, place, file), file) for file in _python_files(place)]
     return found
+
+
+def installed_packages(package: str, folder: Path, modules: Mapping[str, Path]) -> tuple[str, ...]:
+    """The installed distributions that the mappings in `folder`, or the local `modules` beside them, import themselves.
+
+    What such a package imports in its turn is left out: a lock of the environment says that, no mapping does.
+    """
+    files = [(f"{package}.{path.stem}", path) for path in sorted(folder.rglob("*.py"))]
+    files += [(_name_of(root, place, file), file) for root, place in modules.items() for file in _python_files(place)]
+    names = {name.partition(".")[0] for module, path in files for name in _imports(module, path)}
+    names -= {*sys.stdlib_module_names, *modules, "", "medferry", package.partition(".")[0]}
+    known = packages_distributions() if names else {}  # reads what every installed package says of itself
+    return tuple(sorted({distribution for name in names for distribution in known.get(name, ())}))
 
 
 def _imports(module: str, path: Path) -> Iterator[str]:

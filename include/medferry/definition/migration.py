@@ -14,7 +14,7 @@ from medferry.definition.check_keys import check_keys
 from medferry.definition.checks import Declared, load_checks
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.gate import GateRules, load_gate
-from medferry.definition.importing import local_modules, mappings_package
+from medferry.definition.importing import installed_packages, local_modules, mappings_package
 from medferry.definition.inverses import check_deleted, check_inverse
 from medferry.definition.lookups import check_tables_named
 from medferry.definition.planned import check_planned
@@ -134,7 +134,8 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     checks = load_checks(folder, specs, tables)
     capture, gate = load_capture(folder, entities), load_gate(folder, entities, plan.unit_ids)
     check_keys(folder, entities, checks)
-    files = DefinitionFiles(folder, local_modules(package, folder / "mappings"))
+    modules = local_modules(package, folder / "mappings")
+    files = DefinitionFiles(folder, modules, installed_packages(package, folder / "mappings", modules))
     if DefinitionFiles(folder).fingerprint() != before:
         raise DefinitionError(
             folder, None, "its files changed while they were read.", "Try again when they are complete."
