@@ -16,6 +16,7 @@ from medferry.definition.migration import load_migration
 from medferry.errors import VerificationFailed
 from medferry.governance.register import is_fault
 from medferry.governance.verdict import verdict_of, verdict_of_verification
+from medferry.manifest.charts import ReviewOutcome, record_charts, record_review
 from medferry.manifest.checks import checks_of, get_verification
 from medferry.manifest.exceptions import exceptions_found_by, exceptions_of
 from medferry.manifest.subject import Subject
@@ -298,3 +299,38 @@ def test_a_resource_that_lost_its_identifier_hides_no_twin_of_another(waves: Env
     key = ada["identifier"][0]["value"]
     found = differences(waves, verify_subject(waves))
     assert ("identifiers: more than once", "patient", key, "another resource") in found
+
+
+def test_a_chart_that_differs_by_its_reviewer_counts_for_each_subject_that_it_is_in(waves: Environment) -> None:
+    found = {name: verify_subject(waves, subject) for name, subject in CHARTED.items()}
+
+    def review(run_id: str, outcome: ReviewOutcome) -> set[str]:
+        """Record it; returns the subjects in which a chart differs then."""
+        with waves.manifest.begin() as connection:
+            record_charts(connection, run_id, "patient", 7, [("1", "given"), ("2", "given")])
+            record_review(connection, run_id, "1", "Dr. Osei", outcome, "")
+            verdicts = {name: verdict_of_verification(connection, one.id) for name, one in found.items()}
+        for name, verdict in verdicts.items():
+            if verdict.differing_charts:
+                with pytest.raises(
+                    VerificationFailed, match=r"1 charts differ, by their reviewers.*medferry charts RUN"
+                ):
+                    verdict.require_passed(f"--verification {found[name].id}")
+        assert verdicts["everything"].text() == ("proven" if outcome == ReviewOutcome.AGREES else "not proven")
+        return {name for name, verdict in verdicts.items() if verdict.differing_charts}
+
+    assert review("pilot", ReviewOutcome.DIFFERS) == {"everything", "its unit", "its entity", "itself"}
+    assert verify_subject(waves).verdict.text() == "not proven"
+    assert review("rest", ReviewOutcome.AGREES) == set()
+    assert review("pilot", ReviewOutcome.DIFFERS) == {"everything", "its unit", "its entity", "itself"}
+
+
+CHARTED = {
+    "everything": Subject(),
+    "its unit": Subject(units=("north",)),
+    "its entity": Subject(entities=("patient",)),
+    "itself": Subject(keys={"patient": ("1",)}),
+    "another unit": Subject(units=("south",)),
+    "another entity": Subject(entities=("weight",)),
+    "another patient": Subject(keys={"patient": ("2",)}),
+}

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from medferry.errors import HashesOnly, VerificationFailed
 from medferry.governance.register import NEVER, family_of, is_fault
-from medferry.manifest.charts import ReviewOutcome, charts_of
+from medferry.manifest.charts import ReviewOutcome, charts_of, differing_of_subject
 from medferry.manifest.checks import CheckResult, CheckStatus, get_verification, results_of, verification_of
 from medferry.manifest.exceptions import ExceptionRow, ExceptionState, exceptions_found_by, exceptions_of
 from medferry.manifest.runs import find_run
+from medferry.manifest.subject import Subject
 
 
 class Word(StrEnum):
@@ -103,20 +104,24 @@ class Verdict:
         if not self.results:
             raise VerificationFailed(f"Run {run_id} was not verified.", "Run its verification, then finish it.")
         self._require_no_fault(run_id)
+        self._require_charts(run_id)
+        self._require_comparisons()
+
+    def require_passed(self, exceptions: str) -> None:
+        """Raises VerificationFailed for what differs and is not accepted, charts too; `exceptions` is what lists it.
+
+        Raises HashesOnly when nothing differs, but of some entity nothing was compared.
+        """
+        self._require_no_fault(exceptions)
+        self._require_charts("RUN")
+        self._require_comparisons()
+
+    def _require_charts(self, run_id: str) -> None:
         if self.differing_charts:
             raise VerificationFailed(
                 f"{self.differing_charts} charts differ, by their reviewers.",
                 f"Remove the cause, draw them again with `medferry charts {run_id}`, and record the new review.",
             )
-        self._require_comparisons()
-
-    def require_passed(self, exceptions: str) -> None:
-        """Raises VerificationFailed for what is not equal and not accepted; `exceptions` is what lists it.
-
-        Raises HashesOnly when nothing differs, but of some entity nothing was compared.
-        """
-        self._require_no_fault(exceptions)
-        self._require_comparisons()
 
     def _require_comparisons(self) -> None:
         if self.hashes_only:
@@ -158,10 +163,15 @@ def verdict_of(connection: sa.Connection, run_id: str) -> Verdict:
 
 
 def verdict_of_verification(connection: sa.Connection, verification_id: int) -> Verdict:
-    """The verdict of a verification that is of no run, as the manifest has it now."""
+    """The verdict of a verification that is of no run, as the manifest has it now.
+
+    Of charts the newest review counts, whichever run they were drawn for.
+    """
     done = get_verification(connection, verification_id)
     share = done.sample_share if done else 1.0
-    return Verdict(results_of(connection, done), exceptions_found_by(connection, verification_id), 0, share)
+    differing = differing_of_subject(connection, done.migration, Subject.from_json(done.subject)) if done else []
+    exceptions = exceptions_found_by(connection, verification_id)
+    return Verdict(results_of(connection, done), exceptions, len(differing), share)
 
 
 def require_equal(results: Sequence[CheckResult]) -> None:

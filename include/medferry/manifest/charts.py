@@ -15,7 +15,9 @@ from medferry.manifest.bulk import among
 from medferry.manifest.checks import differing_keys
 from medferry.manifest.database import now
 from medferry.manifest.decisions import Decision, RecordedDecision, digest_of
-from medferry.manifest.tables import chart, finding, source_record
+from medferry.manifest.subject import Subject
+from medferry.manifest.tables import chart, finding, run, source_record
+from medferry.manifest.unit_state import states_of
 from medferry.mapping.outcomes import DEAD
 
 
@@ -78,6 +80,30 @@ def charts_of(connection: sa.Connection, run_id: str) -> list[ChartRow]:
     rows = connection.execute(drawn).all()
     newest = decisions.newest(connection, [_subject(run_id, row.entity, row.key) for row in rows])
     return [_row(row, newest.get(_subject(run_id, row.entity, row.key))) for row in rows]
+
+
+def differing_of_subject(connection: sa.Connection, migration: str, subject: Subject) -> list[tuple[str, str]]:
+    """(entity, key) of the charts of a subject whose newest review, whichever run they were drawn for, says "differs".
+
+    A chart is of the entity that it begins with (the patient's), whatever hangs on it.
+    """
+    statement = sa.select(chart.c.run_id, chart.c.entity, chart.c.key)
+    drawn = connection.execute(statement.join(run, run.c.id == chart.c.run_id).where(run.c.migration == migration))
+    of_chart = {_subject(*line): (line.entity, line.key) for line in drawn}
+    newest: dict[tuple[str, str], RecordedDecision] = {}
+    for name, review in decisions.newest(connection, of_chart).items():
+        before = newest.setdefault(of_chart[name], review)
+        newest[of_chart[name]] = max(before, review, key=lambda one: one.at)
+    differing = sorted(one for one, review in newest.items() if review.decision.verdict == ReviewOutcome.DIFFERS)
+    return [(entity, key) for entity, key in differing if _is_of(connection, migration, subject, entity, key)]
+
+
+def _is_of(connection: sa.Connection, migration: str, subject: Subject, entity: str, key: str) -> bool:
+    named = {*subject.entities, *subject.keys}
+    if (named and entity not in named) or (entity in subject.keys and key not in subject.keys[entity]):
+        return False
+    state = states_of(connection, migration, entity, [key]).get(key)
+    return not subject.units or (state is not None and state.unit in subject.units)
 
 
 def _row(row: sa.Row, review: RecordedDecision | None) -> ChartRow:  # type: ignore[type-arg]

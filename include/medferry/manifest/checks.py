@@ -115,6 +115,7 @@ class Verification:
     """A verification that has finished; times are UTC."""
 
     id: int
+    migration: str
     run_id: str | None
     subject: Mapping[str, Any]
     started_at: str
