@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medferry.definition.lookups import unreachable
 from medferry.definition.migration import Migration
+from medferry.definition.weak_checks import weak_checks
 from medferry.mapping.declare import MappingStatus
 
 
@@ -19,4 +20,4 @@ def doubts_of(migration: Migration) -> list[str]:
         told.append(f"in draft, approved by nobody: {', '.join(drafts)}")
     if unchecked:
         told.append(f"no checks, so that their values cannot be proven: {', '.join(unchecked)}")
-    return told
+    return told + weak_checks(migration.checks.entities)
