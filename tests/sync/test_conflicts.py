@@ -146,6 +146,7 @@ def test_without_a_base_the_resource_is_decided_as_a_whole(
     write(rename("Ames"))
     with monkeypatch.context() as patched:
         patched.setattr("medferry.apply.three_way.made_before", lambda *_: None)
+        patched.setattr("medferry.apply.three_way._made_within", lambda *_: None)
         assert ends(cycle(wave)) == {"quarantined": 1}
         assert only(wave, ConflictState.OPEN).paths == (WHOLE,)
         decided(wave, side)
