@@ -12,6 +12,7 @@ from medferry.governance import readiness as gates
 from medferry.governance import steadiness
 from medferry.governance.forecast import Work, freeze
 from medferry.governance.readiness import GateName, Proof, ReadinessGate, Rehearsed
+from medferry.governance.side_effects import SideEffectLine
 from medferry.governance.steadiness import InStep
 from medferry.manifest.consents import Consent
 from medferry.manifest.decisions import Decision, RecordedDecision
@@ -51,6 +52,8 @@ GREEN: list[ReadinessGate] = [
     gates.held_back({"born-in-medplum": 1}, SAID, True),
     gates.schema("d" * 64, [], SAID, True),
     gates.rehearsal(Rehearsed(1.0, 40.0, True), LIMITS, 60.0),
+    gates.side_effects([]),
+    gates.side_effects([SideEffectLine("Subscription/1", "Patient", "", True, "fires, by Ada")]),
     steadiness.sweep(SWEPT, ["patient", "weight"], AGES, LIMITS),
     steadiness.lag(STEP, LIMITS),
     steadiness.writers([DESK], ACCEPTED),
@@ -108,6 +111,10 @@ RED: dict[str, tuple[ReadinessGate, str]] = {
     "rehearsed long ago": (gates.rehearsal(Rehearsed(15.0, 40.0, True), LIMITS, 60.0), "15.0 days old"),
     "rehearsed too slowly": (gates.rehearsal(Rehearsed(1.0, 61.0, True), LIMITS, 60.0), "took 61.0 s"),
     "rehearsed by other files": (gates.rehearsal(Rehearsed(1.0, 40.0, False), LIMITS, 60.0), "files are others"),
+    "a Subscription that nobody decided about": (
+        gates.side_effects([SideEffectLine("Subscription/1", "Patient", "", False, "fires")]),
+        "Subscription/1 fires",
+    ),
     "a miss": (_swept(missed=1), "weight: 1 missed of 100"),
     "a sweep that was stopped": (_swept(complete=False), "weight: no complete sweep"),
     "an entity never swept": (_none(["patient"]), "weight: no complete sweep"),

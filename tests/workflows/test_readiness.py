@@ -94,7 +94,7 @@ def test_before_anything_was_done_nothing_is_green_but_the_plan(planned: Environ
     green = {gate.name for gate in readiness(planned, "pilot") if gate.ok and not gate.name.startswith("plan: ")}
     assert green == {
         *(GateName.STRATEGY, GateName.ORDER, GateName.WINDOW, GateName.TOOLS, GateName.TRAINING),
-        GateName.TRANSACTIONS,
+        *(GateName.TRANSACTIONS, GateName.SIDE_EFFECTS),
     }
     with pytest.raises(NoSuchWave):
         readiness(planned, "noon")

@@ -25,6 +25,7 @@ from medferry.cli.readiness import readiness_app
 from medferry.cli.routing import routing_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
+from medferry.cli.side_effects import side_effects_app
 from medferry.cli.source import source_app
 from medferry.cli.sync import sweep_app, sync_app
 from medferry.cli.systems import systems_app
@@ -65,6 +66,7 @@ app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")
 app.add_typer(readiness_app, name="readiness")
+app.add_typer(side_effects_app)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+from medferry.governance.side_effects import SideEffectLine
 from medferry.governance.strategy import ACCEPT_RISK, Sizes, is_accepted, too_large, unknown_sizes
 from medferry.manifest.decisions import RecordedDecision
 from medferry.plan.model import Plan
@@ -36,6 +37,7 @@ class GateName(StrEnum):
     LAG = "lag"
     WRITERS = "writers"
     TRANSACTIONS = "transactions"
+    SIDE_EFFECTS = "side effects"
     LEGACY_GATES = "legacy gates"
     FREEZE = "freeze forecast"
     REHEARSAL = "rehearsal"
@@ -235,6 +237,13 @@ def schema(digest: str, drafts: Sequence[str], approved: RecordedDecision | None
     evidence = f"approved by {approved.decision.person} on {approved.at[:10]}, {digest[:12]}" if approved else ""
     remedy = "Look at `medferry inventory` and the mappings, then let a named person accept `schema`."
     return gate_of(GateName.SCHEMA, faults, evidence, remedy)
+
+
+def side_effects(lines: Sequence[SideEffectLine]) -> ReadinessGate:
+    """Every Subscription that what is written would fire is as somebody has decided."""
+    faults = [f"{line.place} {line.told}" for line in lines if not line.ok]
+    evidence = f"{len(lines)} as decided" if lines else "none that this client sees would fire"
+    return gate_of(GateName.SIDE_EFFECTS, faults, evidence, "Look at `medferry side-effects`.")
 
 
 @dataclass(frozen=True, slots=True)

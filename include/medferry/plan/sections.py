@@ -196,6 +196,28 @@ class ReadinessLimits(_Part):
     """So many may have changed since it: they are read again during the freeze."""
 
 
+class SideEffect(StrEnum):
+    """What becomes of a Subscription that what Medferry writes would fire."""
+
+    LEAVE = "leave"
+    """It fires."""
+    NARROW = "narrow"
+    """Its criteria leave out what carries the migration's tag."""
+    DISABLE = "disable"
+    """It is off from before the first load until it is restored."""
+
+
+class SideEffectDecision(_Part):
+    """What somebody has decided about a Subscription."""
+
+    decision: SideEffect
+    accepted_by: Text
+    reason: Sentence
+
+
+SubscriptionPlace = Annotated[str, Field(pattern=r"^Subscription/[A-Za-z0-9.-]{1,64}$")]
+
+
 class Organisation(_Part):
     """Sizes that no database tells."""
 
@@ -224,6 +246,8 @@ class Sections(_Part):
     rollback: WayBack | None = None
     readiness: ReadinessLimits = ReadinessLimits()
     legacy_writers: list[LegacyWriter] = []
+    side_effects: dict[SubscriptionPlace, SideEffectDecision] = {}
+    """By Subscription, each that would fire (`medferry side-effects`)."""
     organisation: Organisation = Organisation()
     big_bang: RiskOfBigBang | None = None
 

@@ -23,6 +23,7 @@ from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
 from medferry.sync.wave import NoSuchWave
 from medferry.workflows.readiness_facts import Facts
+from medferry.workflows.side_effects import look
 
 
 def readiness(environment: Environment, wave_id: str) -> list[ReadinessGate]:
@@ -186,6 +187,7 @@ _GATES: Mapping[GateName, Callable[[Facts], ReadinessGate]] = {
     GateName.LAG: _lag,
     GateName.WRITERS: lambda facts: steadiness.writers(facts.status.writers, facts.environment.migration.plan),
     GateName.TRANSACTIONS: _transactions,
+    GateName.SIDE_EFFECTS: lambda facts: gates.side_effects(look(facts.environment)),
     GateName.LEGACY_GATES: _legacy_gates,
     GateName.FREEZE: _freeze,
     GateName.REHEARSAL: _rehearsal,
