@@ -189,6 +189,9 @@ class Medplum:
             has = {f"{one.get('system', '')}|{one.get('value', '')}" for one in (version.body or {})["identifier"]}
             has |= {f"{one.partition('|')[0]}|" for one in has}
             return not has.isdisjoint(value.split(","))
+        if name == "_tag":
+            has = {f"{one['system']}|{one['code']}" for one in (version.body or {}).get("meta", {}).get("tag", [])}
+            return value in has
         assert name in ("_count", "_fields", "_sort", "_summary"), f"no search by {name} here"
         return True
 

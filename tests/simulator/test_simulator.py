@@ -18,7 +18,12 @@ PROGRAMS, STEP = 968, 4 if LONG else 483
 
 def run(*arguments: object) -> None:
     """Run the simulator to its end; what it tells is the failure."""
-    command = [sys.executable, "-m", "tests.simulator", *map(str, arguments)]
+    run_module("tests.simulator", *arguments)
+
+
+def run_module(module: str, *arguments: object) -> None:
+    """The same of a program of its own."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     paths = {"PYTHONPATH": f"{ROOT / 'include'}:{ROOT}"}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | paths, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

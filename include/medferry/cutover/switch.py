@@ -171,6 +171,8 @@ class Switch:
         for unit in self.units:
             if self.gates.medplum.read(unit).epoch != self.attempt.epoch:
                 raise WrongPlace(f"Another attempt has closed {unit} in Medplum since.", "Look: `cutover status`.")
+        if all(gate.state is GateState.SHUT for gate in self.gates.legacy_of(self.units).values()):
+            return "they were shut before"
         left = self._still_frozen()
         for unit in self.units:
             epoch = int(self.attempt.notes[EPOCHS][unit])

@@ -19,13 +19,12 @@ from medferry.manifest.checks import difference_lines
 from medferry.manifest.cutovers import Attempt, AttemptState, Direction
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Subject
-from medferry.manifest.unit_state import states_of
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import NothingBack
 from medferry.sync.wave import SyncedWave
-from medferry.verification.run import SubjectVerification, verify_subject
+from medferry.verification.run import ONE_STATE, SubjectVerification, verify_subject
 from medferry.workflows.routing import publish_routing
 from medferry.workflows.sync import checked_wave
 
@@ -40,7 +39,7 @@ class CutoverBusy(TransientError):
 
 
 class Otherwise(MedferryError):
-    """An attempt in the other direction came to no end."""
+    """The units are not where such an attempt could begin, or another came to no end."""
 
 
 @dataclass(frozen=True)
@@ -98,25 +97,35 @@ def told(environment: Environment, wave_id: str, direction: Direction, choice: C
 @contextmanager
 def _attempt(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> Iterator[Switch]:
     """Be the only one who moves units; begin an attempt, or go on with the one that came to no end, and end it."""
-    wave = checked_wave(environment, wave_id)
-    with _alone(environment), environment.medplum() as client:
-        switch = _switch(environment, wave, client, direction, choice)
+    with switching(environment, wave_id, direction, choice) as switch:
         try:
             yield switch
         except (machine.NotFlipped, machine.NotReturned):
-            _end(switch, AttemptState.BACKED_OUT)
+            end(switch, AttemptState.BACKED_OUT)
             raise
         ended = AttemptState.DONE
         if direction is Direction.FORTH and set(switch.places().values()) != {Place.MEDPLUM}:
             ended = AttemptState.BACKED_OUT
-        _end(switch, ended)
+        end(switch, ended)
+
+
+@contextmanager
+def switching(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> Iterator[Switch]:
+    """Be the only one who moves units; begin an attempt, or go on with the one that came to no end.
+
+    Raises CutoverBusy, Otherwise, NothingBack, and what keeps it from beginning.
+    """
+    wave = checked_wave(environment, wave_id)
+    with _alone(environment), environment.medplum() as client:
+        yield _switch(environment, wave, client, direction, choice)
 
 
 def _switch(
     environment: Environment, wave: SyncedWave, client: MedplumClient, direction: Direction, choice: Choice
 ) -> Switch:
     gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
-    attempt = _going_on(environment, wave, direction) or _begun(environment, wave, gates, units, direction, choice)
+    going_on = _going_on(environment, wave, gates, direction)
+    attempt = going_on or _begun(environment, wave, gates, units, direction, choice)
     hooks = Hooks(
         verify=lambda keys: _verified_keys(environment, keys),
         route=lambda: _routed(environment),
@@ -132,18 +141,27 @@ def _freeze(environment: Environment, units: Sequence[str], choice: Choice) -> f
     return choice.freeze or (downtime.seconds_of(units) if downtime else FREEZE_SECONDS)
 
 
-def _going_on(environment: Environment, wave: SyncedWave, direction: Direction) -> Attempt | None:
-    """The attempt that came to no end; a rollback takes the place of a cutover. Raises Otherwise."""
+def _going_on(environment: Environment, wave: SyncedWave, gates: Gates, direction: Direction) -> Attempt | None:
+    """The attempt that came to no end. One of another direction is replaced. Raises Otherwise.
+
+    A rollback is not where some units are back already: those are written in the legacy database.
+    """
     with environment.manifest.begin() as connection:
-        running = cutovers.running_attempts(connection, environment.migration.name)
-        for one in (one for one in running if one.wave == wave.id and one.direction is not direction):
-            if one.direction is Direction.BACK:
-                raise Otherwise(
-                    f"A rollback of {wave.id} came to no end.", f"Go on with it: `medferry rollback {wave.id}`."
-                )
-            if direction is Direction.BACK or one.direction is Direction.PREPARE:
-                cutovers.end_attempt(connection, one, AttemptState.REPLACED)
-        same = [one for one in running if one.wave == wave.id and one.direction is direction]
+        running = [
+            one for one in cutovers.running_attempts(connection, environment.migration.name) if one.wave == wave.id
+        ]
+    others = [one for one in running if one.direction is not direction]
+    for one in others:
+        back = [place not in (Place.BETWEEN, Place.MEDPLUM) for place in gates.places(one.units).values()]
+        if one.direction is Direction.BACK and any(back) and not all(back):
+            raise Otherwise(
+                f"A rollback of {wave.id} came to no end, and some of its units are back.",
+                f"Go on with it: `medferry rollback {wave.id}`.",
+            )
+    with environment.manifest.begin() as connection:
+        for one in others:
+            cutovers.end_attempt(connection, one, AttemptState.REPLACED)
+    same = [one for one in running if one.direction is direction]
     return same[-1] if same else None
 
 
@@ -195,7 +213,8 @@ def _alone(environment: Environment) -> Iterator[None]:
         raise CutoverBusy("Another process moves units of this migration.", "Wait until it has ended.") from None
 
 
-def _end(switch: Switch, state: AttemptState) -> None:
+def end(switch: Switch, state: AttemptState) -> None:
+    """Note how its attempt ended."""
     with switch.environment.manifest.begin() as connection:
         cutovers.end_attempt(connection, switch.attempt, state)
 
@@ -216,18 +235,19 @@ def _verified(environment: Environment, wave: SyncedWave) -> dict[str, object]:
 
 
 def _to_look_at_again(environment: Environment, found: SubjectVerification) -> dict[str, list[str]]:
-    """Entity → keys of what differs while users write. Raises VerificationFailed for what no key tells."""
-    if found.verdict.nothing_differs:
-        return {}
+    """Entity → keys of what differs while users write. Raises VerificationFailed for what no key tells.
+
+    That something was written meanwhile is no fault here: whatever was is verified under the freeze.
+    """
     keys: dict[str, set[str]] = {}
+    faults = [result for result in found.verdict.unresolved if result.name != ONE_STATE]
     with environment.manifest.begin() as connection:
-        for result in found.verdict.unresolved:
+        for result in faults:
             lines = list(difference_lines(connection, found.id, result.entity, result.name))
-            known = states_of(connection, environment.migration.name, result.entity, {line[0] for line in lines})
-            if result.unchecked or not lines or {line[0] for line in lines} != known.keys():
+            if result.unchecked or not lines or result.entity not in environment.migration.entities:
                 _passed(found, "the wave")
-            keys.setdefault(result.entity, set()).update(known)
-    if not keys:
+            keys.setdefault(result.entity, set()).update(line[0] for line in lines)
+    if not found.verdict.results or found.verdict.still_open or found.verdict.differing_charts:
         _passed(found, "the wave")
     return {entity: sorted(of_entity) for entity, of_entity in sorted(keys.items())}
 
