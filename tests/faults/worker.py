@@ -12,6 +12,7 @@ lease) count only with ``"every": true``.
 from __future__ import annotations
 
 import errno
+import gc
 import gzip
 import json
 import logging
@@ -49,6 +50,7 @@ from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from medferry.workflows.migrate import execute_run
 from medferry.workflows.replay import execute_replay
+from tests import tiny_platform
 from tests.faults import pace
 from tests.faults.checker import TYPES
 
@@ -97,12 +99,18 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """Build once what every child would build anew: FHIR models, Alembic's modules, TLS contexts (unused here)."""
+    """Build once what every child would build anew: FHIR models, Alembic's modules, TLS contexts (unused here).
+
+    A child's collector need not go through all of that again, nor have its pages copied for it.
+    """
     default.create_ssl_context = cache(default.create_ssl_context)
     httpx.Client().close()
     create_manifest("sqlite:///:memory:")
     for resource_type in TYPES:
         problems({"resourceType": resource_type})
+    load_migration(tiny_platform.MIGRATION)
+    gc.collect()
+    gc.freeze()
 
 
 def _wait(child: int, kill_after: float | None, flag: Path | None) -> int:
