@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ from medferry.mapping import Context, Resource, Row, mapping
     version="0.1.0",
     owner="nobody yet",
     status="{MappingStatus.DRAFT}",
-    produces={{"main": "{resource_type}"}},
+    produces={{"main": {json.dumps(resource_type)}}},
 {references})
 def {function}(row: Row, ctx: Context) -> Iterator[Resource]:
     raise ctx.quarantine("{NOT_MAPPED}")

@@ -39,11 +39,15 @@ SETTINGS: Mapping[str, str] = {
 """In this order: a language sets date format and first day. ANSI_WARNINGS and ARITHABORT make errors of what is cut
 off, overflows or is divided by 0."""
 
+_EDITION = "CAST(SERVERPROPERTY('EngineEdition') AS int)"
 LOOK = (
-    "SELECT CAST(SERVERPROPERTY('ProductMajorVersion') AS int) AS version, d.snapshot_isolation_state AS snapshots, "
-    "CASE WHEN d.replica_id IS NOT NULL AND DATABASEPROPERTYEX(DB_NAME(), 'Updateability') = 'READ_ONLY' "
+    f"SELECT CASE WHEN {_EDITION} IN (5, 8) THEN 16 ELSE CAST(SERVERPROPERTY('ProductMajorVersion') AS int) END "
+    "AS version, d.snapshot_isolation_state AS snapshots, CASE WHEN d.is_in_standby = 1 "
+    "OR (DATABASEPROPERTYEX(DB_NAME(), 'Updateability') = 'READ_ONLY' "
+    f"AND (d.replica_id IS NOT NULL OR {_EDITION} = 5)) "
     "THEN 1 ELSE 0 END AS is_secondary FROM sys.databases AS d WHERE d.database_id = DB_ID()"
 )
+"""Azure's editions (5 and 8) are up to date, and call themselves version 12; log shipping makes a copy in standby."""
 
 LOOK_FOR_HIDDEN = (
     "SELECT HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'VIEW DEFINITION') AS may_look, "
