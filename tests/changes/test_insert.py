@@ -35,7 +35,7 @@ TABLES = (
     legacy_table("nb_label", key={"note_id": "id"}, columns=("label",), optional=True),
 )
 NEW = new_rows(unit="unit", columns=("person_id",), constants={"kind": "N"}, times=("made_at",))
-LINE = BornLine("Observation", "0001", "note", "main", "")
+LINE = BornLine("Observation", "0001", "note", "main", "", "")
 VALUES = {"unit": "north", "text": "as it was", "person_id": 7}
 
 
@@ -59,7 +59,11 @@ def legacy(engine: sa.Engine) -> Iterator[sa.Engine]:
 
 
 def insert(engine: sa.Engine, wanted: dict[str, Any], line: BornLine = LINE, new: NewRows = NEW) -> str:
-    return insert_row(engine, ENTITY, TABLES, new, line, VALUES, lambda _: wanted)
+    return insert_row(engine, ENTITY, TABLES, new, line, VALUES, lambda _: wanted, made_of_text).key
+
+
+def made_of_text(row: Any) -> str:
+    return f"of {row['text']}"
 
 
 def numbers(engine: sa.Engine) -> tuple[int, int, int]:
@@ -76,14 +80,14 @@ def test_a_row_comes_once_with_all_that_only_the_row_tells(legacy: sa.Engine) ->
     with snapshot(legacy) as view:
         row = row_of_key(view, ENTITY, key)
         assert find_born(view, [("Observation", "0001"), ("Patient", "0001")]) == {
-            ("Observation", "0001"): BornLine("Observation", "0001", "note", "main", key)
+            ("Observation", "0001"): BornLine("Observation", "0001", "note", "main", key, "of as it reads")
         }
     assert row is not None
     assert {name: row[name] for name in ("unit", "text", "person_id", "label")} == {
         "unit": "north", "text": "as it reads", "person_id": 7, "label": "red",
     }  # fmt: skip
     assert row["made_at"] and row["updated_at"]
-    other = BornLine("Observation", "0002", "note", "main", "")
+    other = BornLine("Observation", "0002", "note", "main", "", "")
     assert insert(legacy, {}, other) == str(int(key) + 1)
 
 
@@ -92,8 +96,10 @@ def test_a_key_may_be_an_expression_or_a_uuid(legacy: sa.Engine) -> None:
     assert insert(legacy, {}, new=own) == "42"
     entity = SourceEntity("plain", Path("p.sql"), ("id",), "unit", None, "P", "SELECT id, unit, text FROM nb_uuid", {})
     tables = (legacy_table("nb_uuid", key="id", columns=("text",)),)
-    line = BornLine("Observation", "0003", "plain", "main", "")
-    key = insert_row(legacy, entity, tables, new_rows(unit="unit", key=KeyBy.UUID), line, VALUES, lambda _: {})
+    line = BornLine("Observation", "0003", "plain", "main", "", "")
+    key = insert_row(
+        legacy, entity, tables, new_rows(unit="unit", key=KeyBy.UUID), line, VALUES, lambda _: {}, made_of_text
+    ).key
     assert len(key) == 36
     with snapshot(legacy) as view:
         assert row_of_key(view, entity, key) == {"id": key, "unit": "north", "text": "as it was"}
@@ -104,11 +110,11 @@ def test_what_is_refused_leaves_nothing(legacy: sa.Engine) -> None:
         raise MedferryError("No.", "Never.")
 
     with pytest.raises(MedferryError, match="No"):
-        insert_row(legacy, ENTITY, TABLES, NEW, LINE, VALUES, raising)
+        insert_row(legacy, ENTITY, TABLES, NEW, LINE, VALUES, raising, made_of_text)
     with pytest.raises(WriteRefused, match="no room"):
         insert(legacy, {}, new=new_rows(unit="unit", columns=("person_id",)))
     with pytest.raises(WriteRefused, match="another value in text"):
-        insert_row(legacy, ENTITY, TABLES, NEW, LINE, VALUES, lambda row: {"text": f"{row['text']}+"})
+        insert_row(legacy, ENTITY, TABLES, NEW, LINE, VALUES, lambda row: {"text": f"{row['text']}+"}, made_of_text)
     assert numbers(legacy) == (0, 0, 0)
     insert(legacy, {})
     assert numbers(legacy) == (1, 0, 1)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from tests.simulator.legacy import PERSON, PROGRAM, Written, all_written
 from tests.simulator.medplum import Medplum, Resource, Version
-from tests.simulator.users import ELEMENTS, TOLD_TWICE, Element, Facts, Place, is_ours, phone, resources
+from tests.simulator.users import ELEMENTS, TOLD_TWICE, Element, Facts, Named, Place, is_ours, phone, resources
 
 CHANGED, DELETED = "target-changed", "target-deleted"
 AMBIGUOUS, UNRESOLVED = "ambiguous-local-time", "unresolved-reference"
@@ -53,14 +54,20 @@ class _Record:
 
 
 def problems(
-    legacy: Any, medplum: Medplum, places: Iterable[Place], facts: Facts, ledger: Ledger, both: bool = False
+    legacy: Any,
+    medplum: Medplum,
+    places: Iterable[Place],
+    facts: Facts,
+    ledger: Ledger,
+    both: bool = False,
+    created: Mapping[Place, Named] = MappingProxyType({}),
 ) -> list[str]:
-    """Everything that is not as it must be."""
+    """Everything that is not as it must be. `created`: the resource for which a row was inserted, named so or not."""
     rows = {(entity, row["id"]): row for entity in ELEMENTS for row in _rows(legacy, entity)}
     written = all_written(legacy)
     found: list[str] = []
     for place in places:
-        of_place = resources(medplum, place)
+        of_place = resources(medplum, place) or ([created[place]] if place in created else [])
         found += [f"{place}: {len(of_place)} resources"] if len(of_place) > 1 else []
         found += [
             f"{place}: the crosswalk has another resource"
@@ -152,8 +159,9 @@ def _row(one: _Record) -> Iterator[str]:
     """What the program wrote into the row."""
     reached: dict[str, int] = {}
     known = {element.column: element for element in one.elements}
+    inserted = {each.column: each for each in reversed(one.written)}
     for each in one.written:
-        if each.who != PROGRAM:
+        if each.who != PROGRAM or (each is inserted[each.column] and each.column not in known):
             continue
         if each.column not in known or not one.both:
             yield f"{each.column} was written into the row"
@@ -162,7 +170,7 @@ def _row(one: _Record) -> Iterator[str]:
         if each.value not in values:
             yield f"{each.column} was written into the row, which Medplum never had"
             continue
-        if each.old not in values:
+        if each.old not in values and each is not inserted[each.column]:
             yield f"{each.column}: a legacy user's edit was written over"
         at = max(number for number, value in enumerate(values) if value == each.value)
         if at < reached.get(each.column, 0):

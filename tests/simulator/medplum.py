@@ -186,7 +186,8 @@ class Medplum:
             assert value.startswith("ge")
             return self.instant(version.at) >= value[2:]
         if name == "identifier":
-            has = {f"{one.get('system', '')}|{one.get('value', '')}" for one in (version.body or {})["identifier"]}
+            names = (version.body or {}).get("identifier", [])
+            has = {f"{one.get('system', '')}|{one.get('value', '')}" for one in names}
             has |= {f"{one.partition('|')[0]}|" for one in has}
             return not has.isdisjoint(value.split(","))
         if name == "_tag":
@@ -199,7 +200,7 @@ class Medplum:
         """The newest version that a search sees; None where it sees none, or a deleted one."""
         until = self.present() - self.lag
         seen = next((one for one in reversed(self.versions[kind, id_]) if one.at <= until), None)
-        return seen if seen and seen.body is not None and "identifier" in seen.body else None
+        return seen if seen and seen.body is not None else None
 
     # -- storing -----------------------------------------------------------------------------------
 

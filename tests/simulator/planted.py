@@ -10,7 +10,9 @@ from unittest import mock
 from medferry.apply import batch, chunk, plan, writer
 from medferry.apply.plan import DriftPolicy, Planner
 from medferry.manifest import leases
-from medferry.sync import carry_out, cycle, reverse_cycle
+from medferry.source import insert
+from medferry.stages import load
+from medferry.sync import carry_out, cycle, reverse_born, reverse_cycle
 
 Patch = tuple[Any, str, Any]
 _keys_of_cut, _begin_run, _batch_entry = cycle.keys_of_cut, cycle.begin_run, batch.batch_entry
@@ -90,11 +92,26 @@ PLANTED: dict[str, tuple[list[Patch], range]] = {
 The first did when this was written.
 """
 
+OF_BIRTHS: dict[str, tuple[list[Patch], range]] = {
+    "the way forth does not look for births": (
+        [(cycle, "finish_births", lambda *_: 0), (load, "leave_born", lambda *_: 0)],
+        range(100),
+    ),
+    "a row is inserted before it is noted": ([(reverse_born, "note_birth", lambda *_: None)], range(5, 100)),
+    "a row is inserted without its line": ([(insert, "add_born", lambda *_: None)], range(100)),
+    "a birth that was begun is never finished": (
+        [(cycle, "finish_births", lambda *_: 0), (reverse_cycle, "finish_births", lambda *_, **__: 0)],
+        range(29, 100),
+    ),
+    "a birth is overlooked": ([(reverse_cycle, "classify", _one_overlooked)], range(100)),
+}
+"""Those that only births tell: by the seeds of ``births``."""
+
 
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """The program with one of the faults."""
-    patches = [mock.patch.object(*patch) for patch in PLANTED[name][0]]
+    patches = [mock.patch.object(*patch) for patch in (PLANTED | OF_BIRTHS)[name][0]]
     for patch in patches:
         patch.start()
     try:

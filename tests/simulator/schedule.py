@@ -16,16 +16,18 @@ import sqlalchemy as sa
 
 from medferry.apply.visibility import WritesHidden
 from medferry.errors import MedferryError, TransientError
+from medferry.manifest.births import open_births
 from medferry.manifest.checkpoints import CheckpointState, checkpoint
 from medferry.manifest.database import open_manifest
-from medferry.manifest.held_back import held_back_of
+from medferry.manifest.held_back import HeldReason, held_back_of
 from medferry.manifest.tables import lease, target
 from medferry.manifest.unit_state import states_of
 from medferry.medplum.errors import Unauthorised
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.workflows.sync import Way
-from tests.simulator import checker
+from tests.simulator import births, checker
+from tests.simulator.births import Creation
 from tests.simulator.checker import Ledger
 from tests.simulator.clock import clock
 from tests.simulator.http import Fault
@@ -39,10 +41,12 @@ STARTS = (1_767_312_000.0, 1_772_953_080.0, 1_793_512_680.0)
 _SKEW, _LONGEST_STALL, _HOUR = 600.0, 600.0, 3_700.0
 _QUIET_CYCLES = 8
 
-Planned = list[tuple[int, Act, Place]]
+Planned = list[tuple[int, Act | Creation, Place]]
 """(number of the program's act before which it is done, what, where); what is for `BEFORE` comes before the process."""
 
 BEFORE = -1
+NOWHERE: Place = ("patient", 0)
+"""Of an act that chooses its place itself."""
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A folder that is no disk."""
@@ -97,9 +101,12 @@ class Simulation:
             if self.way is Way.BOTH:
                 back_cycle(wave)
 
-    def _try(self, act: Act, place: Place) -> bool:
+    def _try(self, act: Act | Creation, place: Place) -> bool:
         try:
-            self.users.do(act, place)
+            if isinstance(act, Creation):
+                births.do(self.users, act)
+            else:
+                self.users.do(act, place)
         except sqlite3.OperationalError:
             return False
         return True
@@ -123,43 +130,52 @@ class Simulation:
             before = now
         else:
             self.problems.append("it does not come to rest")
-        ledger, left = _ledger(self.world, self.users.cast)
+        places, both = self._places(), self.way is Way.BOTH
+        ledger, left = _ledger(self.world, places)
         self.problems += left
-        self.problems += checker.problems(
-            self.world.legacy,
-            self.world.medplum,
-            self.users.cast.places,
-            self.users.facts,
-            ledger,
-            both=self.way is Way.BOTH,
-        )
+        known = (self.users.facts, ledger)
+        of_births = births.versions_of_rows(self.users)
+        self.problems += checker.problems(self.world.legacy, self.world.medplum, places, *known, both, of_births)
+        self.problems += births.problems(self.users, both)
+
+    def _places(self) -> list[Place]:
+        """Those of the cast, and the rows of what was created in Medplum."""
+        born = sorted(births.born(self.world.legacy).values()) if self.users.facts.created else []
+        for place in born:
+            self.users.facts.edited_at.setdefault(place, 0)
+        return self.users.cast.places + born
 
     def _state(self) -> tuple[int, int]:
         """What grows with every write, of either side."""
         [(changes,)] = self.world.legacy.execute("SELECT coalesce(max(id), 0) FROM medferry_change")
-        places = self.users.cast.places
+        places = self._places()
         versions = [len(one) for place in places for _, _, one in resources(self.world.medplum, place)]
         return changes, sum(versions)
 
 
-def _ledger(of: World, cast: Cast) -> tuple[Ledger, list[str]]:
+def _ledger(of: World, places: list[Place]) -> tuple[Ledger, list[str]]:
     """What the manifest tells, and what should not be left in it."""
     reasons: dict[Place, str] = {}
     ids: dict[Place, str] = {}
     name = of.migration.name
     with open_manifest(of.settings.manifest_url).begin() as connection:
         for entity in ELEMENTS:
-            keys = [str(key) for each, key in cast.places if each == entity]
+            keys = [str(key) for each, key in places if each == entity]
             for key, state in states_of(connection, name, entity, keys).items():
                 reasons[entity, int(key)] = state.reason
             mine = sa.select(target.c.value, target.c.medplum_id).where(target.c.system == f"{BASE}/{entity}")
-            held = {
-                (one.entity, int(one.key), one.reason) for one in held_back_of(connection, name, ["north", "shared"])
-            }
+            told = held_back_of(connection, name, ["north", "shared"])
+            held = {(one.entity, int(one.key), one.reason) for one in told if not one.is_birth}
             ids |= {(entity, int(value)): medplum_id for value, medplum_id in connection.execute(mine)}
         leases = connection.scalar(sa.select(sa.func.count()).select_from(lease))
         open_ = connection.scalar(sa.select(sa.func.count()).where(checkpoint.c.state != CheckpointState.APPLIED))
+        noted = len(open_births(connection, name))
     left = [f"{leases} leases are left"] if leases else []
+    left += [
+        f"{one.place} is held back: {one.reason}" for one in told if one.is_birth and one.reason != HeldReason.ROW_GONE
+    ]
+    gone = sum(one.is_birth and one.reason == HeldReason.ROW_GONE for one in told)
+    left += [f"{noted} births are open, the rows of {gone} are gone"] if noted != gone else []
     return Ledger(reasons, ids, held), left + ([f"{open_} cuts are not applied"] if open_ else [])
 
 
@@ -191,6 +207,16 @@ def by_seed(seed: int) -> Simulation:
     return one
 
 
+def births_by_seed(seed: int) -> Simulation:
+    """The same with births, in worlds that are written both ways, or (one in eight) one way."""
+    dice = dice_of(seed)
+    one = simulation(seed, Way.FORTH if seed % 8 == 7 else Way.BOTH, STARTS[seed % len(STARTS)])
+    one.rest()
+    by_lot(one, dice, births_too=True)
+    one.world.close()
+    return one
+
+
 def by_seed_in(of: World, seed: int) -> Simulation:
     """The same in a world that goes on, with records of the seed's own. Its clocks are not set."""
     dice = dice_of(seed)
@@ -213,14 +239,15 @@ def some_way(dice: random.Random) -> Way:
     return dice.choice((Way.FORTH, Way.BOTH, Way.BOTH))
 
 
-def by_lot(one: Simulation, dice: random.Random) -> None:
+def by_lot(one: Simulation, dice: random.Random, births_too: bool = False) -> None:
     """What happens in it, and the look at its end, once or twice."""
+    some_act = _some_birth if births_too else _some_act
     for _ in range(dice.choice((1, 1, 2))):
         for _ in range(dice.randint(1, 3)):
             _befall(one.world, dice)
             number = dice.randint(0, 4)
             planned = [
-                (dice.choice((BEFORE, BEFORE, dice.randrange(40))), *_some_act(dice, one.users.cast))
+                (dice.choice((BEFORE, BEFORE, dice.randrange(40))), *some_act(dice, one.users.cast))
                 for _ in range(number)
             ]
             kill_at = dice.choice((None, dice.randrange(40)))
@@ -229,7 +256,7 @@ def by_lot(one: Simulation, dice: random.Random) -> None:
         one.rest()
 
 
-def _some_act(dice: random.Random, cast: Cast) -> tuple[Act, Place]:
+def _some_act(dice: random.Random, cast: Cast) -> tuple[Act | Creation, Place]:
     if dice.random() < 0.25:
         place: Place = ("weight", dice.choice(cast.weights))
         return dice.choice((Act.EDIT_ROW, Act.EDIT, Act.DELETE_ROW, Act.RESTORE_ROW, Act.LEAVE, Act.EDIT_BOTH)), place
@@ -237,6 +264,12 @@ def _some_act(dice: random.Random, cast: Cast) -> tuple[Act, Place]:
         return dice.choice((Act.BIRTH, Act.BIRTH, Act.DELETE_ROW)), ("patient", dice.choice(cast.born_later))
     usual = (Act.EDIT_ROW, Act.EDIT_ROW, Act.EDIT, Act.EDIT, Act.EDIT_BOTH, Act.EDIT_BOTH_ALIKE, Act.DELETE)
     return dice.choice((*usual, *Act)), ("patient", dice.choice(cast.patients))
+
+
+def _some_birth(dice: random.Random, cast: Cast) -> tuple[Act | Creation, Place]:
+    if dice.random() < 0.2:
+        return _some_act(dice, cast)
+    return dice.choice((Creation.CREATE, Creation.CREATE, Creation.CREATE, *Creation)), NOWHERE
 
 
 def _befall(of: World, dice: random.Random) -> None:

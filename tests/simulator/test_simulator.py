@@ -34,6 +34,10 @@ def test_whatever_happens_the_end_is_right(part: int) -> None:
     run("seeds", part, SEEDS, PARTS)
 
 
+def test_what_users_create_gets_one_row() -> None:
+    run("births", 0, SEEDS // 5)
+
+
 @pytest.mark.parametrize("first", range(4 if LONG else 1))
 def test_two_writers_on_two_keys_and_a_kill_at_every_point(first: int) -> None:
     run("programs", first, PROGRAMS, STEP)

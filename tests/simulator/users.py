@@ -58,6 +58,8 @@ ELEMENTS = {"patient": (FAMILY, BORN), "weight": (KG,)}
 
 Place = tuple[str, int]
 """(entity, source key)."""
+Named = tuple[str, str, list[Version]]
+"""(type, id, versions) of a resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Facts:
     """Place → number of the last deletion of its resource."""
     alike: set[Any] = field(default_factory=set)
     """Values that were given on both sides at once: until a cycle has seen it, a later change of one is of both."""
+    created: list[str] = field(default_factory=list)
+    """Medplum ids of what users created there."""
     unrecorded: set[Any] = field(default_factory=set)
     """Values that a process wrote back before it was killed."""
     told: list[str] = field(default_factory=list)
@@ -140,11 +144,11 @@ class Users:
     # -- the legacy side ---------------------------------------------------------------------------
 
     def edit_row(self, place: Place, element: Element) -> None:
-        self._set(place, element, self._fresh(element))
+        self._set(place, element, self.fresh(element))
 
     def edit_row_twice(self, place: Place, element: Element) -> None:
-        self._set(place, element, self._fresh(element))
-        self._set(place, element, self._fresh(element))
+        self._set(place, element, self.fresh(element))
+        self._set(place, element, self.fresh(element))
 
     def _set(self, place: Place, element: Element, value: Any) -> None:
         entity, key = place
@@ -159,7 +163,7 @@ class Users:
     def undo_row(self, place: Place, element: Element) -> None:
         entity, key = place
         self.legacy.execute("BEGIN IMMEDIATE")
-        self.legacy.execute(f"UPDATE {entity} SET {element.column} = ? WHERE id = ?", (self._fresh(element), key))
+        self.legacy.execute(f"UPDATE {entity} SET {element.column} = ? WHERE id = ?", (self.fresh(element), key))
         self.legacy.execute("ROLLBACK")
 
     def delete_row(self, place: Place, _: Element) -> None:
@@ -188,7 +192,7 @@ class Users:
         if self.legacy.execute(f"SELECT 1 FROM {entity} WHERE id = ?", (key,)).fetchone():
             self.edit_row(place, element)
             return
-        values = {one.column: self._fresh(one) for one in ELEMENTS[entity]}
+        values = {one.column: self.fresh(one) for one in ELEMENTS[entity]}
         if entity == "patient":
             row = (key, "north", 1, values["family"], values["born"], "F", None)
         else:
@@ -200,20 +204,20 @@ class Users:
     def _acted(self, place: Place) -> None:
         self.facts.edited_at[place] = self.acts
 
-    def _fresh(self, element: Element) -> Any:
+    def fresh(self, element: Element) -> Any:
         self.acts += 1
         return element.fresh(self.acts)
 
     # -- Medplum's side ----------------------------------------------------------------------------
 
     def edit(self, place: Place, element: Element) -> None:
-        self._change(place, lambda body: element.put(body, self._fresh(element)))
+        self._change(place, lambda body: element.put(body, self.fresh(element)))
 
     def edit_slowly(self, place: Place, element: Element) -> None:
         for kind, id_, versions in resources(self.medplum, place):
             if versions[-1].body is not None:
                 body = copy.deepcopy(versions[-1].body)
-                element.put(body, self._fresh(element))
+                element.put(body, self.fresh(element))
                 self.medplum.put_slowly(kind, id_, body, USER, self.dice.choice((5.0, 60.0, 110.0, 1_000.0)))
 
     def add(self, place: Place, _: Element) -> None:
@@ -225,19 +229,19 @@ class Users:
             self._change(place, lambda body: body.update(note=[{"text": number}]))
 
     def edit_both_alike(self, place: Place, element: Element) -> None:
-        value = self._fresh(element)
+        value = self.fresh(element)
         self.facts.alike.add(value)
         self._set(place, element, value)
         self._change(place, lambda body: element.put(body, value))
 
     def edit_both(self, place: Place, element: Element) -> None:
-        self._set(place, element, self._fresh(element))
+        self._set(place, element, self.fresh(element))
         self.edit(place, element)
 
     def delete(self, place: Place, _: Element) -> None:
         for kind, id_, versions in resources(self.medplum, place):
             if versions[-1].body is not None:
-                self._send({"request": {"method": "DELETE", "url": f"{kind}/{id_}"}})
+                self.send({"request": {"method": "DELETE", "url": f"{kind}/{id_}"}})
                 self.facts.deleted_at[place] = self.acts
 
     def restore(self, place: Place, _: Element) -> None:
@@ -254,11 +258,13 @@ class Users:
 
     def _put(self, id_: str, body: Resource) -> None:
         kind = body["resourceType"]
-        self._send({"resource": {**body, "id": id_}, "request": {"method": "PUT", "url": f"{kind}/{id_}"}})
+        self.send({"resource": {**body, "id": id_}, "request": {"method": "PUT", "url": f"{kind}/{id_}"}})
 
-    def _send(self, entry: Resource) -> None:
+    def send(self, entry: Resource) -> Resource:
         [answer] = self.medplum.batch({"entry": [entry]}, USER)["entry"]
-        assert answer["response"]["status"] == "200", answer
+        assert answer["response"]["status"] in ("200", "201"), answer
+        answered: Resource = answer.get("resource", {})
+        return answered
 
 
 _DO: dict[Act, Callable[[Users, Place, Element], None]] = {
@@ -281,8 +287,8 @@ _DO: dict[Act, Callable[[Users, Place, Element], None]] = {
 }
 
 
-def resources(medplum: Medplum, place: Place) -> list[tuple[str, str, list[Version]]]:
-    """(type, id, versions) of everything that has ever had the name of a row."""
+def resources(medplum: Medplum, place: Place) -> list[Named]:
+    """Everything that has ever had the name of a row."""
     kind = TYPES[place[0]]
     named = medplum.named(kind, {"system": f"{BASE}/{place[0]}", "value": str(place[1])})
     return [(kind, id_, versions) for id_, versions in named]

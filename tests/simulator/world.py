@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ import sqlalchemy as sa
 
 from medferry.definition.migration import Migration, load_migration
 from medferry.manifest.database import open_manifest
+from medferry.mapping import new_rows
 from medferry.medplum import requests
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
+from medferry.source.births import BORN
 from medferry.source.changes.engines import install
 from medferry.stages import load as load_stage
 from medferry.sync.sweeping import sweep_wave
@@ -37,6 +39,8 @@ from tests.simulator.medplum import Medplum
 from tests.sync.conftest import CAPTURE, FREE, load, written_back
 
 WAVE, SETTLE_SECONDS = "pilot", 60.0
+FIRST_BORN = 1_000_000
+"""The key of the first row that was born in Medplum."""
 _LEAVES = """
 DELETE FROM weight WHERE id NOT IN (0, 1);
 DELETE FROM patient WHERE id NOT IN (1, 2);
@@ -150,6 +154,7 @@ def in_step(folder: Path, settings: Settings, wire: Wire) -> Migration:
     files = shutil.copytree(tiny_platform.MIGRATION, folder / "tiny", ignore=shutil.ignore_patterns("__pycache__"))
     (files / "capture.yaml").write_text(CAPTURE)
     environment = written_back(Environment(load_migration(files), settings), WAVE).environment
+    environment = replace(environment, migration=with_births(environment.migration))
     load(environment, None)
     wave = synced_wave(environment, WAVE)
     install(environment.capture, wave.journal)
@@ -157,6 +162,15 @@ def in_step(folder: Path, settings: Settings, wire: Wire) -> Migration:
     for engine in (environment.source, environment.capture, environment.manifest):
         engine.dispose()
     return environment.migration
+
+
+def with_births(migration: Migration) -> Migration:
+    """What is created in Medplum gets a row, with a key that no other row ever had."""
+    born = new_rows(
+        unit="unit", key=f"(SELECT {FIRST_BORN} + count(*) FROM {BORN})", unit_of={"clinic": {"1": "north"}}
+    )
+    patient = replace(migration.inverses["patient"], births=born)
+    return replace(migration, inverses={**migration.inverses, "patient": patient})
 
 
 def world(of: Template, folder: Path) -> World:

@@ -99,7 +99,8 @@ def read_bases(
         except (NoVerdict, RequestRefused):  # too long, or gone meanwhile
             continue
         hashes = {entry.wanted} | sent(target.name)
-        base = made_before(history, ours, hashes, kept(target.name)) or _made_within(history, target, hashes)
+        base = made_before(history, ours, hashes, kept(target.name))
+        base = base or (_made_within(history, target, hashes) if ours else None)
         if base is not None:
             found[target.name] = base
     return found
@@ -136,16 +137,22 @@ def _made_within(
 ) -> Resource | None:
     """What the mapping has made of a row whose resource users created: no version of it is what it made alone.
 
-    It stands in a version, without the places that it does not fill. Of these, some it may have filled before.
+    It stands in a version, without the places that it does not fill (some it may have filled before), and with what it
+    gives besides: names, tags, the types of references.
     """
-    now = footprint_of(orjson.loads(target.body))
+    ours = orjson.loads(target.body)
+    now, gives = footprint_of(ours), get(ours, footprint_of(ours))
     for stored in (split(entry["resource"])[0] for entry in history if "resource" in entry):
         others = [path for path in footprint_of(stored).tops if not any(path[:n] in now.paths for n in range(1, 20))]
         few = range(min(len(others), _MOST_PLACES) + 1)
-        for left in (Footprint(frozenset(some)) for size in few for some in combinations(others, size)):
-            theirs = Footprint(frozenset(path for path in others if path not in left.paths))
-            if hash_of_read(without := put(stored, theirs, {})) in hashes:
-                return without
+        for left in (frozenset(some) for size in few for some in combinations(others, size)):
+            try:
+                without = put(stored, Footprint(frozenset(others) - left), {})
+                complete = put(without, now, {**gives, **get(without, now)})
+            except ValueError:  # a place is below what is no object here
+                continue
+            if (made := next((one for one in (without, complete) if hash_of_read(one) in hashes), None)) is not None:
+                return made
     return None
 
 

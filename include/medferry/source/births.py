@@ -79,6 +79,8 @@ class BornLine:
     entity: str
     slot: str
     key: str
+    made: str
+    """SHA-256 of what the mapping made of the row as it was inserted, references by id: the base of both sides."""
 
 
 _LINES = sa.table(BORN, *(sa.column(name) for name in BornLine.__slots__))
@@ -104,17 +106,17 @@ def add_born(connection: sa.Connection, line: BornLine) -> None:
 _DDL: Mapping[str, str] = {
     "sqlite": (
         "CREATE TABLE {table} (resource_type TEXT NOT NULL, medplum_id TEXT NOT NULL, entity TEXT NOT NULL, "
-        "slot TEXT NOT NULL, key TEXT NOT NULL, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, "
+        "slot TEXT NOT NULL, key TEXT NOT NULL, made TEXT NOT NULL, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, "
         "PRIMARY KEY (resource_type, medplum_id))"
     ),
     "postgresql": (
         "CREATE TABLE {table} (resource_type varchar(64) NOT NULL, medplum_id varchar(64) NOT NULL, "
-        "entity varchar(40) NOT NULL, slot varchar(40) NOT NULL, key text NOT NULL, "
+        "entity varchar(40) NOT NULL, slot varchar(40) NOT NULL, key text NOT NULL, made varchar(64) NOT NULL, "
         "at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (resource_type, medplum_id))"
     ),
     "mysql": (
         "CREATE TABLE {table} (resource_type VARCHAR(64) NOT NULL, medplum_id VARCHAR(64) NOT NULL, "
-        "entity VARCHAR(40) NOT NULL, slot VARCHAR(40) NOT NULL, `key` TEXT NOT NULL, "
+        "entity VARCHAR(40) NOT NULL, slot VARCHAR(40) NOT NULL, `key` TEXT NOT NULL, made VARCHAR(64) NOT NULL, "
         "at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (resource_type, medplum_id)) "
         "ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
     ),

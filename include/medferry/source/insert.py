@@ -33,17 +33,19 @@ def insert_row(
     line: BornLine,
     values: Row,
     judge: Judge,
+    made: Callable[[Row], str],
     through: Collection[str] = (),
-) -> str:
-    """The key of the row that stands for a resource; `line` tells of which, and its `key` does not count.
+) -> BornLine:
+    """The line of the row that stands for a resource; `line` tells of which, its `key` and `made` do not count.
 
-    `values` are of the entity's row; with its unit, where `new` names a column for that. `through`: as of `write_row`.
+    `values` are of the entity's row; with its unit, where `new` names a column for that. `made` is asked for the line.
+    `through`: as of `write_row`.
     Raises RowConflict, WriteRefused, SourceUnavailable, SourceError, and what `judge` raises.
     """
     with writing_rows(engine, entity, through) as (connection, now):
         place = (line.resource_type, line.medplum_id)
         if before := find_born(connection, [place]):
-            return before[place].key
+            return before[place]
         key = _inserted(connection, entity, tables[0], new, values, now)
         row = _read(connection, entity, key)
         if changes := _different(row, judge(row)):
@@ -53,8 +55,9 @@ def insert_row(
                     f"{entity.name}: the legacy database would keep another value in {', '.join(left)}.",
                     "Give the inverse the column's bounds, and see what triggers change by themselves.",
                 )
-        add_born(connection, replace(line, key=key))
-        return key
+        told = replace(line, key=key, made=made(row))
+        add_born(connection, told)
+        return told
 
 
 def _inserted(

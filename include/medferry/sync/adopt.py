@@ -24,7 +24,7 @@ from medferry.fhir.rulings import Rulings
 from medferry.fhir.sides import Side
 from medferry.manifest import leases, runs
 from medferry.manifest.births import NotedBirth, close_birth, open_births
-from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, Name, record_confirmed
+from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, Name, find_targets, record_confirmed
 from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
 from medferry.manifest.runs import RunStatus, SliceStage
 from medferry.manifest.source_records import SourceRecord, write_records
@@ -33,7 +33,7 @@ from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import Unauthorised
 from medferry.runtime.staging import dump_row, row_digest
-from medferry.source.births import find_born
+from medferry.source.births import BornLine, find_born
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
 from medferry.source.writeback import Row
@@ -64,22 +64,44 @@ class Adopter:
     client: MedplumClient
     legacy: sa.Engine
 
-    def adopt(self, note: NotedBirth, key: str) -> list[HeldBack]:
-        """Bring the resource of a note and the row of `key` together; what keeps them apart, else nothing.
+    def adopt(self, note: NotedBirth, line: BornLine) -> list[HeldBack]:
+        """Bring the resource of a note and the row of its line together; what keeps them apart, else nothing.
 
         Raises SourceUnavailable, SourceError, MedplumUnavailable, Unauthorised, LeaseHeld: the note stays open.
         """
-        environment = self.wave.environment
+        environment, key = self.wave.environment, line.key
         with snapshot(self.legacy) as view:
             row = row_of_key(view, environment.migration.entities[note.entity], key)
         if row is None:
-            return [self._told(note, HeldReason.ROW_GONE, key)]
+            return self._row_gone(note, key)
         made = made_of(environment, note.entity, row)
-        known = self._identified(note, key, made)
+        if note.slot in made.slots and made.slots[note.slot].hash != line.made:
+            made = Made({})  # somebody has changed the row since: that is a change, and no part of what both agree on
+        known = self._taken(note, key) or self._identified(note, key, made)
         if isinstance(known, HeldBack):
             return [known]
-        self._record(note, key, row, made, known)
+        self._record(note, line, row, made, known)
         return []
+
+    def _row_gone(self, note: NotedBirth, key: str) -> list[HeldBack]:
+        """The note stays open: the row may come back, and is that resource's then. Unless that is deleted, too."""
+        gone: set[str] = set()
+        self.client.read_each([note.place], gone)
+        if note.medplum_id not in gone:
+            return [self._told(note, HeldReason.ROW_GONE, key)]
+        with self.wave.environment.manifest.begin() as connection:
+            close_birth(connection, self.wave.environment.migration.name, note.place)
+        return []
+
+    def _taken(self, note: NotedBirth, key: str) -> HeldBack | None:
+        """Whether the row has become another resource: its note was lost with a manifest, say."""
+        migration = self.wave.environment.migration
+        name = (migration.naming.system(note.entity, note.slot), key)
+        with self.wave.environment.manifest.begin() as connection:
+            known = find_targets(connection, migration.name, [name]).get(name)
+        if known is None or known.medplum_id == note.medplum_id:
+            return None
+        return self._told(note, HeldReason.CONFLICT, f"{known.resource_type}/{known.medplum_id}")
 
     # -- the resource ------------------------------------------------------------------------------
 
@@ -122,14 +144,14 @@ class Adopter:
 
     # -- the manifest ------------------------------------------------------------------------------
 
-    def _record(self, note: NotedBirth, key: str, row: Row, made: Made, known: _Known) -> None:
+    def _record(self, note: NotedBirth, line: BornLine, row: Row, made: Made, known: _Known) -> None:
         """Record the base of both sides, and that the row is settled where it makes that one resource."""
-        migration, run_id = self.wave.environment.migration, self.wave.new_run_id()
+        migration, run_id, key = self.wave.environment.migration, self.wave.new_run_id(), line.key
         unit = migration.entities[note.entity].unit_of(row)
         keys = {note.entity: {key: {unit}}}
         begin(self.wave.environment, run_id, self.wave.kind, scope_of_keys(migration, keys), OPTIONS,
               slices_of_keys(migration, keys, OPTIONS.slice_rows))  # fmt: skip
-        base = self._base(note, key, made, known)
+        base = self._base(note, line, known)
         with self.wave.environment.manifest.begin() as connection:
             [slice_] = runs.slices_of(connection, run_id)
             record_confirmed(connection, migration.name, run_id, slice_.id, [base])
@@ -147,12 +169,11 @@ class Adopter:
             runs.finish_run(connection, run_id, RunStatus.APPLIED)
             leases.release(connection, run_id)
 
-    def _base(self, note: NotedBirth, key: str, made: Made, known: _Known) -> ConfirmedWrite:
+    def _base(self, note: NotedBirth, line: BornLine, known: _Known) -> ConfirmedWrite:
         migration = self.wave.environment.migration
-        wanted = made.slots[note.slot].hash if note.slot in made.slots else known.content_hash
         return ConfirmedWrite(
-            migration.naming.system(note.entity, note.slot), key, note.entity, *note.place, known.version_id,
-            known.content_hash, Effect.UPDATED, wanted if wanted != known.content_hash else None,
+            migration.naming.system(note.entity, note.slot), line.key, note.entity, *note.place, known.version_id,
+            known.content_hash, Effect.UPDATED, line.made if line.made != known.content_hash else None,
         )  # fmt: skip
 
 
@@ -193,7 +214,7 @@ def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer:
                 continue
             held: list[HeldBack] = []
             try:
-                held = Adopter(wave, client, legacy).adopt(note, line.key) if line else []
+                held = Adopter(wave, client, legacy).adopt(note, line) if line else []
             except LeaseHeld as error:
                 log.info("%s is adopted later: %s", "/".join(note.place), error.problem)
                 continue
@@ -201,7 +222,7 @@ def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer:
                 if held:
                     looked = [(one.entity, one.key) for one in held]
                     set_held_back(connection, migration.name, migration.fingerprint, looked, held)
-                if not held or held[0].reason == HeldReason.ROW_GONE:
+                else:
                     close_birth(connection, migration.name, note.place)
                     closed += 1
     return closed

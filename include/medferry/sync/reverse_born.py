@@ -34,7 +34,7 @@ from medferry.source.writeback import Row, RowConflict, WriterBlocked, WriteRefu
 from medferry.sync.adopt import Adopter
 from medferry.sync.reverse import Found
 from medferry.sync.reverse_births import Birth, Births
-from medferry.sync.reverse_look import named, names_of_ids
+from medferry.sync.reverse_look import made_of, named, names_of_ids
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Delivery:
             return self._held(birth, note, first.refused)
         self._noted(note)
         try:
-            key = self._inserted(note, mapping, resource, first)
+            line = self._inserted(note, mapping, resource, first)
         except _NoRow as refused:
             return self._ended(note, self._held(birth, note, refused.why))
         except RowConflict:
@@ -130,7 +130,7 @@ class Delivery:
             log.warning("A birth of %s is held back: %s", note.entity, error)
             return self._ended(note, [self.births.told(birth, HeldReason.REFUSED, error.problem)])
         try:
-            return Adopter(self.wave, self.client, self.wave.environment.legacy_writer).adopt(note, key)
+            return Adopter(self.wave, self.client, self.wave.environment.legacy_writer).adopt(note, line)
         except LeaseHeld as error:
             log.info("A birth of %s is adopted later: %s", note.entity, error.problem)
             return [self.births.told(birth, HeldReason.IN_DOUBT)]
@@ -182,8 +182,8 @@ class Delivery:
 
     # -- the row -----------------------------------------------------------------------------------
 
-    def _inserted(self, note: NotedBirth, mapping: BirthMapping, resource: Resource, first: RowBirth) -> str:
-        """The key of the row that stands for the resource from now on, or did before."""
+    def _inserted(self, note: NotedBirth, mapping: BirthMapping, resource: Resource, first: RowBirth) -> BornLine:
+        """The line of the row that stands for the resource from now on, or did before."""
         environment = self.wave.environment
         entity = environment.migration.entities[note.entity]
         new = mapping.inverse.births
@@ -198,10 +198,16 @@ class Delivery:
                 raise WriteRefused(problem, "Correct new_rows(unit=, unit_by=, unit_of=).")
             return of_row.columns
 
-        line = BornLine(*note.place, note.entity, note.slot, "")
+        def made(row: Row) -> str:
+            found = made_of(environment, note.entity, row).slots.get(note.slot)
+            if found is None:
+                raise WriteRefused(f"{note.entity}: a new row refers to what is not in Medplum.", "Load that first.")
+            return found.hash
+
+        line = BornLine(*note.place, note.entity, note.slot, "", "")
         values: Mapping[str, Any] = {**first.columns, entity.unit: note.unit}
-        tables, through = mapping.inverse.tables, self.wave.through
-        return insert_row(environment.legacy_writer, entity, tables, new, line, values, judged, through)
+        writer, tables, through = environment.legacy_writer, mapping.inverse.tables, self.wave.through
+        return insert_row(writer, entity, tables, new, line, values, judged, made, through)
 
     # -- what is told ------------------------------------------------------------------------------
 
