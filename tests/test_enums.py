@@ -78,6 +78,7 @@ VALUES = {member.value: f"{enum.__name__}.{member.name}" for enum in STEERING fo
 
 ALLOWED = {
     ("medferry/cli/exceptions.py", "different"): "a column",
+    ("medferry/cli/main.py", "medplum"): "the name of a command",
     ("medferry/cli/main.py", "sync"): "the name of a command",
     ("medferry/definition/tables.py", "approved"): "the verification's own reader shares nothing with what maps",
     (
