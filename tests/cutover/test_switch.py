@@ -10,13 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from medferry.cli.cutover import _show
-from medferry.cutover import stages
 from medferry.cutover import switch as switching
 from medferry.cutover.acts import BACK, FORTH, Act, Place
 from medferry.cutover.drain import Time
 from medferry.cutover.gates import Gates
 from medferry.cutover.machine import NotFlipped, NotReturned, Outcome, Stuck
-from medferry.cutover.stages import BEFORE_THE_FLIP, Stage
 from medferry.errors import VerificationFailed
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import AttemptState, Direction, UnitStage
@@ -25,7 +23,6 @@ from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import synced_wave
 from medferry.workflows.cutover import Choice, CutoverBusy, Otherwise, _alone, cut_over, prepare, roll_back, told
-from medferry.workflows.cutover_stages import perform_stage, thaw_unflipped
 from medferry.workflows.cutover_status import cutover_status
 from tests.cutover.conftest import Clinic
 
@@ -267,27 +264,3 @@ def test_an_edit_that_was_at_work_when_medplum_was_closed_comes_back(
     clock = Time(monotonic=lambda: next(ticks) * 0.02, sleep=sleep)
     assert roll_back(clinic.environment, "pilot", choice(clock=clock)) is Outcome.RETURNED
     assert family(clinic, 1) == "Late"
-
-
-def test_stage_by_stage_each_a_process_of_its_own(clinic: Clinic) -> None:
-    forth, back = stages.Direction.CUTOVER, stages.Direction.ROLLBACK
-
-    def run(direction: stages.Direction, *some: Stage) -> None:
-        for one in some:
-            perform_stage(clinic.environment, "pilot", direction, one, choice())
-
-    run(forth, *BEFORE_THE_FLIP)
-    assert places(clinic) == {Place.FROZEN}
-    assert thaw_unflipped(clinic.environment, "pilot", forth, choice()) == "not flipped, nothing changed"
-    assert places(clinic) == {Place.LEGACY}, "of one writer: Medplum stays closed, as it ought to have been"
-    run(forth, *BEFORE_THE_FLIP, Stage.FLIP, Stage.FLIP)
-    assert thaw_unflipped(clinic.environment, "pilot", forth, choice()) == "flipped: nothing was thawed"
-    run(forth, Stage.OBSERVE)
-    assert thaw_unflipped(clinic.environment, "pilot", forth, choice()) == "no attempt is under way"
-    assert clinic.rename(1, "Baker") == 200
-    run(back, Stage.FREEZE, Stage.FENCE)
-    assert places(clinic) == {Place.BETWEEN}
-    assert thaw_unflipped(clinic.environment, "pilot", back, choice()) == "not flipped, nothing changed"
-    assert places(clinic) == {Place.MEDPLUM}
-    run(back, *BEFORE_THE_FLIP, Stage.FLIP, Stage.FLIP, Stage.OBSERVE)
-    assert (places(clinic), family(clinic, 1)) == ({Place.LEGACY}, "Baker")

@@ -1,55 +1,94 @@
-"""The stages of a cutover and of a rollback, in their order, each with what it does: the words of pages and logs."""
+"""The stages in which Airflow shows a cutover and a rollback: which acts each consists of, and what must come first."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-
-class Direction(StrEnum):
-    """Where the operations of a wave's units go."""
-
-    CUTOVER = "cutover"
-    """To Medplum."""
-    ROLLBACK = "rollback"
-    """Back to the legacy system."""
+from medferry.cutover.acts import Act
+from medferry.manifest.cutovers import ActRow, Direction
 
 
 class Stage(StrEnum):
-    """What is done one after the other. Each looks at both gates first, and may be repeated alone."""
+    """What is done one after the other, each to be repeated alone."""
 
     FREEZE = "freeze"
     FENCE = "fence"
     FINAL_CUT = "final_cut"
     VERIFY = "verify"
-    FEED_START = "feed_start"
+    REVERSE_START = "reverse_start"
     FLIP = "flip"
     OBSERVE = "observe"
 
 
-BEFORE_THE_FLIP = (Stage.FREEZE, Stage.FENCE, Stage.FINAL_CUT, Stage.VERIFY, Stage.FEED_START)
-"""In order. What fails here is thawed: nothing has changed for the users."""
+@dataclass(frozen=True, slots=True)
+class StageOf:
+    """A stage of one direction: its acts, and its page for who has it before him."""
 
-PAGES: dict[Direction, dict[Stage, str]] = {
-    Direction.CUTOVER: {
-        Stage.FREEZE: "Close the units in the legacy database: writers in flight are waited for, later ones are "
-        "refused. It thaws by itself when its time is over. Proven by a write that must fail.",
-        Stage.FENCE: "Send a row the whole way to Medplum: when it arrives, everything before it has.",
-        Stage.FINAL_CUT: "Take the last cut of the journal and bring its records to Medplum.",
-        Stage.VERIFY: "Read both systems again, where anything has changed since the last verification.",
-        Stage.FEED_START: "Record from where the way back begins, before anybody can write in Medplum.",
-        Stage.FLIP: "Shut the legacy gate for good, open Medplum's, publish the routing: the units' users work in "
-        "Medplum from here on.",
-        Stage.OBSERVE: "Bring what users write in Medplum back to the legacy database, so that a rollback stays safe.",
+    acts: tuple[Act, ...]
+    page: str
+
+
+STAGES: Mapping[Direction, Mapping[Stage, StageOf]] = {
+    Direction.FORTH: {
+        Stage.FREEZE: StageOf(
+            (Act.CLOSE_MEDPLUM, Act.WAIT_OUT, Act.CLOSE_LEGACY),
+            "Verify the wave while its users are at work. Then close the units in the legacy database: writers in "
+            "flight are waited for, later ones refused. It opens by itself when its time is over.",
+        ),
+        Stage.FENCE: StageOf((Act.FENCE,), "Write a fence behind all that was committed."),
+        Stage.FINAL_CUT: StageOf(
+            (Act.FINAL_CUT,), "Take cuts until the fence has arrived: everything before it is in Medplum then."
+        ),
+        Stage.VERIFY: StageOf((Act.VERIFY,), "Read in both systems what has changed since the wave was verified."),
+        Stage.REVERSE_START: StageOf(
+            (Act.REVERSE_START,), "Note from where users' writes in Medplum are read, before there can be any."
+        ),
+        Stage.FLIP: StageOf(
+            (Act.SHUT_LEGACY, Act.OPEN_MEDPLUM, Act.ROUTE),
+            "Shut the legacy gates for good, open Medplum's, publish the routing: users work in Medplum from here on.",
+        ),
+        Stage.OBSERVE: StageOf(
+            (Act.REVERSE_ON,), "See that what users write in Medplum comes into the legacy database, for the way back."
+        ),
     },
-    Direction.ROLLBACK: {
-        Stage.FREEZE: "Close the units in Medplum by their users' policies, and wait for the requests in flight. "
-        "Proven by a user who must be refused.",
-        Stage.FENCE: "Write a resource and wait until the way back has seen it: everything before it has arrived.",
-        Stage.FINAL_CUT: "Write the last changes of Medplum's users into the legacy database.",
-        Stage.VERIFY: "Prove that every write since the flip is in the legacy database.",
-        Stage.FEED_START: "Record from where the way forth begins, before anybody can write in the legacy system.",
-        Stage.FLIP: "Open the legacy gate, publish the routing: the units' users work in the legacy system again.",
-        Stage.OBSERVE: "Keep Medplum in step again. The next cutover needs no new load.",
+    Direction.BACK: {
+        Stage.FREEZE: StageOf(
+            (Act.CLOSE_MEDPLUM,), "Close the units in Medplum by their users' policies; a probe must be refused."
+        ),
+        Stage.FINAL_CUT: StageOf(
+            (Act.WAIT_OUT,), "Wait for the requests in flight, and write what they changed into the legacy database."
+        ),
+        Stage.VERIFY: StageOf(
+            (Act.PROVE,), "Prove that every write in Medplum since the flip is in the legacy database."
+        ),
+        Stage.FLIP: StageOf(
+            (Act.REOPEN_LEGACY, Act.ROUTE),
+            "Open the legacy gates, publish the routing: users work in the legacy system again.",
+        ),
     },
 }
-"""What each stage does, for who has the task's page before him."""
+"""In order. What fails before the flip is backed out of: nothing has changed for the users."""
+
+
+def before_flip(direction: Direction) -> list[Act]:
+    """The acts that must have been done, in this order, before a unit may be flipped."""
+    stages = STAGES[direction]
+    return [act for stage in [*stages][: [*stages].index(Stage.FLIP)] for act in stages[stage].acts]
+
+
+def missing_before_flip(direction: Direction, acts: Iterable[ActRow]) -> list[Act]:
+    """What an attempt lacks for its flip. `acts`: all of its own, in the order in which they were begun.
+
+    An act counts after those before it; one that is repeated, fails or dies takes away what came after it.
+    """
+    needed = before_flip(direction)
+    done = 0
+    for row in acts:
+        if row.act == Act.THAW:
+            done = 0
+        elif row.act in needed and (place := needed.index(Act(row.act))) <= done:
+            succeeded = row.ended_at is not None and not row.failed
+            done = place + 1 if succeeded else place
+    return needed[done:]

@@ -1,77 +1,120 @@
-"""A cutover and a rollback stage by stage, as the DAGs have them: each a process of its own, rerunnable alone."""
+"""A cutover or a rollback stage by stage, as Airflow performs it: each is a process of its own, and may come again.
+
+The gates are looked at first, every time: what is past is not done again, and nothing is flipped that the acts of the
+same attempt have not frozen, drained and verified, whatever was cleared or marked as a success.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
-from medferry.cutover import stages
-from medferry.cutover.acts import Act, Place, all_among
-from medferry.cutover.stages import Stage
+from medferry.cutover.acts import FLIP, Act, Place, all_among
+from medferry.cutover.gates import Gates
+from medferry.cutover.machine import Stuck
+from medferry.cutover.stages import STAGES, Stage, missing_before_flip
+from medferry.cutover.switch import Switch
+from medferry.errors import MedferryError
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import AttemptState, Direction
 from medferry.runtime.environment import Environment
-from medferry.workflows.cutover import Choice, end, switching
+from medferry.workflows.cutover import Choice, end, switching, units_to_move
+from medferry.workflows.sync import checked_wave
 
-_WAYS = {stages.Direction.CUTOVER: Direction.FORTH, stages.Direction.ROLLBACK: Direction.BACK}
+_THERE = (Place.BETWEEN, Place.MEDPLUM)
+"""All legacy gates are shut."""
 
-_ACTS: Mapping[stages.Direction, Mapping[Stage, tuple[Act, ...]]] = {
-    stages.Direction.CUTOVER: {
-        Stage.FREEZE: (Act.CLOSE_MEDPLUM, Act.WAIT_OUT, Act.CLOSE_LEGACY),
-        Stage.FENCE: (Act.FENCE,),
-        Stage.FINAL_CUT: (Act.FINAL_CUT,),
-        Stage.VERIFY: (Act.VERIFY,),
-        Stage.FEED_START: (Act.REVERSE_START,),
-        Stage.FLIP: (Act.SHUT_LEGACY, Act.OPEN_MEDPLUM, Act.ROUTE),
-        Stage.OBSERVE: (Act.REVERSE_ON,),
-    },
-    stages.Direction.ROLLBACK: {
-        Stage.FREEZE: (Act.CLOSE_MEDPLUM,),
-        Stage.FENCE: (),
-        Stage.FINAL_CUT: (Act.WAIT_OUT,),
-        Stage.VERIFY: (Act.PROVE,),
-        Stage.FEED_START: (),
-        Stage.FLIP: (Act.REOPEN_LEGACY, Act.ROUTE),
-        Stage.OBSERVE: (),
-    },
-}
+_HERE = (Place.LEGACY, Place.FROZEN, Place.BOTH)
+"""None is."""
 
 
-def perform_stage(
-    environment: Environment, wave_id: str, direction: stages.Direction, stage: Stage, choice: Choice
-) -> list[str]:
-    """Do the acts of a stage; what each tells. The first begins the attempt, the last ends it.
+class OutOfOrder(MedferryError):
+    """The stages before the flip were not all done in this attempt, one after the other."""
 
-    Raises what the acts raise, and then nothing is backed out of: that is `thaw_unflipped`, the teardown.
+
+def perform_stage(environment: Environment, wave_id: str, direction: Direction, stage: Stage, choice: Choice) -> str:
+    """Do the acts of a stage; returns what became of it. A freeze that fails is backed out of at once.
+
+    Raises what its acts raise; OutOfOrder, Stuck; as `switching`.
     """
-    told: list[str] = []
-    tells = replace(choice, tell=lambda act, text: told.append(f"{act}: {text}"))
-    with switching(environment, wave_id, _WAYS[direction], tells) as switch:
-        for act in _ACTS[direction][stage]:
-            switch.perform(act)
-        if stage is Stage.OBSERVE:
+    if _is_past(environment, wave_id, direction, stage):
+        return "passed over: the units have moved already"
+    with switching(environment, wave_id, direction, choice) as switch:
+        try:
+            for act in _acts(switch, direction, stage):
+                switch.perform(act)
+        except BaseException:
+            if stage is Stage.FREEZE:  # its teardown runs only where it has succeeded
+                _back_out(switch, direction)
+            raise
+        if stage is [*STAGES[direction]][-1]:
             end(switch, AttemptState.DONE)
-    return told
+    return "done"
 
 
-def thaw_unflipped(environment: Environment, wave_id: str, direction: stages.Direction, choice: Choice) -> str:
-    """Open again what an attempt has closed and not flipped, and end it; what is flipped stays. Raises Stuck's causes.
+def back_out(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> str:
+    """Undo what is closed and not flipped; do nothing where all came to its end. Raises Stuck."""
+    if not _is_running(environment, wave_id, direction):
+        return "nothing to do: no attempt is at work"
+    with switching(environment, wave_id, direction, choice) as switch:
+        return _back_out(switch, direction)
 
-    To be run whatever became of the stages. A flip that is not complete is left: it is gone on with, or rolled back.
-    """
+
+def _is_past(environment: Environment, wave_id: str, direction: Direction, stage: Stage) -> bool:
+    """Whether a stage that is cleared, or comes twice, has nothing to do any more."""
+    wave = checked_wave(environment, wave_id)
+    with environment.medplum() as client:
+        units = units_to_move(environment, wave, direction)
+        places = Gates(environment, client).places(units).values()
+    if stage not in (Stage.FLIP, Stage.OBSERVE):
+        return all_among(places, _past(direction))
+    return all_among(places, _end(direction)) and not _is_running(environment, wave_id, direction)
+
+
+def _is_running(environment: Environment, wave_id: str, direction: Direction) -> bool:
     with environment.manifest.begin() as connection:
         running = cutovers.running_attempts(connection, environment.migration.name)
-    if not any(one.wave == wave_id and one.direction is _WAYS[direction] for one in running):
-        return "no attempt is under way"
-    with switching(environment, wave_id, _WAYS[direction], choice) as switch:
-        places = switch.places().values()
-        if direction is stages.Direction.CUTOVER:
-            if all_among(places, (Place.BETWEEN, Place.MEDPLUM)):
-                return "flipped: nothing was thawed"
-            switch.perform(Act.THAW)
-        elif all_among(places, (Place.BETWEEN, Place.MEDPLUM)):
-            switch.perform(Act.OPEN_MEDPLUM)
-        else:
-            return "moved back: nothing was opened in Medplum"
-        end(switch, AttemptState.BACKED_OUT)
-        return "not flipped, nothing changed"
+    return any(one.wave == wave_id and one.direction is direction for one in running)
+
+
+def _past(direction: Direction) -> tuple[Place, ...]:
+    """Where units are when the flip is done, or begun."""
+    return _THERE if direction is Direction.FORTH else _HERE
+
+
+def _end(direction: Direction) -> tuple[Place, ...]:
+    """Where units are when the flip is done."""
+    return (Place.MEDPLUM,) if direction is Direction.FORTH else _HERE
+
+
+def _acts(switch: Switch, direction: Direction, stage: Stage) -> tuple[Act, ...]:
+    """What is left to do of a stage."""
+    acts = STAGES[direction][stage].acts
+    if stage is not Stage.FLIP:
+        return acts
+    if all_among(switch.places().values(), _past(direction)):  # it died in the middle, or comes again
+        return tuple(act for act in acts if act in FLIP)
+    with switch.environment.manifest.begin() as connection:
+        rows = cutovers.acts_of(connection, switch.attempt)
+    if missing := missing_before_flip(direction, rows):
+        raise OutOfOrder(
+            f"Not flipped: {', '.join(missing)} was not done in this attempt, in its order.",
+            "Clear the stages from the freeze on, with those downstream.",
+        )
+    return acts
+
+
+def _back_out(switch: Switch, direction: Direction) -> str:
+    places = switch.places()
+    forth = direction is Direction.FORTH
+    if all_among(places.values(), _end(direction)):
+        return "nothing to do: the units have moved"
+    if forth and Place.MEDPLUM not in places.values() and not all_among(places.values(), _THERE):
+        switch.perform(Act.THAW)
+    elif not forth and all_among(places.values(), _THERE):
+        switch.perform(Act.OPEN_MEDPLUM)
+    else:
+        told = ", ".join(f"{unit}: {place}" for unit, place in places.items())
+        raise Stuck(
+            f"The flip has begun and is not complete ({told}).",
+            "Clear `flip`: it goes on where it stopped. Or trigger the rollback.",
+        )
+    end(switch, AttemptState.BACKED_OUT)
+    return "backed out: nothing has changed for the users"

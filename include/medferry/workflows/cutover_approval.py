@@ -1,0 +1,72 @@
+"""People approve a cutover or a rollback before anything is closed: on which evidence, until when, and by whom."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from medferry.errors import MedferryError
+from medferry.manifest.consents import Consent
+from medferry.manifest.cutovers import Direction
+from medferry.manifest.decisions import Decision, digest_of, record
+from medferry.runtime.environment import Environment
+from medferry.workflows.cutover_status import cutover_status
+from medferry.workflows.readiness import readiness
+
+
+class NotReady(MedferryError):
+    """A condition of a cutover does not hold. Nothing was closed."""
+
+
+class ApprovalTooOld(MedferryError):
+    """The freeze would begin later than was approved. Nothing was closed."""
+
+
+def evidence(environment: Environment, wave_id: str, direction: Direction) -> str:
+    """What the approval is asked on, as a table in Markdown. Raises NotReady, NoSuchWave.
+
+    A rollback is asked with what could be lost by it; whether all was written back is proven when it is frozen.
+    """
+    rows = _conditions(environment, wave_id) if direction is Direction.FORTH else _losses(environment, wave_id)
+    return "\n".join(["| condition | evidence |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)])
+
+
+def arm(
+    environment: Environment, wave_id: str, direction: Direction, shown: str, person: str, at: datetime, minutes: int
+) -> str:
+    """Record who approved what he was shown, at which time; the conditions must still hold. Returns the person.
+
+    Raises ApprovalTooOld more than `minutes` after it, NotReady.
+    """
+    latest = at + timedelta(minutes=minutes)
+    if datetime.now(UTC) > latest:
+        raise ApprovalTooOld(
+            f"{person} approved a freeze that begins by {latest.astimezone(UTC):%Y-%m-%d %H:%M} UTC at the latest.",
+            "Clear `look` with all that is downstream: people are asked anew.",
+        )
+    if direction is Direction.FORTH:
+        _conditions(environment, wave_id)
+    subject = f"{'cutover' if direction is Direction.FORTH else 'rollback'}/{environment.migration.name}/{wave_id}"
+    note = f"answered at {at.astimezone(UTC).isoformat(timespec='seconds')}, for {minutes} min"
+    with environment.manifest.begin() as connection:
+        record(connection, subject, digest_of(shown), Decision(Consent.ACCEPTED, person, note))
+    return person
+
+
+def _conditions(environment: Environment, wave_id: str) -> list[tuple[str, str]]:
+    found = readiness(environment, wave_id)
+    if left := [gate for gate in found if not gate.ok]:
+        told = "; ".join(f"{gate.name}: {gate.evidence}" for gate in left[:5])
+        raise NotReady(
+            f"Of {len(found)} conditions {len(left)} do not hold: {told}.", f"`medferry readiness {wave_id}` tells all."
+        )
+    return [(str(gate.name), _cell(gate.evidence)) for gate in found]
+
+
+def _losses(environment: Environment, wave_id: str) -> list[tuple[str, str]]:
+    [wave] = [one for one in cutover_status(environment) if one.wave == wave_id]
+    places = [(one.unit, f"written in {one.place or 'a place that could not be told'}") for one in wave.units]
+    return places + [("unsafe", _cell(reason)) for reason in wave.unsafe]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
