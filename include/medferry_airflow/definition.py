@@ -10,6 +10,7 @@ from medferry.definition.migration import MIGRATIONS_FOLDER, Migration, load_mig
 from medferry.errors import DefinitionError, MedferryError
 from medferry.plan.load import load_plan
 from medferry.plan.model import Wave
+from medferry.plan.questions import wave_ids
 
 DEFAULT_MIGRATION = "clinics"
 
@@ -51,3 +52,12 @@ def waves_of(found: Migration | MedferryError) -> list[Wave]:
         return load_plan(_folder() / "plan.yaml").waves
     except MedferryError:
         return []
+
+
+def moving_waves(found: Migration | MedferryError) -> list[str]:
+    """The waves whose operations can be moved: `gate.yaml` says `medplum`, whatever else may be broken."""
+    if isinstance(found, Migration):
+        return wave_ids(found.plan) if found.gate is not None and found.gate.medplum is not None else []
+    rules = _folder() / "gate.yaml"
+    says = rules.is_file() and any(line.startswith("medplum:") for line in rules.read_text("utf-8").splitlines())
+    return [wave.id for wave in waves_of(found)] if says else []

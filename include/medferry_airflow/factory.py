@@ -24,10 +24,13 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
+from medferry.manifest.cutovers import Direction
 from medferry.manifest.runs import RunKind
 from medferry.plan.model import Every, History, Sync, Wave
+from medferry.plan.sections import Approval
 from medferry.workflows.order import migrate
 from medferry_airflow.conf import refuse_unknown_conf
+from medferry_airflow.cutover import WORDS, draw
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import (
     control_params,
@@ -42,7 +45,9 @@ from medferry_airflow.tasks import control, history, verify
 from medferry_airflow.tasks import migrate as run_tasks
 from medferry_airflow.tasks import sync as sync_tasks
 
-TAGS = frozenset({"medferry", "big bang", "wave", "verification", "replay", "control", "sync", "history", "broken"})
+TAGS = frozenset(
+    {"medferry", "big bang", "wave", "verification", "replay", "control", "sync", "history", "cutover", "broken"}
+)
 """All tags that a DAG may have."""
 
 RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
@@ -192,6 +197,22 @@ def history_dag(wave: Wave, plan: History, text: str, migration: Migration) -> D
         prepared: Any = history.prepare_of_period(RUN, wave.id)
         found >> prepared
         migrate(RunInTasks(prepared, migration, PREPARED))
+    return dag
+
+
+_APPROVALS = {Direction.FORTH: Approval.CUTOVER, Direction.BACK: Approval.ROLLBACK}
+
+
+def cutover_dag(direction: Direction, wave: str, text: str, found: Migration | MedferryError) -> DAG:
+    """A DAG that moves a wave's operations to Medplum, or back; `all` where the plan has no waves."""
+    word = WORDS[direction]
+    title = f"{word.capitalize()} of wave {wave}"
+    if not isinstance(found, Migration):
+        return broken_dag(f"{word}_{wave}", title, text, found)
+    plan = found.plan
+    units = plan.units_of_wave(wave) if plan.waves else plan.unit_ids
+    with _dag(f"{word}_{wave}", title, page(text, found, units), ["cutover"], {}) as dag:
+        draw(direction, wave, plan.approvers(_APPROVALS[direction]))
     return dag
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, TriggerRule, task
+from airflow.sdk import DAG, TriggerRule
+from airflow.serialization.serialized_objects import DagSerialization
 
-from medferry.cutover.stages import BEFORE_THE_FLIP, PAGES, Direction, Stage
+from medferry.cutover.stages import STAGES, Stage
+from medferry.manifest.cutovers import Direction
 from medferry.plan.sections import Approval, Stakeholder
-from medferry_airflow.cutover import NOBODY, Acts, draw
+from medferry_airflow.cutover import NOBODY, draw
+from tests import tiny_platform
+from tests.dags.conftest import parse
 from tests.dags.flips import faults, flips, succeeded_before
 
+GATE = """
+tables: {patient: unit, weight: unit}
+ungated: {clinic: kept by the group, staff: kept by the group}
+medplum:
+  policies:
+    - {policy: p-north, unit: north, probe: north, creates: {resourceType: Patient}}
+    - {policy: p-south, unit: south, probe: south, creates: {resourceType: Patient}}
+    - {policy: p-shared, unit: shared, probe: shared, creates: {resourceType: Patient}}
+"""
 PEOPLE = [
     Stakeholder(
         name="Miriam Okafor",
@@ -27,19 +42,9 @@ PEOPLE = [
 ]
 
 
-def make(task_id: str) -> Callable[[], Any]:
-    @task(task_id=task_id)
-    def act() -> None:
-        """Stands in for an act."""
-
-    return act
-
-
-def drawn(people: list[Stakeholder] = PEOPLE) -> DAG:
-    stages = {stage: make(stage.value) for stage in Stage}
-    acts = Acts(look=make("look"), arm=make("arm"), stages=stages, thaw=make("thaw"))
+def drawn(people: list[Stakeholder] = PEOPLE, direction: Direction = Direction.FORTH) -> DAG:
     with DAG("cutover_pilot", schedule=None) as dag:
-        draw(Direction.CUTOVER, "pilot", acts, people, timedelta(hours=4))
+        draw(direction, "pilot", people)
     return dag
 
 
@@ -53,11 +58,13 @@ def test_no_dag_flips_what_is_not_verified_and_approved(dags: dict[str, DAG]) ->
     assert {name: found for name, dag in dags.items() if (found := faults(dag))} == {}
 
 
-def test_a_cutover_as_it_is_drawn_is_safe(dag: DAG) -> None:
+@pytest.mark.parametrize("direction", STAGES)
+def test_a_cutover_and_a_rollback_as_they_are_drawn_are_safe(direction: Direction) -> None:
+    dag = drawn(direction=direction)
     assert flips(dag) == ["flip.flip"]
     assert faults(dag) == []
-    earlier = {"readiness.look", "approval.approve", "approval.arm", *(f"{stage}.{stage}" for stage in BEFORE_THE_FLIP)}
-    assert succeeded_before(dag, "flip.flip") == earlier
+    stages = [f"{stage}.{stage}" for stage in STAGES[direction] if stage not in (Stage.FLIP, Stage.OBSERVE)]
+    assert succeeded_before(dag, "flip.flip") == {"readiness.look", "approval.approve", "approval.arm", *stages}
 
 
 def rule(task_id: str, of: TriggerRule) -> Callable[[DAG], None]:
@@ -81,8 +88,8 @@ def bypass(dag: DAG) -> None:
 
 
 PLANTED: dict[str, tuple[Callable[[DAG], None], str]] = {
-    "a failed verification is let through": (rule("feed_start.feed_start", TriggerRule.ALL_DONE), "verification"),
-    "a skipped one is, too": (rule("feed_start.feed_start", TriggerRule.NONE_FAILED), "without verification"),
+    "a failed verification is let through": (rule("reverse_start.reverse_start", TriggerRule.ALL_DONE), "verification"),
+    "a skipped one is, too": (rule("reverse_start.reverse_start", TriggerRule.NONE_FAILED), "without verification"),
     "the flip waits for one alone": (rule("flip.flip", TriggerRule.ONE_SUCCESS), "without approval"),
     "a rejection is let through": (rule("approval.arm", TriggerRule.ALL_DONE), "without approval"),
     "the freeze is first": (bypass, "before the approval"),
@@ -107,18 +114,50 @@ def test_only_whom_the_plan_names_may_answer() -> None:
     assert drawn(PEOPLE[1:]).get_task("approval.approve").assigned_users == [NOBODY]
 
 
-def test_what_is_closed_and_not_flipped_is_thawed_however_it_ends(dag: DAG) -> None:
+@pytest.mark.parametrize("direction", STAGES)
+def test_what_is_closed_and_not_flipped_is_thawed_however_it_ends(direction: Direction) -> None:
+    dag = drawn(direction=direction)
     thaw = dag.get_task("thaw")
-    assert thaw.is_teardown and dag.get_task("freeze.freeze").is_setup
-    assert {"freeze.freeze", "flip.flip"} <= thaw.upstream_task_ids
-    within = {f"{stage}.{stage}" for stage in (*BEFORE_THE_FLIP, Stage.FLIP)}
-    assert within <= thaw.get_flat_relative_ids(upstream=True)
-    assert "observe.observe" not in thaw.get_flat_relative_ids(upstream=True)
+    assert thaw.is_teardown and thaw.on_failure_fail_dagrun and dag.get_task("freeze.freeze").is_setup
+    assert {f"{stage}.{stage}" for stage in STAGES[direction]} <= thaw.get_flat_relative_ids(upstream=True)
+    assert "freeze.freeze" in thaw.upstream_task_ids  # its setup: a stage that is cleared alone is frozen again
 
 
-def test_every_stage_is_a_group_with_a_page(dag: DAG) -> None:
+@pytest.mark.parametrize("direction", STAGES)
+def test_every_stage_is_a_group_with_a_page(direction: Direction) -> None:
+    dag = drawn(direction=direction)
     groups = dag.task_group.get_task_group_dict()
-    assert [*groups][1:] == ["readiness", "approval", *Stage]
-    assert all(groups[stage.value].tooltip == PAGES[Direction.CUTOVER][stage] for stage in Stage)
-    for pages in PAGES.values():
-        assert [*pages] == [*Stage] and all(len(page) > 40 for page in pages.values())
+    assert [*groups][1:] == ["readiness", "approval", *STAGES[direction]]
+    for stage, of in STAGES[direction].items():
+        assert groups[stage.value].tooltip == dag.get_task(f"{stage}.{stage}").doc_md == of.page
+
+
+def test_the_freeze_does_not_wait_for_another_try_or_a_slot() -> None:
+    for task in drawn().tasks:
+        if task.task_id.partition(".")[0] in (*Stage, "thaw"):
+            assert task.max_retry_delay < timedelta(seconds=10) and task.pool == "default_pool"
+
+
+def test_a_migration_with_gates_of_both_sides_has_both_dags(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_platform.MIGRATION, tmp_path / "tiny"))
+    assert not {name for name, dag in parse(tiny_platform.MIGRATION).dags.items() if "cutover" in dag.tags}
+    (folder / "gate.yaml").write_text(GATE)
+    found = parse(folder)
+    assert found.import_errors == {}
+    moving = {name: dag for name, dag in found.dags.items() if "cutover" in dag.tags}
+    assert sorted(moving) == ["cutover_pilot", "cutover_rest", "rollback_pilot", "rollback_rest"]
+    for dag in moving.values():
+        assert flips(dag) and faults(dag) == []
+        assert dag.get_task("approval.approve").assigned_users == [NOBODY]  # its plan names nobody
+        DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        for part in ("It changes", "Do not trigger it", "Example conf", "When it is red", "Pool"):
+            assert dag.doc_md and part in dag.doc_md
+
+
+def test_they_stay_where_they_are_when_the_migration_breaks(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_platform.MIGRATION, tmp_path / "broken"))
+    (folder / "gate.yaml").write_text(GATE)
+    (folder / "mappings" / "weight.py").write_text("this is no Python")
+    found = parse(folder).dags
+    for name in ("cutover_pilot", "rollback_rest"):
+        assert found[name].task_ids == ["broken_migration"] and "weight.py" in (found[name].doc_md or "")

@@ -1,0 +1,63 @@
+"""The tasks that move a wave's operations, stage by stage."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import task
+
+from medferry.cutover.acts import Act
+from medferry.cutover.stages import Stage
+from medferry.manifest.cutovers import Direction
+from medferry.workflows.cutover import Choice
+from medferry.workflows.cutover_approval import arm as arm_wave
+from medferry.workflows.cutover_approval import evidence
+from medferry.workflows.cutover_stages import back_out, perform_stage
+from medferry_airflow.guard import guarded
+from medferry_airflow.tasks.environment import environment
+
+log = logging.getLogger(__name__)
+
+SOON, SOON_AT_MOST = timedelta(seconds=2), timedelta(seconds=8)
+"""A freeze does not wait minutes for another try. Nor for a slot of the pool: these tasks are in none."""
+
+
+@task
+@guarded
+def look(wave: str, direction: str) -> str:
+    """See that every condition holds; returns the evidence, for the form of the approval."""
+    return evidence(environment(), wave, Direction(direction))
+
+
+@task
+@guarded
+def arm(wave: str, direction: str, shown: str, answer: dict[str, Any]) -> str:
+    """Record who approved, and see that it is not too late and that the conditions still hold."""
+    at = answer["responded_at"]
+    at = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
+    person = answer["responded_by_user"]["name"] or answer["responded_by_user"]["id"]
+    return arm_wave(
+        environment(), wave, Direction(direction), shown, person, at, int(answer["params_input"]["minutes"])
+    )
+
+
+@task(retry_delay=SOON, max_retry_delay=SOON_AT_MOST)
+@guarded
+def perform(wave: str, direction: str, stage: str, person: str) -> str:
+    """Do one stage of a cutover or a rollback; both gates are looked at first."""
+    return perform_stage(environment(), wave, Direction(direction), Stage(stage), Choice(person, tell=_tell))
+
+
+@task(retry_delay=SOON, max_retry_delay=SOON_AT_MOST)
+@guarded
+def thaw(wave: str, direction: str, person: str) -> str:
+    """Open what is closed and was not flipped, however the stages ended; where all is done, do nothing."""
+    told = back_out(environment(), wave, Direction(direction), Choice(person, tell=_tell))
+    log.info("%s", told)
+    return told
+
+
+def _tell(act: Act, text: str) -> None:
+    log.info("%s: %s", act, text)
