@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from medferry.cli.announce import announce_app
 from medferry.cli.capture import capture_app
 from medferry.cli.charts import charts_app
 from medferry.cli.conflicts import conflicts_app
@@ -67,6 +68,7 @@ app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")
 app.add_typer(readiness_app, name="readiness")
 app.add_typer(side_effects_app)
+app.add_typer(announce_app)
 
 
 if __name__ == "__main__":
