@@ -23,7 +23,7 @@ from demo_clinics import database as servers
 from medferry.errors import SourceError
 from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.engines import install, journal_of
-from medferry.source.changes.journal import CHANGE, Cut, Journal
+from medferry.source.changes.journal import CHANGE, Cut, Journal, place_of
 from medferry.source.database import connect_engine
 from tests.changes import clinic
 from tests.faults.conftest import LONG
@@ -166,7 +166,7 @@ class Follower:
             self.replica[entity] = {**kept, **rows}
 
     def _ids(self, connection: sa.Connection, low: str, high: str) -> list[int]:
-        condition, values = self.journal.window(low.partition("@")[2], high.partition("@")[2])
+        condition, values = self.journal.window(place_of(low), place_of(high))
         return sorted(connection.scalars(sa.text(f"SELECT id FROM {CHANGE} WHERE {condition}"), values))
 
 

@@ -87,12 +87,13 @@ def test_pruning_leaves_what_a_wave_still_needs(wave: SyncedWave, write: Write) 
     sweep_wave(other, FREE)
     write(
         "UPDATE patient SET family = 'Adair' WHERE id = 1",
+        "UPDATE patient SET family = 'Bell' WHERE id = 2",
         "UPDATE medferry_change SET at = datetime('now', '-40 days')",
     )
     cycle(wave)
     assert prune(wave.environment, 30) == 0, "the other wave has not taken it"
     cycle(other)
-    assert prune(wave.environment, 30) == 1
+    assert prune(wave.environment, 30) == 1, "the newest stays"
     assert prune(wave.environment, 30) == 0
     write("UPDATE patient SET family = 'Later' WHERE id = 1")
     assert cycle(wave).records == 1

@@ -9,9 +9,8 @@ from medferry.manifest.checkpoints import CheckpointState
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.changes.cuts import writing
-from medferry.source.changes.journal import CHANGE, Journal
+from medferry.source.changes.journal import CHANGE, Journal, anchor_of, place_of
 from medferry.source.database import snapshot
-from medferry.sync.rows import same_epoch
 from medferry.sync.wave import SyncedWave
 
 DAY_SECONDS = 86_400
@@ -20,7 +19,8 @@ DAY_SECONDS = 86_400
 def prune(environment: Environment, older_than_days: int) -> int:
     """Delete the changes that are so many days old and in the cuts of all waves; returns how many.
 
-    A wave that never began, or lost its position, is to be swept: it needs none of them. Where no wave goes on,
+    The newest row at each wave's position stays: by it is told whether others have emptied the journal. A wave that
+    never began, or lost its position, is to be swept: it needs none of them. Where no wave goes on,
     nothing is deleted. Raises NoCapture, CaptureBroken, SourceUnavailable.
     """
     waves = [SyncedWave(environment, wave) for wave in wave_ids(environment.migration.plan)]
@@ -30,11 +30,13 @@ def prune(environment: Environment, older_than_days: int) -> int:
         return 0
     terms, values = [f"{journal.age} > {older_than_days * DAY_SECONDS}"], dict[str, object]()
     for number, position in enumerate(positions):
-        condition, bound = journal.behind(position.partition("@")[2])
+        condition, bound = journal.behind(place_of(position))
         for name, value in bound.items():
             condition = condition.replace(f":{name}", f":{name}_{number}")
             values[f"{name}_{number}"] = value
         terms.append(f"NOT ({condition})")
+    if anchors := {anchor for position in positions if (anchor := anchor_of(position)) is not None}:
+        terms.append(f"id NOT IN ({', '.join(map(str, sorted(anchors)))})")
     with writing(environment.capture, journal) as connection:
         return connection.execute(sa.text(f"DELETE FROM {CHANGE} WHERE {' AND '.join(terms)}"), values).rowcount
 
@@ -42,11 +44,11 @@ def prune(environment: Environment, older_than_days: int) -> int:
 def _positions(waves: list[SyncedWave], journal: Journal) -> set[str]:
     """Where each wave goes on; while its last cut is not applied, where that began: a sweep looks from there."""
     environment = waves[0].environment
-    with snapshot(environment.source) as view:
-        present = f"{journal.epoch(view)}@"
     with environment.manifest.begin() as connection:
         newest = [checkpoints.newest(connection, environment.migration.name, wave.id) for wave in waves]
     starts = {
         each.position_to if each.state == CheckpointState.APPLIED else each.position_from for each in newest if each
     }
-    return {position for position in starts if same_epoch(position, present)}
+    with snapshot(environment.source) as view:
+        epoch = journal.epoch(view)
+        return {position for position in starts if not journal.lost(view, position, epoch)}

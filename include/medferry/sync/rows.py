@@ -53,19 +53,23 @@ class WaveRows:
 
 @dataclass(frozen=True)
 class AppliedRows:
-    """What was applied of an entity's rows in the wave's units. `start` is the position where the sweep began."""
+    """What was applied of an entity's rows in the wave's units. `start` is the position where the sweep began.
+
+    `goes_on`: the journal reached back to the wave's position then.
+    """
 
     wave: SyncedWave
     entity: str
     start: str
+    goes_on: bool
 
     def position(self) -> str:
-        """Of the last cut that was applied, where it is of the journal as it is; else where the sweep began."""
+        """Of the last cut that was applied, where the journal reaches back to it; else where the sweep began."""
         newest = self.wave.newest()
-        if newest is None:
+        if newest is None or not self.goes_on:
             return self.start
         position = newest.position_to if newest.state == CheckpointState.APPLIED else newest.position_from
-        return position if same_epoch(position, self.start) else self.start
+        return position if _same_epoch(position, self.start) else self.start
 
     def digests(self, keys: Collection[str]) -> Digests:
         states = self.wave.states(self.entity, keys)
@@ -83,6 +87,6 @@ def forgotten(wave: SyncedWave, entity: str, keys: Collection[str]) -> set[str]:
     return {key for key, state in wave.states(entity, keys).items() if not state.source_digest and state.reason != GONE}
 
 
-def same_epoch(position: str, other: str) -> bool:
+def _same_epoch(position: str, other: str) -> bool:
     """Whether two positions are of one journal with the same triggers."""
     return position.partition("@")[0] == other.partition("@")[0]

@@ -28,7 +28,6 @@ from medferry.source.changes.observe import (
 )
 from medferry.source.database import snapshot
 from medferry.sync.keys import keys_of_cut
-from medferry.sync.rows import same_epoch
 from medferry.sync.wave import SyncedWave
 
 RECENT = 500
@@ -140,11 +139,10 @@ def _fault(wave: SyncedWave, newest: Checkpoint | None) -> str:
     with snapshot(wave.environment.source) as view:
         try:
             wave.journal.check(view)
-            epoch = wave.journal.epoch(view)
+            lost = wave.journal.lost(view, newest.position_to, wave.journal.epoch(view))
         except CaptureBroken as broken:
             return broken.problem
-    lost = not same_epoch(newest.position_to, f"{epoch}@")
-    return f"The position is lost: run `medferry sweep {wave.id}`." if lost else ""
+    return f"The position is lost ({lost}): run `medferry sweep {wave.id}`." if lost else ""
 
 
 def _entity(

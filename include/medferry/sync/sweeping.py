@@ -24,7 +24,7 @@ from medferry.sync.aside import note_set_aside, waiting_keys
 from medferry.sync.carry_out import OPTIONS, Written, begin_run, carry_out, nothing
 from medferry.sync.cycle import finish_unfinished
 from medferry.sync.keys import ByKey, ReadKeys, present_in_wave
-from medferry.sync.rows import AppliedRows, WaveRows, forgotten, same_epoch
+from medferry.sync.rows import AppliedRows, WaveRows, forgotten
 from medferry.sync.wave import SyncedWave
 
 Tell = Callable[[Swept], None]
@@ -53,15 +53,15 @@ def sweep_wave(
     Raises SyncBusy, CaptureBroken, SourceUnavailable, and what the stages raise.
     """
     environment = wave.environment
-    with next_cut(wave.journal, environment.source, environment.capture, None) as (_, cut):
-        start = cut.position
+    with next_cut(wave.journal, environment.source, environment.capture, None) as (view, cut):
+        start, goes_on = cut.position, _goes_on(wave, view)
     names = [name for name in environment.migration.entities if not entities or name in entities]
     found: dict[str, Swept] = {}
     due: dict[str, set[str]] = {}
     unread = ReadKeys()
     for name in names:
         try:
-            found[name], due[name] = _sweep(wave, name, start, throttle)
+            found[name], due[name] = _sweep(wave, name, start, goes_on, throttle)
         except SourceError as error:
             unread.refused[name] = error
             unread.waiting.add((name, "", None))
@@ -73,11 +73,17 @@ def sweep_wave(
     whole = swept == len(environment.migration.entities) and all(each.complete for each in found.values())
     with wave.alone():
         finish_unfinished(wave)
-        applied = _apply(wave, due, start if whole else "", unread)
+        applied = _apply(wave, due, "" if goes_on or not whole else start, unread)
     return WaveSwept(found, applied, wave.newest() is not None, unread.refused)
 
 
-def _sweep(wave: SyncedWave, name: str, start: str, throttle: Throttle) -> tuple[Swept, set[str]]:
+def _goes_on(wave: SyncedWave, view: sa.Connection) -> bool:
+    """Whether the journal reaches back to where the wave goes on."""
+    last = wave.newest()
+    return last is not None and not wave.journal.lost(view, last.position_to, wave.journal.epoch(view))
+
+
+def _sweep(wave: SyncedWave, name: str, start: str, goes_on: bool, throttle: Throttle) -> tuple[Swept, set[str]]:
     """What a sweep of one entity found, and the keys that are due: those that were missed, and the forgotten."""
     environment, entity = wave.environment, wave.environment.migration.entities[name]
     with environment.manifest.begin() as connection:
@@ -95,7 +101,7 @@ def _sweep(wave: SyncedWave, name: str, start: str, throttle: Throttle) -> tuple
             wave.journal,
             partial(snapshot, environment.source),
             WaveRows(wave, entity),
-            AppliedRows(wave, name, start),
+            AppliedRows(wave, name, start, goes_on),
             replace(throttle, stopped=stopped),
         ).run()
         due = set(swept.missed)
@@ -107,9 +113,9 @@ def _sweep(wave: SyncedWave, name: str, start: str, throttle: Throttle) -> tuple
 
 
 def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: ReadKeys) -> Counter[str]:
-    """Settle the keys that are due; `start`: where the journal goes on from, if nothing before it counts."""
+    """Settle the keys that are due; `start`: where the journal goes on from, if it does not from where it was."""
     last = wave.newest()
-    goes_on = last is not None and (not start or same_epoch(last.position_to, start))
+    goes_on = last is not None and not start
     run_id = wave.new_run_id()
     with snapshot(wave.environment.source) as view:
         keys: dict[str, ByKey] = present_in_wave(wave, view, due)

@@ -34,6 +34,17 @@ class CaptureBroken(MedferryError):
     """The journal or a trigger is missing, switched off or not what the definition says, or it may not be used."""
 
 
+def place_of(position: str) -> str:
+    """The engine's own position within one that was kept: behind the epoch, before the newest row."""
+    return position.partition("@")[2].partition("#")[0]
+
+
+def anchor_of(position: str) -> int | None:
+    """The id of the journal's row that has to stay there, as long as a wave goes on from the position."""
+    number = position.partition("#")[2].partition(" ")[0]
+    return int(number) if number else None
+
+
 Logged = tuple[str, str, str | None]
 """(entity, table, key text): the table only where the text is of columns by which the entity's keys are looked up."""
 
@@ -139,21 +150,40 @@ class Journal(LegacyObjects):
         there_are = self.found(connection)
         self.check(connection, there_are)
         epoch = self.epoch(connection, there_are)
-        position = f"{epoch}@{self.now(connection)}"
+        position = f"{epoch}@{self.now(connection)}{self._anchor(connection)}"
         if previous is None:
             return Cut(position, {}, frozenset(), frozenset())
-        before = previous.partition("@")[0]
-        if before != epoch:
-            same_server = before.partition(".")[0] == epoch.partition(".")[0]
-            problem = "A trigger was made anew or switched" if same_server else "This is another server or journal"
+        if problem := self.lost(connection, previous, epoch):
             raise PositionLost(
                 f"{problem} since the last cut: changes may be missing.", "Make a complete sweep, then go on from now."
             )
         return self.replay(connection, previous, position)
 
+    def lost(self, connection: sa.Connection, position: str, epoch: str) -> str:
+        """Why the journal does not reach back to a position; empty: it does."""
+        before = position.partition("@")[0]
+        if before != epoch:
+            same_server = before.partition(".")[0] == epoch.partition(".")[0]
+            return "A trigger was made anew or switched" if same_server else "This is another server or journal"
+        anchor = position.partition("#")[2]
+        if anchor and anchor != self._row(connection, anchor.partition(" ")[0]):
+            return "Rows of the journal were deleted by others than `medferry capture prune`"
+        return ""
+
+    def _anchor(self, connection: sa.Connection) -> str:
+        """The newest row at a cut, as it ends a position: who empties the journal takes it along. None has none."""
+        newest = connection.scalar(sa.text(f"SELECT max(id) FROM {CHANGE}"))
+        return "" if newest is None else f"#{self._row(connection, newest)}"
+
+    def _row(self, connection: sa.Connection, number: str | int) -> str:
+        """A row by its id, with its time, for an emptied journal may count anew; empty: there is none."""
+        statement = sa.text(f"SELECT {self.time} FROM {CHANGE} WHERE id = :number")
+        at = connection.scalar(statement, {"number": int(number)})
+        return "" if at is None else f"{number} {at}"
+
     def replay(self, connection: sa.Connection, previous: str, position: str) -> Cut:
         """The cut from `previous` to `position` again, however much was written since."""
-        condition, values = self.window(previous.partition("@")[2], position.partition("@")[2])
+        condition, values = self.window(place_of(previous), place_of(position))
         return self._read(connection, position, condition, values)
 
     def _read(self, connection: sa.Connection, position: str, condition: str, values: Mapping[str, Any]) -> Cut:
@@ -189,7 +219,7 @@ class Journal(LegacyObjects):
 
     def waiting(self, connection: sa.Connection, position: str) -> Cut:
         """What the journal has behind a position as of the connection's snapshot; it checks and moves nothing."""
-        condition, values = self.behind(position.partition("@")[2])
+        condition, values = self.behind(place_of(position))
         return self._read(connection, position, condition, values)
 
     def _looked_up(self, connection: sa.Connection, entity: str, table: str, value: str) -> list[str]:
@@ -219,7 +249,7 @@ class Journal(LegacyObjects):
         fence = f"FROM {CHANGE} WHERE entity = '{FENCE}' AND {self.key} = :token"
         if not connection.scalar(sa.text(f"SELECT count(*) {fence}"), {"token": token}):
             raise PositionLost("A fence is gone from the journal of changes.", "Begin the cutover anew.")
-        condition, values = self.behind(position.partition("@")[2])
+        condition, values = self.behind(place_of(position))
         behind = sa.text(f"SELECT count(*) {fence} AND {condition}")
         return not connection.scalar(behind, {"token": token, **values})
 
@@ -228,6 +258,9 @@ class Journal(LegacyObjects):
 
     key = "key"
     """The column of that name; it is a reserved word on some engines."""
+
+    time = "CAST(at AS CHAR)"
+    """The time of a row of the journal as text, in SQL."""
 
     age: str
     """The age of a row of the journal in whole seconds, in SQL."""

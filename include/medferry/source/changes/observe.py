@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from medferry.source.changes.journal import CHANGE, HEARTBEAT, TABLES, Journal
+from medferry.source.changes.journal import CHANGE, HEARTBEAT, TABLES, Journal, place_of
 from medferry.source.keys import ledger_key
 
 Ages = dict[str, dict[str, int]]
@@ -21,13 +21,13 @@ Own = Mapping[str, Collection[str]]
 
 def ages_in_cut(journal: Journal, connection: sa.Connection, previous: str, position: str, own: Own) -> Ages:
     """Of the changes of a cut."""
-    window = journal.window(previous.partition("@")[2], position.partition("@")[2])
+    window = journal.window(place_of(previous), place_of(position))
     return _ages(journal, connection, *window, own)
 
 
 def ages_behind(journal: Journal, connection: sa.Connection, position: str, own: Own) -> Ages:
     """Of the changes that are in no cut up to a position."""
-    return _ages(journal, connection, *journal.behind(position.partition("@")[2]), own)
+    return _ages(journal, connection, *journal.behind(place_of(position)), own)
 
 
 def _ages(journal: Journal, connection: sa.Connection, condition: str, values: Mapping[str, Any], own: Own) -> Ages:

@@ -33,6 +33,7 @@ class PostgresqlJournal(Journal):
         f"For a cutover: INSERT on {CHANGE}. "
         "The application needs none."
     )
+    time = "CAST(at AS TEXT)"
     age = "CAST(ceil(extract(epoch FROM transaction_timestamp() - at)) AS bigint)"
     oldest_transaction = (
         "SELECT floor(extract(epoch FROM max(clock_timestamp() - xact_start))) FROM pg_stat_activity "

@@ -19,11 +19,15 @@ from medferry.source.changes.journal import (
 from medferry.source.changes.rules import KeyOf
 from medferry.source.objects import Found, Trigger, literal, short
 
+_ANEW = f"UPDATE {HEARTBEAT} SET journal = hex(randomblob(16)) WHERE name = 'journal'"
+"""SQLite tells of no trigger when it was made, so whoever makes one says that changes may have gone by."""
+
 _EVENTS = {"INSERT": ("I", ("NEW",)), "UPDATE": ("U", ("NEW", "OLD")), "DELETE": ("D", ("OLD",))}
 
 
 class SqliteJournal(Journal):
     rights = "To install and to read: write access to the file."
+    time = "CAST(at AS TEXT)"
     age = "CAST(strftime('%s', 'now') AS INTEGER) - CAST(strftime('%s', at) AS INTEGER)"
     writing_transactions = ""
 
@@ -53,7 +57,7 @@ class SqliteJournal(Journal):
                 name = short(f"medferry_{table}_{event.lower()}", 100)
                 inserts = " ".join(_insert(table, key, op, rows) for key in keys)
                 create = f"CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN {inserts} END"
-                found.append(Trigger(table, name, create, (create,), (f"DROP TRIGGER {name}",)))
+                found.append(Trigger(table, name, create, (create, _ANEW), (f"DROP TRIGGER {name}",)))
         return found
 
     def found(self, connection: sa.Connection) -> list[Found]:
