@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import random
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -48,6 +51,7 @@ BEFORE = -1
 NOWHERE: Place = ("patient", 0)
 """Of an act that chooses its place itself."""
 
+FOLDERS = "medferry-simulator-"
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """A folder that is no disk."""
 
@@ -181,7 +185,13 @@ def _ledger(of: World, places: list[Place]) -> tuple[Ledger, list[str]]:
 
 @cache
 def _shared() -> tuple[Path, Template]:
-    folder = Path(tempfile.mkdtemp(prefix="medferry-simulator-", dir=MEMORY))
+    """It goes with its process; what one that was killed has left goes with the next."""
+    for left in Path(MEMORY or tempfile.gettempdir()).glob(f"{FOLDERS}*-*"):
+        number = left.name.removeprefix(FOLDERS).partition("-")[0]
+        if number.isdecimal() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{os.getpid()}-", dir=MEMORY))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder, template(folder)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+MEMORY = Path("/dev/shm")
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = int(os.environ.get("MEDFERRY_SIMULATIONS", "200"))
 LONG = SEEDS >= 1_000
@@ -25,8 +26,11 @@ def run_module(module: str, *arguments: object) -> None:
     """The same of a program of its own."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     paths = {"PYTHONPATH": f"{ROOT / 'include'}:{ROOT}"}
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | paths, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | paths, text=True, **pipes) as process:
+        told, errors = process.communicate()
+    assert (process.returncode, told) == (0, ""), told + errors
+    assert list(MEMORY.glob(f"medferry-simulator-{process.pid}-*")) == [], "a folder is left in memory"
 
 
 @pytest.mark.parametrize("part", range(PARTS))
