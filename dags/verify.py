@@ -8,8 +8,9 @@ wave is signed, after quarantined rows were decided, or whenever in doubt.
 **It changes** what the manifest knows of verifications; of a run also its status and its report. It writes nothing to
 Medplum.
 
-**Do not trigger it** to judge a wave whose users already work in Medplum: their changes are
-differences, and rightly so.
+**Do not trigger it** to judge a wave whose users already work in Medplum and that is not kept in step: their changes
+are differences, and rightly so. Where it is, what differs is looked at twice, and what is on its way between the two
+systems is told as in flight.
 
 **Example conf** (without one, everything that has been loaded is verified; a dry run has loaded nothing):
 
@@ -18,8 +19,8 @@ differences, and rightly so.
 ```
 
 **By itself**: `MEDFERRY_VERIFY_SCHEDULE` (a cron expression such as `0 3 * * *`, or `@daily`; in UTC) in the
-environment of all Airflow processes verifies everything that has been loaded on that schedule. It is off by default:
-set it while nobody writes in the legacy system or in Medplum, for their changes are differences.
+environment of all Airflow processes verifies everything that has been loaded on that schedule. By default it does so at
+3:00 UTC where the plan keeps a wave in step (`off` switches that off), else never.
 
 **When it is red** at `conclude`, it is not proven: the log names what differs and how to list it. "Could not check"
 means that a system did not answer: clear `verify` with the tasks downstream when it does.
@@ -31,6 +32,6 @@ from medferry_airflow.factory import broken_dag, verify_dag, verify_schedule
 
 found = current_or_error()
 if isinstance(found, Migration):
-    dag = verify_dag(__doc__, found, verify_schedule())
+    dag = verify_dag(__doc__, found, verify_schedule(found))
 else:
     dag = broken_dag("verify", "Verify: the migration cannot be read", __doc__, found)

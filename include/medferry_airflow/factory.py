@@ -137,9 +137,18 @@ def _load_level(number: int, entities: Sequence[str], of: RunInTasks, before: An
     return group
 
 
-def verify_schedule() -> str | None:
-    """When `verify` runs by itself: the cron expression or preset in MEDFERRY_VERIFY_SCHEDULE; never by default."""
-    return os.environ.get("MEDFERRY_VERIFY_SCHEDULE", "").strip() or None
+NIGHTLY, OFF = "0 3 * * *", "off"
+"""When `verify` runs by itself where a wave is kept in step; and what says that it shall not."""
+
+
+def verify_schedule(migration: Migration) -> str | None:
+    """When `verify` runs by itself: the cron expression or preset in MEDFERRY_VERIFY_SCHEDULE.
+
+    By default nightly where the plan keeps a wave in step, else never.
+    """
+    asked = os.environ.get("MEDFERRY_VERIFY_SCHEDULE", "").strip()
+    in_step = any(wave.sync is not None for wave in migration.plan.waves)
+    return (NIGHTLY if in_step else None) if not asked else None if asked == OFF else asked
 
 
 def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:

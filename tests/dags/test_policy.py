@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, Connection, ExceptionRetryPolicy, Variable
 from airflow.serialization.serialized_objects import DagSerialization
 
+from medferry.definition.migration import load_migration
+from medferry.plan.model import Sync
 from medferry_airflow.definition import current_migration
-from medferry_airflow.factory import TAGS
+from medferry_airflow.factory import TAGS, verify_schedule
 from medferry_airflow.tasks.environment import POOL
+from tests import tiny_platform
 from tests.dags.conftest import ROOT, parse
 
 
@@ -45,6 +49,19 @@ def test_only_verify_can_run_by_itself_and_only_when_the_operator_says_so(
         {"verify": asked} if asked else {}
     )
     assert not found.dags["verify"].catchup
+
+
+@pytest.mark.parametrize(("asked", "given"), [("", "0 3 * * *"), ("off", None), ("@daily", "@daily")])
+def test_where_a_wave_is_kept_in_step_it_is_verified_by_night(
+    monkeypatch: pytest.MonkeyPatch, asked: str, given: str | None
+) -> None:
+    monkeypatch.setenv("MEDFERRY_VERIFY_SCHEDULE", asked)
+    migration = load_migration(tiny_platform.MIGRATION)
+    [first, *others] = migration.plan.waves
+    sync = Sync.model_validate({"schedule": "*/5 * * * *", "since": "2026-01-01"})
+    waves = [first.model_copy(update={"sync": sync}), *others]
+    plan = migration.plan.model_copy(update={"waves": waves})
+    assert verify_schedule(replace(migration, plan=plan)) == given
 
 
 def test_tags_are_of_the_closed_set(dags: dict[str, DAG]) -> None:

@@ -28,10 +28,11 @@ from medferry.report.checks_table import checks_table
 from medferry.report.coverage import coverage_text
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
-from medferry.verification.run import EntityProgress, verify_run, verify_subject
+from medferry.verification.run import EntityProgress, verify_run
 from medferry.verification.scope import VerifyOptions
 from medferry.verification.stored import ResourceProgress
 from medferry.workflows.finish import settle
+from medferry.workflows.verify_in_step import verify_present
 
 verify_app = typer.Typer()
 
@@ -88,7 +89,7 @@ def _verify_run(environment: Environment, run_id: str, options: VerifyOptions, r
 
 def _verify_subject(environment: Environment, subject: Subject, options: VerifyOptions) -> None:
     with _progress() as (begin, compared):
-        found = verify_subject(environment, subject, begin, options, options.force, compared)
+        found = verify_present(environment, subject, begin, options, compared)
     console.print(checks_table(found.verdict.results, f"verification {found.id}"))
     with environment.manifest.begin() as connection:
         console.print(coverage_text(coverage_of(connection, found.id)), soft_wrap=True)

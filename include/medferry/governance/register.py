@@ -50,7 +50,7 @@ def is_fault(result: CheckResult) -> bool:
     """Whether a result stands against the verdict until somebody accepts it."""
     if result.status == CheckStatus.NOTHING:
         return family_of(result.name) in NEEDED
-    return result.status not in (CheckStatus.EQUAL, CheckStatus.HASHES_ONLY)
+    return result.status not in (CheckStatus.EQUAL, CheckStatus.HASHES_ONLY, CheckStatus.IN_FLIGHT)
 
 
 def family_of(name: str) -> str:

@@ -64,7 +64,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """The run may be relied on: verified, nothing unresolved or open, no chart that a reviewer found to differ."""
-        return self.nothing_differs and not self.hashes_only
+        return self.nothing_differs and not self.hashes_only and not self.in_flight
 
     @property
     def nothing_differs(self) -> bool:
@@ -78,12 +78,18 @@ class Verdict:
         return waits and not (self.still_open or self.differing_charts)
 
     @property
+    def in_flight(self) -> int:
+        """Records that were on their way between the two systems: nothing stands against them, nor proves them."""
+        of_all = [result for result in self.results if result.status == CheckStatus.IN_FLIGHT]
+        return max((result.unchecked for result in of_all), default=0)
+
+    @property
     def hashes_only(self) -> list[str]:
         """The entities of which nothing was compared with the legacy database, and for which nobody has accepted it."""
         return sorted({result.entity for result in self.results if result.status == CheckStatus.HASHES_ONLY})
 
     def text(self) -> str:
-        """proven; proven by a sample of 10%; …, with N accepted exceptions; hashes only; settling; not proven; …"""
+        """proven; proven by a sample of 10%; … but for N in flight; …, with N accepted exceptions; hashes only; …"""
         if not self.results:
             return Word.NOT_VERIFIED
         if self.settling:
@@ -95,7 +101,8 @@ class Verdict:
         if self.hashes_only:
             return Word.HASHES_ONLY
         by = "" if self.sample_share == 1 else f" by a sample of {self.sample_share:.3%}"
-        proven = f"{Word.PROVEN}{by}"
+        but = f" but for {self.in_flight:,} in flight" if self.in_flight else ""
+        proven = f"{Word.PROVEN}{by}{but}"
         number = len(self.accepted)
         return f"{proven}, with {number} accepted exception{'s' if number > 1 else ''}" if number else proven
 

@@ -26,6 +26,8 @@ class CheckStatus(StrEnum):
     """There was nothing to compare: that is no proof of anything, nor a fault, unless there had to be something."""
     HASHES_ONLY = "hashes_only"
     """Everything is as it was written; whether it was right was not asked."""
+    IN_FLIGHT = "in_flight"
+    """What differs is on its way between the two systems, or differed in one of two looks only."""
     SETTLING = "settling"
     """What was sent may still arrive: it is too early to say."""
     COULD_NOT_CHECK = "could_not_check"

@@ -6,7 +6,7 @@ line leaves what was true before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,19 @@ def dead_now(connection: sa.Connection, migration: str, units: Collection[str]) 
     own = (unit_state.c.migration == migration, unit_state.c.unit.in_(sorted(units)))
     statement = sa.select(*columns).where(*own, unit_state.c.disposition.in_(DEAD)).order_by(*columns)
     return [(entity, reason, key) for entity, reason, key in connection.execute(statement)]
+
+
+def decided_since(
+    connection: sa.Connection, migration: str, units: Mapping[str, Collection[str]], time: str
+) -> dict[str, set[str]]:
+    """Entity → the keys of its records in some units that were decided at a time or after it."""
+    columns = (unit_state.c.entity, unit_state.c.key, unit_state.c.unit)
+    since = (unit_state.c.migration == migration, unit_state.c.decided_at >= time)
+    found: dict[str, set[str]] = {}
+    for row in connection.execute(sa.select(*columns).where(*since, unit_state.c.entity.in_(list(units)))):
+        if row.unit in units[row.entity]:
+            found.setdefault(row.entity, set()).add(row.key)
+    return found
 
 
 def _of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> sa.ColumnElement[bool]:

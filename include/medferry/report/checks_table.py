@@ -26,14 +26,19 @@ def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:
         examples = escape("; ".join(one.examples[:3]) or one.note)
         numbers = (f"{one.compared:,}", f"{one.different:,}", f"{one.unchecked:,}")
         table.add_row(one.name, one.entity, f"[red]{_words(one.status)}[/]", *numbers, examples)
-    for status, colour in ((CheckStatus.NOTHING, "yellow"), (CheckStatus.EQUAL, "green")):
+    for status, colour in (
+        (CheckStatus.IN_FLIGHT, "yellow"),
+        (CheckStatus.NOTHING, "yellow"),
+        (CheckStatus.EQUAL, "green"),
+    ):
         table.add_section()
         same = [result for result in results if result.status == status and not is_fault(result)]
         for family, some in groupby(sorted(same, key=_family), key=_family):
             group = list(some)
             entities = group[0].entity if len({one.entity for one in group}) == 1 else f"{len(group)} results"
             compared = f"{sum(one.compared for one in group):,}"
-            table.add_row(family, entities, f"[{colour}]{_words(status)}[/]", compared, "0", "0", "")
+            unjudged = f"{sum(one.unchecked for one in group):,}"
+            table.add_row(family, entities, f"[{colour}]{_words(status)}[/]", compared, "0", unjudged, "")
     return table
 
 

@@ -141,8 +141,9 @@ def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> 
     known = wave_ids(environment.migration.plan)
     if wave_id not in known:
         raise NoSuchWave(f"The plan has no wave {wave_id}.", f"Its waves: {', '.join(known)}.")
-    wave = with_flipped(SyncedWave(environment, wave_id))
-    assert wave.journal is not None
+    wave = SyncedWave(environment, wave_id)
+    assert wave.journal is not None  # before the manifest is asked, which may not be there
+    wave = with_flipped(wave)
     for entity in environment.migration.entities if loaded else ():
         if missing := [unit for unit in wave.units if unit not in wave.loaded.get(entity, ())]:
             raise NeverLoaded(

@@ -23,6 +23,7 @@ class _Count:
     different: int = 0
     unchecked: int = 0
     settling: int = 0
+    in_flight: int = 0
     due: int = 0
     hashed: int = 0
     kept: int = 0
@@ -63,7 +64,7 @@ class CheckRecorder:
     def has_compared(self, name: str) -> bool:
         """Whether anything came up for `name`, be it that it could not be compared."""
         count = self._of(name)
-        return bool(count.equal or count.different or count.unchecked)
+        return bool(count.equal or count.different or count.unchecked or count.in_flight)
 
     def keep_by_policy(self, name: str) -> None:
         """One that would be a difference, which the plan says may stay."""
@@ -94,6 +95,12 @@ class CheckRecorder:
         count.settling += number
         count.note = count.note or why[:400]
 
+    def in_flight(self, name: str, number: int, why: str) -> None:
+        """`number` things are on their way between the two systems, and can be judged when they have arrived."""
+        count = self._of(name)
+        count.in_flight += number
+        count.note = count.note or why[:400]
+
     def hashes_only(self, name: str, number: int, note: str) -> None:
         """Of `number` resources nothing was compared but that they are as written."""
         self.expect(name, note)
@@ -109,10 +116,10 @@ class CheckRecorder:
             self.waiting = []
 
     def results(self) -> list[CheckResult]:
-        """Different outweighs could not check, then settling, then equal; what compared nothing is none of them."""
+        """Different outweighs could not check, then settling, in flight, equal; what compared nothing is none."""
         self.flush()
         for name, count in self.counts.items():
-            overlooked = count.due - count.equal - count.different - count.unchecked
+            overlooked = count.due - count.equal - count.different - count.unchecked - count.in_flight
             if overlooked > 0:
                 self.unchecked(name, overlooked, f"{overlooked:,} of {count.due:,} that there are were not compared.")
         return [_result(name, self.entity, count) for name, count in self.counts.items()]
@@ -125,9 +132,9 @@ def _result(name: str, entity: str, count: _Count) -> CheckResult:
     compared = count.equal + count.different
     kept = f"{count.kept:,} kept, as the plan says. " if count.kept else ""
     note = f"{count.note} [rows {count.unchecked_keys.hexdigest()[:12]}]" if count.unchecked else count.note
-    return CheckResult(
-        name, entity, _status(count), compared, count.different, count.examples, count.unchecked, kept + note
-    )
+    status = _status(count)
+    unjudged = count.in_flight if status is CheckStatus.IN_FLIGHT else count.unchecked
+    return CheckResult(name, entity, status, compared, count.different, count.examples, unjudged, kept + note)
 
 
 def _status(count: _Count) -> CheckStatus:
@@ -137,6 +144,8 @@ def _status(count: _Count) -> CheckStatus:
         return CheckStatus.COULD_NOT_CHECK
     if count.settling:
         return CheckStatus.SETTLING
+    if count.in_flight:
+        return CheckStatus.IN_FLIGHT
     if count.hashed:
         return CheckStatus.HASHES_ONLY
     return CheckStatus.EQUAL if count.equal else CheckStatus.NOTHING

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from medferry.governance.register import register
 from medferry.governance.verdict import Verdict, verdict_of_verification
 from medferry.manifest import checks, verifications
-from medferry.manifest.checks import CheckResult, Difference, FinishedPart, Verification, VerificationRequest
-from medferry.manifest.database import now
+from medferry.manifest.checks import CheckResult, Difference, Verification, VerificationRequest
+from medferry.manifest.clock import read_clock
 from medferry.manifest.subject import Subject
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
@@ -26,17 +26,18 @@ from medferry.runtime.legacy_home import check_legacy_if_it_answers
 from medferry.runtime.systems import check_medplum_if_it_answers
 from medferry.verification import acceptance
 from medferry.verification.accounting import examine_rows, examine_source
-from medferry.verification.hold import SubjectHold, holding
+from medferry.verification.hold import holding
 from medferry.verification.leftovers import examine_leftovers
+from medferry.verification.look_again import ONE_STATE, STATE, Looks, look_again
+from medferry.verification.part import VerificationPart, do_part, keep_of
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
 from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
+from medferry.verification.second_look import FirstLook, Motion
 from medferry.verification.sent import examine_sent
 from medferry.verification.server import examine_answers
 from medferry.verification.standstill import watching
 from medferry.verification.stored import ResourceProgress, StoredResourceCheck
-
-ONE_STATE, _STATE = "verification: of one state", "state"
 
 EVERYTHING = Subject()
 """Whatever has been loaded."""
@@ -80,36 +81,48 @@ def verify_subject(
     choice: Sampling | None = None,
     force: bool = False,
     report_progress: ResourceProgress = lambda *_: None,
+    motion: Motion | None = None,
 ) -> SubjectVerification:
     """Run all checks of what has been loaded of a subject, as it is now, whichever runs loaded it.
 
     Each is kept under an id of its own, with its exceptions. One of the same subject and choice that died goes on
-    behind its finished parts, unless `force`. Raises UnknownSubject.
+    behind its finished parts, unless `force`. With a `motion`, of what is kept in step, what differs is looked at
+    twice. Raises UnknownSubject.
     """
     scope = scope_of_subject(environment, subject, choice or Sampling())
-    finished, _ = _verify(scope, progress, force, report_progress)
+    finished, _ = _verify(scope, progress, force, report_progress, motion)
     with environment.manifest.begin() as connection:
         return SubjectVerification(finished.id, verdict_of_verification(connection, finished.id))
 
 
 def _verify(
-    scope: VerificationScope, progress: EntityProgress, force: bool, report_progress: ResourceProgress
+    scope: VerificationScope,
+    progress: EntityProgress,
+    force: bool,
+    report_progress: ResourceProgress,
+    motion: Motion | None = None,
 ) -> tuple[Verification, list[CheckResult]]:
-    environment, request = scope.environment, scope.request()
+    environment, request, looks = scope.environment, scope.request(), dict[str, FirstLook]()
     with holding(environment.manifest, request) as hold:
         with environment.manifest.begin() as connection:
-            verification_id, done = _begin(connection, scope, request, force)
+            verification_id, done = _begin(connection, scope, request, force or motion is not None)
+            began = read_clock(connection)
         with nullcontext() if scope.options.dry_run else environment.medplum(scope.options) as client:
             if client is not None:
                 check_medplum_if_it_answers(environment, client)
                 check_legacy_if_it_answers(environment)
             with watching() as watch:
                 due = _due(scope, client, report_progress, verification_id)
-                waiting = deque(part for part in due if part.name not in done - {_STATE})
+                waiting = deque(part for part in due if part.name not in done - {STATE})
                 while waiting:
                     part = waiting.popleft()
                     progress(part.entity, len(due))
-                    _do(environment, verification_id, part, client, hold)
+                    if motion is not None and client is not None:
+                        if part.name == STATE:
+                            look_again(scope, verification_id, due, client, hold, Looks(motion, looks, began))
+                            continue
+                        looks[part.name] = FirstLook(part.entity, keep_of(environment, verification_id, part, hold))
+                    do_part(environment, verification_id, part, client, hold, looks.get(part.name))
                     if watch.stood_still():  # what was read before is out of date, and what is known of references
                         waiting = deque(_due(scope, client, report_progress, verification_id))
         with environment.manifest.begin() as connection:
@@ -125,7 +138,7 @@ def _due(
     scope: VerificationScope, client: MedplumClient | None, report_progress: ResourceProgress, verification_id: int
 ) -> list[VerificationPart]:
     """All parts of a verification that is recorded."""
-    state = VerificationPart(_STATE, "all", partial(_one_state, scope, verification_id))
+    state = VerificationPart(STATE, "all", partial(_one_state, scope, verification_id))
     return [*parts(scope, client, report_progress), state]
 
 
@@ -153,15 +166,6 @@ def _one_state(scope: VerificationScope, verification_id: int, recorder: CheckRe
     return 0
 
 
-@dataclass(frozen=True)
-class VerificationPart:
-    """A piece of the verification; `examine` fills the recorder and returns how many resources it looked for."""
-
-    name: str
-    entity: str
-    examine: Callable[[CheckRecorder], int]
-
-
 def parts(
     scope: VerificationScope,
     client: MedplumClient | None,
@@ -187,32 +191,6 @@ def examine(part: VerificationPart) -> tuple[list[CheckResult], list[Difference]
     recorder = CheckRecorder(part.entity, found.extend)
     part.examine(recorder)
     return recorder.results(), found
-
-
-def _do(
-    environment: Environment,
-    verification_id: int,
-    part: VerificationPart,
-    client: MedplumClient | None,
-    hold: SubjectHold,
-) -> None:
-    def keep(found: list[Difference]) -> None:
-        with environment.manifest.begin() as connection:
-            hold.check(connection)
-            checks.record_differences(connection, verification_id, part.name, found)
-
-    with environment.manifest.begin() as connection:
-        hold.check(connection)
-        checks.forget_part(connection, verification_id, part.name)
-    started, spent = now(), client.budget.spent if client else 0
-    recorder = CheckRecorder(part.entity, keep)
-    resources = part.examine(recorder)
-    results = recorder.results()
-    points = client.budget.spent - spent if client else 0
-    finished = FinishedPart(part.name, started, now(), resources, points)
-    with environment.manifest.begin() as connection:
-        hold.check(connection)
-        checks.record_part(connection, verification_id, finished, results, recorder.periods, recorder.leaves)
 
 
 def _source(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> int:

@@ -12,9 +12,10 @@ from medferry.errors import MedferryError
 from medferry.governance.verdict import verdict_of, verdict_of_verification
 from medferry.manifest import runs
 from medferry.runtime.continuing import is_dry
-from medferry.verification.run import EVERYTHING, verify_run, verify_subject
+from medferry.verification.run import EVERYTHING, verify_run
 from medferry.verification.scope import VerifyOptions
 from medferry.workflows.finish import settle
+from medferry.workflows.verify_in_step import verify_present
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
 from medferry_airflow.params import options_among
@@ -67,7 +68,7 @@ def verify_again(run: str, params: dict[str, Any] | None = None) -> int:
     if run:
         verify_run(environment(), run, _log_entity, options, options.force)
         return 0
-    return verify_subject(environment(), EVERYTHING, _log_entity, options, options.force).id
+    return verify_present(environment(), EVERYTHING, _log_entity, options).id
 
 
 @task(task_id="conclude")
