@@ -11,10 +11,13 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+import orjson
+
 from medferry.apply.disputes import UNDISPUTED, Arbitration, Content, Dispute
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.three_way import Change, Conflicting, merged_target
 from medferry.fhir.canonical import Resource, canonical, has_content, holds_content, stored_hash
+from medferry.fhir.identifiers import has_lost
 from medferry.fhir.rulings import WHOLE, nobody
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, CrosswalkEntry, Effect, Name
 from medferry.mapping.outcomes import Disposition, Reason
@@ -39,9 +42,9 @@ class DriftPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to send for a target: create it, or update the resource `id`, which is at `version`.
+    """What to send for a target: create it, or update the resource `id`, which is at `version`, with its `accounts`.
 
-    `accounts` say who may see it (fhir.accounts): others have set them, and an update has to carry them along.
+    These say who may see it (fhir.accounts): others have set them.
     """
 
     target: ResolvedResource
@@ -97,23 +100,22 @@ class Planner:
     def to_read(
         self, targets: Iterable[ResolvedResource], found: Mapping[Name, Sequence[Location]]
     ) -> dict[Name, tuple[str, str]]:
-        """Name → (resource type, id) of what is to be written all the same though no look-up `found` it.
-
-        It may be hidden from this client, or have lost its identifier: only its id tells whether it was deleted.
-        """
-        absent = [target for target in targets if not found.get(target.name) and self._creates_again(target)]
-        written = {target.name: entry for target in absent if (entry := self._written(target))}
-        return {name: (entry.resource_type, entry.medplum_id) for name, entry in written.items()}
+        """Name → (resource type, id) of what no look-up `found`: it is hidden, without its identifier, or gone."""
+        merges = self.policy is DriftPolicy.MERGE
+        absent = [one for one in targets if not found.get(one.name) and (merges or self._creates_again(one))]
+        written = [(target.name, entry) for target in absent if (entry := self._written(target))]
+        return {name: (entry.resource_type, entry.medplum_id) for name, entry in written}
 
     def by_version(
         self,
         targets: Sequence[ResolvedResource],
         found: Mapping[Name, Sequence[Location]],
         gone: Collection[str] = (),
+        unnamed: Collection[Name] = (),
     ) -> Plan:
         """Compare with what was `found` under the targets' identifiers, and under the ids of `to_read`.
 
-        `gone` are those of these ids that Medplum calls deleted.
+        `gone` are those of these ids that Medplum calls deleted; `unnamed` is what was found by its id alone.
         """
         plan = Plan()
         for target in targets:
@@ -123,7 +125,7 @@ class Planner:
                 plan.settled[target.name] = quarantined(Reason.AMBIGUOUS_TARGET, f"{len(present)} resources: {ids}")
             elif not present:
                 self._absent(plan, target, entry, gone)
-            elif entry and present[0] == (entry.medplum_id, entry.version_id):
+            elif entry and present[0] == (entry.medplum_id, entry.version_id) and target.name not in unnamed:
                 self._known(plan, target, entry)
             else:
                 plan.drifts.append(Drift(target, *present[0]))
@@ -150,8 +152,8 @@ class Planner:
             elif self.policy is DriftPolicy.MERGE:
                 plan.disputes.append(Dispute(target, entry.medplum_id))
         elif (written := self._written(target)) and written.medplum_id not in gone:
-            place = f"{target.type}/{written.medplum_id}: unreadable"
-            plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, place)
+            hidden = f"{target.type}/{written.medplum_id}: unreadable"
+            plan.settled[target.name] = quarantined(Reason.TARGET_CHANGED, hidden)
         else:
             plan.steps.append(Step(target, Action.CREATE))
             if self.arbitration.recreates(target):
@@ -267,25 +269,21 @@ class Planner:
         if entry is None or entry.wanted != target.hash or self.policy is DriftPolicy.OVERWRITE:
             return False
         if self.policy is DriftPolicy.MERGE:
-            return not in_doubt and self.arbitration.by_plan(target).theirs_alone is nobody
+            may = not in_doubt and self.arbitration.by_plan(target).theirs_alone is nobody
+            return may and not has_lost(orjson.loads(text), target.name, orjson.loads(target.body))
         return holds_content(text, target.body) or (
             entry.wanted_hash is not None and entry.content_hash == stored_hash(text)
         )
 
     def _kept(self, target: ResolvedResource, entry: CrosswalkEntry) -> ConfirmedWrite:
         """The target as the crosswalk has it."""
-        location = (entry.medplum_id, entry.version_id, entry.content_hash)
-        return ConfirmedWrite(
-            *target.name, self.entity, target.type, *location, Effect.UNCHANGED, wanted_hash=entry.wanted_hash
-        )
-
-
-_DONE = {Action.CREATE: Effect.CREATED, Action.UPDATE: Effect.UPDATED}
+        known = (entry.medplum_id, entry.version_id, entry.content_hash)
+        return ConfirmedWrite(*target.name, self.entity, target.type, *known, Effect.UNCHANGED, entry.wanted_hash)
 
 
 def done(action: Action | None) -> Effect:
     """What sending `action` has done; None: nothing was sent."""
-    return _DONE.get(action, Effect.UNCHANGED) if action else Effect.UNCHANGED
+    return {Action.CREATE: Effect.CREATED, Action.UPDATE: Effect.UPDATED, None: Effect.UNCHANGED}[action]
 
 
 def confirmed(entity: str, target: ResolvedResource, location: Location, action: Effect) -> ConfirmedWrite:

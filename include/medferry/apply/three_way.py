@@ -19,6 +19,7 @@ import orjson
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.additions import split, storages
 from medferry.fhir.canonical import Resource, canonical, hash_of_read, stored_hash
+from medferry.fhir.identifiers import named_again
 from medferry.fhir.merge import Fields, Footprint, footprint_of, get, merge, put
 from medferry.fhir.merging import element_of
 from medferry.fhir.rulings import NOTHING_DECIDED, Rulings, told
@@ -213,6 +214,7 @@ def merged_target(
     Raises Conflicting; ValueError when the resource that is there cannot be read.
     """
     ours, theirs = orjson.loads(target.body), split(orjson.loads(text))[0]
+    theirs = named_again(theirs, target.name, ours)  # by its name alone it is found the next time
     merged = merge(base, ours, theirs, footprint_of(base) | footprint_of(ours), rulings)
     if merged.conflicts:
         raise Conflicting(told({element_of(conflict.path) for conflict in merged.conflicts}))

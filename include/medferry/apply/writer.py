@@ -141,10 +141,11 @@ class Writer:
         targets = [target for target in targets if target.name not in self.result.settled]
         self.nothing_there = False  # from now on, what this round sends may be there
         gone: set[str] = set()
-        found |= read_locations(self.sender.client, planner.to_read(targets, found), self._accounts, gone)
+        unnamed = planner.to_read(targets, found)
+        found |= read_locations(self.sender.client, unnamed, self._accounts, gone)
         self.result.waiting = self.doubts.held_back(targets, found)
         ready = [target for target in targets if target.name not in self.result.waiting]
-        plan = planner.by_version(ready, found, gone)
+        plan = planner.by_version(ready, found, gone, unnamed)
         contents = read_contents(self.sender.client, ((drift.target.type, drift.id) for drift in plan.drifts))
         for drift in plan.drifts:
             if drift.id in contents:

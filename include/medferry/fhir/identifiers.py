@@ -7,7 +7,7 @@ and Medplum searches (`_tag`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
 from typing import Any, get_args, get_origin
@@ -67,3 +67,26 @@ def identifiers_of(resource: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The identifiers of a resource, in order, whichever form they have; what is no identifier is left out."""
     found = resource.get("identifier") or []
     return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)]
+
+
+def has_lost(resource: Mapping[str, Any], name: tuple[str, str], like: Mapping[str, Any]) -> bool:
+    """Whether a resource no longer carries a name that `like` does."""
+    return name not in names_of(resource) and name in names_of(like)
+
+
+def named_again(resource: Mapping[str, Any], name: tuple[str, str], like: Mapping[str, Any]) -> dict[str, Any]:
+    """A resource under a name that somebody has taken away from it, as `like` carries it; else as it is."""
+    if not has_lost(resource, name, like):
+        return dict(resource)
+    form = form_of(str(resource.get("resourceType")))
+    if form is IdentifierForm.ONE:
+        return {**resource, "identifier": like["identifier"]}
+    if form is IdentifierForm.LIST:
+        return {**resource, "identifier": [*identifiers_of(resource), *_of_name(identifiers_of(like), "value", name)]}
+    meta = resource.get("meta") or {}
+    tags = [*(meta.get("tag") or []), *_of_name(like["meta"]["tag"], "code", name)]
+    return {**resource, "meta": {**meta, "tag": tags}}
+
+
+def _of_name(elements: Iterable[Mapping[str, Any]], member: str, name: tuple[str, str]) -> list[Mapping[str, Any]]:
+    return [one for one in elements if (one.get("system"), one.get(member)) == name]

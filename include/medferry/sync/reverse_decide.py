@@ -99,7 +99,8 @@ class Decider:
         held = tuple(_not_expressed(look, one) for one in told.cannot_express)
         columns = {name: value for name, value in told.columns.items() if row[name] != value}
         if not columns:
-            forth = any(one.changed_in_legacy for one in look.slots.values()) or look.makes != look.slots.keys()
+            due = any(one.changed_in_legacy or one.lost_its_name for one in look.slots.values())
+            forth = due or look.makes != look.slots.keys()
             return Decision(look, forth=forth, held=held)
         if not all(self._may_write(look, one) for one in changed.values()):
             against = _held(look, HeldReason.AGAINST, ", ".join(sorted(columns))).held
@@ -108,7 +109,8 @@ class Decider:
         makes = {slot: one.hash for slot, one in made.items()}
         bases = {slot: _new_base(one, made[slot]) for slot, one in changed.items() if slot in made}
         bases |= {slot: _same_base(one) for slot, one in look.slots.items() if slot not in bases}
-        in_step = makes == {slot: base.wanted_hash or base.content_hash for slot, base in bases.items()}
+        found_again = not any(one.lost_its_name for one in look.slots.values())
+        in_step = found_again and makes == {slot: base.wanted_hash or base.content_hash for slot, base in bases.items()}
         return Decision(look, columns, tuple(bases.values()), in_step, held=held)
 
 

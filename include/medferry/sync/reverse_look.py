@@ -18,6 +18,7 @@ from medferry.apply.targets import ResolvedResource, resolved, staged_resource
 from medferry.apply.three_way import Change, read_bases
 from medferry.fhir.bundle import Staged, identity
 from medferry.fhir.canonical import Resource, canonical
+from medferry.fhir.identifiers import names_of
 from medferry.fhir.references import literal_references, references
 from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
 from medferry.manifest.known_lines import lines_of_ids, names_in_doubt
@@ -57,6 +58,11 @@ class SlotLook:
     def changed_in_medplum(self) -> bool:
         """Whether it says something else than the mapping made."""
         return self.stored is None or self.stored.hash != self.known.wanted
+
+    @property
+    def lost_its_name(self) -> bool:
+        """Whether somebody took away what it is found by: the way forth puts it back."""
+        return self.stored is not None and self.name not in names_of(self.stored.content)
 
     @property
     def changed_in_legacy(self) -> bool:
