@@ -36,6 +36,21 @@ def remember_replaced(connection: sa.Connection, migration: str, names: Iterable
         upsert(connection, former_target, columns, [tuple(row) for row in found])
 
 
+def replaced_by(connection: sa.Connection, migration: str, run_id: str) -> dict[str, set[str]]:
+    """Resource type → the former ids of what a run has made anew, of the same type."""
+    same = sa.and_(
+        *(former_target.c[name] == target.c[name] for name in ("migration", "system", "value", "resource_type"))
+    )
+    statement = sa.select(former_target.c.resource_type, former_target.c.medplum_id).join(target, same)
+    own = (target.c.migration == migration, target.c.run_id == run_id)
+    found: dict[str, set[str]] = {}
+    for kind, medplum_id in connection.execute(
+        statement.where(*own, former_target.c.medplum_id != target.c.medplum_id)
+    ):
+        found.setdefault(kind, set()).add(medplum_id)
+    return found
+
+
 def known_ids(connection: sa.Connection, migration: str, resource_type: str, ids: Sequence[str]) -> set[str]:
     """Those of some ids that the crosswalk has, or had before another resource took the place."""
     found: set[str] = set()

@@ -1,4 +1,5 @@
 """Changes that were cut and not applied, since their entity cannot be read at present: kept until it can, wave by wave.
+And, without a problem, records that the next cycle is to take along though their rows are as they were.
 
 They are kept as the journal logged them, in the transaction that moves its position past them: no kill loses one.
 """
@@ -50,18 +51,19 @@ def changes_set_aside(connection: sa.Connection, migration: str, wave: str) -> f
 
 
 def entities_set_aside(connection: sa.Connection, migration: str, wave: str) -> list[EntitySetAside]:
-    """The entities of a wave of which something waits."""
+    """The entities of a wave that cannot be read, of which something waits."""
     columns = (set_aside.c.entity, sa.func.count(), sa.func.min(set_aside.c.since), sa.func.max(set_aside.c.problem))
-    statement = sa.select(*columns).where(*_of(migration, wave)).group_by(set_aside.c.entity)
+    statement = sa.select(*columns).where(*_of(migration, wave), set_aside.c.problem != "").group_by(set_aside.c.entity)
     return [EntitySetAside(*row) for row in connection.execute(statement.order_by(set_aside.c.entity))]
 
 
 def set_changes_aside(
     connection: sa.Connection, migration: str, wave: str, entity: str, problem: str, changes: Iterable[LoggedChange]
 ) -> None:
-    """`changes` of an entity wait beside those that do already, all of them for the same problem."""
+    """`changes` of an entity wait beside those that do already, all of them for the same problem; empty: for none."""
     of = (*_of(migration, wave), set_aside.c.entity == entity)
-    connection.execute(sa.update(set_aside).where(*of).values(problem=problem[:500]))
+    if problem:
+        connection.execute(sa.update(set_aside).where(*of).values(problem=problem[:500]))
     new = set(changes) - changes_set_aside(connection, migration, wave)
     place = {"migration": migration, "wave": wave, "entity": entity, "problem": problem[:500]}
     if values := [{**place, "via": via, "key": key} for _, via, key in sorted(new, key=str)]:

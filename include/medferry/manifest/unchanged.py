@@ -118,6 +118,12 @@ def forget_digests(connection: sa.Connection, migration: str, entities: Sequence
     connection.execute(sa.update(unit_state).where(of_entities).values(source_digest=""))
 
 
+def forget_digests_of(connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]) -> None:
+    """The same of some records of one."""
+    statement = sa.update(unit_state).where(*_states(connection, migration, entity, keys))
+    connection.execute(statement.values(source_digest=""))
+
+
 def _states(
     connection: sa.Connection, migration: str, entity: str, keys: Iterable[str]
 ) -> tuple[sa.ColumnElement[bool], ...]:

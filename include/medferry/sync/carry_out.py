@@ -19,6 +19,7 @@ from medferry.stages.key_slices import Keys, scope_of_keys, slices_of_keys
 from medferry.stages.load import load_session
 from medferry.stages.prepare import begin
 from medferry.stages.transform import transform_slice
+from medferry.sync.followers import followers_of, note_followers
 from medferry.sync.wave import SyncedWave
 
 Written = Callable[[sa.Connection], None]
@@ -68,10 +69,16 @@ def carry_out(wave: SyncedWave, run_id: str, at_end: Written = nothing) -> Count
         run, options = own_run(environment, run_id)
         with load_session(environment, run, options, DriftPolicy.MERGE) as session:
             session.load(slices)
+        followers = followers_of(wave, run_id)
     except BaseException as error:
         _end(wave, run_id, _status(error))
         raise
-    return _end(wave, run_id, RunStatus.APPLIED, at_end)
+
+    def end(connection: sa.Connection) -> None:
+        at_end(connection)
+        note_followers(connection, wave, followers)
+
+    return _end(wave, run_id, RunStatus.APPLIED, end)
 
 
 def _status(error: BaseException) -> RunStatus:
