@@ -28,11 +28,10 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
 from medferry.sync.adopt import finish_births
-from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
-from medferry.sync.keys import present_in_wave
 from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
 from medferry.sync.reverse_born import Delivery
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
+from medferry.sync.reverse_forth import settle_forth
 from medferry.sync.reverse_look import Looker, made_of
 from medferry.sync.reverse_sweep import WALKED, sweep_page
 from medferry.sync.reverse_write import WrittenBack, finish_write_backs, write_back
@@ -209,7 +208,7 @@ class _Back:
     def _settle(self, keys: Keys, at_end: Callable[[sa.Connection], object], left: bool = False) -> None:
         """Do what is to be done about some records. `left`: those that are not the wave's any more are not told."""
         decisions = [one for entity, of_entity in sorted(keys.items()) for one in self._decided(entity, of_entity)]
-        self._forth([one for one in decisions if one.forth])
+        settle_forth(self.wave, decisions)
         migration = self._environment.migration
 
         def record(connection: sa.Connection, written: WrittenBack) -> None:
@@ -241,21 +240,6 @@ class _Back:
             self.blocked.add(entity)
             return [set_aside(one, error.problem) for one in looker.unread(keys)]
         return [decider.decide(one, names) for one in looks]
-
-    def _forth(self, decisions: Collection[Decision]) -> None:
-        """Let the way forth settle those whose rows have changed and have nothing to take from Medplum."""
-        keys: dict[str, set[str]] = {}
-        for one in decisions:
-            keys.setdefault(one.look.entity, set()).add(one.look.key)
-        if not keys:
-            return
-        run_id = self.wave.new_run_id()
-        with snapshot(self._environment.source) as view:
-            present = present_in_wave(self.wave, view, keys)
-            if present:
-                begin_run(self.wave, run_id, present, OPTIONS, view)
-        if present:
-            carry_out(self.wave, run_id)
 
     def _count(self, decisions: Iterable[Decision], done: WrittenBack) -> None:
         for one in decisions:

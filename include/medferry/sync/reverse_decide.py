@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -35,7 +35,8 @@ class Decision:
     in_step: bool = False
     """Row and resources say the same then, as far as the row can: the way forth has nothing to do."""
     forth: bool = False
-    """Only the way forth can settle it: the row has changed, and nothing of Medplum's is to be written."""
+    """Only the way forth can settle it: the row has changed, and nothing of Medplum's is to be written; or both have,
+    and it is to be recorded as a conflict."""
     removal: DeletedPolicy | None = None
     """How its row goes, since its resources are gone."""
     held: tuple[HeldBack, ...] = ()
@@ -67,9 +68,9 @@ class Decider:
         if look.refused:
             return _held(look, Inexpressible.NO_ROW, look.refused)
         if any(one.base is None for one in changed.values()):
-            return _held(look, HeldReason.NO_BASE)
+            return replace(_held(look, HeldReason.NO_BASE), forth=True)
         if conflicts := [held for slot, one in changed.items() for held in _conflicts(look, slot, one)]:
-            return Decision(look, held=tuple(conflicts))
+            return Decision(look, forth=True, held=tuple(conflicts))
         return self._expressed(look, look.row, changed, names)
 
     def _deleted(self, look: RecordLook) -> Decision:
