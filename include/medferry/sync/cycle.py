@@ -25,6 +25,7 @@ from medferry.stages.prepare import continued
 from medferry.sync.adopt import finish_births
 from medferry.sync.aside import note_set_aside, with_set_aside
 from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
+from medferry.sync.followers import followers_of, note_followers
 from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
 from medferry.sync.reverse_write import finish_write_backs
 from medferry.sync.waiting import taken_along
@@ -104,11 +105,13 @@ def _taken_anew(wave: SyncedWave, found: Checkpoint, reason: MedferryError) -> d
     run_id = wave.new_run_id()
     with wave.environment.manifest.begin() as connection:
         leases.release(connection, found.run_id)
+    followers = followers_of(wave, found.run_id)
     with snapshot(wave.environment.source) as view:
         read = keys_of_run(wave, view, found.run_id)
 
         def note(writing: sa.Connection) -> None:
             note_set_aside(writing, wave, read, taken=False)
+            note_followers(writing, wave, followers)
             if read.found:
                 checkpoints.set_run(writing, found.id, run_id)
             else:
