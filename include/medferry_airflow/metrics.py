@@ -48,6 +48,9 @@ def gauges(status: WaveStatus) -> Iterator[Gauge]:
             "miss_rate": each.miss_rate,
         }
         yield from ((name, each.entity, float(value)) for name, value in known.items() if value is not None)
+    for feed in status.feeds:
+        back = {"back_lag_p50_seconds": feed.lag_p50, "back_lag_p99_seconds": feed.lag_p99}
+        yield from ((name, feed.resource_type, value) for name, value in back.items() if value is not None)
     of_wave = {
         "heartbeat_seconds": status.heartbeat_seconds,
         "oldest_transaction_seconds": status.oldest_transaction_seconds,

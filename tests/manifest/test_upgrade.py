@@ -24,7 +24,7 @@ from medferry.manifest.cutovers import Direction as Way
 from medferry.manifest.cutovers import UnitStage, acts_of, begin_act, begin_attempt, in_medplum, move_unit, stages_of
 from medferry.manifest.dead_letters import Choice, dead_letters
 from medferry.manifest.exceptions import exceptions_of
-from medferry.manifest.feeds import FeedKind, FeedName, begin_feed, feeds_of
+from medferry.manifest.feeds import FeedKind, FeedName, begin_feed, feeds_of, move_feed
 from medferry.manifest.held_back import HeldBack, HeldReason, due_again, held_back_of, set_held_back
 from medferry.manifest.leftover_acts import (
     LeftoverAct,
@@ -274,7 +274,23 @@ def test_nothing_of_medplums_changes_was_read_before_it_was_noted(filled: sa.Eng
     database.upgrade(filled)
     with filled.begin() as connection:
         assert feeds_of(connection, "m", "pilot") == []
-        assert begin_feed(connection, FeedName("m", "pilot", "Patient", FeedKind.POLL), "p" * 100_000).step == 0
+        name = FeedName("m", "pilot", "Patient", FeedKind.POLL)
+        begun = begin_feed(connection, name, "p" * 100_000)
+        assert (begun.step, begun.lags) == (0, ())
+        assert move_feed(connection, begun, "q", lags=(1.5,) * 600).lags == (1.5,) * 500
+
+
+def test_of_a_feed_from_before_no_lag_is_known(manifest: sa.Engine) -> None:
+    at_revision(manifest, "0023")
+    with manifest.begin() as connection:
+        columns = "migration, wave, resource_type, kind, position, step, passes, moved_at"
+        connection.exec_driver_sql(
+            f"INSERT INTO feed ({columns}) VALUES ('m', 'pilot', 'Patient', 'poll', 'p', 3, 1, '2026-01-01')"
+        )
+    database.upgrade(manifest)
+    with manifest.begin() as connection:
+        [feed] = feeds_of(connection, "m", "pilot")
+        assert (feed.step, feed.lags) == (3, ())
 
 
 def test_no_conflict_was_recorded_before_there_were_any(filled: sa.Engine) -> None:

@@ -10,7 +10,9 @@ from medferry.errors import VerificationFailed
 from medferry.governance.verdict import Verdict
 from medferry.manifest.subject import Subject
 from medferry.sync.cycle import cycle
+from medferry.sync.in_flight import unread_edits
 from medferry.sync.reverse_cycle import back_cycle
+from medferry.sync.status import status_of
 from medferry.sync.wave import SyncedWave
 from medferry.verification import second_look
 from medferry.workflows.verify_in_step import verify_present
@@ -104,3 +106,16 @@ def test_what_is_written_while_it_looks_again_is_in_flight(
 
     monkeypatch.setattr(second_look.SecondLook, "settle", settle)
     assert verdict(wave).text().startswith("proven but for")
+
+
+def test_the_lag_of_the_way_back_is_known_once_a_row_was_written(both: SyncedWave, user: User) -> None:
+    [feed] = status_of(both).feeds
+    assert (feed.resource_type, feed.lag_p50, feed.lag_p99) == ("Patient", None, None)
+    user.rename("Baker")
+    with both.environment.medplum() as client:
+        assert unread_edits(both, client) == {"patient": {"1"}}
+    back_cycle(both)
+    [feed] = status_of(both).feeds
+    assert feed.lag_p50 == feed.lag_p99 is not None and 0 <= feed.lag_p50 < 60
+    with both.environment.medplum() as client:
+        assert unread_edits(both, client) == {}

@@ -9,12 +9,14 @@ import typer
 from rich.table import Table
 
 from medferry.cli.terminal import MigrationOption, console, entity_of, environment_of, group_with_default, report_errors
+from medferry.errors import MedferryError
 from medferry.manifest import sweeps
 from medferry.manifest.held_back import HeldBack
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.changes.sweep import Swept, Throttle
 from medferry.sync.cycle import Cycle
+from medferry.sync.in_flight import unread_edits
 from medferry.sync.preview import pending_keys
 from medferry.sync.reverse_cycle import BackCycle, pending_back
 from medferry.sync.status import WaveStatus, status_of
@@ -109,6 +111,8 @@ def sync_status(
         console.print(_table(status))
         _notes(status)
         _back_notes(status)
+        if status.feeds:
+            _tell_unread(environment, status.wave)
 
 
 def _table(status: WaveStatus) -> Table:
@@ -142,11 +146,24 @@ def _notes(status: WaveStatus) -> None:
 def _back_notes(status: WaveStatus) -> None:
     for feed in status.feeds:
         told = f"changes read {feed.looked_at or 'never'}, all looked for {feed.swept_at or 'never'}"
-        console.print(f"Back from Medplum, {feed.resource_type}: {told}.", soft_wrap=True)
+        lag = "" if feed.lag_p50 is None else f", lag p50 {feed.lag_p50:,.1f} s, p99 {feed.lag_p99:,.1f} s"
+        console.print(f"Back from Medplum, {feed.resource_type}: {told}{lag}.", soft_wrap=True)
     if status.held_back:
         console.print(f"[bold]Held back[/]: {len(status.held_back):,} place(s) the legacy database does not have.")
     for held in status.held_back[:20]:
         _tell_held(held)
+
+
+def _tell_unread(environment: Environment, wave: str) -> None:
+    """What the way back has not read yet, by asking Medplum."""
+    try:
+        with environment.medplum() as client:
+            unread = unread_edits(synced_wave(environment, wave, loaded=False), client)
+    except MedferryError as error:
+        console.print(f"Pending back: not known. {error}", soft_wrap=True, markup=False)
+        return
+    told = ", ".join(f"{entity} {len(keys):,}" for entity, keys in sorted(unread.items()))
+    console.print(f"Pending back: {told or 'nothing'}.", soft_wrap=True)
 
 
 def _tell_held(held: HeldBack) -> None:

@@ -6,6 +6,7 @@ two that read the same feed one is refused, and what it did is taken back with i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,8 +28,15 @@ feed = sa.Table(
     sa.Column("passes", sa.BigInteger, nullable=False, comment="how often it came to an end"),
     sa.Column("moved_at", Time, nullable=False),
     sa.Column("passed_at", Time, comment="when it last came to an end"),
+    sa.Column(
+        "lags", sa.JSON, nullable=False, server_default="[]", comment="seconds until its newest edits were written back"
+    ),
     comment="how far the changes that users make in Medplum were read",
 )
+
+
+RECENT = 500
+"""Edits of which the lag is kept."""
 
 
 class FeedKind(StrEnum):
@@ -66,6 +74,8 @@ class Feed:
     passes: int
     moved_at: str
     passed_at: str | None
+    lags: tuple[float, ...] = ()
+    """Seconds, by Medplum's clock, from each of its newest edits until the row was written."""
 
 
 def begin_feed(connection: sa.Connection, name: FeedName, position: str = "") -> Feed:
@@ -81,14 +91,18 @@ def begin_feed(connection: sa.Connection, name: FeedName, position: str = "") ->
 
 def find_feed(connection: sa.Connection, name: FeedName) -> Feed | None:
     """How far a feed got; None: it never began."""
-    columns = (feed.c.position, feed.c.step, feed.c.passes, feed.c.moved_at, feed.c.passed_at)
+    columns = (feed.c.position, feed.c.step, feed.c.passes, feed.c.moved_at, feed.c.passed_at, feed.c.lags)
     row = connection.execute(sa.select(*columns).where(*_is(name))).one_or_none()
-    return Feed(name, *row) if row else None
+    return Feed(name, *row[:-1], tuple(row.lags)) if row else None
 
 
-def move_feed(connection: sa.Connection, at: Feed, position: str, passed: bool = False) -> Feed:
+def move_feed(
+    connection: sa.Connection, at: Feed, position: str, passed: bool = False, lags: Sequence[float] = ()
+) -> Feed:
     """Move a feed on from where it was found; `passed`: it came to an end. Raises FeedMoved."""
     values: dict[str, object] = {"position": position, "step": at.step + 1, "moved_at": clock(connection)}
+    if lags:
+        values["lags"] = [*at.lags, *lags][-RECENT:]
     if passed:
         values |= {"passes": feed.c.passes + 1, "passed_at": clock(connection)}
     moved = connection.execute(sa.update(feed).where(*_is(at.name), feed.c.step == at.step).values(values))
@@ -109,7 +123,7 @@ def feeds_of(connection: sa.Connection, migration: str, wave: str) -> list[Feed]
     return [
         Feed(
             FeedName(migration, wave, row.resource_type, FeedKind(row.kind)),
-            *(row.position, row.step, row.passes, row.moved_at, row.passed_at),
+            *(row.position, row.step, row.passes, row.moved_at, row.passed_at, tuple(row.lags)),
         )
         for row in rows
     ]

@@ -32,6 +32,7 @@ from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_abs
 from medferry.sync.reverse_born import Delivery
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
 from medferry.sync.reverse_forth import settle_forth
+from medferry.sync.reverse_lag import lags_of
 from medferry.sync.reverse_look import Looker, made_of
 from medferry.sync.reverse_sweep import WALKED, sweep_page
 from medferry.sync.reverse_write import WrittenBack, finish_write_backs, write_back
@@ -145,7 +146,7 @@ class _Back:
             if not one.is_birth and one.entity in migration.inverses:
                 keys.setdefault(one.entity, set()).add(one.key)
         if keys:
-            self._settle(keys, lambda _: None, left=True)
+            self._settle(keys, lambda *_: None, left=True)
         if told := [one for one in due if one.is_birth]:
             self._delivery.again(told)
 
@@ -191,7 +192,11 @@ class _Back:
         moved: list[Feed] = []
         keys = named_by(found, self._environment.migration.inverses)
         self._delivery.first(found)
-        self._settle(keys, lambda connection: moved.append(move_feed(connection, feed, position, passed)))
+
+        def move(connection: sa.Connection, written: WrittenBack) -> None:
+            moved.append(move_feed(connection, feed, position, passed, lags_of(found, written, self.client)))
+
+        self._settle(keys, move)
         return moved[-1]
 
     def tell(self, found: Collection[Found], told: BackCycle) -> None:
@@ -205,7 +210,7 @@ class _Back:
                     told.written[entity] += 1
                     told.columns.setdefault(entity, Counter()).update(list(one.columns))
 
-    def _settle(self, keys: Keys, at_end: Callable[[sa.Connection], object], left: bool = False) -> None:
+    def _settle(self, keys: Keys, at_end: Callable[[sa.Connection, WrittenBack], object], left: bool = False) -> None:
         """Do what is to be done about some records. `left`: those that are not the wave's any more are not told."""
         decisions = [one for entity, of_entity in sorted(keys.items()) for one in self._decided(entity, of_entity)]
         settle_forth(self.wave, decisions)
@@ -216,7 +221,7 @@ class _Back:
             looked = [(one.look.entity, one.look.key) for one in decisions]
             looked += [(entity, key) for entity, of_entity in keys.items() for key in of_entity if left]
             set_held_back(connection, migration.name, migration.fingerprint, looked, held)
-            at_end(connection)
+            at_end(connection, written)
 
         done = write_back(self.wave, decisions, self.blocked, record)
         self._count(decisions, done)

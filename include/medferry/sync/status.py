@@ -59,6 +59,9 @@ class FeedStatus:
     looked_at: str
     swept_at: str
     """When every resource that the crosswalk has was last looked for."""
+    lag_p50: float | None
+    lag_p99: float | None
+    """Seconds from an edit in Medplum until its row was written, by Medplum's clock; None: none was yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +127,20 @@ def _pending(wave: SyncedWave, view: sa.Connection, position: str) -> Ages:
 
 
 def _feeds(connection: sa.Connection, migration: str, wave: str) -> list[FeedStatus]:
-    looked: dict[str, dict[FeedKind, str]] = {}
+    looked, lags = dict[str, dict[FeedKind, str]](), dict[str, Counter[float]]()
     for feed in feeds_of(connection, migration, wave):
+        lags.setdefault(feed.name.resource_type, Counter()).update(feed.lags)
         of_type = looked.setdefault(feed.name.resource_type, {})
         of_type[feed.name.kind] = feed.moved_at if feed.name.kind is FeedKind.POLL else feed.passed_at or ""
     return [
-        FeedStatus(kind, at.get(FeedKind.POLL, ""), at.get(FeedKind.SWEEP, "")) for kind, at in sorted(looked.items())
+        FeedStatus(
+            kind,
+            at.get(FeedKind.POLL, ""),
+            at.get(FeedKind.SWEEP, ""),
+            quantile(lags[kind], 0.5),
+            quantile(lags[kind], 0.99),
+        )
+        for kind, at in sorted(looked.items())
     ]
 
 
