@@ -24,7 +24,8 @@ from medferry.runtime.environment import Environment
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import NothingBack
 from medferry.sync.wave import SyncedWave
-from medferry.verification.run import ONE_STATE, SubjectVerification, verify_subject
+from medferry.verification.look_again import ONE_STATE
+from medferry.verification.run import SubjectVerification, verify_subject
 from medferry.workflows.routing import publish_routing
 from medferry.workflows.sync import checked_wave
 
