@@ -288,7 +288,7 @@ def _nothing(*_: Any) -> str:
 def _too_early(switch: Switch) -> str:
     for unit in switch.units:
         switch.gates.medplum.open(unit, switch.attempt.epoch)
-    return Switch.shut_legacy(switch)
+    return Switch.close_legacy(switch)
 
 
 def _reopened(switch: Switch) -> str:
@@ -298,7 +298,7 @@ def _reopened(switch: Switch) -> str:
 
 
 PLANTED: dict[str, tuple[str, dict[Act, Done]]] = {
-    "medplum is opened before the legacy gates are shut": ("forth", {Act.SHUT_LEGACY: _too_early}),
+    "medplum is opened before the legacy gates are closed": ("forth", {Act.CLOSE_LEGACY: _too_early}),
     "nothing is cut after the gates are closed": ("forth", {Act.FENCE: _nothing, Act.FINAL_CUT: _nothing}),
     "the legacy gates are opened while users write in medplum": (
         "back",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from medferry.errors import MedferryError, TransientError
+from medferry.errors import LeaseHeld, MedferryError, TransientError
 from medferry.manifest.checkpoints import CheckpointState
 from medferry.manifest.feeds import FeedKind, FeedName, begin_feed
 from medferry.medplum.changes import begin
@@ -47,7 +47,7 @@ def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: 
     records = 0
     while True:
         still()
-        records += _again(lambda: cycle(wave), still, clock).records
+        records += again(lambda: cycle(wave), still, clock).records
         newest = wave.position()
         with snapshot(wave.environment.source) as view:
             if newest.state == CheckpointState.APPLIED and wave.journal.has_passed(view, newest.position_to, token):
@@ -75,7 +75,7 @@ def start_reverse(wave: SyncedWave, client: MedplumClient, still: Callable[[], o
 
 def back(wave: SyncedWave, client: MedplumClient, still: Callable[[], object], clock: Time) -> BackCycle:
     """A cycle of the way back, tried again while something transient is in its way."""
-    return _again(lambda: back_cycle(wave, client), still, clock)
+    return again(lambda: back_cycle(wave, client), still, clock)
 
 
 def back_until_quiet(
@@ -96,10 +96,11 @@ def back_until_quiet(
         clock.sleep(min(seconds, max(PAUSE_SECONDS, seconds / 20)))
 
 
-def _again(act: Callable[[], T], still: Callable[[], object], clock: Time) -> T:
+def again(act: Callable[[], T], still: Callable[[], object], clock: Time) -> T:
+    """What an act gives, tried again while others are in its way; `still` raises when it has been long enough."""
     while True:
         try:
             return act()
-        except TransientError:
+        except (TransientError, LeaseHeld):
             still()
             clock.sleep(PAUSE_SECONDS)

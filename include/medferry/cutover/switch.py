@@ -184,9 +184,9 @@ class Switch:
         self._require(Place.BETWEEN, Place.LEGACY, Place.FROZEN)
         for unit, gate in self.gates.legacy_of(self.units).items():
             self.gates.medplum.prove_closed(unit)
+            self._stage(unit, UnitStage.SHADOW)
             if gate.state is GateState.SHUT:
                 self.gates.legacy.reopen(self.environment.capture, unit, gate.epoch)
-            self._stage(unit, UnitStage.SHADOW)
         return "the legacy database is written again"
 
     def thaw(self) -> str:

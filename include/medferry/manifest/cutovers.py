@@ -106,13 +106,6 @@ def stages_of(connection: sa.Connection, migration: str) -> dict[str, UnitRow]:
     return {row.unit: UnitRow(row.unit, UnitStage(row.stage), *row[2:]) for row in rows}
 
 
-def in_medplum(connection: sa.Connection, migration: str) -> frozenset[str]:
-    """The units that are written in Medplum, or come back from there: the row follows what users did there."""
-    there = (UnitStage.MEDPLUM, UnitStage.RETURNING)
-    of = (unit_stage.c.migration == migration, unit_stage.c.stage.in_(there))
-    return frozenset(connection.scalars(sa.select(unit_stage.c.unit).where(*of)))
-
-
 def move_unit(
     connection: sa.Connection, migration: str, unit: str, before: UnitRow | None, stage: UnitStage, epoch: int, by: int
 ) -> None:

@@ -8,20 +8,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
+import sqlalchemy as sa
+
 from medferry.definition.inverses import takes_births
 from medferry.errors import MedferryError, TransientError
 from medferry.governance.authority import flipped
 from medferry.manifest import checkpoints, leases, runs
 from medferry.manifest.checkpoints import Checkpoint
-from medferry.manifest.cutovers import in_medplum
 from medferry.manifest.runs import RunKind, RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Records, loaded_units, present_keys
 from medferry.manifest.unit_state import RecordState, states_of
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
+from medferry.source.changes.cuts import writing
 from medferry.source.changes.engines import journal_of
 from medferry.source.changes.journal import Journal
+from medferry.source.gate.engines import gate_of
+from medferry.source.gate.gate import GATE, GateState
 
 
 class NoCapture(MedferryError):
@@ -154,12 +158,26 @@ def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> 
 
 
 def with_flipped(wave: SyncedWave) -> SyncedWave:
-    """The wave, with the authority of those units that are in Medplum by now: there, whatever the plan says."""
+    """The wave, with the authority of those units that are in Medplum by now: there, whatever the plan says.
+
+    Their gates say so: one that is shut for good. Raises SourceUnavailable.
+    """
     environment = wave.environment
-    with environment.manifest.begin() as connection:
-        there = in_medplum(connection, environment.migration.name) & {*wave.units}
+    there = shut_units(environment) & {*wave.units}
     if not there:
         return wave
     plan = flipped(environment.migration.plan, environment.migration.entities, there)
     migration = replace(environment.migration, plan=plan)
     return SyncedWave(Environment(migration, environment.settings), wave.id, there)
+
+
+def shut_units(environment: Environment) -> frozenset[str]:
+    """The units whose legacy gates are shut for good; none where there are no gates. Raises SourceUnavailable."""
+    migration = environment.migration
+    if migration.gate is None:
+        return frozenset()
+    gate = gate_of(environment.capture, migration.plan.unit_ids, migration.gate.gated())
+    with writing(environment.capture, gate) as connection:
+        if GATE not in sa.inspect(connection).get_table_names():
+            return frozenset()
+        return frozenset(one.unit for one in gate.all(connection) if one.state is GateState.SHUT)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from medferry.cutover import machine
 from medferry.cutover.acts import Act, Place
-from medferry.cutover.drain import Time
+from medferry.cutover.drain import Time, again
 from medferry.cutover.dry_run import DryRun
 from medferry.cutover.gates import Gates
 from medferry.cutover.switch import AGAIN, VERIFIED, Hooks, Keys, Switch
@@ -23,7 +23,7 @@ from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import NothingBack
-from medferry.sync.wave import SyncedWave
+from medferry.sync.wave import SyncedWave, shut_units
 from medferry.verification.look_again import ONE_STATE
 from medferry.verification.run import SubjectVerification, verify_subject
 from medferry.workflows.routing import publish_routing
@@ -181,7 +181,7 @@ def _begun(
     gates.check()
     found = gates.places(units)
     if direction is Direction.FORTH and not {*found.values()} & {Place.MEDPLUM, Place.BETWEEN}:
-        cycle(wave)
+        _caught_up(wave, choice)
         notes |= _verified(environment, wave)
     epoch = 1 + max(gates.medplum.read(unit).epoch for unit in units)
     with environment.manifest.begin() as connection:
@@ -190,14 +190,27 @@ def _begun(
         )
 
 
+def _caught_up(wave: SyncedWave, choice: Choice) -> None:
+    """Bring the wave up to the present, so that a verification finds no more than what is written meanwhile."""
+    until = choice.clock.monotonic() + choice.patience
+
+    def still() -> None:
+        if choice.clock.monotonic() >= until:
+            raise CutoverBusy(
+                f"The wave {wave.id} could not be brought up to the present in {choice.patience:g} s.",
+                "See what is in the way (`medferry sync`), or have more patience.",
+            )
+
+    again(lambda: cycle(wave), still, choice.clock)
+
+
 def units_to_move(environment: Environment, wave: SyncedWave, direction: Direction) -> tuple[str, ...]:
     """The wave's own units; with the last wave the shared ones go, too, and with the first that returns they return."""
     plan = environment.migration.plan
     if not plan.waves:
         return tuple(plan.unit_ids)
     own = [unit for unit in wave.units if unit not in plan.shared_units]
-    with environment.manifest.begin() as connection:
-        there = cutovers.in_medplum(connection, environment.migration.name)
+    there = shut_units(environment)
     others = {unit for unit in plan.unit_ids if unit not in (*own, *plan.shared_units)}
     shared = plan.shared_units
     if direction is Direction.FORTH:

@@ -19,6 +19,7 @@ from medferry.manifest.held_back import held_back_of
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.sync.reverse_cycle import returning_types
+from medferry.sync.wave import shut_units
 
 LATE_SECONDS = 300.0
 """The way back of units in Medplum is late when it has not looked for so long."""
@@ -67,9 +68,8 @@ def cutover_status(environment: Environment) -> list[WaveCutover]:
         gates = Gates(environment, client)
         with environment.manifest.begin() as connection:
             stages = cutovers.stages_of(connection, name)
-            there = cutovers.in_medplum(connection, name)
             running = {one.wave: one.direction.value for one in cutovers.running_attempts(connection, name)}
-        found = []
+        found, there = [], shut_units(environment)
         for wave in wave_ids(plan):
             units = plan.units_of_wave(wave) if plan.waves else plan.unit_ids
             own = [unit for unit in units if not plan.waves or unit not in plan.shared_units or unit in there]
