@@ -94,7 +94,11 @@ class Wire(httpx.BaseTransport):
             create = {"method": "POST", "url": body["resourceType"], "ifNoneExist": request.headers["If-None-Exist"]}
             [entry] = self.medplum.batch({"entry": [{"request": create, "resource": body}]}, CLIENT)["entry"]
             return _json(int(entry["response"]["status"]), entry["resource"])
-        kind, id_, *rest = path.removeprefix("/fhir/R4/").split("/")
+        kind, *places = path.removeprefix("/fhir/R4/").split("/")
+        if not places:
+            search = {"method": "GET", "url": f"{kind}?{request.url.query.decode()}"}
+            return _json(200, self.medplum.batch({"entry": [{"request": search}]}, CLIENT)["entry"][0]["resource"])
+        id_, *rest = places
         if rest == ["_history"]:
             given = request.url.params
             found = self.medplum.history(kind, id_, int(given.get("_offset", 0)), int(given.get("_count", 20)))

@@ -202,6 +202,11 @@ class MedplumClient(Conditional):
         """As whom this client writes: "ClientApplication/<id>"; empty where the server does not tell."""
         return profile_of(self._tokens, self._read)
 
+    def find(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> list[Resource]:
+        """One page of a search by its URL, for what holds no patient data; a replica that lags may answer it."""
+        page = json_or_empty(self._read("GET", f"fhir/R4/{resource_type}?{query_text(parameters)}", points.SEARCH))
+        return [entry["resource"] for entry in page.get("entry", [])]
+
     def history(self, resource_type: str, medplum_id: str) -> list[Resource]:
         """Every entry of a resource's history, the newest first, each version with its author (``meta.author``).
 

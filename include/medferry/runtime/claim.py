@@ -80,10 +80,13 @@ def hold_claim(environment: Environment, client: MedplumClient) -> None:
 
 
 def check_claim(environment: Environment, client: MedplumClient) -> None:
-    """To be asked before there is anything to write; makes no claim. Raises OtherManifest."""
+    """To be asked before there is anything to write; makes no claim. Raises OtherManifest.
+
+    A look ahead, as cheap as can be: what it does not see yet is seen before the first write.
+    """
     base, own, known = _known(environment)
-    if not known:  # else it is looked at before the first write
-        _refuse_others(base, own, _found(client, base))
+    if not known:
+        _refuse_others(base, own, map(_claim_of, client.find(_TYPE, _named(base))))
 
 
 def others_claim(environment: Environment, client: MedplumClient) -> str:
@@ -156,10 +159,14 @@ def _read(client: MedplumClient, claim_id: str) -> list[Claim]:
     return [_claim_of(orjson.loads(text)) for _, text in client.read_each([(_TYPE, claim_id)]).values()]
 
 
+def _named(base: str) -> list[tuple[str, str]]:
+    return [("identifier", system_token(CLAIM_SYSTEM, base))]
+
+
 def _found(client: MedplumClient, base: str) -> list[Claim]:
     """The claims on an identifier base that this client may search for."""
     try:
-        page = client.search(_TYPE, [("identifier", system_token(CLAIM_SYSTEM, base))])
+        page = client.search(_TYPE, _named(base))
     except (Unauthorised, RequestRefused):
         return []
     return [_claim_of(entry["resource"]) for entry in page.get("entry", [])]
