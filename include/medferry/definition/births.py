@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 import sqlalchemy as sa
 
-from medferry.source.births import KeyBy, NewRows
+from medferry.source.births import KeyBy, NewRows, makes_keys
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import LegacyTable
 
@@ -51,17 +51,5 @@ def births_faults_in_legacy(connection: sa.Connection, own: LegacyTable, new: Ne
                 f"a new row of {own.name} has no value for {column['name']}, which may not be null.",
                 "Let the inverse fill it, or name it in new_rows(constants=, times=, columns=).",
             )
-    if new.key == KeyBy.DATABASE and not _makes_keys(connection, columns[key.casefold()], name, schema):
+    if new.key == KeyBy.DATABASE and not makes_keys(connection, columns[key.casefold()], name, schema):
         yield f"the database makes no keys for {own.name}.", "Say how one is made: new_rows(key=KeyBy.UUID or SQL)."
-
-
-def _makes_keys(
-    connection: sa.Connection, column: sa.engine.interfaces.ReflectedColumn, name: str, schema: str
-) -> bool:
-    """Whether an insert that leaves a column out gives it a value."""
-    if column.get("default") is not None or column.get("identity") or column.get("autoincrement") is True:
-        return True
-    if connection.dialect.name != "sqlite":
-        return False
-    primary = sa.inspect(connection).get_pk_constraint(name, schema or None)["constrained_columns"]
-    return primary == [column["name"]] and str(column["type"]).upper() == "INTEGER"

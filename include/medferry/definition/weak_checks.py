@@ -14,11 +14,12 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from medferry.definition.checks import Check, EntityChecks, ManyCheck, places
+from medferry.source.dialects import VARIANTS
 
 ROUNDED = 0.5
 """How far apart a value and its rounding to whole numbers are; a larger tolerance explains no rounding to units."""
 
-_DIALECTS = ("", "mysql", "postgres", "sqlite")
+_DIALECTS = ("", *dict.fromkeys(VARIANTS.values()))
 _TEXTS = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`|%\w+|\d+(?:\.\d+)?")
 _NAMES = re.compile(r"[A-Za-z_]\w*(?!\w*\s*\()")
 _WORDS = frozenset({"and", "as", "contains", "div", "false", "implies", "in", "is", "mod", "or", "true", "xor"})

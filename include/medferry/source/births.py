@@ -126,3 +126,13 @@ _DDL: Mapping[str, str] = {
 def born_ddl(dialect: str) -> tuple[str, ...]:
     """The statement that makes the table."""
     return (_DDL["mysql" if dialect == "mariadb" else dialect].format(table=BORN),)
+
+
+def makes_keys(connection: sa.Connection, column: sa.engine.interfaces.ReflectedColumn, name: str, schema: str) -> bool:
+    """Whether an insert that leaves a column out gives it a value."""
+    if column.get("default") is not None or column.get("identity") or column.get("autoincrement") is True:
+        return True
+    if connection.dialect.name != "sqlite":
+        return False
+    primary = sa.inspect(connection).get_pk_constraint(name, schema or None)["constrained_columns"]
+    return primary == [column["name"]] and str(column["type"]).upper() == "INTEGER"
