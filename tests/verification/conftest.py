@@ -17,6 +17,7 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.settings import Settings
 from medferry.stages.prepare import scope_of
+from medferry.verification.run import EntityProgress
 from medferry.workflows.migrate import execute_run
 from tests.stages.test_clinics_in_medplum import lenient
 
@@ -51,3 +52,8 @@ def migrated(folder: Path, patients: int = 40) -> Iterator[Environment]:
         options = RunOptions(lanes=2)
         execute_run(environment, RUN, "run", scope_of(environment.migration, None, None), options, lambda *_: None)
         yield environment
+
+
+def into(names: list[str]) -> EntityProgress:
+    """Keeps the entity of each part of a verification as it begins."""
+    return lambda name, _: names.append(name)

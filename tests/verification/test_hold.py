@@ -18,7 +18,7 @@ from medferry.verification.recorder import CheckRecorder
 from medferry.verification.run import ONE_STATE, verify_run, verify_subject
 from medferry.verification.scope import VerificationScope
 from medferry.verification.stored import StoredResourceCheck
-from tests.verification.conftest import RUN
+from tests.verification.conftest import RUN, into
 from tests.workflows.test_migrate import migrate
 
 
@@ -96,7 +96,7 @@ def test_parts_of_one_that_died_count_no_more_when_old_or_written_over(
         else:
             connection.execute(sa.update(unit_state).values(decided_at="2999-01-01T00:00:00.000Z"))
     begun: list[str] = []
-    assert not list(filter(is_fault, verify_run(done, RUN, begun.append)))
+    assert not list(filter(is_fault, verify_run(done, RUN, into(begun))))
     assert len(begun) == 2 * len(done.migration.entities) + 3
 
 
@@ -121,7 +121,7 @@ def test_what_was_read_before_a_long_standstill_is_read_again(
         return examine(scope, client, recorder)
 
     monkeypatch.setattr(run, "examine_leftovers", examined)
-    found = {(one.name, one.entity) for one in filter(is_fault, verify_run(done, RUN, begun.append))}
+    found = {(one.name, one.entity) for one in filter(is_fault, verify_run(done, RUN, into(begun)))}
     whole = 2 * len(done.migration.entities) + 3
     if seconds < verifications.PART_SECONDS:
         assert (len(begun), found) == (whole, set())

@@ -23,7 +23,7 @@ from medferry.verification.run import verify_run
 from medferry.verification.scope import Sampling
 from medferry.verification.stored import StoredResourceCheck
 from medferry.workflows.finish import finish_run
-from tests.verification.conftest import RUN
+from tests.verification.conftest import RUN, into
 from tests.workflows.test_migrate import migrate
 
 FHIR = "^/fhir/R4"
@@ -152,12 +152,12 @@ def test_it_goes_on_behind_the_parts_that_are_done(done: Environment, monkeypatc
     with pytest.raises(VerificationFailed, match="was not verified"):
         finish_run(done, RUN)
     monkeypatch.undo()
-    assert unequal(verify_run(done, RUN, begun.append)) == set()
+    assert unequal(verify_run(done, RUN, into(begun))) == set()
     order = done.migration.entities.keys()
     assert len(begun) < len(order) + 3  # the sources and the entities before are not done again
     assert begun[0] == "patient"
     begun.clear()
-    assert [(one.name, one.entity) for one in verify_run(done, RUN, begun.append)] == [
+    assert [(one.name, one.entity) for one in verify_run(done, RUN, into(begun))] == [
         (one.name, one.entity) for one in whole
     ]
     assert len(begun) == 2 * len(order) + 3
@@ -172,7 +172,7 @@ def test_another_choice_or_anew_begins_from_the_start(done: Environment, monkeyp
             patched.setattr(StoredResourceCheck, "examine", dies)
             verify_run(done, RUN, force=True)
         begun: list[str] = []
-        verify_run(done, RUN, begun.append, choice, force)
+        verify_run(done, RUN, into(begun), choice, force)
         assert len(begun) == 2 * len(done.migration.entities) + 3
 
 

@@ -33,6 +33,7 @@ from medferry.workflows.decide import decide
 from medferry.workflows.migrate import execute_run
 from medferry.workflows.replay import execute_replay
 from tests.tiny_platform import MIGRATION, RESOURCES
+from tests.verification.conftest import into
 from tests.workflows.test_migrate import migrate
 
 CONTENT = "content: as written"
@@ -211,14 +212,14 @@ def test_each_has_an_id_of_its_own_and_goes_on_after_a_death(
         patched.setattr(StoredResourceCheck, "examine", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         verify_subject(waves, north)
     begun: list[str] = []
-    other = verify_subject(waves, Subject(units=("shared",)), begun.append)
+    other = verify_subject(waves, Subject(units=("shared",)), into(begun))
     whole = len(begun)
     begun.clear()
-    again = verify_subject(waves, north, begun.append)
+    again = verify_subject(waves, north, into(begun))
     assert 0 < len(begun) < whole  # behind its sources
     assert len({first.id, other.id, again.id}) == 3
     begun.clear()
-    assert verify_subject(waves, north, begun.append).id not in (first.id, other.id, again.id)
+    assert verify_subject(waves, north, into(begun)).id not in (first.id, other.id, again.id)
     with waves.manifest.begin() as connection:
         kept = connection.execute(sa.select(verification.c.run_id, verification.c.finished_at)).all()
         assert len(kept) == 2 + 4
