@@ -11,9 +11,9 @@ from medferry.cli.capture import ApplyOption, change_objects
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_gate import legacy_gate
 from medferry.source.changes.cuts import writing
 from medferry.source.changes.engines import to_install, to_remove
-from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import Gate, GateState, UnitGate
 
 gate_app = typer.Typer(
@@ -99,13 +99,10 @@ def gate_open(unit: UnitArgument, migration: MigrationOption = "clinics") -> Non
 
 def _gate(environment: Environment, unit: str = "") -> Gate:
     """Raises MedferryError when the migration says nothing of gates, or has no such unit."""
-    migration = environment.migration
-    if migration.gate is None:
-        raise MedferryError(f"The migration {migration.name} has no gate.yaml.", "Write one: docs/runbooks/gate.md.")
-    units = migration.plan.unit_ids
+    gate, units = legacy_gate(environment), environment.migration.plan.unit_ids
     if unit and unit not in units:
         raise MedferryError(f"The plan has no unit {unit}.", f"Its units: {', '.join(units)}.")
-    return gate_of(environment.capture, units, migration.gate.gated())
+    return gate
 
 
 def _left(gate: UnitGate) -> str:

@@ -13,8 +13,8 @@ from medferry.medplum.client import MedplumClient
 from medferry.plan.authority import Writer
 from medferry.plan.model import Plan
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_gate import legacy_gate
 from medferry.source.changes.cuts import writing
-from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import Gate, GateState, UnitGate
 
 
@@ -31,12 +31,7 @@ class Gates:
 
     @cached_property
     def legacy(self) -> Gate:
-        migration = self.environment.migration
-        if migration.gate is None:
-            raise MedferryError(
-                f"The migration {migration.name} has no gate.yaml.", "Write one: docs/runbooks/gate.md."
-            )
-        return gate_of(self.environment.capture, migration.plan.unit_ids, migration.gate.gated())
+        return legacy_gate(self.environment)
 
     @cached_property
     def medplum(self) -> MedplumGate:

@@ -19,12 +19,13 @@ from medferry.manifest.runs import RunKind, RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Records, loaded_units, present_keys
 from medferry.manifest.unit_state import RecordState, states_of
+from medferry.plan.model import Plan
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_gate import legacy_gate
 from medferry.source.changes.cuts import writing
 from medferry.source.changes.engines import journal_of
 from medferry.source.changes.journal import Journal
-from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import GATE, GateState
 
 
@@ -137,14 +138,19 @@ class SyncedWave:
             yield
 
 
+def check_wave(plan: Plan, wave_id: str) -> None:
+    """Raises NoSuchWave."""
+    known = wave_ids(plan)
+    if wave_id not in known:
+        raise NoSuchWave(f"The plan has no wave {wave_id}.", f"Its waves: {', '.join(known)}.")
+
+
 def synced_wave(environment: Environment, wave_id: str, loaded: bool = True) -> SyncedWave:
     """A wave that can be kept in step, or, where it need not be `loaded`, looked at.
 
     Raises NoSuchWave, NoCapture, NeverLoaded.
     """
-    known = wave_ids(environment.migration.plan)
-    if wave_id not in known:
-        raise NoSuchWave(f"The plan has no wave {wave_id}.", f"Its waves: {', '.join(known)}.")
+    check_wave(environment.migration.plan, wave_id)
     wave = SyncedWave(environment, wave_id)
     assert wave.journal is not None  # before the manifest is asked, which may not be there
     wave = with_flipped(wave)
@@ -173,10 +179,9 @@ def with_flipped(wave: SyncedWave) -> SyncedWave:
 
 def shut_units(environment: Environment) -> frozenset[str]:
     """The units whose legacy gates are shut for good; none where there are no gates. Raises SourceUnavailable."""
-    migration = environment.migration
-    if migration.gate is None:
+    if environment.migration.gate is None:
         return frozenset()
-    gate = gate_of(environment.capture, migration.plan.unit_ids, migration.gate.gated())
+    gate = legacy_gate(environment)
     with writing(environment.capture, gate) as connection:
         if GATE not in sa.inspect(connection).get_table_names():
             return frozenset()

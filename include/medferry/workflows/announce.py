@@ -14,9 +14,8 @@ from medferry.errors import MedferryError, OptionError, TransientError
 from medferry.governance.messages import Event, Message, messages, occasion_of_schedule
 from medferry.manifest.announced import Occasion, Sending, note_sending, sending_of
 from medferry.manifest.slice_lock import SliceBusy, only_worker
-from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
-from medferry.sync.wave import NoSuchWave
+from medferry.sync.wave import check_wave
 
 Send = Callable[[Message], None]
 """Sends one message. Raises NotSent where it certainly was not, PerhapsSent where nobody knows."""
@@ -48,9 +47,7 @@ class Told:
 
 def preview(environment: Environment, wave: str, event: Event) -> list[Message]:
     """What `announce` would send. Raises NoSuchWave."""
-    known = wave_ids(environment.migration.plan)
-    if wave not in known:
-        raise NoSuchWave(f"The plan has no wave {wave}.", f"Its waves: {', '.join(known)}.")
+    check_wave(environment.migration.plan, wave)
     return messages(environment.migration.plan, wave, event)
 
 

@@ -21,7 +21,7 @@ from medferry.manifest.rehearsals import newest_rehearsal
 from medferry.mapping.declare import MappingStatus
 from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
-from medferry.sync.wave import NoSuchWave
+from medferry.sync.wave import check_wave
 from medferry.workflows.readiness_facts import Facts
 from medferry.workflows.side_effects import look
 
@@ -31,7 +31,7 @@ def readiness(environment: Environment, wave_id: str) -> list[ReadinessGate]:
 
     A gate whose facts cannot be had (a database is away, a right is missing, nothing was ever measured) is not ok.
     """
-    facts = Facts(environment, _known(environment, wave_id))
+    facts = _facts(environment, wave_id)
     plan, entities = environment.migration.plan, environment.migration.entities
     found = gates.questions(open_questions(plan, wave_id, entities))
     return found + [_asked(name, facts, ask) for name, ask in _GATES.items()]
@@ -39,7 +39,7 @@ def readiness(environment: Environment, wave_id: str) -> list[ReadinessGate]:
 
 def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, person: str, reason: str) -> None:
     """Record what a named person says of a gate, as it is now. Raises NoSuchWave, OptionError."""
-    facts = Facts(environment, _known(environment, wave_id))
+    facts = _facts(environment, wave_id)
     if gate not in ACCEPTABLE:
         raise OptionError(f"Nobody can accept the gate {gate}.", f"These can be: {', '.join(ACCEPTABLE)}.")
     if not person.strip() or len(reason.strip()) < 8:
@@ -49,11 +49,9 @@ def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, 
         consents.record_consent(connection, subject, consent, person, reason)
 
 
-def _known(environment: Environment, wave_id: str) -> str:
-    known = wave_ids(environment.migration.plan)
-    if wave_id not in known:
-        raise NoSuchWave(f"The plan has no wave {wave_id}.", f"Its waves: {', '.join(known)}.")
-    return wave_id
+def _facts(environment: Environment, wave_id: str) -> Facts:
+    check_wave(environment.migration.plan, wave_id)
+    return Facts(environment, wave_id)
 
 
 def _asked(name: GateName, facts: Facts, ask: Callable[[Facts], ReadinessGate]) -> ReadinessGate:

@@ -24,10 +24,10 @@ from medferry.manifest.unit_state import count_present, dead_now
 from medferry.plan.questions import wave_ids
 from medferry.plan.sections import zone_named
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_gate import legacy_gate
 from medferry.source.changes.cuts import writing
 from medferry.source.changes.observe import writing_transactions_seconds
 from medferry.source.database import snapshot
-from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import GateState, UnitGate
 from medferry.source.shape import shape_of
 from medferry.sync.status import RECENT, WaveStatus, status_of
@@ -73,10 +73,7 @@ class Facts:
     @cached_property
     def legacy_gates(self) -> Mapping[str, UnitGate]:
         """Unit → its gate, all of them proven to be at work. Raises GateBroken, MedferryError."""
-        migration = self.environment.migration
-        if migration.gate is None:
-            raise MedferryError("the migration has no gate.yaml.", "Write one: docs/runbooks/gate.md.")
-        gate = gate_of(self.environment.capture, migration.plan.unit_ids, migration.gate.gated())
+        gate = legacy_gate(self.environment)
         with writing(self.environment.capture, gate) as connection:
             gate.check(connection)
             return {each.unit: each for each in gate.all(connection)}

@@ -9,11 +9,10 @@ from medferry.cutover.routes import routing_of
 from medferry.cutover.routing import Routing
 from medferry.cutover.routing_file import Published, publish, read_routing
 from medferry.cutover.webhook import nudge
-from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
+from medferry.runtime.legacy_gate import legacy_gate
 from medferry.runtime.settings import Settings
 from medferry.source.changes.cuts import writing
-from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import GateBroken
 
 log = logging.getLogger(__name__)
@@ -21,11 +20,7 @@ log = logging.getLogger(__name__)
 
 def present_routing(environment: Environment) -> Routing:
     """What the gates in the legacy database say now. Raises GateBroken, SourceUnavailable, SettingsError."""
-    migration = environment.migration
-    if migration.gate is None:
-        raise MedferryError(f"The migration {migration.name} has no gate.yaml.", "Write one: docs/runbooks/gate.md.")
-    plan = migration.plan
-    gate = gate_of(environment.capture, plan.unit_ids, migration.gate.gated())
+    plan, gate = environment.migration.plan, legacy_gate(environment)
     with writing(environment.capture, gate) as connection:
         found = gate.all(connection)
     if missing := sorted({*plan.unit_ids} - {one.unit for one in found}):
