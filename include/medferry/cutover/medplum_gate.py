@@ -19,6 +19,7 @@ from medferry.cutover.probe import ProbeUnclear, Tried, tag_system, try_write
 from medferry.definition.gate import MedplumGateRules, PolicyRule
 from medferry.errors import MedferryError
 from medferry.manifest.policy_gates import note_of, note_open, note_proven
+from medferry.medplum import budget as points
 from medferry.medplum.access_policy import PolicyUnfit, lets_write, of_unit, with_closed, with_opened
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
@@ -27,7 +28,6 @@ from medferry.source.gate.gate import GateMoved
 _TRIES = 5
 """Somebody may close another unit in the same policy meanwhile."""
 
-_COST = 100
 _OF_SERVER = ("versionId", "lastUpdated", "author", "project")
 
 
@@ -188,7 +188,7 @@ class MedplumGate:
         tags = [*others, {"system": system, "code": f"{mark}{epoch}"}]
         body = {**read.body, "meta": {**meta, "tag": tags}, "resource": entries}
         request = {"method": "PUT", "url": f"AccessPolicy/{rule.policy}", "ifMatch": f'W/"{read.version}"'}
-        [outcome] = self.client.batch([{"resource": body, "request": request}], _COST)
+        [outcome] = self.client.batch([{"resource": body, "request": request}], points.WRITE)
         if outcome.status not in (200, 201, 409, 412):
             raise PolicyUnfit(
                 f"Medplum did not take the policy {rule.policy} ({outcome.status}, {outcome.issue or 'no reason'}).",

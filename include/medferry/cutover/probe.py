@@ -10,14 +10,13 @@ from enum import StrEnum
 
 from medferry.definition.gate import PolicyRule
 from medferry.errors import TransientError
+from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.runtime.environment import Environment
 
 PROBE = "gate-probe"
 """The code of the tag on what a probe creates; its system is the migration's own."""
-
-_COST = 100
 
 
 class ProbeUnclear(TransientError):
@@ -40,7 +39,7 @@ def try_write(environment: Environment, admin: MedplumClient, rule: PolicyRule) 
     resource = {**rule.creates, "meta": {"tag": [{"system": system, "code": PROBE}]}}
     with MedplumClient(s.medplum_base_url, client_id, secret, http=s.medplum_http) as user:
         try:
-            [made] = user.batch([{"resource": resource, "request": {"method": "POST", "url": kind}}], _COST)
+            [made] = user.batch([{"resource": resource, "request": {"method": "POST", "url": kind}}], points.WRITE)
         except MedplumUnavailable as error:
             raise _unclear(rule, error.problem) from None
     if made.status == 403:
@@ -64,7 +63,7 @@ def remove_left(admin: MedplumClient, kind: str, system: str) -> None:
 
 def _delete(admin: MedplumClient, kind: str, ids: list[str]) -> None:
     entries = [{"request": {"method": "DELETE", "url": f"{kind}/{one}"}} for one in ids]
-    for id_, outcome in zip(ids, admin.batch(entries, _COST * len(entries)), strict=True):
+    for id_, outcome in zip(ids, admin.batch(entries, points.WRITE * len(entries)), strict=True):
         if outcome.status >= 300 and outcome.status not in (404, 410):
             raise ProbeUnclear(
                 f"What a probe has created could not be deleted: {kind}/{id_} ({outcome.status}).",

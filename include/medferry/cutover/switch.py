@@ -6,7 +6,7 @@ The gates of both systems are the truth. Each act may be repeated by itself, and
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from medferry.cutover.proof import prove
 from medferry.errors import MedferryError
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import FLIPPED, Attempt, Direction, UnitStage
+from medferry.manifest.unit_state import decided_since
 from medferry.runtime.environment import Environment
 from medferry.source.gate.gate import GateState
 from medferry.sync.reverse_cycle import BEGINNING
@@ -28,7 +29,7 @@ FENCE, EPOCHS, WAS_OPEN, VERIFIED, AGAIN = "fence", "epochs", "was_open", "verif
 """In the notes of an attempt: the fence's token; unit → epoch of its legacy gate when it was closed; the units that
 users could write in Medplum before; from when on changed records are to be verified, and which others."""
 
-Keys = Mapping[str, Sequence[str]]
+Keys = Mapping[str, Collection[str]]
 
 
 class WrongPlace(MedferryError):
@@ -153,9 +154,10 @@ class Switch:
         self._still_frozen()
         since = self.attempt.notes[VERIFIED]
         with self._manifest() as connection:
-            keys = cutovers.decided_since(connection, self._name, self.units, since)
+            of = dict.fromkeys(self.environment.migration.entities, self.units)
+            keys = decided_since(connection, self._name, of, since)
         for entity, some in self.attempt.notes.get(AGAIN, {}).items():
-            keys[entity] = sorted({*keys.get(entity, ()), *some})
+            keys.setdefault(entity, set()).update(some)
         number = sum(map(len, keys.values()))
         told = self.hooks.verify(keys) if number else "no record was decided since"
         return f"{number} record(s) since {since}: {told}"
@@ -229,8 +231,7 @@ class Switch:
         since = flip.notes[FLIPPED] if flip else BEGINNING
         proof = prove(self._through(), self.gates.client, self.units, since)
         proof.check()
-        keys = {entity: sorted(of_entity) for entity, of_entity in sorted(proof.keys.items())}
-        told = self.hooks.verify(keys) if keys else "nothing was written"
+        told = self.hooks.verify(proof.keys) if proof.keys else "nothing was written"
         return f"{proof.changes} change(s) in Medplum since {since}, all in the legacy database: {told}"
 
     # -- what all need -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ The gates in both systems are the truth; what stands here is what the next proce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,8 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
-from medferry.manifest.clock import clock, read_clock
-from medferry.manifest.tables import unit_state
+from medferry.manifest.clock import clock
 from medferry.manifest.tables_of_cutover import cutover, cutover_act, unit_stage
 
 
@@ -184,11 +183,6 @@ def note(connection: sa.Connection, of: Attempt, **notes: Any) -> Attempt:
     return attempt(connection, of.id)
 
 
-def present(connection: sa.Connection) -> str:
-    """The manifest database's present."""
-    return read_clock(connection)
-
-
 def raise_epoch(connection: sa.Connection, of: Attempt) -> Attempt:
     """Let its next closing in Medplum be a later one than whatever it has sent there before."""
     connection.execute(sa.update(cutover).where(cutover.c.id == of.id).values(epoch=cutover.c.epoch + 1))
@@ -219,19 +213,6 @@ def acts_of(connection: sa.Connection, of: Attempt) -> list[ActRow]:
     columns = [cutover_act.c[name] for name in ActRow.__slots__]
     statement = sa.select(*columns).where(cutover_act.c.cutover_id == of.id).order_by(cutover_act.c.id)
     return [ActRow(*row) for row in connection.execute(statement)]
-
-
-# -- records ---------------------------------------------------------------------------------------
-
-
-def decided_since(connection: sa.Connection, migration: str, units: Iterable[str], since: str) -> dict[str, list[str]]:
-    """Entity → keys of the records of some units that were decided since a time (UTC)."""
-    of = (unit_state.c.migration == migration, unit_state.c.unit.in_(list(units)), unit_state.c.decided_at >= since)
-    found: dict[str, list[str]] = {}
-    statement = sa.select(unit_state.c.entity, unit_state.c.key).where(*of)
-    for entity, key in connection.execute(statement.order_by(unit_state.c.entity, unit_state.c.key)):
-        found.setdefault(entity, []).append(key)
-    return found
 
 
 _ATTEMPT = [cutover.c[name] for name in Attempt.__slots__]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -83,8 +84,9 @@ def decided_since(
     """Entity → the keys of its records in some units that were decided at a time or after it."""
     columns = (unit_state.c.entity, unit_state.c.key, unit_state.c.unit)
     since = (unit_state.c.migration == migration, unit_state.c.decided_at >= time)
+    of = (unit_state.c.entity.in_(list(units)), unit_state.c.unit.in_(sorted({*chain.from_iterable(units.values())})))
     found: dict[str, set[str]] = {}
-    for row in connection.execute(sa.select(*columns).where(*since, unit_state.c.entity.in_(list(units)))):
+    for row in connection.execute(sa.select(*columns).where(*since, *of)):
         if row.unit in units[row.entity]:
             found.setdefault(row.entity, set()).add(row.key)
     return found

@@ -16,6 +16,7 @@ from medferry.cutover.switch import AGAIN, VERIFIED, Hooks, Keys, Switch
 from medferry.errors import MedferryError, TransientError, VerificationFailed
 from medferry.manifest import cutovers
 from medferry.manifest.checks import difference_lines
+from medferry.manifest.clock import read_clock
 from medferry.manifest.cutovers import Attempt, AttemptState, Direction
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Subject
@@ -242,7 +243,7 @@ def _verified(environment: Environment, wave: SyncedWave) -> dict[str, object]:
     What differs by then, record by record, is judged again under the freeze. Raises VerificationFailed for all else.
     """
     with environment.manifest.begin() as connection:
-        began = cutovers.present(connection)
+        began = read_clock(connection)
     found = verify_subject(environment, Subject(units=tuple(wave.units)), force=True)
     since = (datetime.fromisoformat(began) - _APART).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {VERIFIED: since, AGAIN: _to_look_at_again(environment, found)}
@@ -267,7 +268,8 @@ def _to_look_at_again(environment: Environment, found: SubjectVerification) -> d
 
 
 def _verified_keys(environment: Environment, keys: Keys) -> str:
-    found = verify_subject(environment, Subject(keys={name: tuple(some) for name, some in keys.items()}), force=True)
+    subject = Subject(keys={name: sorted(some) for name, some in sorted(keys.items())})
+    found = verify_subject(environment, subject, force=True)
     return _passed(found, "what has changed")
 
 

@@ -9,11 +9,10 @@ from medferry.errors import MedferryError, OptionError, SettingsError
 from medferry.governance.side_effects import ACTIVE, OFF, SideEffectLine, lines_of
 from medferry.manifest.database import create_manifest
 from medferry.manifest.switched_off import Switch, note_switch, switched_off
+from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.plan.sections import SideEffect
 from medferry.runtime.environment import Environment
-
-_COST = 100
 
 
 class SwitchRefused(MedferryError):
@@ -83,7 +82,7 @@ def _set(client: MedplumClient, place: str, one: dict[str, Any], status: str) ->
     """In exactly the version that was read. Raises SwitchRefused."""
     request = {"method": "PUT", "url": place, "ifMatch": f'W/"{one["meta"]["versionId"]}"'}
     meta = {name: value for name, value in one["meta"].items() if name not in ("versionId", "lastUpdated", "author")}
-    [outcome] = client.batch([{"resource": {**one, "meta": meta, "status": status}, "request": request}], _COST)
+    [outcome] = client.batch([{"resource": {**one, "meta": meta, "status": status}, "request": request}], points.WRITE)
     if not outcome.done:
         problem = f"Medplum did not switch {place} {status} (HTTP {outcome.status})."
         raise SwitchRefused(problem, "Check the client's rights on Subscription, and try again.")
