@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from medferry.errors import MedferryError
-from medferry.fhir.references import literal_references
+from medferry.fhir.references import by_type, literal_references
 from medferry.manifest.held_back import held_back_of
 from medferry.manifest.known_lines import KnownLine, lines_of_ids
 from medferry.manifest.write_backs import open_write_backs
@@ -114,6 +114,6 @@ def _referred(wave: SyncedWave, found: Found) -> list[KnownLine]:
     with wave.environment.manifest.begin() as connection:
         return [
             line
-            for kind, id_ in sorted(set(literal_references(found.change.resource)))
-            for line in lines_of_ids(connection, name, kind, [id_])
+            for kind, ids in by_type(literal_references(found.change.resource)).items()
+            for line in lines_of_ids(connection, name, kind, ids)
         ]

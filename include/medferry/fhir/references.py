@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +24,14 @@ def literal_references(value: Any) -> set[tuple[str, str]]:
     """(resource type, id) of all that `value` refers to by id, within the same server."""
     found = (_LITERAL.fullmatch(one["reference"]) for one in references(value))
     return {(match[1], match[2]) for match in found if match}
+
+
+def by_type(places: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Resource type → ids, of some (resource type, id)."""
+    found: dict[str, set[str]] = {}
+    for kind, medplum_id in places:
+        found.setdefault(kind, set()).add(medplum_id)
+    return found
 
 
 def parse_conditional(reference: str) -> tuple[str, str, str] | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
+from medferry.fhir.references import by_type
 from medferry.manifest.bulk import among, upsert
 from medferry.manifest.tables import metadata, target
 
@@ -43,12 +44,8 @@ def replaced_by(connection: sa.Connection, migration: str, run_id: str) -> dict[
     )
     statement = sa.select(former_target.c.resource_type, former_target.c.medplum_id).join(target, same)
     own = (target.c.migration == migration, target.c.run_id == run_id)
-    found: dict[str, set[str]] = {}
-    for kind, medplum_id in connection.execute(
-        statement.where(*own, former_target.c.medplum_id != target.c.medplum_id)
-    ):
-        found.setdefault(kind, set()).add(medplum_id)
-    return found
+    rows = connection.execute(statement.where(*own, former_target.c.medplum_id != target.c.medplum_id))
+    return by_type((row.resource_type, row.medplum_id) for row in rows)
 
 
 def known_ids(connection: sa.Connection, migration: str, resource_type: str, ids: Sequence[str]) -> set[str]:

@@ -19,7 +19,7 @@ from medferry.source.entity import SourceEntity
 from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import Row, WriteRefused, bound, lock_rows, says, write_table, writing_rows
+from medferry.source.writeback import Row, WriteRefused, bound, lock_rows, says, table_of, write_table, writing_rows
 
 Judge = Callable[[Row], Row]
 """What of a row that was inserted has to be another value. Raises, and nothing is written."""
@@ -71,8 +71,7 @@ def _inserted(
     [name] = own.key
     made = _key(connection, new)
     given |= {} if made is None else {name: made}
-    table = sa.table(own.name.rpartition(".")[2], *map(sa.column, given), schema=own.name.rpartition(".")[0] or None)
-    statement = sa.insert(table).values(bound(given))
+    statement = sa.insert(table_of(own, *given)).values(bound(given))
     if made is None and connection.dialect.name not in ("mysql", "mariadb"):
         made = connection.execute(statement.returning(sa.literal_column(name))).scalar_one()
     elif (done := connection.execute(statement)) and made is None:

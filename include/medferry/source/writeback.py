@@ -63,7 +63,6 @@ def write_row(
             raise RowConflict(f"{entity.name} {key} is gone.", "Read the row again.")
         if present != dict(base):
             raise RowConflict(f"{entity.name} {key} was changed by somebody else.", "Read the row again.")
-        connection.execution_options(stream_results=False)  # reading has set it, and no cursor gives an UPDATE
         for table, number in zip(tables, held, strict=True):
             write_table(connection, table, number, base, changes, now)
         written = row_of_key(connection, entity, key)
@@ -90,7 +89,6 @@ def remove_row(
         held = [lock_rows(connection, table, base) for table in tables]
         if row_of_key(connection, entity, key) != dict(base) or held[0] != 1:
             raise RowConflict(f"{entity.name} {key} was changed by somebody else, or is gone.", "Read it again.")
-        connection.execution_options(stream_results=False)
         if mark and own.removed:
             marks = {own.removed: now, **({own.touched: now} if own.touched else {})}
             connection.execute(sa.update(table_of(own)).where(_found_by(own, base)).values(bound(marks)))
@@ -212,10 +210,11 @@ def write_table(connection: sa.Connection, table: LegacyTable, held: int, base: 
         connection.execute(sa.insert(written).values(bound({**keys, **table.only, **table.new, **values, **touched})))
 
 
-def table_of(table: LegacyTable) -> sa.TableClause:
+def table_of(table: LegacyTable, *more: str) -> sa.TableClause:
+    """The table with the columns that its declaration names, and `more`."""
     schema, _, name = table.name.rpartition(".")
     marks = [mark for mark in (table.touched, table.removed) if mark]
-    columns = dict.fromkeys((*table.key, *table.only, *table.new, *table.columns.values(), *marks))
+    columns = dict.fromkeys((*table.key, *table.only, *table.new, *table.columns.values(), *marks, *more))
     return sa.table(name, *(sa.column(column) for column in columns), schema=schema or None)
 
 

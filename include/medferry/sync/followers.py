@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from more_itertools import chunked
 
 from medferry.apply.referrers import find_referrers
+from medferry.fhir.references import by_type
 from medferry.manifest import checkpoints
 from medferry.manifest.known_lines import lines_of_ids
 from medferry.manifest.replaced import replaced_by
@@ -43,10 +44,10 @@ def followers_of(wave: SyncedWave, run_id: str) -> Followers:
                 for entity in _untold(wave, asked.unchecked):
                     log.warning("What of %s refers to %s is not known: all of it is looked at.", entity, resource_type)
                     found.setdefault(entity, set()).add(None)
-                for place in {place for places in asked.found.values() for place in places}:
-                    kind, _, medplum_id = place.partition("/")
-                    with environment.manifest.begin() as connection:
-                        for line in lines_of_ids(connection, environment.migration.name, kind, [medplum_id]):
+                places = (place.partition("/")[::2] for of_id in asked.found.values() for place in of_id)
+                with environment.manifest.begin() as connection:
+                    for kind, medplum_ids in by_type(places).items():
+                        for line in lines_of_ids(connection, environment.migration.name, kind, medplum_ids):
                             found.setdefault(line.entity, set()).add(line.value)
     return found
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from medferry.definition.migration import Migration
-from medferry.fhir.references import literal_references
+from medferry.fhir.references import by_type, literal_references
 from medferry.manifest.held_back import HeldBack, HeldReason
 from medferry.manifest.known_lines import lines_of_ids
 from medferry.medplum.changes import Resource
@@ -80,7 +80,7 @@ class Births:
         with self.wave.environment.manifest.begin() as connection:
             known = {
                 (kind, line.medplum_id)
-                for kind, ids in _by_type(places).items()
+                for kind, ids in by_type(places).items()
                 for line in lines_of_ids(connection, self._migration.name, kind, ids)
             }
         return self._births(self._read(places - known))
@@ -158,7 +158,7 @@ class Births:
         with self.wave.environment.manifest.begin() as connection:
             lines = [
                 line
-                for kind, ids in _by_type(places).items()
+                for kind, ids in by_type(places).items()
                 for line in lines_of_ids(connection, self._migration.name, kind, ids)
             ]
         keys: dict[str, set[str]] = {}
@@ -172,10 +172,3 @@ class Births:
             if unit is not None:
                 units[place] = units.get(place, frozenset()) | {unit}
         return units, {(line.resource_type, line.medplum_id) for line in lines}
-
-
-def _by_type(places: Iterable[Place]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for kind, medplum_id in places:
-        found.setdefault(kind, set()).add(medplum_id)
-    return found

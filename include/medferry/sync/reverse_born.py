@@ -175,10 +175,8 @@ class Delivery:
         return BirthMapping(spec, inverse, note.slot, migration.settings)
 
     def _named(self, note: NotedBirth, birth: Birth) -> Resource:
-        ids: dict[str, set[str]] = {}
-        for kind, medplum_id in literal_references(birth.resource):
-            ids.setdefault(kind, set()).add(medplum_id)
-        return named(split(birth.resource)[0], names_of_ids(self.wave.environment, note.entity, ids))
+        names = names_of_ids(self.wave.environment, note.entity, literal_references(birth.resource))
+        return named(split(birth.resource)[0], names)
 
     # -- the row -----------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from medferry.apply.three_way import Change, read_bases
 from medferry.fhir.bundle import Staged, identity
 from medferry.fhir.canonical import Resource, canonical
 from medferry.fhir.identifiers import names_of
-from medferry.fhir.references import literal_references, references
+from medferry.fhir.references import by_type, literal_references, references
 from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
 from medferry.manifest.known_lines import lines_of_ids, names_in_doubt
 from medferry.manifest.unit_state import RecordState
@@ -202,24 +202,23 @@ class Looker:
 
         To look up the rest by ids reads the whole crosswalk.
         """
-        literal: dict[str, set[str]] = {}
         names = {place: name for one in looks for place, name in one.names.items()}
-        for one in looks:
-            for slot in one.slots.values():
-                for content in filter(None, (slot.stored and slot.stored.content, slot.base)):
-                    for kind, medplum_id in literal_references(content):
-                        if f"{kind}/{medplum_id}" not in names:
-                            literal.setdefault(kind, set()).add(medplum_id)
-        return names | names_of_ids(self._environment, self.entity, literal)
+        slots = [slot for one in looks for slot in one.slots.values()]
+        contents = [
+            content for slot in slots for content in (slot.stored and slot.stored.content, slot.base) if content
+        ]
+        places = {place for content in contents for place in literal_references(content)}
+        unnamed = [place for place in places if "/".join(place) not in names]
+        return names | names_of_ids(self._environment, self.entity, unnamed)
 
 
-def names_of_ids(environment: Environment, entity: str, ids: Mapping[str, Collection[str]]) -> dict[str, Name]:
-    """Type/id → name of some resources by type; of several names that to which the mapping of `entity` may refer."""
+def names_of_ids(environment: Environment, entity: str, places: Iterable[tuple[str, str]]) -> dict[str, Name]:
+    """Type/id → name of some (type, id); of several names that to which the mapping of `entity` may refer."""
     names: dict[str, Name] = {}
     migration = environment.migration
     wanted = {system for name in (*migration.specs[entity].references, entity) for system in migration.systems[name]}
     with environment.manifest.begin() as connection:
-        for kind, of_kind in ids.items():
+        for kind, of_kind in by_type(places).items():
             for line in lines_of_ids(connection, migration.name, kind, of_kind):
                 place = f"{kind}/{line.medplum_id}"
                 if place not in names or line.system in wanted:
