@@ -144,7 +144,11 @@ def _made_within(
     ours = orjson.loads(target.body)
     now, gives = footprint_of(ours), get(ours, footprint_of(ours))
     for stored in (split(entry["resource"])[0] for entry in history if "resource" in entry):
-        others = [path for path in footprint_of(stored).tops if not any(path[:n] in now.paths for n in range(1, 20))]
+        others = [
+            path
+            for path in footprint_of(stored).tops
+            if not any(path[:n] in now.paths for n in range(1, len(path) + 1))
+        ]
         few = range(min(len(others), _MOST_PLACES) + 1)
         for left in (frozenset(some) for size in few for some in combinations(others, size)):
             try:

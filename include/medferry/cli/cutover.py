@@ -13,7 +13,6 @@ from rich.table import Table
 from medferry.cli.terminal import MigrationOption, console, environment_of, group_with_default, report_errors
 from medferry.cutover.acts import Act
 from medferry.cutover.machine import Outcome
-from medferry.errors import MedferryError
 from medferry.manifest.cutovers import Direction
 from medferry.runtime.environment import Environment
 from medferry.workflows.cutover import PATIENCE_SECONDS, Choice, cut_over, prepare, roll_back, told
@@ -107,10 +106,7 @@ def rollback(
 
 
 def _choice(freeze: float, patience: float, by: str) -> Choice:
-    person = by.strip() or getpass.getuser()
-    if not person:
-        raise MedferryError("Somebody has to answer for it.", "Add --by NAME.")
-    return Choice(person, freeze, patience, _tell)
+    return Choice(by.strip() or getpass.getuser(), freeze, patience, _tell)
 
 
 def _tell(act: Act, text: str) -> None:

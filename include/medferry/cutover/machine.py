@@ -48,8 +48,7 @@ def cut_over(acting: Acting, look: Look) -> Outcome:
     if all_among(places.values(), (Place.BETWEEN, Place.MEDPLUM)):
         return _flip(acting)
     if not all_among(places.values(), (Place.LEGACY, Place.FROZEN, Place.BOTH)):
-        if Place.MEDPLUM in places.values():
-            raise Stuck("Some units are in Medplum, others are not shut.", "Look at each: `medferry cutover status`.")
+        _check_none_in_medplum(places)
         acting.perform(Act.THAW)
         return Outcome.NOT_FLIPPED
     try:
@@ -72,10 +71,16 @@ def roll_back(acting: Acting, look: Look) -> Outcome:
         except BaseException as error:
             _open_again(acting, error)
             raise NotReturned(f"Not moved back, nothing changed: {_why(error)}", _remedy(error)) from error
-    elif Place.MEDPLUM in places.values():
-        raise Stuck("Some units are in Medplum, others are not shut.", "Look at each: `medferry cutover status`.")
+    else:
+        _check_none_in_medplum(places)
     _all(acting, BACK[len(DRAIN) :])  # where one is open again already, all were drained and proven
     return Outcome.RETURNED
+
+
+def _check_none_in_medplum(places: Mapping[str, Place]) -> None:
+    """Raises Stuck."""
+    if Place.MEDPLUM in places.values():
+        raise Stuck("Some units are in Medplum, others are not shut.", "Look at each: `medferry cutover status`.")
 
 
 def _flip(acting: Acting) -> Outcome:

@@ -5,8 +5,10 @@ All changes since then are read anew, whatever the way back has read, and every 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from more_itertools import map_reduce
 
 from medferry.errors import MedferryError
 from medferry.fhir.references import by_type, literal_references
@@ -79,14 +81,13 @@ def _swept(wave: SyncedWave, client: MedplumClient, ours: Ours, kind: str) -> It
         yield [*found, *classify_absent(manifest, ours, kind, page.absent)]
 
 
-def _judge(wave: SyncedWave, proof: Proof, units: Collection[str], found: Iterable[Found]) -> None:
+def _judge(wave: SyncedWave, proof: Proof, units: Collection[str], found: Sequence[Found]) -> None:
+    known = _in_units(wave, (line for one in found for line in one.lines), units)
     for one in found:
-        lines = _in_units(wave, one.lines, units)
-        if one.kind is FoundKind.BIRTH or (one.kind is FoundKind.TWIN and not lines):
+        lines = known.intersection(one.lines)
+        born = one.kind is FoundKind.BIRTH or (one.kind is FoundKind.TWIN and not lines)
+        if born:
             lines = _in_units(wave, _referred(wave, one), units)
-            born = True
-        else:
-            born = False
         if not lines:
             continue
         proof.changes += 1
@@ -97,13 +98,16 @@ def _judge(wave: SyncedWave, proof: Proof, units: Collection[str], found: Iterab
                 proof.keys.setdefault(line.entity, set()).add(line.value)
 
 
-def _in_units(wave: SyncedWave, lines: Iterable[KnownLine], units: Collection[str]) -> list[KnownLine]:
-    found = []
-    for line in lines:
-        state = wave.states(line.entity, [line.value]).get(line.value)
-        if state is not None and state.unit in units:
-            found.append(line)
-    return found
+def _in_units(wave: SyncedWave, lines: Iterable[KnownLine], units: Collection[str]) -> set[KnownLine]:
+    """Those of some lines whose records are in the units; a query an entity."""
+    by_entity = map_reduce(lines, lambda line: line.entity)
+    states = {name: wave.states(name, {line.value for line in some}) for name, some in by_entity.items()}
+    return {
+        line
+        for name, some in by_entity.items()
+        for line in some
+        if (state := states[name].get(line.value)) is not None and state.unit in units
+    }
 
 
 def _referred(wave: SyncedWave, found: Found) -> list[KnownLine]:

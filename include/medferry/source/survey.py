@@ -78,7 +78,9 @@ def units_of(connection: sa.Connection, tables: Iterable[SurveyedTable], column:
             )
             found |= {str(row["value"]) for row in stream(connection, values.limit(MOST_UNITS + 1), {})} - {"None"}
     if not 0 < len(found) <= MOST_UNITS:
-        problem = f"{column} is no column of business units: it has {'more than 200' if found else 'no'} values."
+        problem = (
+            f"{column} is no column of business units: it has {f'more than {MOST_UNITS}' if found else 'no'} values."
+        )
         raise SourceError(problem, "Name the column that says to which clinic, site or team a row belongs.")
     return sorted(found)
 

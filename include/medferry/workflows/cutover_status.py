@@ -41,9 +41,6 @@ class UnitStatus:
     since: str
     fault: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class WaveCutover:
@@ -58,7 +55,7 @@ class WaveCutover:
     unsafe: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "units": [one.as_json() for one in self.units]}
+        return asdict(self)
 
 
 def cutover_status(environment: Environment) -> list[WaveCutover]:
