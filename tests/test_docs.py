@@ -51,7 +51,8 @@ _COMMANDS += (("gate",), *(("gate", name) for name in ("install", "check", "remo
 _COMMANDS += (("routing",), *(("routing", name) for name in ("show", "check", "publish")))
 _COMMANDS += (("cutover",), *(("cutover", name) for name in ("wave", "prepare", "status")), ("rollback",))
 _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
-_COMMANDS += (("readiness",), ("readiness", "show"), ("readiness", "accept"), ("side-effects",), ("announce",))
+_COMMANDS += (("readiness",), ("readiness", "show"), ("readiness", "accept"), ("safety",), ("side-effects",))
+_COMMANDS += (("announce",),)
 _COMMANDS += (("conflicts",), ("conflicts", "list"), ("conflicts", "show"), ("conflicts", "decide"))
 
 

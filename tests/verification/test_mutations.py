@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -14,14 +15,16 @@ from pydantic import HttpUrl
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.errors import VerificationFailed
+from medferry.governance.safety import SafetyLook, clinical_safety
 from medferry.governance.verdict import verdict_of
 from medferry.manifest.checks import Difference, differences_of
 from medferry.manifest.tables import source_record, target
 from medferry.runtime.environment import Environment
 from medferry.verification.run import verify_run
 from medferry.verification.source_rows import AS_LOADED
+from medferry.workflows.safety import Unsafe, look_at_safety, require_safety, wave_safety
 from tests.verification.conftest import RUN
-from tests.verification.mutations import BLIND, EDITS, ODD_BASES, Edit, Resource
+from tests.verification.mutations import BLIND, EDITS, ODD_BASES, Edit, Resource, has
 from tests.verification.world import World, open_world
 from tests.workflows.test_migrate import migrate
 
@@ -320,6 +323,75 @@ def test_a_server_that_finds_nothing(tiny: Environment, medplum: EmbeddedMedplum
 def verdict_text(environment: Environment) -> str:
     with environment.manifest.begin() as connection:
         return verdict_of(connection, RUN).text()
+
+
+# -- what hurts first: allergies, medications, problems ----------------------------------------------
+
+CLINICAL = ("allergy", "prescription", "problem")
+
+
+def harm_in(environment: Environment) -> SafetyLook:
+    """Of all waves' units: the small demo has not every sort of record in each."""
+    return look_at_safety(environment, environment.migration.plan.unit_ids, ())
+
+
+def told(environment: Environment) -> list[tuple[str, str, str]]:
+    return [(one.harm, one.entity, one.key) for one in harm_in(environment).findings]
+
+
+def legacy(environment: Environment, statement: str) -> None:
+    with environment.source.begin() as connection:
+        assert connection.execute(sa.text(statement)).rowcount == 1
+
+
+def test_each_planted_harm_is_found_with_its_chart_and_without_values(world: World) -> None:
+    environment = world.environment
+    sound = harm_in(environment)
+    assert clinical_safety(sound, None).ok and sound.compared > 20 and sound.by_value > 100
+    assert f"{sound.compared:,} records compared" in clinical_safety(sound, None).evidence
+    key, allergy = world.find("allergy", "main", has("id"))
+    with world.deleted(allergy):
+        gate = clinical_safety(harm_in(environment), None)
+        [lost] = harm_in(environment).findings
+        assert (lost.harm, lost.entity, lost.key) == ("lost", "allergy", key)
+        assert lost.chart == allergy["patient"]["reference"] and lost.patient
+        assert not gate.ok and gate.evidence.startswith("1 lost; ")
+    key, order = world.find("prescription", "main", lambda one: one.get("dispenseRequest", {}).get("quantity"))
+    altered = copy.deepcopy(order)
+    altered["dispenseRequest"]["quantity"]["value"] += 1
+    for honest in (False, True):
+        with world.changed(order, altered, honest):
+            [dose] = harm_in(environment).findings
+            assert (dose.harm, dose.entity, dose.key) == ("altered", "prescription", key)
+            assert dose.chart == order["subject"]["reference"] and "value: main/quantity" in dose.checks
+    assert told(environment) == []
+
+
+def test_a_problem_that_is_back_is_found_however_it_went(world: World) -> None:
+    environment = world.environment
+    key, problem = world.find("problem", "main", has("id"))
+    legacy(environment, f"UPDATE problems SET deleted_at = recorded_at WHERE problem_id = {key}")
+    [back] = harm_in(environment).findings
+    assert (back.harm, back.entity, back.key, back.place) == (
+        "resurrected", "problem", key, f"Condition/{problem['id']}",
+    )  # fmt: skip
+    legacy(environment, f"UPDATE problems SET deleted_at = NULL WHERE problem_id = {key}")
+    assert told(environment) == []
+    with world.added({**copy.deepcopy(problem), "clinicalStatus": problem.get("clinicalStatus", {})}):
+        assert ("resurrected", "problem", key) in told(environment)
+
+
+def test_nothing_to_compare_is_never_green(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = world.environment
+    empty = SafetyLook(CLINICAL, 0, 0, 0, (), (), ())
+    assert "0 records compared" in clinical_safety(empty, None).evidence and not clinical_safety(empty, None).ok
+    assert not clinical_safety(SafetyLook((), 0, 0, 0, (), (), ()), None).ok
+    assert not clinical_safety(SafetyLook(CLINICAL, 9, 0, 0, (), (), ()), None).ok
+    assert not clinical_safety(SafetyLook(CLINICAL, 9, 9, 0, ("allergy/1",), (), ()), None).ok
+    assert wave_safety(environment, "pilot").compared < harm_in(environment).compared
+    monkeypatch.setattr("medferry.workflows.safety.look_at_safety", lambda *_: empty)
+    with pytest.raises(Unsafe, match="could not be said"):
+        require_safety(environment, "pilot")
 
 
 # -- afterwards ------------------------------------------------------------------------------------

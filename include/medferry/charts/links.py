@@ -58,9 +58,9 @@ class Links:
 
     @cached_property
     def entities(self) -> list[str]:
-        """What hangs on a patient, of the run."""
+        """What hangs on a patient, of the scope."""
         found = hanging_on(self.scope.environment.migration.specs, self.patient)
-        return [name for name in found if name in self.run.entities]
+        return [name for name in found if name in self.scope.entities]
 
     def legacy(self, entity: str) -> LegacyReader:
         migration = self.scope.environment.migration

@@ -26,6 +26,7 @@ from medferry.cli.readiness import readiness_app
 from medferry.cli.routing import routing_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
+from medferry.cli.safety import safety_app
 from medferry.cli.side_effects import side_effects_app
 from medferry.cli.source import source_app
 from medferry.cli.sync import sweep_app, sync_app
@@ -67,6 +68,7 @@ app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")
 app.add_typer(readiness_app, name="readiness")
+app.add_typer(safety_app)
 app.add_typer(side_effects_app)
 app.add_typer(announce_app)
 

@@ -30,6 +30,7 @@ class GateName(StrEnum):
     SCHEMA = "schema"
     VERIFIED = "verified"
     EXCEPTIONS = "exceptions"
+    SAFETY = "clinical-safety"
     DEAD_LETTERS = "dead-letters"
     CONFLICTS = "conflicts"
     HELD_BACK = "held-back"
@@ -43,7 +44,7 @@ class GateName(StrEnum):
     REHEARSAL = "rehearsal"
 
 
-ACCEPTABLE = (GateName.ORDER, GateName.SCHEMA, GateName.DEAD_LETTERS, GateName.HELD_BACK)
+ACCEPTABLE = (GateName.ORDER, GateName.SCHEMA, GateName.SAFETY, GateName.DEAD_LETTERS, GateName.HELD_BACK)
 """What a named person may decide: for exactly what it is now."""
 
 

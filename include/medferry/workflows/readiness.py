@@ -13,6 +13,7 @@ from medferry.governance import readiness as gates
 from medferry.governance import steadiness
 from medferry.governance.forecast import Work, freeze
 from medferry.governance.readiness import ACCEPTABLE, GateName, ReadinessGate, Rehearsed, could_not_say
+from medferry.governance.safety import clinical_safety
 from medferry.governance.strategy import sizes_of
 from medferry.manifest import consents, sweeps
 from medferry.manifest.conflicts import list_conflicts
@@ -178,6 +179,7 @@ _GATES: Mapping[GateName, Callable[[Facts], ReadinessGate]] = {
     GateName.SCHEMA: _schema,
     GateName.VERIFIED: lambda facts: gates.verified(facts.proof, facts.environment.migration.plan.readiness),
     GateName.EXCEPTIONS: lambda facts: gates.exceptions(facts.proof),
+    GateName.SAFETY: lambda facts: clinical_safety(facts.safety, facts.accepted(GateName.SAFETY)),
     GateName.DEAD_LETTERS: _dead_letters,
     GateName.CONFLICTS: _conflicts,
     GateName.HELD_BACK: _held_back,

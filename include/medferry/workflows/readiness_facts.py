@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 from medferry.definition.capture import tables_read
 from medferry.errors import MedferryError
 from medferry.governance.readiness import GateName, Proof
+from medferry.governance.safety import SafetyLook
 from medferry.governance.verdict import verdict_of_verification
 from medferry.manifest import checkpoints, consents
 from medferry.manifest.checks import resources_read, whole_verifications
@@ -32,6 +33,8 @@ from medferry.source.gate.gate import GateState, UnitGate
 from medferry.source.shape import shape_of
 from medferry.sync.status import RECENT, WaveStatus, status_of
 from medferry.sync.wave import SyncedWave
+from medferry.verification.harm import clinical_entities
+from medferry.workflows.safety import look_at_safety
 
 _DAY = 86_400.0
 
@@ -162,6 +165,13 @@ class Facts:
                 for one in whole_verifications(connection, self.environment.migration.name)
             ]
 
+    @cached_property
+    def safety(self) -> SafetyLook:
+        """Both systems as they are now; what a named person leaves behind is not missed."""
+        clinical = {*clinical_entities(self.environment.migration.specs)}
+        dead = [] if self.accepted(GateName.DEAD_LETTERS) else [one for one in self.dead if one[0] in clinical]
+        return look_at_safety(self.environment, self.units, dead)
+
     @property
     def tolerance(self) -> float | None:
         """The longest freeze in seconds, of all units of the wave; None: nobody has said."""
@@ -173,6 +183,7 @@ class Facts:
         about: dict[GateName, Callable[[], str]] = {
             GateName.ORDER: lambda: digest_of(*self.missing_before),
             GateName.SCHEMA: lambda: self.shape,
+            GateName.SAFETY: lambda: self.safety.digest,
             GateName.DEAD_LETTERS: lambda: digest_of(*self.dead),
             GateName.HELD_BACK: lambda: digest_of(*((h.entity, h.key, h.path, h.reason) for h in self.held_back)),
         }
