@@ -8,6 +8,7 @@ from functools import cached_property
 
 from medferry.cutover.acts import Place, place_of
 from medferry.cutover.medplum_gate import MedplumGate
+from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.medplum.client import MedplumClient
 from medferry.plan.authority import Writer
@@ -68,3 +69,9 @@ def has_two_writers(plan: Plan, unit: str) -> bool:
     return any(
         rule.writer is not Writer.LEGACY and (not rule.units or unit in rule.units) for rule in plan.authority.rules
     )
+
+
+def may_be_closed(migration: Migration, unit: str) -> bool:
+    """Whether users of a unit could write in Medplum, and the plan lets none of them before it is moved."""
+    rules = migration.gate.medplum if migration.gate else None
+    return bool(rules and rules.of_unit(unit)) and not has_two_writers(migration.plan, unit)

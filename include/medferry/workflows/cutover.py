@@ -11,7 +11,7 @@ from medferry.cutover import machine
 from medferry.cutover.acts import Act, Place
 from medferry.cutover.drain import Time, again
 from medferry.cutover.dry_run import DryRun
-from medferry.cutover.gates import Gates
+from medferry.cutover.gates import Gates, may_be_closed
 from medferry.cutover.switch import AGAIN, VERIFIED, Hooks, Keys, Switch
 from medferry.errors import MedferryError, TransientError, VerificationFailed
 from medferry.manifest import cutovers
@@ -206,7 +206,10 @@ def _caught_up(wave: SyncedWave, choice: Choice) -> None:
 
 
 def units_to_move(environment: Environment, wave: SyncedWave, direction: Direction) -> tuple[str, ...]:
-    """The wave's own units; with the last wave the shared ones go, too, and with the first that returns they return."""
+    """The wave's own units; with the last wave the shared ones go, too, and with the first that returns they return.
+
+    Prepared are the shared ones with the first wave: they are loaded with it, and written in the legacy database.
+    """
     plan = environment.migration.plan
     if not plan.waves:
         return tuple(plan.unit_ids)
@@ -216,6 +219,8 @@ def units_to_move(environment: Environment, wave: SyncedWave, direction: Directi
     shared = plan.shared_units
     if direction is Direction.FORTH:
         return (*own, *shared) if others <= there else tuple(own)
+    if direction is Direction.PREPARE:
+        return (*own, *(unit for unit in shared if unit not in there and may_be_closed(environment.migration, unit)))
     return (*own, *(unit for unit in shared if unit in there))
 
 
