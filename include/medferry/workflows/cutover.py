@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from medferry.cutover import machine
 from medferry.cutover.acts import Act, Place
 from medferry.cutover.drain import Time, again
 from medferry.cutover.dry_run import DryRun
 from medferry.cutover.gates import Gates, may_be_closed
-from medferry.cutover.switch import AGAIN, VERIFIED, Hooks, Keys, Switch
-from medferry.errors import MedferryError, TransientError, VerificationFailed
+from medferry.cutover.switch import Hooks, Switch
+from medferry.errors import MedferryError, TransientError
 from medferry.manifest import cutovers
-from medferry.manifest.checks import difference_lines
-from medferry.manifest.clock import read_clock
 from medferry.manifest.cutovers import Attempt, AttemptState, Direction
 from medferry.manifest.slice_lock import SliceBusy, only_worker
-from medferry.manifest.subject import Subject
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import NothingBack
 from medferry.sync.wave import SyncedWave, shut_units
-from medferry.verification.look_again import ONE_STATE
-from medferry.verification.run import SubjectVerification, verify_subject
+from medferry.workflows.cutover_proof import verified, verified_keys
+from medferry.workflows.readiness import require_turn
 from medferry.workflows.routing import publish_routing
 from medferry.workflows.sync import checked_wave
-
-_APART = timedelta(minutes=5)
-"""So far may the clocks of the hosts be apart that verify and that decide records."""
 
 FREEZE_SECONDS, PATIENCE_SECONDS = 60.0, 30.0
 
@@ -84,13 +77,17 @@ def prepare(environment: Environment, wave_id: str, choice: Choice) -> str:
 
 
 def told(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> None:
-    """The dry run: `choice.tell` is called with what each act would do. Nothing is written or probed."""
+    """The dry run: `choice.tell` is called with what each act would do. Nothing is written or probed.
+
+    Raises OutOfTurn when all is told, where it would not begin.
+    """
     wave = checked_wave(environment, wave_id)
     with environment.medplum() as client:
         gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
         dry = DryRun(wave, gates, units, _freeze(environment, units, choice), choice.patience, choice.tell)
         run = machine.cut_over if direction is Direction.FORTH else machine.roll_back
         run(dry, lambda: gates.places(units))
+        _check_turn(environment, wave, direction, gates.places(units))
 
 
 # -- an attempt ------------------------------------------------------------------------------------
@@ -129,7 +126,7 @@ def _switch(
     going_on = _going_on(environment, wave, gates, direction)
     attempt = going_on or _begun(environment, wave, gates, units, direction, choice)
     hooks = Hooks(
-        verify=lambda keys: _verified_keys(environment, keys),
+        verify=lambda keys: verified_keys(environment, keys),
         route=lambda: _routed(environment),
         tell=choice.tell,
         clock=choice.clock,
@@ -175,20 +172,28 @@ def _begun(
     direction: Direction,
     choice: Choice,
 ) -> Attempt:
-    """A new one: what it needs is looked at before anything is closed. Raises NothingBack, NeverSwept."""
+    """A new one: what it needs is looked at before anything is closed. Raises NothingBack, NeverSwept, OutOfTurn."""
     notes: dict[str, object] = {}
     if direction is not Direction.PREPARE and not environment.migration.inverses:
         raise NothingBack("No entity has a way back: a rollback would lose what users write.", "Write an @inverse.")
     gates.check()
     found = gates.places(units)
-    if direction is Direction.FORTH and not {*found.values()} & {Place.MEDPLUM, Place.BETWEEN}:
+    if _check_turn(environment, wave, direction, found):
         _caught_up(wave, choice)
-        notes |= _verified(environment, wave)
+        notes |= verified(environment, wave)
     epoch = 1 + max(gates.medplum.read(unit).epoch for unit in units)
     with environment.manifest.begin() as connection:
         return cutovers.begin_attempt(
             connection, environment.migration.name, wave.id, direction, units, choice.person, epoch, notes
         )
+
+
+def _check_turn(environment: Environment, wave: SyncedWave, direction: Direction, places: Mapping[str, Place]) -> bool:
+    """Whether the wave is to go now, from the legacy database. Raises OutOfTurn."""
+    if direction is not Direction.FORTH or {*places.values()} & {Place.MEDPLUM, Place.BETWEEN}:
+        return False
+    require_turn(environment, wave.id)
+    return True
 
 
 def _caught_up(wave: SyncedWave, choice: Choice) -> None:
@@ -240,52 +245,6 @@ def end(switch: Switch, state: AttemptState) -> None:
 
 
 # -- what the acts need of other floors ------------------------------------------------------------
-
-
-def _verified(environment: Environment, wave: SyncedWave) -> dict[str, object]:
-    """All of the wave is verified, while its users are at work: from when on, and which, records are to be once more.
-
-    What differs by then, record by record, is judged again under the freeze. Raises VerificationFailed for all else.
-    """
-    with environment.manifest.begin() as connection:
-        began = read_clock(connection)
-    found = verify_subject(environment, Subject(units=tuple(wave.units)), force=True)
-    since = (datetime.fromisoformat(began) - _APART).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {VERIFIED: since, AGAIN: _to_look_at_again(environment, found)}
-
-
-def _to_look_at_again(environment: Environment, found: SubjectVerification) -> dict[str, list[str]]:
-    """Entity → keys of what differs while users write. Raises VerificationFailed for what no key tells.
-
-    That something was written meanwhile is no fault here: whatever was is verified under the freeze.
-    """
-    keys: dict[str, set[str]] = {}
-    faults = [result for result in found.verdict.unresolved if result.name != ONE_STATE]
-    with environment.manifest.begin() as connection:
-        for result in faults:
-            lines = list(difference_lines(connection, found.id, result.entity, result.name))
-            if result.unchecked or not lines or result.entity not in environment.migration.entities:
-                _passed(found, "the wave")
-            keys.setdefault(result.entity, set()).update(line[0] for line in lines)
-    if not found.verdict.results or found.verdict.still_open or found.verdict.differing_charts:
-        _passed(found, "the wave")
-    return {entity: sorted(of_entity) for entity, of_entity in sorted(keys.items())}
-
-
-def _verified_keys(environment: Environment, keys: Keys) -> str:
-    subject = Subject(keys={name: sorted(some) for name, some in sorted(keys.items())})
-    found = verify_subject(environment, subject, force=True)
-    return _passed(found, "what has changed")
-
-
-def _passed(found: SubjectVerification, what: str) -> str:
-    if not found.verdict.nothing_differs:
-        faults = ", ".join(sorted({f"{one.entity}: {one.name}" for one in found.verdict.unresolved})[:5])
-        raise VerificationFailed(
-            f"Verification {found.id} of {what} is not green ({faults or 'nothing was compared'}).",
-            "Look at it (`medferry exceptions`), mend it or let it be accepted, and try again.",
-        )
-    return f"verification {found.id} is green"
 
 
 def _routed(environment: Environment) -> str:

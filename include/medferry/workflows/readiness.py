@@ -38,6 +38,20 @@ def readiness(environment: Environment, wave_id: str) -> list[ReadinessGate]:
     return found + [_asked(name, facts, ask) for name, ask in _GATES.items()]
 
 
+class OutOfTurn(MedferryError):
+    """Waves that come before are not flipped, and nobody has decided that this one goes first. Nothing was closed."""
+
+
+def require_turn(environment: Environment, wave_id: str) -> None:
+    """See that it is the wave's turn, also where nobody asks for the other gates. Raises OutOfTurn, NoSuchWave."""
+    gate = _order(_facts(environment, wave_id))
+    if not gate.ok:
+        raise OutOfTurn(
+            f"It is not the turn of wave {wave_id}: {gate.evidence}.",
+            f'{gate.remedy} `medferry readiness accept {wave_id} {gate.name} --by "…" --reason "…"`.',
+        )
+
+
 def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, person: str, reason: str) -> None:
     """Record what a named person says of a gate, as it is now. Raises NoSuchWave, OptionError."""
     facts = _facts(environment, wave_id)

@@ -1,0 +1,65 @@
+"""What a cutover proves: all of its wave while users are at work, and under the freeze what has changed since."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from medferry.cutover.switch import AGAIN, VERIFIED, Keys
+from medferry.errors import VerificationFailed
+from medferry.manifest.checks import difference_lines
+from medferry.manifest.clock import read_clock
+from medferry.manifest.subject import Subject
+from medferry.runtime.environment import Environment
+from medferry.sync.wave import SyncedWave
+from medferry.verification.look_again import ONE_STATE
+from medferry.verification.run import SubjectVerification, verify_subject
+
+_APART = timedelta(minutes=5)
+"""So far may the clocks of the hosts be apart that verify and that decide records."""
+
+
+def verified(environment: Environment, wave: SyncedWave) -> dict[str, object]:
+    """All of the wave is verified, while its users are at work: from when on, and which, records are to be once more.
+
+    What differs by then, record by record, is judged again under the freeze. Raises VerificationFailed for all else.
+    """
+    with environment.manifest.begin() as connection:
+        began = read_clock(connection)
+    found = verify_subject(environment, Subject(units=tuple(wave.units)), force=True)
+    since = (datetime.fromisoformat(began) - _APART).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {VERIFIED: since, AGAIN: _to_look_at_again(environment, found)}
+
+
+def _to_look_at_again(environment: Environment, found: SubjectVerification) -> dict[str, list[str]]:
+    """Entity → keys of what differs while users write. Raises VerificationFailed for what no key tells.
+
+    That something was written meanwhile is no fault here: whatever was is verified under the freeze.
+    """
+    keys: dict[str, set[str]] = {}
+    faults = [result for result in found.verdict.unresolved if result.name != ONE_STATE]
+    with environment.manifest.begin() as connection:
+        for result in faults:
+            lines = list(difference_lines(connection, found.id, result.entity, result.name))
+            if result.unchecked or not lines or result.entity not in environment.migration.entities:
+                _passed(found, "the wave")
+            keys.setdefault(result.entity, set()).update(line[0] for line in lines)
+    if not found.verdict.results or found.verdict.still_open or found.verdict.differing_charts:
+        _passed(found, "the wave")
+    return {entity: sorted(of_entity) for entity, of_entity in sorted(keys.items())}
+
+
+def verified_keys(environment: Environment, keys: Keys) -> str:
+    """What has changed is read in both systems; returns how it ended. Raises VerificationFailed."""
+    subject = Subject(keys={name: sorted(some) for name, some in sorted(keys.items())})
+    found = verify_subject(environment, subject, force=True)
+    return _passed(found, "what has changed")
+
+
+def _passed(found: SubjectVerification, what: str) -> str:
+    if not found.verdict.nothing_differs:
+        faults = ", ".join(sorted({f"{one.entity}: {one.name}" for one in found.verdict.unresolved})[:5])
+        raise VerificationFailed(
+            f"Verification {found.id} of {what} is not green ({faults or 'nothing was compared'}).",
+            "Look at it (`medferry exceptions`), mend it or let it be accepted, and try again.",
+        )
+    return f"verification {found.id} is green"
