@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import sqlalchemy as sa
@@ -29,21 +29,35 @@ class Environment:
 
     migration: Migration
     settings: Settings
+    _opened: Environment | None = field(init=False, default=None, repr=False, compare=False)
+    """Whose connections are used."""
+
+    def of(self, migration: Migration) -> Environment:
+        """The same systems for another view of the migration, over the same connections: views come and go."""
+        made = Environment(migration, self.settings)
+        object.__setattr__(made, "_opened", self)
+        return made
 
     @cached_property
     def manifest(self) -> sa.Engine:
         """Raises SettingsError when there is none: only `prepare_run` makes one."""
+        if self._opened:
+            return self._opened.manifest
         return open_manifest(self.settings.manifest_url)
 
     @cached_property
     def source(self) -> sa.Engine:
         """Raises SettingsError when no source is configured."""
+        if self._opened:
+            return self._opened.source
         self.settings.require("source_url")
         return connect_engine(self.settings.source_url, self.settings.source_arguments)
 
     @cached_property
     def capture(self) -> sa.Engine:
         """The legacy database for the journal of changes, which is written. Raises SettingsError."""
+        if self._opened:
+            return self._opened.capture
         if self.settings.capture_url:
             return connect_engine(self.settings.capture_url)
         self.settings.require("source_url")
@@ -52,6 +66,8 @@ class Environment:
     @cached_property
     def legacy_writer(self) -> sa.Engine:
         """The legacy database for what users write in Medplum: never the reader's account. Raises SettingsError."""
+        if self._opened:
+            return self._opened.legacy_writer
         self.settings.require("legacy_writer_url")
         return connect_engine(self.settings.legacy_writer_url, self.settings.legacy_writer_arguments)
 

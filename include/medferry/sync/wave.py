@@ -174,7 +174,7 @@ def with_flipped(wave: SyncedWave) -> SyncedWave:
         return wave
     plan = flipped(environment.migration.plan, environment.migration.entities, there)
     migration = replace(environment.migration, plan=plan)
-    return SyncedWave(Environment(migration, environment.settings), wave.id, there)
+    return SyncedWave(environment.of(migration), wave.id, there)
 
 
 def shut_units(environment: Environment) -> frozenset[str]:
