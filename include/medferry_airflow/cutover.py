@@ -67,6 +67,8 @@ def _approval(direction: Direction, wave: str, approvers: Sequence[Stakeholder])
         params={"minutes": Param(60, type="integer", minimum=1, maximum=1_440, title="Minutes", description=minutes)},
         fail_on_reject=True,
         response_timeout=PATIENCE,
+        retry_delay=tasks.SOON,  # an answer that Airflow loses is asked for anew, while who gave it still looks
+        max_retry_delay=tasks.SOON_AT_MOST,
         doc_md="Ask the people whom the plan names, with the evidence in the form. No answer in time means no.",
     )
 
