@@ -14,9 +14,10 @@ without an answer in eight hours the answer is no, and nothing was closed.
 **Example conf**: it has none.
 
 **When it is red** before `flip`, nothing has changed for the users: `thaw` has opened what was closed, and what it
-could not open opens by itself. Read the failed task's log, remove the cause, and clear `look` with all that is
-downstream, or trigger anew; nothing is loaded again. When `flip` is red, read its log: what it has begun goes on when
-it is cleared. To go back at any time, trigger `rollback_<wave>`.
+could not open opens by itself. `thaw` is red as well, as the units have not moved. Read the log of the first task that
+failed, remove the cause, and clear `look` with all that is downstream, or trigger anew; nothing is loaded again. When
+`flip` is red, read its log: what it has begun goes on when it is cleared. To go back at any time, trigger
+`rollback_<wave>`.
 """
 
 from medferry.manifest.cutovers import Direction

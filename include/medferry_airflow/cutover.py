@@ -4,7 +4,8 @@
                               └──────────────── thaw (teardown of freeze) ────────────────┘
 
 People are asked before the freeze; within it only machines decide. `thaw` runs when all that follows the freeze has
-ended, also where a stage failed or an operator marked the run as failed: what is closed and not flipped is opened.
+ended, also where a stage failed or an operator marked the run as failed: what is closed and not flipped is opened. It
+alone decides the colour of the DAG run, as a teardown that may fail one does: it is red unless the units have moved.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from medferry.cutover.stages import STAGES, Stage, before_flip, missing_before_f
 from medferry.errors import VerificationFailed
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import ActRow, AttemptState, Direction
-from medferry.workflows.cutover_stages import OutOfOrder, back_out, perform_stage
+from medferry.workflows.cutover_stages import NotMoved, OutOfOrder, back_out, conclude, perform_stage
 from tests.cutover.conftest import Clinic
 from tests.cutover.test_switch import choice, failing, family, in_medplum, legacy_writes, places
 
@@ -182,3 +182,23 @@ def test_a_way_back_that_cannot_be_proven_opens_medplum_again(clinic: Clinic, mo
         do(clinic, Stage.FLIP, **back)
     assert thaw(clinic, Direction.BACK).startswith("backed out")
     assert places(clinic) == {Place.MEDPLUM} and clinic.rename(1, "Baker") == 200
+
+
+def test_it_is_done_only_where_the_units_have_moved(clinic: Clinic) -> None:
+    """The colour of a DAG run: whatever was marked as a success, and whatever was backed out of in good order."""
+
+    def ended(direction: Direction) -> str:
+        return conclude(clinic.environment, "pilot", direction, choice())
+
+    with pytest.raises(NotMoved, match="no attempt is at work"):
+        ended(Direction.FORTH)
+    do(clinic, *BEFORE[:2])
+    with pytest.raises(NotMoved, match="backed out: nothing has changed"):
+        ended(Direction.FORTH)
+    assert places(clinic) == {Place.LEGACY} and legacy_writes(clinic, 1, "Adair")
+    do(clinic, *STAGES[Direction.FORTH])
+    assert ended(Direction.FORTH) == "nothing to do: no attempt is at work"
+    do(clinic, Stage.FREEZE, direction=Direction.BACK)
+    with pytest.raises(NotMoved, match="backed out"):
+        ended(Direction.BACK)
+    assert places(clinic) == {Place.MEDPLUM}

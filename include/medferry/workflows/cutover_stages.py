@@ -29,6 +29,10 @@ class OutOfOrder(MedferryError):
     """The stages before the flip were not all done in this attempt, one after the other."""
 
 
+class NotMoved(MedferryError):
+    """The stages ended and the units are where they were: nothing has changed for the users."""
+
+
 def perform_stage(environment: Environment, wave_id: str, direction: Direction, stage: Stage, choice: Choice) -> str:
     """Do the acts of a stage; returns what became of it. A freeze that fails is backed out of at once.
 
@@ -55,6 +59,21 @@ def back_out(environment: Environment, wave_id: str, direction: Direction, choic
         return "nothing to do: no attempt is at work"
     with switching(environment, wave_id, direction, choice) as switch:
         return _back_out(switch, direction)
+
+
+def conclude(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> str:
+    """Undo what is closed and not flipped, and tell whether the units have moved: nothing else may call it done.
+
+    Raises NotMoved, Stuck.
+    """
+    told = back_out(environment, wave_id, direction, choice)
+    if not _is_past(environment, wave_id, direction, [*STAGES[direction]][-1]):
+        raise NotMoved(
+            f"The units of wave {wave_id} have not moved; {told}.",
+            "Remove the cause, which stands in the log of the first task that failed; then clear `look` with all that "
+            "is downstream, or trigger anew.",
+        )
+    return told
 
 
 def _is_past(environment: Environment, wave_id: str, direction: Direction, stage: Stage) -> bool:

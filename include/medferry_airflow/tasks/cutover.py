@@ -14,7 +14,7 @@ from medferry.manifest.cutovers import Direction
 from medferry.workflows.cutover import Choice
 from medferry.workflows.cutover_approval import arm as arm_wave
 from medferry.workflows.cutover_approval import evidence
-from medferry.workflows.cutover_stages import back_out, perform_stage
+from medferry.workflows.cutover_stages import conclude, perform_stage
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
 
@@ -53,8 +53,8 @@ def perform(wave: str, direction: str, stage: str, person: str) -> str:
 @task(retry_delay=SOON, max_retry_delay=SOON_AT_MOST)
 @guarded
 def thaw(wave: str, direction: str, person: str) -> str:
-    """Open what is closed and was not flipped, however the stages ended; where all is done, do nothing."""
-    told = back_out(environment(), wave, Direction(direction), Choice(person, tell=_tell))
+    """Open what is closed and was not flipped, however the stages ended; it is red unless the units have moved."""
+    told = conclude(environment(), wave, Direction(direction), Choice(person, tell=_tell))
     log.info("%s", told)
     return told
 
