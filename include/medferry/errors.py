@@ -50,26 +50,28 @@ T = TypeVar("T")
 def gathered(attempts: Iterable[Callable[[], T]]) -> list[T]:
     """What each of some independent attempts gives: who writes a definition mends its faults together, not one a try.
 
-    Raises one DefinitionError that names them all.
+    Raises one DefinitionError that names them all, or a SourceError where the legacy database refused the first.
     """
     found: list[T] = []
-    faults: list[DefinitionError] = []
+    faults: list[DefinitionError | SourceError] = []
     for attempt in attempts:
         try:
             found.append(attempt())
-        except DefinitionError as fault:
+        except (DefinitionError, SourceError) as fault:
             faults.append(fault)
     if faults:
         raise _together(faults)
     return found
 
 
-def _together(faults: list[DefinitionError]) -> DefinitionError:
+def _together(faults: list[DefinitionError | SourceError]) -> DefinitionError | SourceError:
     """One fault is told as it is; of several, the first is in front, with its place."""
     first, *others = faults
     if not others:
         return first
     told = "\n  ".join(f"{fault.problem} {fault.remedy}" for fault in faults)
+    if isinstance(first, SourceError):
+        return SourceError(told, f"Correct these {len(faults)} places.")
     where = f"{first.path}:{first.line}: " if first.line else f"{first.path}: "
     problem = told.removeprefix(where)
     return DefinitionError(first.path, first.line, problem, f"Correct these {len(faults)} places.")

@@ -48,6 +48,17 @@ def test_a_broken_definition_is_two_lines_and_exit_1(medferry, tmp_path: Path) -
     assert "Traceback" not in result.output
 
 
+def test_what_the_database_refuses_of_several_entities_is_told_at_once(medferry, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(MIGRATION, tmp_path / "refused"))
+    columns = {"entities/patient.sql": "deleted_at", "entities/weight.sql": "kg", "checks/staff.yaml": "s.id"}
+    for name, column in columns.items():
+        text = (copy / name).read_text(encoding="utf-8")
+        assert column in text
+        (copy / name).write_text(text.replace(column, f"{column}_mistyped"), encoding="utf-8")
+    told = "".join(medferry("plan", "check", "-m", str(copy), code=1).stderr.split())
+    assert "patient.sql:3" in told and "weight.sql:5" in told and "staff.yaml:1" in told and "these3places" in told
+
+
 def test_profile_hides_values_unless_asked(medferry) -> None:
     assert "Ada" not in medferry("source", "profile", "patient").output
     assert "Ada" in medferry("source", "profile", "patient", "--values").output

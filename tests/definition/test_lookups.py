@@ -50,6 +50,20 @@ def test_a_draft_is_told_and_a_status_that_is_none_refused(folder: Path) -> None
         load_migration(folder)
 
 
+def test_a_fault_is_told_by_the_line_that_somebody_wrote(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    replace(folder, "mappings/patient.py", 'owner="test",', 'owner="test", status="aproved",')
+    with pytest.raises(DefinitionError, match=r"^tiny/mappings/patient\.py:6: "):
+        load_migration("tiny")
+    (folder / "mappings/_words.py").write_text("ONE = 1\nTWO = ONE / 0\n")
+    replace(folder, "mappings/patient.py", "import Iterator\n", "import Iterator\nfrom ._words import ONE as ONE\n")
+    with pytest.raises(DefinitionError, match=r"^tiny/mappings/_words\.py:2: .*ZeroDivisionError"):
+        load_migration("tiny")
+    (folder / "mappings/_words.py").write_text("ONE = 1\n\nTWO = = 2\n")
+    with pytest.raises(DefinitionError, match=r"^tiny/mappings/_words\.py:3: this is not valid Python"):
+        load_migration("tiny")
+
+
 def test_an_entity_without_checks_is_told(folder: Path) -> None:
     (folder / "checks/weight.yaml").unlink()
     assert any("no checks" in told and told.endswith("weight") for told in doubts_of(load_migration(folder)))

@@ -136,7 +136,7 @@ def test_two_hundred_tiny_units_share_slices(engine: sa.Engine) -> None:
 
 def test_rows_of_unknown_units_and_doubled_keys_stop_the_run(engine: sa.Engine) -> None:
     with snapshot(engine) as connection:
-        with pytest.raises(SourceError, match="1 rows of thing belong to units that the plan does not name: x"):
+        with pytest.raises(SourceError, match="1 row of thing belongs to units that the plan does not name: x"):
             count_by_unit(connection, entity("SELECT 1 AS id, 'x' AS unit"), ["north"])
         with pytest.raises(SourceError, match=r"does not name: NULL \(they have none\)"):
             count_by_unit(connection, entity("SELECT 1 AS id, NULL AS unit"), ["north"])
@@ -159,8 +159,8 @@ def test_a_dialect_s_own_query_wins() -> None:
     assert [things.query(name) for name in ("sqlite", "mysql", "mariadb")] == ["SELECT 1", "SELECT 2", "SELECT 2"]
 
 
-def test_undecodable_bytes_survive_staging(tmp_path: Path) -> None:
-    engine = connect_engine(f"sqlite:///{tmp_path}/x.db")
+def test_undecodable_bytes_survive_staging() -> None:
+    engine = connect_engine("sqlite://")
     with snapshot(engine) as connection:
         [row] = stream(connection, sa.text("SELECT CAST(x'636166e9' AS TEXT) AS word"), {})
     assert load_row(dump_row(row)) == {"word": "caf\udce9"}
@@ -190,6 +190,13 @@ def test_a_database_that_is_not_there_is_transient() -> None:
     with pytest.raises(SourceUnavailable) as told, snapshot(engine):
         pass
     assert "secret" not in str(told.value)
+
+
+def test_a_file_of_sqlite_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    engine = connect_engine(f"sqlite:///{tmp_path}/mistyped.db")
+    with pytest.raises(SettingsError, match=r"There is no file .*mistyped\.db"), snapshot(engine):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_profile_counts() -> None:

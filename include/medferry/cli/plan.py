@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 
 import typer
@@ -17,7 +18,7 @@ from medferry.cli.terminal import (
 from medferry.definition.doubts import doubts_of
 from medferry.definition.inverses import faults_in_legacy
 from medferry.definition.migration import Migration
-from medferry.errors import DefinitionError
+from medferry.errors import DefinitionError, gathered
 from medferry.governance.strategy import require_small_or_accepted
 from medferry.plan.model import Strategy
 from medferry.plan.questions import open_questions, wave_ids
@@ -94,16 +95,24 @@ def _show_open(migration: Migration) -> None:
 def _source_counts(environment: Environment) -> dict[str, int]:
     if not environment.settings.source_url:
         return {}
-    counts: dict[str, int] = {}
+    entities = environment.migration.entities
+    counts = gathered(partial(_count, environment, name) for name in entities)
+    return dict(zip(entities, counts, strict=True))
+
+
+def _count(environment: Environment, name: str) -> int:
+    """The rows of an entity that the legacy database can give as its files ask for them.
+
+    In a snapshot of its own: what is refused of another entity ends a transaction. Raises MedferryError.
+    """
+    migration = environment.migration
+    entity = migration.entities[name]
     with snapshot(environment.source) as connection:
-        for name, entity in environment.migration.entities.items():
-            check_columns(connection, entity)
-            if inverse := environment.migration.inverses.get(name):
-                for problem, remedy in faults_in_legacy(connection, entity, inverse):
-                    path = environment.migration.folder / "mappings" / f"{name}.py"
-                    raise DefinitionError(path, None, f"its inverse: {problem}", remedy)
-            if checks := environment.migration.checks.entities.get(name):
-                try_checks(connection, environment.migration.folder / "checks" / f"{name}.yaml", checks)
-            by_unit = count_by_unit(connection, entity, environment.migration.plan.unit_ids)
-            counts[name] = sum(by_unit.values())
-    return counts
+        check_columns(connection, entity)
+        if inverse := migration.inverses.get(name):
+            for problem, remedy in faults_in_legacy(connection, entity, inverse):
+                path = migration.folder / "mappings" / f"{name}.py"
+                raise DefinitionError(path, None, f"its inverse: {problem}", remedy)
+        if checks := migration.checks.entities.get(name):
+            try_checks(connection, migration.folder / "checks" / f"{name}.yaml", checks)
+        return sum(count_by_unit(connection, entity, migration.plan.unit_ids).values())

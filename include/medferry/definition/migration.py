@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,8 +13,9 @@ from medferry.definition.checks import Declared, load_checks
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.gate import GateRules, load_gate
 from medferry.definition.importing import installed_packages, local_modules, mappings_package
-from medferry.definition.inverses import check_deleted, check_inverse
+from medferry.definition.inverses import check_deleted
 from medferry.definition.lookups import check_tables_named
+from medferry.definition.mapping_files import check_strays, load_spec
 from medferry.definition.planned import check_planned
 from medferry.errors import DefinitionError, gathered
 from medferry.fhir.inactive import NOT_IN_USE
@@ -163,51 +162,17 @@ def _tables_and_mappings(
     inverses: dict[str, InverseSpec] = {}
 
     def load(name: str, entity: SourceEntity) -> None:
-        specs[name], inverse = _load_spec(package, folder / "mappings" / f"{name}.py", entity)
+        specs[name], inverse = load_spec(package, folder / "mappings" / f"{name}.py", entity)
         if inverse:
             inverses[name] = inverse
 
     attempts: list[Callable[[], None]] = [
         lambda: tables.update(_code_tables(folder, plan)),
         *(partial(load, name, entity) for name, entity in entities.items()),
-        lambda: _check_strays(folder / "mappings", set(entities)),
+        lambda: check_strays(folder / "mappings", set(entities)),
     ]
     gathered(attempts)
     return tables, specs, inverses
-
-
-def _load_spec(package: str, path: Path, source: SourceEntity) -> tuple[MappingSpec, InverseSpec | None]:
-    """The mapping that a file declares, and its inverse where it has one. Raises DefinitionError."""
-    entity = source.name
-    if not path.is_file():
-        raise DefinitionError(
-            path, None, f"the entity {entity} has no mapping.", "Write this file, or remove the entity."
-        )
-    try:
-        module = importlib.import_module(f"{package}.{entity}")
-    except SyntaxError as error:
-        raise DefinitionError(path, error.lineno, "this is not valid Python.", f"{error.msg}.") from error
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno for frame in reversed(frames) if Path(frame.filename) == path), frames[-1].lineno)
-        raise DefinitionError(
-            path, line, f"importing it raises {type(error).__name__}: {error}.", "Correct it."
-        ) from error
-    found = [value for value in vars(module).values() if isinstance(value, MappingSpec)]
-    if len(found) != 1 or found[0].entity != entity:
-        raise DefinitionError(
-            path,
-            1,
-            f"it must declare one mapping of {entity}.",
-            f"Decorate one function with @mapping(entity={entity!r}, …).",
-        )
-    return found[0], check_inverse(path, source, found[0], module)
-
-
-def _check_strays(folder: Path, entities: set[str]) -> None:
-    for path in sorted(folder.glob("*.py")):
-        if path.stem not in entities and not path.stem.startswith(("_", ".")):
-            raise DefinitionError(path, 1, "it maps no entity.", f"Write entities/{path.stem}.sql, or remove the file.")
 
 
 def _check_types(path: Path, spec: MappingSpec) -> None:

@@ -59,7 +59,9 @@ class Context:
         (Provenance) carries the source's name as a tag. Raises Quarantine('key-is-no-code') where a tag cannot hold it.
         """
         if slot not in self.spec.produces:
-            raise MappingFault(f"the mapping of {self.spec.entity} does not declare the slot {slot!r}")
+            raise MappingFault(
+                f"the mapping of {self.spec.entity} does not declare the slot {slot!r}: add it to produces"
+            )
         system = self.settings.naming.system(self.spec.entity, slot)
         given = {name.removesuffix("_"): value for name, value in elements.items()}
         kind = self.spec.produces[slot]
@@ -98,7 +100,9 @@ class Context:
         if fault := fault_of(value):
             raise Quarantine(fault, entity)
         if entity not in (*self.spec.references, self.spec.entity):
-            raise MappingFault(f"the mapping of {self.spec.entity} does not declare a reference to {entity}")
+            raise MappingFault(
+                f"the mapping of {self.spec.entity} does not declare a reference to {entity}: add it to references"
+            )
         resource_type = self.settings.specs[entity].produces.get(slot)
         if resource_type is None:
             raise MappingFault(f"{entity} produces no slot {slot!r}")

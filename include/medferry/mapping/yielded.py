@@ -136,9 +136,9 @@ def _misnamed(spec: MappingSpec, resource: Resource, key: str, naming: Naming, s
     slot = _slot_of(spec, resource_type, names[0][0], naming) if names else None
     what = "tag" if form is IdentifierForm.NONE else "identifier"
     if slot is None or names[0][1] != key:
-        return f"a {resource_type} whose first {what} is not the one that ctx.resource gave it"
+        return f"{_a(resource_type)} whose first {what} is not the one that ctx.resource gave it"
     if any(name[0] == names[0][0] for name in names[1:]):
-        return f"a {resource_type} with a second {what} of its own system"
+        return f"{_a(resource_type)} with a second {what} of its own system"
     if slot in slots:
         return f"a second resource for the slot {slot}"
     slots.add(slot)
@@ -152,8 +152,12 @@ def _slot_of(spec: MappingSpec, resource_type: str, system: str, naming: Naming)
     return None
 
 
+def _a(resource_type: Any) -> str:
+    return f"{'an' if str(resource_type)[:1] in 'AEIO' else 'a'} {resource_type}"
+
+
 def _form_told(resource_type: str, resource: Resource) -> str:
     if not resource.get("identifier"):
-        return f"a {resource_type} without an identifier{_MADE}"
+        return f"{_a(resource_type)} without an identifier{_MADE}"
     form = "a list" if form_of(resource_type) is IdentifierForm.LIST else "one object"
-    return f"a {resource_type} whose identifier is not {form}"
+    return f"{_a(resource_type)} whose identifier is not {form}"

@@ -35,9 +35,10 @@ def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: I
     strays = sorted("NULL (they have none)" if name is None else str(name) for name in counts if name not in known)
     if strays:
         rows = sum(number for name, number in counts.items() if name not in known)
+        told = f"1 row of {entity.name} belongs" if rows == 1 else f"{rows:,} rows of {entity.name} belong"
         raise SourceError(
-            f"{rows} rows of {entity.name} belong to units that the plan does not name: {', '.join(strays[:10])}.",
-            "Add the units to the plan, or leave the rows out in the entity's SQL. Case and outer blanks count.",
+            f"{told} to units that the plan does not name: {', '.join(strays[:10])}.",
+            f"Add the units to the plan, or leave the rows out in {entity.path.name}. Case and outer blanks count.",
         )
     _check_keys(connection, entity, source, [sa.column(name) for name in entity.key])
     return {str(name): number for name, number in counts.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -92,8 +93,9 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A read-only connection with one consistent view of the database, pinned, for as long as it is open.
 
     Raises SourceUnavailable when the database does not answer or others are in the way, SourceError when it refuses a
-    statement.
+    statement, SettingsError for a file of SQLite that is not there.
     """
+    _require_file(engine)
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(pinned(engine))
@@ -101,6 +103,16 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
             raise not_opened(error) from None
         with _told():
             yield connection
+
+
+def _require_file(engine: sa.Engine) -> None:
+    """SQLite would make an empty database of a mistyped name, in which no table is found. Raises SettingsError."""
+    name = engine.url.database or ":memory:"
+    if engine.dialect.name == "sqlite" and not name.startswith((":memory:", "file:")) and not Path(name).is_file():
+        raise SettingsError(
+            f"There is no file {name} with the legacy database.",
+            "Correct the URL: sqlite:///… is relative to where the command runs, sqlite:////… from the root.",
+        )
 
 
 @contextmanager
