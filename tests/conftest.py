@@ -13,6 +13,7 @@ from medferry.definition.migration import load_migration
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
 from tests import tiny_platform
+from tests.tls import certificate_in
 from tests.workers import Units
 
 
@@ -34,6 +35,12 @@ def shared_medplum() -> Iterator[EmbeddedMedplum]:
     """The process behind `medplum`: to start one takes a second, and hundreds of tests want one."""
     with EmbeddedMedplum(faults=True, quota=1_000_000_000) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def own_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Files of a certificate of 127.0.0.1, signed by no authority that the system knows, and of its key."""
+    return certificate_in(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Setting
             medplum_base_url=base_url(medplum),
             medplum_client_id=medplum.login or "",
             medplum_client_secret=medplum.password or "",
-            medplum_http=_http_settings(medplum),
+            medplum_http=_http_settings(medplum, settings.medplum_http),
         )
     if writer := _find(LEGACY_WRITER):
         url, arguments = legacy_source(writer)
@@ -62,9 +62,9 @@ def _keys(store: Connection) -> str:
     return store.password
 
 
-def _http_settings(medplum: Connection) -> HttpSettings:
+def _http_settings(medplum: Connection, usual: HttpSettings) -> HttpSettings:
     if not medplum.extra_dejson:
-        return HttpSettings()  # half a second of imports saved, in each task
+        return usual  # half a second of imports saved, in each task
     from medferry_airflow.hook import MedplumHook
 
     return MedplumHook(MEDPLUM).http_settings()

@@ -13,6 +13,7 @@ from medferry.errors import MedferryError, SettingsError
 from medferry.medplum.errors import RequestRefused, Unauthorised
 from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
+from medferry.runtime.settings import plain_hosts
 from medferry_airflow.connections import base_url
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class MedplumHook(HttpHook):
             headers={name: str(value) for name, value in session.headers.items() if usual.get(name) != value},
             timeout=float(self.merged_extra.get("timeout") or HttpSettings.timeout),
             trust_env=bool(session.trust_env),
+            plain_hosts=plain_hosts(),
         )
 
     def test_connection(self) -> tuple[bool, str]:

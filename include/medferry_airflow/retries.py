@@ -8,13 +8,14 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from medferry.errors import TransientError
-from medferry.medplum.errors import Throttled
+from medferry.medplum.errors import CertificateRefused, Throttled
 
 QUOTA_WINDOW = timedelta(seconds=60)
 """Medplum fills the points quota again every minute."""
 
 RETRY_BY_TYPE = ExceptionRetryPolicy(
     rules=[
+        RetryRule(CertificateRefused, RetryAction.FAIL, reason="A person has to put a certificate right."),
         RetryRule(Throttled, RetryAction.RETRY, QUOTA_WINDOW, "Medplum's quota is used up: wait for the next window."),
         RetryRule(TransientError, RetryAction.RETRY, reason="A system did not answer: try again, later each time."),
     ],

@@ -87,6 +87,7 @@ def test_connections(services: Services, environment_file: Path) -> None:
         "login": "the-id",
         "password": "the-secret",
     }
+    assert own["MEDFERRY_PLAIN_HTTP"] == "medplum-server", "any other Medplum needs TLS"
     environment = values(environment_file.read_text())
     legacy = json.loads(own["AIRFLOW_CONN_LEGACY_CLINICS"])
     account = services["legacy-db"]["environment"]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from airflow.sdk import Connection
 
 from demo_clinics import database as servers
-from medferry.errors import SettingsError, SourceUnavailable
+from medferry.errors import SettingsError
 from medferry.source.database import connect_engine, snapshot
 from medferry_airflow.legacy_connection import legacy_source
 
@@ -127,7 +127,11 @@ def test_tls_that_is_asked_for_reaches_a_server_that_has_none(engine: str, kind:
                 assert found.exec_driver_sql("SELECT 1").scalar() == 1
             plain.dispose()
             secured = connect_engine(*legacy_source(connection(**given, extra={**url.query, **extra})))
-            with warnings.catch_warnings(action="ignore"), pytest.raises(SourceUnavailable), snapshot(secured):
+            with (
+                warnings.catch_warnings(action="ignore"),
+                pytest.raises(SettingsError, match="offers no TLS"),
+                snapshot(secured),
+            ):
                 pass
     except servers.BinariesMissing as missing:
         pytest.skip(str(missing))

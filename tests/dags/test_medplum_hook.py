@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
-import ssl
-import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,12 +14,13 @@ from airflow.providers.http.hooks.http import HttpHook
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import SettingsError
-from medferry.medplum.errors import NotReached, RequestRefused
+from medferry.medplum.errors import CertificateRefused, RequestRefused
 from medferry.medplum.http import HttpSettings
 from medferry.runtime.environment import Environment
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.hook import MedplumHook
 from tests.tiny_platform import MIGRATION
+from tests.tls import tls_before
 
 
 def hook_for(
@@ -66,48 +62,6 @@ def test_the_hook_s_own_requests_carry_a_token_and_log_no_body(
     assert "OperationOutcome" not in caplog.text
 
 
-@contextmanager
-def tls_before(port: int, certificate: Path, key: Path) -> Iterator[int]:
-    """A port that takes TLS off and hands on to `port`, both of this machine."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def hand_on(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65_536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def accept() -> None:
-        while True:
-            try:
-                inner = context.wrap_socket(listener.accept()[0], server_side=True)
-            except ssl.SSLError:
-                continue  # a client that does not trust this certificate
-            except OSError:
-                return
-            outer = socket.create_connection(("127.0.0.1", port))
-            for pair in ((inner, outer), (outer, inner)):
-                threading.Thread(target=hand_on, args=pair, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield listener.getsockname()[1]
-    listener.close()
-
-
-@pytest.fixture(scope="module")
-def own_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Certificate and key of 127.0.0.1, signed by no authority that the system knows."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
-    return folder / "certificate.pem", folder / "key.pem"
-
-
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_an_authority_of_the_connection_is_trusted_by_hook_and_tasks_and_no_other(
     monkeypatch: pytest.MonkeyPatch, medplum: EmbeddedMedplum, own_certificate: tuple[Path, Path]
@@ -115,9 +69,9 @@ def test_an_authority_of_the_connection_is_trusted_by_hook_and_tasks_and_no_othe
     with tls_before(medplum.port, *own_certificate) as port:
         host = f"https://127.0.0.1:{port}/"
         good, said = hook_for(monkeypatch, medplum, host=host).test_connection()
-        assert not good and "did not answer" in said
+        assert not good and "Medplum's certificate is not trusted: self-signed certificate" in said
         environment = Environment(load_migration(MIGRATION), settings_from_connections(load_migration(MIGRATION).plan))
-        with environment.medplum() as client, pytest.raises(NotReached):
+        with environment.medplum() as client, pytest.raises(CertificateRefused, match="self-signed"):
             client.count("Patient")
         for trusting in ({"verify": str(own_certificate[0])}, {"verify": False}):
             hook = hook_for(monkeypatch, medplum, host=host, **trusting)
@@ -155,6 +109,7 @@ def test_proxy_and_headers_of_the_connection_are_used_by_hook_and_tasks(
 ) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MEDFERRY_PLAIN_HTTP", "medplum.invalid")
         extra = {"proxies": {"http": f"http://127.0.0.1:{server.server_port}"}, "X-Gateway": "open"}
         hook = hook_for(monkeypatch, medplum, host="http://medplum.invalid/", **extra)
         assert hook.test_connection()[0]

@@ -19,8 +19,10 @@ from medferry import __version__
 from medferry.errors import ManifestTooNew, ManifestUnavailable, SettingsError
 from medferry.manifest import tables_of_conflicts, tables_of_documents, tables_of_place, tables_of_sending  # noqa: F401 -- whoever opens a manifest knows all of its tables
 from medferry.manifest import tables_of_cutover as tables_of_cutover
+from medferry.source.address import database_url, unusable
 
 _BUSY_SECONDS = 120
+MANIFEST = "the manifest (MEDFERRY_MANIFEST_URL)"
 
 
 def now() -> str:
@@ -72,11 +74,14 @@ def create_manifest(url: str) -> None:
 
 @cache
 def _engine(url: str) -> sa.Engine:
-    parsed = sa.make_url(url)
+    parsed = database_url(url, MANIFEST)
     if parsed.get_backend_name() == "postgresql":
         engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=40)
     elif parsed.get_backend_name() == "sqlite":
-        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+        try:
+            engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+        except ValueError:
+            raise unusable(MANIFEST) from None
         if _file(parsed):
             sa.event.listen(engine, "do_connect", _open_existing)
         sa.event.listen(engine, "connect", _prepare_sqlite)

@@ -25,6 +25,10 @@ class NotReached(MedplumUnavailable):
     """No connection was made: nothing was sent, so nothing was done."""
 
 
+class CertificateRefused(NotReached):
+    """One side does not trust the other's certificate: nothing was sent, and trying again does not help."""
+
+
 class Unauthorised(MedferryError):
     """Medplum refuses the credentials."""
 

@@ -14,6 +14,9 @@ import httpx
 
 from medferry.errors import SettingsError
 
+PLAIN_HTTP = "MEDFERRY_PLAIN_HTTP"
+"""The variable that names the hosts of `HttpSettings.plain_hosts`."""
+
 _LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
 
 
@@ -22,7 +25,8 @@ class HttpSettings:
     """What stands between Medferry and Medplum."""
 
     verify: bool | str = True
-    """True: the system's authorities; a text: the file or folder of others; False: no check at all."""
+    """True: the usual authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR; a text: the file or folder of others;
+    False: no check at all."""
     certificate: tuple[str, ...] = ()
     """Medferry's own certificate: file, or file and file of the key."""
     proxy: str = field(default="", repr=False)
@@ -31,10 +35,16 @@ class HttpSettings:
     """Seconds without an answer."""
     trust_env: bool = True
     """Whether HTTPS_PROXY, NO_PROXY and the like in the environment count."""
+    plain_hosts: tuple[str, ...] = ()
+    """Hosts beyond this machine that may be reached without TLS, or without a look at their certificate."""
 
 
 def open_http(base_url: str, settings: HttpSettings) -> httpx.Client:
-    """A client for many threads. Raises SettingsError for an unreadable certificate or an unusable address."""
+    """A client for many threads.
+
+    Raises SettingsError for an unreadable certificate, an unusable address, or one beyond this machine without TLS.
+    """
+    _refuse_plain(base_url, settings)
     try:
         return httpx.Client(
             base_url=base_url.rstrip("/") + "/",
@@ -55,9 +65,30 @@ def open_http(base_url: str, settings: HttpSettings) -> httpx.Client:
         ) from None
 
 
+def _refuse_plain(base_url: str, settings: HttpSettings) -> None:
+    """Patients' data and the client's secret go to a known server by TLS, or no further than this machine."""
+    secure = base_url.lower().startswith("https://") and settings.verify is not False
+    if secure or is_local(base_url) or _host(base_url) in settings.plain_hosts:
+        return
+    how = "without TLS" if settings.verify is not False else "with certificates that nobody checks"
+    raise SettingsError(
+        f"Medplum is not on this machine and would be reached {how}.",
+        "Write https:// in its address, and name the file of its authority (verify, or MEDFERRY_MEDPLUM_CA). Where the "
+        f"way is protected otherwise, name its host in {PLAIN_HTTP} (docs/runbooks/tls.md).",
+    )
+
+
+def _host(url: str) -> str:
+    """In small letters; empty where it cannot be told."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_local(url: str) -> bool:
     """Whether an address is of this machine."""
-    host = urlsplit(url).hostname or ""
+    host = _host(url)
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import httpx
 
 from medferry.medplum.errors import NotFound, NotReached, RequestFailed, RequestRefused, Throttled, Unauthorised
+from medferry.medplum.trust import certificate_refused
 
 _MARGIN_SECONDS = 30.0
 
@@ -33,7 +34,8 @@ class TokenSource:
     def token(self, refused: str | None = None) -> str:
         """The present token; a new one when it is about to expire or is the one that was `refused`.
 
-        Raises Unauthorised when the server does not accept the client id and secret, Throttled, NotReached.
+        Raises Unauthorised when the server does not accept the client id and secret, Throttled, NotReached,
+        CertificateRefused.
         """
         with self._lock:
             if self._clock() >= self._good_until or self._token == refused:
@@ -44,6 +46,8 @@ class TokenSource:
         try:
             answer = self._http.post("oauth2/token", data=self._form)
         except httpx.TransportError as error:
+            if (refused := certificate_refused(error)) is not None:
+                raise refused from None
             raise NotReached(
                 f"Medplum's token endpoint did not answer ({type(error).__name__}).", "Check that the server runs."
             ) from None

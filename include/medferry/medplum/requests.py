@@ -25,6 +25,7 @@ from medferry.medplum import budget as points
 from medferry.medplum.answers import issue_text, throttled_seconds, verdict_of
 from medferry.medplum.budget import Budget
 from medferry.medplum.errors import (
+    CertificateRefused,
     MedplumUnavailable,
     NotFound,
     NotReached,
@@ -38,12 +39,16 @@ from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
 from medferry.medplum.server_clock import ServerClock
 from medferry.medplum.sockets import Sockets
+from medferry.medplum.trust import certificate_refused
 from medferry.medplum.waits import WaitFor, Waits
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 _NOBODY = "fhir/R4/Patient/00000000-0000-4000-8000-000000000000"
 """The address of a resource that there is not."""
+
+_NO_USE = (Throttled, CertificateRefused)
+"""Another attempt by itself does not help: the budget waits, or a person has to act."""
 
 _READ_ATTEMPTS = 6
 _RESTART_SECONDS = 60.0
@@ -115,7 +120,7 @@ class Requests:
             self.waits.sleep(WaitFor.RECOVERY, seconds, failing_since[0])
 
         retrying = Retrying(
-            retry=retry_if_exception_type(TransientError) & retry_if_not_exception_type(Throttled),
+            retry=retry_if_exception_type(TransientError) & retry_if_not_exception_type(_NO_USE),
             stop=gives_up,
             wait=wait_random_exponential(multiplier=0.2, max=10),
             sleep=pause,
@@ -199,6 +204,8 @@ class Requests:
             reached = not isinstance(error, _UNSENT)
             self.sent += reached
             self.failed += reached
+            if (refused := certificate_refused(error)) is not None:
+                raise refused from None
             kind = MedplumUnavailable if reached else NotReached
             raise kind(
                 f"Medplum did not answer ({type(error).__name__}).", "Check that the server runs; then run again."

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medferry.errors import SettingsError
-from medferry.medplum.http import HttpSettings
+from medferry.medplum.http import PLAIN_HTTP, HttpSettings
 from medferry.store.keys import Keyring, keys_from
 
 _VARIABLES = {
@@ -51,7 +51,7 @@ class Settings:
     medplum_client_id: str = ""
     medplum_client_secret: str = field(default="", repr=False)
     medplum_http: HttpSettings = field(default_factory=HttpSettings)
-    """TLS, proxy, headers and time; other than usual only by a connection of Airflow."""
+    """TLS, proxy, headers and time."""
     manifest_url: str = field(default=_DEFAULTS["manifest_url"], repr=False)
     staging_url: str = _DEFAULTS["staging_url"]
     store_keys: str = field(default="", repr=False)
@@ -102,9 +102,29 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
     }
     return Settings(
         **values,
+        medplum_http=_http(environment),
         plain_staging=_allowed(PLAIN_STAGING, environment),
         probes=_probes(environment),
         settle_seconds=_seconds("MEDFERRY_SETTLE_SECONDS", environment),
+    )
+
+
+def plain_hosts(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The hosts beyond this machine that may be reached without TLS."""
+    return tuple(host.strip().lower() for host in environment.get(PLAIN_HTTP, "").split(",") if host.strip())
+
+
+def _http(environment: Mapping[str, str]) -> HttpSettings:
+    """Raises SettingsError for a key without its certificate."""
+    certificate, key = (environment.get(f"MEDFERRY_MEDPLUM_CERTIFICATE{end}", "") for end in ("", "_KEY"))
+    if key and not certificate:
+        raise SettingsError(
+            "MEDFERRY_MEDPLUM_CERTIFICATE is not set, but its key is.", "Name the file of the certificate, too."
+        )
+    return HttpSettings(
+        verify=environment.get("MEDFERRY_MEDPLUM_CA") or True,
+        certificate=tuple(file for file in (certificate, key) if file),
+        plain_hosts=plain_hosts(environment),
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError
 from medferry.source import sqlserver
+from medferry.source.address import database_url, unusable
 from medferry.source.dialects import DIALECTS, NOT_READ, titles
 from medferry.source.faults import busy, in_each_others_way, not_opened
 from medferry.source.refused import OWN_NAMES, refused
@@ -36,7 +37,7 @@ def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.E
     Raises SettingsError for a URL that cannot be one, or of an engine that is not read.
     """
     try:
-        parsed = sa.make_url(url)
+        parsed = database_url(url, "the legacy database")
         _refuse_unknown(parsed.get_backend_name())
         address = _with_driver(parsed)
         given = dict(arguments or {})
@@ -44,10 +45,8 @@ def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.E
             given.setdefault("client_encoding", "utf8")  # in SQL_ASCII, psycopg would give bytes to SQLAlchemy
             given.setdefault("prepare_threshold", None)  # a pool between may hand each transaction another session
         engine = sa.create_engine(address, pool_pre_ping=True, connect_args=given)
-    except (sa.exc.ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise SettingsError(
-            "The legacy database's URL is not usable.", "Write dialect://user:password@host/name."
-        ) from error
+    except (sa.exc.ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
+        raise unusable("the legacy database") from None
     known = DIALECTS.get(engine.dialect.name)
     if known is None or engine.dialect.driver != known.driver:
         raise SettingsError(

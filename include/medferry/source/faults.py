@@ -13,9 +13,23 @@ from medferry.errors import MedferryError, SettingsError, SourceUnavailable
 class _Why(StrEnum):
     ACCOUNT = "refused the account or its password"
     DATABASE = "has no database of that name"
+    CERTIFICATE = "has a certificate that is not trusted"
+    OURS = "wants a certificate of Medferry's that it trusts"
+    NO_TLS = "offers no TLS, which its connection asks for"
     DRIVER = "cannot be opened: its ODBC driver is not installed on this machine"
     SILENT = "did not answer"
 
+
+_TLS = {
+    _Why.OURS: re.compile(r"valid client certificate|alert (certificate required|unknown ca|bad certificate)", re.I),
+    _Why.CERTIFICATE: re.compile(
+        r"certificate.verify.failed|self.signed certificate|certificate for .* does not match|"
+        r"root certificate file .* does not exist",
+        re.IGNORECASE,
+    ),
+    _Why.NO_TLS: re.compile(r"(does not|doesn't) support SSL|SSL is required|encryption not supported", re.I),
+}
+"""Of every driver: they repeat OpenSSL's words, or libpq's."""
 
 _POSTGRESQL = {
     _Why.ACCOUNT: re.compile(r"authentication failed|no password|pg_hba\.conf|role \S+ (does|is) not"),
@@ -32,6 +46,10 @@ _MSSQL = {18456: _Why.ACCOUNT, 18452: _Why.ACCOUNT, 4060: _Why.DATABASE, 911: _W
 _REMEDIES = {
     _Why.ACCOUNT: "Check user and password of its connection, and that the account may log in from here.",
     _Why.DATABASE: "Check the name (or the file) in its connection.",
+    _Why.CERTIFICATE: "Name the file of the authority that signed it, and the host as the certificate has it "
+    "(docs/runbooks/tls.md).",
+    _Why.OURS: "Give its connection the files of a certificate and its key (docs/runbooks/tls.md).",
+    _Why.NO_TLS: "Turn TLS on in the database; no plain connection is made in its place.",
     _Why.DRIVER: "Install it, or name the one that is there in the URL (`?driver=…`); `odbcinst -q -d` lists them.",
     _Why.SILENT: "Check host and port of its connection and that it runs, then run again.",
 }
@@ -46,6 +64,8 @@ def not_opened(error: DBAPIError) -> MedferryError:
 
 def _why(error: DBAPIError) -> _Why:
     name, text = type(error.orig).__module__.partition(".")[0], str(error.orig)
+    if tls := next((why for why, pattern in _TLS.items() if pattern.search(text)), None):
+        return tls
     if name == "psycopg":
         return next((why for why, pattern in _POSTGRESQL.items() if pattern.search(text)), _Why.SILENT)
     if name == "pymysql":

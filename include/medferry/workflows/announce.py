@@ -108,8 +108,12 @@ def by_mail(url: str, sender: str) -> Send:
 
     Raises OptionError for another URL.
     """
-    parsed = urlsplit(url)
-    if parsed.scheme not in ("smtp", "smtps") or not parsed.hostname or "@" not in sender:
+    try:
+        parsed = urlsplit(url)
+        usable = parsed.port is None or parsed.port > 0
+    except ValueError:  # its text may hold the password
+        usable, parsed = False, urlsplit("")
+    if not usable or parsed.scheme not in ("smtp", "smtps") or not parsed.hostname or "@" not in sender:
         raise OptionError(
             "The mail server is not usable.", "Give smtp://user:password@host:port and a sender's address."
         )

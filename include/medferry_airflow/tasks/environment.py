@@ -8,11 +8,11 @@ import re
 from functools import cache
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from medferry.errors import SettingsError
+from medferry.manifest.database import MANIFEST
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
+from medferry.source.address import database_url
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 
@@ -34,7 +34,7 @@ def environment() -> Environment:
 
 def require_one_manifest(url: str) -> None:
     """Raises SettingsError for a URL by which each process may find another manifest."""
-    parsed = sa.make_url(url) if url else None
+    parsed = database_url(url, MANIFEST) if url else None
     if parsed is None or (parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_absolute()):
         problem = "is not set" if parsed is None else "is a relative path"
         raise SettingsError(
