@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.http.hooks.http import HttpHook
-from requests import PreparedRequest, RequestException, Response
+from requests import PreparedRequest, RequestException, Response, Session
 from requests.auth import AuthBase
 from requests.utils import default_headers, select_proxy
 
 from medferry.errors import MedferryError, SettingsError
-from medferry.medplum.errors import RequestRefused, Unauthorised
+from medferry.medplum.errors import AnswerUnfit, RequestRefused, Unauthorised
 from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
 from medferry.runtime.settings import plain_hosts
@@ -83,8 +83,17 @@ class MedplumHook(HttpHook):
             return False, f"The token was accepted, but the metadata cannot be read ({type(error).__name__})."
         return True, f"Token accepted; {software} speaks FHIR {version}."
 
+    def run_and_check(self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]) -> Any:
+        """As the HTTP hook does, which would go after a redirect: to whoever answers in Medplum's place."""
+        return super().run_and_check(session, prepped_request, {**extra_options, "allow_redirects": False})
+
     def check_response(self, response: Response) -> None:
-        """Raise RequestRefused or Unauthorised by the status alone: the HTTP hook would log the body, patient data."""
+        """Raise by the status alone: the HTTP hook would log the body, which holds patient data.
+
+        Raises RequestRefused, Unauthorised, AnswerUnfit.
+        """
+        if 300 <= response.status_code < 400:
+            raise AnswerUnfit(f"A redirect answered (HTTP {response.status_code}), not Medplum.", "Check the base URL.")
         if response.status_code in (401, 403):
             raise Unauthorised(f"Medplum refused the access (HTTP {response.status_code}).", "Check the access policy.")
         if response.status_code >= 400:

@@ -10,13 +10,11 @@ import pytest
 from medferry.fhir.canonical import canonical, has_content
 from medferry.medplum.answers import (
     EntryOutcome,
-    is_placed,
-    issue_text,
     read_answers,
     read_outcomes,
     read_text,
-    throttled_seconds,
 )
+from medferry.medplum.outcome import is_placed, issue_text, throttled_seconds
 
 REFUSAL = {
     "issue": [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,16 +38,20 @@ def client(medplum: EmbeddedMedplum) -> MedplumClient:
 
 def away(client: MedplumClient, clock: Clock, seconds: float, how: Exception | httpx.Response) -> None:
     """From now on nothing but `how` comes back, for so long."""
-    request, until = client._http.request, clock.now + seconds
+    stream, until = client._http.stream, clock.now + seconds
 
-    def answered(method: str, path: str, **options: Any) -> httpx.Response:
-        if clock.now >= until:
-            return request(method, path, **options)
-        if isinstance(how, Exception):
+    @contextmanager
+    def answered(method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+        if clock.now < until and isinstance(how, Exception):
             raise how
-        return how
+        if clock.now < until:
+            how.request = httpx.Request(method, "http://medplum/")  # type: ignore[union-attr]
+            yield how  # type: ignore[misc]
+            return
+        with stream(method, path, **options) as answer:
+            yield answer
 
-    client._http.request = answered  # type: ignore[method-assign]
+    client._http.stream = answered  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize("how", [REFUSED, CUT, httpx.Response(502), httpx.Response(503)])

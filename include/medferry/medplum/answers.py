@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import orjson
 
+from medferry.medplum.errors import AnswerUnfit
+from medferry.medplum.form import is_id, refuse_deep
+from medferry.medplum.outcome import is_placed, issue_text, throttled_seconds
+
+R = TypeVar("R")
+
 _NOTHING = msgspec.Raw(b"null")
-_RESET = "https://medplum.com/fhir/StructureDefinition/rate-limit-reset"
-_WINDOW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,21 @@ _searchset = msgspec.json.Decoder(_Matches)
 _resource = msgspec.json.Decoder(_Resource)
 
 
+def shallow(read: Callable[[bytes], R]) -> Callable[[bytes], R]:
+    """A reader that raises AnswerUnfit for what is deeper than it can go."""
+
+    @wraps(read)
+    def reader(text: bytes) -> R:
+        try:
+            return read(text)
+        except RecursionError:
+            refuse_deep(text)
+            raise
+
+    return reader
+
+
+@shallow
 def read_outcomes(batch_response: bytes) -> tuple[list[EntryOutcome], float | None]:
     """Every entry's outcome, in order, and how many seconds to wait if one was throttled. Raises ValueError."""
     outcomes: list[EntryOutcome] = []
@@ -93,7 +114,10 @@ def read_outcomes(batch_response: bytes) -> tuple[list[EntryOutcome], float | No
             issue, placed = issue_text(told), is_placed(told)
             if status == 429 and wait is None:
                 wait = throttled_seconds(told)
-        outcomes.append(EntryOutcome(status, issue, answer.resource.id, answer.resource.meta.versionId, placed))
+        id_, version = answer.resource.id, answer.resource.meta.versionId
+        if (id_ and not is_id(id_)) or (version and not is_id(version)):
+            raise ValueError("an id is none")  # nothing of such an answer is trustworthy
+        outcomes.append(EntryOutcome(status, issue, id_, version, placed))
     return outcomes, wait
 
 
@@ -107,6 +131,7 @@ class ReadAnswer:
     placed: bool = True
 
 
+@shallow
 def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]:
     """The answer to each read in a batch, in order, and how long to wait if one was throttled. Raises ValueError."""
     answers: list[ReadAnswer] = []
@@ -124,6 +149,33 @@ def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]
     return answers, wait
 
 
+def read_bundle(searchset: bytes) -> dict[str, Any]:
+    """The Bundle that a search found, each resource of it with an id that is one.
+
+    Raises ValueError when it is none, AnswerUnfit for a resource that is too deep.
+    """
+    _refuse_deep_resources(searchset)
+    bundle = orjson.loads(searchset)
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+        raise ValueError("no Bundle")
+    for entry in bundle.get("entry", []):
+        if not is_id(entry["resource"].get("id")):
+            raise ValueError("an id is none")
+    return bundle
+
+
+@shallow
+def _refuse_deep_resources(searchset: bytes) -> None:
+    try:
+        found = _searchset.decode(searchset).entry
+    except ValueError:
+        refuse_deep(searchset)
+        return
+    for match in found:
+        refuse_deep(bytes(match.resource))
+
+
+@shallow
 def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
     """id → (version, JSON) of the resources that a search found. Raises ValueError when it is no Bundle."""
     try:
@@ -131,106 +183,59 @@ def read_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
         heads = [_resource.decode(text) for text in texts]
     except ValueError:
         return _odd_texts(searchset)
+    for head, text in zip(heads, texts, strict=True):
+        _refuse_unfit(head, text)
     return {head.id: (head.meta.versionId, text) for head, text in zip(heads, texts, strict=True)}
 
 
 def _odd_texts(searchset: bytes) -> dict[str, tuple[str, bytes]]:
     """The same by the standard library, which reads the lone surrogates that Medplum takes from others."""
+    refuse_deep(searchset)
     bundle = json.loads(searchset)
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         raise ValueError("no Bundle")
     resources = [entry["resource"] for entry in bundle.get("entry", [])]
+    if not all(is_id(one["id"]) for one in resources):
+        raise ValueError("an id is none")
     return {one["id"]: (one["meta"]["versionId"], json.dumps(one).encode()) for one in resources}
 
 
+def _refuse_unfit(head: _Resource, text: bytes) -> None:
+    """Raises ValueError for an id that is none, AnswerUnfit for a text that is too deep."""
+    version = head.meta.versionId
+    if not is_id(head.id) or (version and not is_id(version)):
+        raise ValueError("an id is none")
+    refuse_deep(text)
+
+
+@shallow
 def read_text(resource: bytes) -> tuple[str, bytes]:
-    """(version, JSON) of a resource."""
+    """(version, JSON) of a resource. Raises ValueError, AnswerUnfit."""
+    refuse_deep(resource)
     try:
-        return _resource.decode(resource).meta.versionId, resource
+        head = _resource.decode(resource)
     except ValueError:  # the standard library reads the lone surrogates that Medplum takes from others
         odd = json.loads(resource)
         return odd["meta"]["versionId"], json.dumps(odd).encode()
+    _refuse_unfit(head, resource)
+    return head.meta.versionId, resource
+
+
+def next_of(page: dict[str, Any]) -> str | None:
+    """The query of the next page of a search; None: there is none. Whose address it is asked at is not the server's.
+
+    Raises AnswerUnfit for links that are none.
+    """
+    try:
+        following = [link["url"] for link in page.get("link", []) if link["relation"] == "next"]
+        return urlsplit(following[0]).query if following else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise AnswerUnfit(
+            "A page of a search does not say where it goes on.", "Check what stands in between."
+        ) from None
 
 
 def is_of_one_moment(page: dict[str, Any]) -> bool:
     """Whether all resources of a page of a search have the same time, where their `meta` was asked for."""
     times = [entry["resource"].get("meta", {}).get("lastUpdated") for entry in page.get("entry", [])]
     return len(times) > 1 and times[0] is not None and len(set(times)) == 1
-
-
-_INVARIANT = re.compile(r"Constraint ([a-z]+-[0-9]+[a-z]?) not met")
-"""How Medplum names the constraint of FHIR that a resource breaks: by its key, which holds no value."""
-
-
-def issue_text(outcome: Any) -> str:
-    """ "code at path" of the first error of an OperationOutcome, an invariant with its key ("invariant ait-1 at …").
-
-    The server's words may quote a value and are left out.
-    """
-    first = next((issue for issue in _issues(outcome) if issue.get("severity") in ("error", "fatal")), None)
-    if first is None:
-        return ""
-    where = ", ".join(str(path) for path in first.get("expression", []))
-    broken = _INVARIANT.match(_text_of(first))
-    what = str(first.get("code", "unknown")) + (f" {broken[1]}" if broken else "")
-    return f"{what} at {where}" if where else what
-
-
-def is_placed(outcome: Any) -> bool:
-    """Whether an OperationOutcome is about the resource: it names a place in it, or is known to be about its content.
-
-    A database that fails is told as a mere "invalid" (docs/medplum.md, "Batches"), with a text of the database's.
-    """
-    return any(
-        issue.get("expression") or issue.get("location") or _is_about_content(issue) for issue in _issues(outcome)
-    )
-
-
-def verdict_of(outcome: Any) -> str | None:
-    """What an OperationOutcome finds wrong with a resource: "code at path", or "" for nothing.
-
-    None where it says nothing about the resource: no OperationOutcome, an empty one, or a fault of the server.
-    """
-    if not isinstance(outcome, dict) or outcome.get("resourceType") != "OperationOutcome" or not _issues(outcome):
-        return None
-    issue = issue_text(outcome)
-    return issue if not issue or is_placed(outcome) else None
-
-
-def _issues(outcome: Any) -> list[dict[str, Any]]:
-    issues = outcome.get("issue") if isinstance(outcome, dict) else None
-    return [issue for issue in issues if isinstance(issue, dict)] if isinstance(issues, list) else []
-
-
-_CONTENT = ("index row", "too large", "multiple resources")
-"""What stands in texts that are about a resource, though they name no place: a string too long for an index, a body
-beyond the limit, a condition that several match."""
-
-
-def _is_about_content(issue: dict[str, Any]) -> bool:
-    text = _text_of(issue).lower()
-    return any(known in text for known in _CONTENT)
-
-
-def _text_of(issue: dict[str, Any]) -> str:
-    details = issue.get("details")
-    return str(details.get("text", "") if isinstance(details, dict) else "")
-
-
-def throttled_seconds(outcome: Any) -> float:
-    """Seconds until the quota's reset that a 429 names; a minute when it names none.
-
-    Every version says it in the diagnostics, to the millisecond; 5.2 adds an extension, in whole seconds
-    (docs/medplum.md, "Quota").
-    """
-    if not isinstance(outcome, dict):
-        return _WINDOW_SECONDS
-    for issue in outcome.get("issue", []):
-        try:
-            return max(float(orjson.loads(issue["diagnostics"])["_msBeforeNext"]) / 1000, 0.05)
-        except (KeyError, TypeError, ValueError):
-            continue
-    for extension in outcome.get("extension", []):
-        if extension.get("url") == _RESET and isinstance(extension.get("valueUnsignedInt"), int):
-            return max(float(extension["valueUnsignedInt"]), 0.05)
-    return _WINDOW_SECONDS

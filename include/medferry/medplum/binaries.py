@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 import httpx
 
 from medferry.medplum import budget as points
-from medferry.medplum.errors import MedplumUnavailable, NotFound
+from medferry.medplum.errors import AnswerUnfit, MedplumUnavailable, NotFound
+from medferry.medplum.form import MOST_BYTES_OF_A_BINARY, in_parts, is_id
 from medferry.medplum.requests import Requests, json_or_empty
 
 
@@ -27,14 +28,14 @@ class Binaries(Requests):
         headers = {"Content-Type": media_type, "Content-Length": str(size)}
         answer = self._send("POST", "fhir/R4/Binary", points.WRITE, before=before, content=content, headers=headers)
         made = json_or_empty(answer)
-        if made.get("resourceType") != "Binary" or not isinstance(made.get("id"), str):
+        if made.get("resourceType") != "Binary" or not is_id(made.get("id")):
             raise MedplumUnavailable("Medplum's answer to an upload is no Binary.", "Check what stands in between.")
         return str(made["id"])
 
     def binary(self, medplum_id: str) -> bytes | None:
         """The bytes of a Binary; None when there is none of that id."""
         try:
-            return self._read("GET", f"fhir/R4/Binary/{medplum_id}", points.READ, headers={"Accept": "*/*"}).content
+            return self._read("GET", _place(medplum_id), points.READ, headers={"Accept": "*/*"}).content
         except NotFound:
             return None
 
@@ -45,11 +46,18 @@ class Binaries(Requests):
         def consume(answer: httpx.Response) -> None:
             nonlocal digest
             digest = hashlib.sha256()
-            for part in answer.iter_bytes():
+            for part in in_parts(answer, MOST_BYTES_OF_A_BINARY, float("inf")):
                 digest.update(part)
 
         try:
-            self._read("GET", f"fhir/R4/Binary/{medplum_id}", points.READ, headers={"Accept": "*/*"}, consume=consume)
+            self._read("GET", _place(medplum_id), points.READ, headers={"Accept": "*/*"}, consume=consume)
         except NotFound:
             return None
         return digest.hexdigest()
+
+
+def _place(medplum_id: str) -> str:
+    """Raises AnswerUnfit for an id that would lead elsewhere."""
+    if not is_id(medplum_id):
+        raise AnswerUnfit("The id of a Binary is none.", "Look at who has written the attachment.")
+    return f"fhir/R4/Binary/{medplum_id}"

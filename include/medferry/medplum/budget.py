@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from medferry.errors import MedferryError
+from medferry.medplum.form import LONGEST_WAIT_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ _BEGINNINGS = 3
 """So many windows must show at their beginning that they hold too little, before they are believed: in a few,
 others of the same client may have been first."""
 
-_LIMIT = re.compile(r'"(?P<name>\w+)"\s*;\s*r=(?P<left>\d+)\s*;\s*t=(?P<seconds>\d+)')
+_LIMIT = re.compile(r'"(?P<name>\w+)"\s*;\s*r=(?P<left>\d{1,12})\s*;\s*t=(?P<seconds>\d{1,12})')
 
 
 def parse_rate_limit(header: str) -> dict[str, tuple[int, int]]:
@@ -164,7 +165,7 @@ class Budget:
                 self._left = max(guess, left - self._paid)
             self._told = True
             self._most = left if self._most == float("inf") else max(self._most, left)
-            self._reset_at = now + seconds
+            self._reset_at = now + min(seconds, LONGEST_WAIT_SECONDS)
 
     def exhausted(self, seconds: float) -> None:
         """The server refused for want of points: spend nothing for `seconds`."""

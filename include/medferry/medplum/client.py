@@ -5,10 +5,9 @@ No message of its errors quotes a body or a query: both hold patient data.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import httpx
 import orjson
@@ -21,12 +20,14 @@ from medferry.medplum.answers import (
     EntryOutcome,
     ReadAnswer,
     is_of_one_moment,
+    next_of,
     read_answers,
+    read_bundle,
     read_outcomes,
     read_text,
     read_texts,
-    verdict_of,
 )
+from medferry.medplum.bundles import EXTENDED, batch_body, no_bundle
 from medferry.medplum.conditional import Conditional
 from medferry.medplum.errors import (
     MedplumUnavailable,
@@ -38,6 +39,7 @@ from medferry.medplum.errors import (
 )
 from medferry.medplum.http import query_text
 from medferry.medplum.oauth import profile_of, project_of
+from medferry.medplum.outcome import verdict_of
 from medferry.medplum.requests import json_or_empty
 
 Resource = dict[str, Any]
@@ -48,6 +50,9 @@ EXACT_BELOW = 1_000_000
 PAGE = 1_000
 """The most that one search returns (a larger ``_count`` is silently cut)."""
 
+_MOST_PAGES = 1_000_000
+"""Of one search: a thousand million resources."""
+
 _SEARCH_BYTES = 65_000
 """The longest query of one look-up: Medplum's router refuses more than 70,000 characters in an entry of a batch."""
 
@@ -55,10 +60,6 @@ _HISTORY_PAGE, _HISTORY_PAGES = 100, 20
 
 _READS_AT_ONCE = 200
 """Reads by id in one batch."""
-
-_GZIP_FROM_BYTES = 2_048
-
-_EXTENDED = {"X-Medplum": "extended"}
 
 
 class MedplumClient(Conditional):
@@ -83,30 +84,35 @@ class MedplumClient(Conditional):
         (Unless the server is set to answer batches of reads by one, too.) `extended` shows all of `meta`.
         """
         try:
-            bundle: Resource = orjson.loads(self._searchset(resource_type, parameters, extended))
-        except ValueError:
-            raise _no_bundle() from None
-        if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
-            raise _no_bundle()
-        return bundle
+            return read_bundle(self._searchset(resource_type, parameters, extended))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise no_bundle() from None
 
-    def search_all(self, resource_type: str, parameters: Iterable[tuple[str, str]]) -> Iterator[Resource]:
+    def search_all(
+        self, resource_type: str, parameters: Iterable[tuple[str, str]], most: int = _MOST_PAGES
+    ) -> Iterator[Resource]:
         """Every match, oldest change first, walked by cursor (offsets end at 10,000).
 
         A resource that changes during the walk may come twice; callers key by id. Raises NoVerdict where a page is full
-        of resources of one moment: the cursor, which is a time, may not get past them.
+        of resources of one moment (the cursor, which is a time, may not get past them), where a cursor comes again,
+        and after `most` pages.
         """
         form = [*parameters, ("_count", str(PAGE)), ("_sort", "_lastUpdated")]
-        while True:
+        walked: set[str] = set()
+        for _ in range(most):
             page = self.search(resource_type, form)
             for entry in page.get("entry", []):
                 yield entry["resource"]
-            following = next((link["url"] for link in page.get("link", []) if link["relation"] == "next"), None)
+            following = next_of(page)
             if following is None:
                 return
+            if following in walked:
+                break
+            walked.add(following)
             if is_of_one_moment(page):
                 raise NoVerdict("More resources than a page holds are of one moment.", "Write one of them again.")
-            form = parse_qsl(urlsplit(following).query)
+            form = parse_qsl(following)
+        raise NoVerdict("The pages of a search come to no end.", "Check what stands in between, and Medplum.")
 
     def by_name(self, resource_type: str, system: str, values: Sequence[str]) -> list[Resource]:
         """id, identifier and whole meta of the resources named by any of `values` (at most 1,000); mostly one search.
@@ -138,8 +144,8 @@ class MedplumClient(Conditional):
         """id → (version, JSON) of those of `ids` (at most 1,000) that a search in a batch shows."""
         try:
             return read_texts(self._searchset(resource_type, [("_id", ",".join(ids)), ("_count", str(PAGE))]))
-        except ValueError:
-            raise _no_bundle() from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise no_bundle() from None
 
     def _searchset(self, resource_type: str, parameters: Iterable[tuple[str, str]], extended: bool = False) -> bytes:
         [answer] = self._in_batch([f"{resource_type}?{query_text(parameters)}"], points.SEARCH, extended)
@@ -159,7 +165,12 @@ class MedplumClient(Conditional):
             answers = self._in_batch(
                 [f"{resource_type}/{medplum_id}" for resource_type, medplum_id in some], points.READ, extended
             )
-            found |= {id_: read_text(a.resource) for (_, id_), a in zip(some, answers, strict=True) if a.status == 200}
+            try:
+                found |= {
+                    id_: read_text(a.resource) for (_, id_), a in zip(some, answers, strict=True) if a.status == 200
+                }
+            except (ValueError, KeyError, TypeError):
+                raise no_bundle() from None
             if gone is not None:
                 gone |= {id_ for (_, id_), answer in zip(some, answers, strict=True) if answer.status == 410}
         return found
@@ -215,9 +226,9 @@ class MedplumClient(Conditional):
         found: list[Resource] = []
         for _ in range(_HISTORY_PAGES):
             path = f"fhir/R4/{resource_type}/{medplum_id}/_history?_count={_HISTORY_PAGE}&_offset={len(found)}"
-            page = json_or_empty(self._read("GET", path, points.SEARCH, headers=_EXTENDED))
+            page = json_or_empty(self._read("GET", path, points.SEARCH, headers=EXTENDED))
             if page.get("resourceType") != "Bundle":
-                raise _no_bundle()
+                raise no_bundle()
             found += page.get("entry", [])
             if len(page.get("entry", [])) < _HISTORY_PAGE:
                 return found
@@ -240,7 +251,7 @@ class MedplumClient(Conditional):
         `extended`: an admin's entries say who may see what they write, by its `meta.accounts` or the lack of them.
         Raises MedplumUnavailable when no trustworthy answer came: the entries may or may not have been done.
         """
-        body, headers = _body(entries, extended)
+        body, headers = batch_body(entries, extended)
         answer = self._send("POST", "fhir/R4/", cost, before=before, departing=departing, content=body, headers=headers)
         try:
             outcomes, wait = read_outcomes(answer.content)
@@ -255,7 +266,7 @@ class MedplumClient(Conditional):
     def _in_batch(self, urls: Sequence[str], cost: int, extended: bool = False) -> list[ReadAnswer]:
         """What each of some GETs in one batch was answered, at `cost` points each; None where nothing can be read."""
         entries = [{"request": {"method": "GET", "url": url}} for url in urls]
-        content, headers = _body(entries, extended)
+        content, headers = batch_body(entries, extended)
         found: list[ReadAnswer] = []
 
         def trusted(answer: httpx.Response) -> None:
@@ -271,7 +282,7 @@ class MedplumClient(Conditional):
         except ValueError:
             answers, wait = [], None
         if len(answers) != number:
-            raise _no_bundle()
+            raise no_bundle()
         if wait is not None:
             self.budget.exhausted(wait)
             raise Throttled(wait)
@@ -283,17 +294,3 @@ class MedplumClient(Conditional):
             if answer.status == 400:
                 raise RequestRefused(f"Medplum refused a read in a batch: {answer.issue}.", "See the reason.")
         return answers
-
-
-def _body(entries: Sequence[dict[str, Any]], extended: bool) -> tuple[bytes, dict[str, str]]:
-    """A batch Bundle as a request's content, with its headers."""
-    body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": list(entries)})
-    headers = {"Content-Type": "application/fhir+json"} | (_EXTENDED if extended else {})
-    if len(body) >= _GZIP_FROM_BYTES:
-        body, headers["Content-Encoding"] = gzip.compress(body, compresslevel=1), "gzip"
-    return body, headers
-
-
-def _no_bundle() -> MedplumUnavailable:
-    """To take such an answer for "nothing found" would create what is there already."""
-    return MedplumUnavailable("Medplum's answer to a search is no Bundle.", "Check what stands in between.")

@@ -9,6 +9,7 @@ import orjson
 from medferry.medplum import budget as points
 from medferry.medplum.binaries import Binaries
 from medferry.medplum.errors import MedplumUnavailable
+from medferry.medplum.form import is_id
 from medferry.medplum.requests import json_or_empty
 
 
@@ -26,6 +27,6 @@ class Conditional(Binaries):
             "POST", f"fhir/R4/{kind}", points.CONDITIONAL_WRITE, content=orjson.dumps(resource), headers=headers
         )
         found = json_or_empty(answer)
-        if found.get("resourceType") != kind or not isinstance(found.get("id"), str):
+        if found.get("resourceType") != kind or not is_id(found.get("id")):
             raise MedplumUnavailable("Medplum's answer to a create is no resource.", "Check what stands in between.")
         return found

@@ -25,6 +25,10 @@ class NotReached(MedplumUnavailable):
     """No connection was made: nothing was sent, so nothing was done."""
 
 
+class AnswerUnfit(MedplumUnavailable):
+    """What answered is too long, too deep or of another form than Medplum's: nothing of it is taken over."""
+
+
 class CertificateRefused(NotReached):
     """One side does not trust the other's certificate: nothing was sent, and trying again does not help."""
 

@@ -7,8 +7,18 @@ import time
 from collections.abc import Callable
 
 import httpx
+import orjson
 
-from medferry.medplum.errors import NotFound, NotReached, RequestFailed, RequestRefused, Throttled, Unauthorised
+from medferry.medplum.errors import (
+    AnswerUnfit,
+    NotFound,
+    NotReached,
+    RequestFailed,
+    RequestRefused,
+    Throttled,
+    Unauthorised,
+)
+from medferry.medplum.form import is_id, read_whole
 from medferry.medplum.trust import certificate_refused
 
 _MARGIN_SECONDS = 30.0
@@ -44,7 +54,8 @@ class TokenSource:
 
     def _fetch(self) -> None:
         try:
-            answer = self._http.post("oauth2/token", data=self._form)
+            with self._http.stream("POST", "oauth2/token", data=self._form) as unread:
+                answer = read_whole(unread)
         except httpx.TransportError as error:
             if (refused := certificate_refused(error)) is not None:
                 raise refused from None
@@ -55,13 +66,16 @@ class TokenSource:
             raise Throttled(60)
         if answer.status_code >= 500:
             raise NotReached(f"Medplum's token endpoint answered {answer.status_code}.", "Try again.")
+        if answer.is_redirect:
+            problem = f"A redirect answered (HTTP {answer.status_code}), not Medplum's token endpoint."
+            raise AnswerUnfit(problem, "Check the base URL.")
         if answer.status_code != 200:
             raise Unauthorised(
                 f"Medplum refused the client id and secret (HTTP {answer.status_code}).",
                 "Check the ClientApplication and the connection, then run again: it goes on where it stopped.",
             )
         try:
-            body = answer.json()
+            body = orjson.loads(answer.content)
             lifetime, token = float(body.get("expires_in", 3600)), str(body["access_token"])
         except (ValueError, TypeError, KeyError, AttributeError):
             raise NotReached("Medplum's token endpoint gave no token.", "Check what stands in between.") from None
@@ -89,7 +103,7 @@ def profile_of(tokens: TokenSource, read: Callable[..., httpx.Response]) -> str:
 def _about_me(read: Callable[..., httpx.Response], name: str) -> object:
     """One member of what ``auth/me`` answers; None where the server has no such address. Asking may fetch a token."""
     try:
-        body = read("GET", "auth/me", 0).json()
+        body = orjson.loads(read("GET", "auth/me", 0).content)
     except (NotFound, RequestFailed, RequestRefused, ValueError):
         return None
     return body.get(name) if isinstance(body, dict) else None
@@ -100,7 +114,8 @@ def id_of_project(project: object) -> str:
     if not isinstance(project, dict):
         return ""
     reference = project.get("reference")
-    return reference.removeprefix("Project/") if isinstance(reference, str) else str(project.get("id") or "")
+    found = reference.removeprefix("Project/") if isinstance(reference, str) else project.get("id")
+    return str(found) if is_id(found) else ""
 
 
 def reference_to(resource: object) -> str:
@@ -108,7 +123,7 @@ def reference_to(resource: object) -> str:
     if not isinstance(resource, dict):
         return ""
     reference = resource.get("reference")
-    if isinstance(reference, str):
-        return reference
-    kind, id_ = resource.get("resourceType"), resource.get("id")
-    return f"{kind}/{id_}" if kind and id_ else ""
+    if not isinstance(reference, str):
+        reference = f"{resource.get('resourceType') or ''}/{resource.get('id')}"
+    kind, _, id_ = reference.partition("/")
+    return reference if kind.isascii() and kind.isalpha() and is_id(id_) else ""

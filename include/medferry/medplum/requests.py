@@ -22,9 +22,9 @@ from tenacity import (
 
 from medferry.errors import TransientError
 from medferry.medplum import budget as points
-from medferry.medplum.answers import issue_text, throttled_seconds, verdict_of
 from medferry.medplum.budget import Budget
 from medferry.medplum.errors import (
+    AnswerUnfit,
     CertificateRefused,
     MedplumUnavailable,
     NotFound,
@@ -35,8 +35,10 @@ from medferry.medplum.errors import (
     Throttled,
     Unauthorised,
 )
+from medferry.medplum.form import read_whole
 from medferry.medplum.http import HttpSettings, open_http
 from medferry.medplum.oauth import TokenSource
+from medferry.medplum.outcome import issue_text, throttled_seconds, verdict_of
 from medferry.medplum.server_clock import ServerClock
 from medferry.medplum.sockets import Sockets
 from medferry.medplum.trust import certificate_refused
@@ -47,7 +49,7 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _NOBODY = "fhir/R4/Patient/00000000-0000-4000-8000-000000000000"
 """The address of a resource that there is not."""
 
-_NO_USE = (Throttled, CertificateRefused)
+_NO_USE = (Throttled, CertificateRefused, AnswerUnfit)
 """Another attempt by itself does not help: the budget waits, or a person has to act."""
 
 _READ_ATTEMPTS = 6
@@ -217,14 +219,11 @@ class Requests:
     def _answer(
         self, method: str, path: str, consume: Callable[[httpx.Response], None] | None = None, **request: Any
     ) -> httpx.Response:
-        """The answer; a 200 is given to `consume` unread, where there is one."""
-        if consume is None:
-            return self._http.request(method, path, **request)
+        """The answer; a 200 is given to `consume` unread, where there is one. Raises AnswerUnfit."""
         with self._http.stream(method, path, **request) as answer:
-            if answer.status_code == httpx.codes.OK:
-                consume(answer)
-            else:
-                answer.read()
+            if consume is None or answer.status_code != httpx.codes.OK:
+                return read_whole(answer)
+            consume(answer)
             return answer
 
     def _raise_for(self, answer: httpx.Response) -> None:
@@ -232,7 +231,7 @@ class Requests:
         if status < 300:
             return
         if status < 400:
-            raise MedplumUnavailable(f"A redirect answered (HTTP {status}), not Medplum.", "Check the base URL.")
+            raise AnswerUnfit(f"A redirect answered (HTTP {status}), not Medplum.", "Check the base URL.")
         if status == 429:
             seconds = throttled_seconds(json_or_empty(answer))
             self.budget.exhausted(seconds)

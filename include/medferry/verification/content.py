@@ -17,6 +17,7 @@ import orjson
 
 from medferry.errors import MedferryError
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.form import is_id
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
 
@@ -90,7 +91,7 @@ def digest(resource: dict[str, Any]) -> str:
 def binary_id(url: str) -> str | None:
     """The id of the Binary that an attachment's URL stands for, signed or not; None for another URL."""
     if url.startswith("Binary/"):
-        return url.removeprefix("Binary/")
+        return id_ if is_id(id_ := url.removeprefix("Binary/")) else None
     match = _SIGNED.fullmatch(url)
     return match[2] if match else None
 
