@@ -80,6 +80,22 @@ def test_what_is_written_meanwhile_makes_it_prove_nothing(done: Environment, mon
     assert not [one for one in verify_run(done, RUN) if is_fault(one)]
 
 
+@pytest.mark.parametrize(("key", "told"), [("1", True), ("2", False)])
+def test_of_some_records_only_their_own_writes_count(
+    done: Environment, monkeypatch: pytest.MonkeyPatch, key: str, told: bool
+) -> None:
+    """What a cutover verifies in its freeze is of one wave, while others are kept in step."""
+
+    def written() -> None:
+        with done.manifest.begin() as connection:
+            own = sa.and_(unit_state.c.entity == "patient", unit_state.c.key == key)
+            connection.execute(sa.update(unit_state).where(own).values(decided_at="2999-01-01T00:00:00.000Z"))
+
+    during(monkeypatch, "patient", written)
+    verdict = verify_subject(done, Subject(keys={"patient": ["1"]})).verdict
+    assert (ONE_STATE in {one.name for one in verdict.unresolved}) is told
+
+
 @pytest.mark.parametrize("why", ["old", "written"])
 def test_parts_of_one_that_died_count_no_more_when_old_or_written_over(
     done: Environment, monkeypatch: pytest.MonkeyPatch, why: str

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 import sqlalchemy as sa
 
 from medferry.errors import LeaseLost, MedferryError
+from medferry.manifest.bulk import among
 from medferry.manifest.clock import clock
 from medferry.manifest.tables import lease, unit_state, verification, verified_part
 
@@ -72,11 +73,21 @@ def require_parts(connection: sa.Connection, verification_id: int, parts: Collec
         )
 
 
-def state_of(connection: sa.Connection, migration: str, units: Mapping[str, Collection[str]]) -> str:
-    """SHA-256 of who decided the records of some units' entities last, how many, and when: a later write changes it."""
+def state_of(
+    connection: sa.Connection,
+    migration: str,
+    units: Mapping[str, Collection[str]],
+    keys: Mapping[str, Collection[str]],
+) -> str:
+    """SHA-256 of who decided the records of some units' entities last, how many, and when: a later write changes it.
+
+    `keys`: entity → those of its records that count, where not all do.
+    """
     columns = (unit_state.c.entity, unit_state.c.unit, unit_state.c.run_id)
     statement = sa.select(*columns, sa.func.count(), sa.func.max(unit_state.c.decided_at)).group_by(*columns)
     statement = statement.where(unit_state.c.migration == migration, unit_state.c.entity.in_(list(units)))
+    for entity, some in keys.items():
+        statement = statement.where(sa.or_(unit_state.c.entity != entity, among(connection, unit_state.c.key, some)))
     digest = hashlib.sha256()
     for row in sorted(tuple(map(str, row)) for row in connection.execute(statement)):
         if row[1] in units[row[0]]:

@@ -146,7 +146,7 @@ def _begin(
     connection: sa.Connection, scope: VerificationScope, request: VerificationRequest, force: bool
 ) -> tuple[int, frozenset[str]]:
     """The verification's id, and the parts that need not be done: none where something was written since it began."""
-    state = verifications.state_of(connection, request.migration, scope.units)
+    state = verifications.state_of(connection, request.migration, scope.units, scope.keys)
     verification_id, done = checks.begin_verification(connection, request, force)
     if done and verifications.began_with(connection, verification_id) != state:
         verification_id, done = checks.begin_verification(connection, request, force=True)
@@ -157,7 +157,7 @@ def _begin(
 def _one_state(scope: VerificationScope, verification_id: int, recorder: CheckRecorder) -> int:
     """Nothing has decided any record of the subject since the verification began: it is of one state."""
     with scope.environment.manifest.begin() as connection:
-        now_is = verifications.state_of(connection, scope.migration.name, scope.units)
+        now_is = verifications.state_of(connection, scope.migration.name, scope.units, scope.keys)
         same = verifications.began_with(connection, verification_id) == now_is
     if same:
         recorder.equal(ONE_STATE)
