@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,16 @@ class Platform:
         """Start it, unless it runs already."""
         if not self.running:
             self.medplum.start()
+
+    @contextmanager
+    def refusing(self, status: int) -> Iterator[None]:
+        """Medplum lets itself be read, and answers every batch that writes with `status`."""
+        refused = {"kind": "error", "status": status, "method": "POST", "path": "/fhir/R4/?$"}
+        self.medplum.inject({**refused, "entries": "writes", "every": 1})
+        try:
+            yield
+        finally:
+            self.medplum.inject()  # else one failure would be that of all tests after it
 
     @property
     def running(self) -> bool:

@@ -42,12 +42,9 @@ def red_run(airflow: LocalAirflow, platform: Platform, early_run: str) -> str:
     """A DAG run that Medplum let read, but not write, at its end."""
     assert airflow.wait("wave_pilot", early_run, 120) == "failed"
     platform.start_medplum()
-    platform.medplum.inject(
-        {"kind": "error", "status": 403, "method": "POST", "path": "/fhir/R4/?$", "entries": "writes", "every": 1}
-    )
-    run_id = airflow.trigger("wave_pilot", {"slice_rows": 10})
-    assert airflow.wait("wave_pilot", run_id, 180) == "failed"
-    platform.medplum.inject()
+    with platform.refusing(403):
+        run_id = airflow.trigger("wave_pilot", {"slice_rows": 10})
+        assert airflow.wait("wave_pilot", run_id, 180) == "failed"
     return run_id
 
 
@@ -157,18 +154,15 @@ def test_a_run_that_is_marked_failed_gives_back_its_leases_too(
 ) -> None:
     api = airflow.api
     assert api is not None
-    platform.medplum.inject(
-        {"kind": "error", "status": 503, "method": "POST", "path": "/fhir/R4/?$", "entries": "writes", "every": 1}
-    )
-    run_id = airflow.trigger("wave_rest")
-    loading = ("load_level_1.load", 0)  # level 0 is unchanged, and so is not written
-    api.until(lambda: airflow.task_states("wave_rest", run_id).get(loading) == "running", 90, "nothing was loaded")
-    assert platform.leases() > 0
-    api.request("PATCH", f"dags/wave_rest/dagRuns/{run_id}", {"state": "failed"})
-    api.until(lambda: platform.leases() == 0, 60, "the leases were not given back")
-    assert airflow.wait("wave_rest", run_id, 60) == "failed"
-    assert platform.run(f"wave_rest.{run_id}").status == "failed"
-    platform.medplum.inject()
+    with platform.refusing(503):
+        run_id = airflow.trigger("wave_rest")
+        loading = ("load_level_1.load", 0)  # level 0 is unchanged, and so is not written
+        api.until(lambda: airflow.task_states("wave_rest", run_id).get(loading) == "running", 90, "nothing was loaded")
+        assert platform.leases() > 0
+        api.request("PATCH", f"dags/wave_rest/dagRuns/{run_id}", {"state": "failed"})
+        api.until(lambda: platform.leases() == 0, 60, "the leases were not given back")
+        assert airflow.wait("wave_rest", run_id, 60) == "failed"
+        assert platform.run(f"wave_rest.{run_id}").status == "failed"
 
 
 def test_the_command_line_triggers_a_wave_and_an_empty_level_stops_nothing(

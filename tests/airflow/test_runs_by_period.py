@@ -22,7 +22,6 @@ from tests.airflow.conftest import Platform, backfill
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
 
 DAG_ID = "history_late"
-REFUSED = {"kind": "error", "status": 503, "method": "POST", "path": "/fhir/R4/?$", "entries": "writes", "every": 1}
 
 
 def first_of_month(months_ago: int) -> date:
@@ -62,11 +61,10 @@ def backfilled(airflow: LocalAirflow, planned: Platform) -> list[Any]:
     """The two runs of the backfill, the newest month first; a load of it was killed once."""
     api = airflow.api
     assert api is not None
-    planned.medplum.inject(REFUSED)
-    backfill(airflow, DAG_ID, str(OLDER), str(NEWER), "--run-backwards", "--max-active-runs", "1")
-    api.until(lambda: bool(_loading(airflow)), 120, "nothing was loaded")
-    os.kill(_loading(airflow)[0]["pid"], signal.SIGKILL)
-    planned.medplum.inject()
+    with planned.refusing(503):
+        backfill(airflow, DAG_ID, str(OLDER), str(NEWER), "--run-backwards", "--max-active-runs", "1")
+        api.until(lambda: bool(_loading(airflow)), 120, "nothing was loaded")
+        os.kill(_loading(airflow)[0]["pid"], signal.SIGKILL)
     api.until(lambda: {run["state"] for run in _runs(airflow)} == {"success"}, 200, "the backfill did not end")
     return _runs(airflow)
 

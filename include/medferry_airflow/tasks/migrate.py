@@ -36,6 +36,10 @@ class RunIncomplete(MedferryError):
     """A step of the run failed, so the run cannot be proven."""
 
 
+class TaskEnded(MedferryError):
+    """Airflow has ended this task already: its run was marked as failed or succeeded before the task began to work."""
+
+
 class TooManySlices(MedferryError):
     """Airflow would refuse to map a task over that many slices."""
 
@@ -104,22 +108,25 @@ def slices_of_level(run: str, level: int) -> list[str]:
 
 @task(map_index_template=SLICE_LABEL, max_active_tis_per_dagrun=READERS)
 @guarded
-def extract(run: str, slice_id: str) -> int:
+def extract(run: str, slice_id: str, ti: Any = None) -> int:
     """Stage the rows of one slice of the legacy database; returns their number."""
+    require_running(ti)
     return extract_slice(environment(), run, slice_id)
 
 
 @task(map_index_template=SLICE_LABEL, multiple_outputs=False)
 @guarded
-def transform(run: str, slice_id: str) -> dict[str, int]:
+def transform(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
     """Map one staged slice to validated FHIR Bundles; returns the rows by disposition."""
+    require_running(ti)
     return transform_slice(environment(), run, slice_id)
 
 
 @task(map_index_template=SLICE_LABEL, pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
 @guarded
-def load(run: str, slice_id: str) -> dict[str, int]:
+def load(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
     """Bring one staged slice into Medplum and read it back; returns the source records by disposition."""
+    require_running(ti)
     return load_slice(environment(), run, slice_id)
 
 
@@ -149,6 +156,22 @@ def incomplete(states: dict[str, str | None]) -> list[str]:
     }
     needed = {name for name in ("prepare", "verify") if states.get(name) != TaskInstanceState.SUCCESS}
     return [f"{name} ({states.get(name) or 'did not run'})" for name in sorted(bad | needed)]
+
+
+def require_running(ti: Any) -> None:
+    """Raises TaskEnded where Airflow says that the task instance `ti`, which is this one, does not run.
+
+    A run that is marked as failed is concluded at once. A task of it that had just been started would take back the
+    leases that `conclude` has given back, and be killed with them at its next heartbeat. Between this question and the
+    leases lie milliseconds, between the mark and the end of `conclude` seconds.
+    """
+    states = ti.get_task_states(ti.dag_id, map_index=ti.map_index, task_ids=[ti.task_id], run_ids=[ti.run_id])
+    (state,) = states[ti.run_id].values()
+    if state != TaskInstanceState.RUNNING:
+        raise TaskEnded(
+            f"Airflow has this task as {state}: its run was marked, or the task was, before it began. It did nothing.",
+            "Nothing, where this was wished. Else clear the task with those downstream.",
+        )
 
 
 def check_medplum(entities: Iterable[str], options: RunOptions) -> None:
