@@ -60,7 +60,7 @@ def _time(name: str, required: bool = False) -> Column[datetime]:
 
 
 def _table(name: str, key: Column[Any], *columns: Column[Any]) -> Table:
-    key.primary_key, key.nullable, key.autoincrement = True, False, False
+    key.primary_key, key.nullable, key.autoincrement = True, False, "auto"
     return Table(name, METADATA, key, *columns, _time("updated_at", required=True), _time("deleted_at"))
 
 

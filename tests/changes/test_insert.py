@@ -149,11 +149,13 @@ def test_what_a_new_row_would_lack_is_told_before(legacy: sa.Engine) -> None:
 def test_what_the_definition_says_twice_or_wrongly_is_told() -> None:
     read = {"id", "unit", "text", "person_id"}
     assert not list(births_faults(ENTITY, TABLES[0], NEW, read))
-    twice = new_rows(unit="unit", columns=("person_id", "other"), constants={"text": "", "id": 1})
+    begun = new_rows(unit="unit", columns=("person_id",), constants={"kind": "note", "text": ""})
+    assert not list(births_faults(ENTITY, TABLES[0], begun, read)), "a value until the row is there"
+    twice = new_rows(unit="unit", columns={"person_id": "kind", "other": "text"}, constants={"kind": "", "id": 1})
     assert [problem for problem, _ in births_faults(ENTITY, TABLES[0], twice, read)] == [
         "the SQL of note gives no column other.",
         "a new row of nb_note would get its key id twice.",
-        "a new row of nb_note would get text twice.",
+        "a new row of nb_note would get kind twice.",
     ]
     two = SourceEntity("note", Path("note.sql"), ("id", "unit"), "unit", None, "Notes", SQL, {})
     assert [problem for problem, _ in births_faults(two, TABLES[0], NEW, read)] == [

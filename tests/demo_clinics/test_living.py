@@ -10,10 +10,12 @@ from demo_clinics.living.diary import Diary, Side, last_words, quantile
 from demo_clinics.living.facts import of_resource
 from demo_clinics.living.run import live_in
 from demo_clinics.living.systems import systems
-from demo_clinics.living.verdict import judge
+from demo_clinics.living.verdict import Shown, faults_of_births, judge
 from medferry_bench.in_step import measure_found
 
 NAME = ("patient", "1")
+BOOKED = ("appointment", "7")
+SYSTEM = "https://clinics.example/legacy/appointment"
 SHORT = 4.0
 
 
@@ -101,12 +103,50 @@ def test_a_resource_of_nobody_is_none() -> None:
     assert of_resource({"identifier": [{"system": "https://clinics.example/legacy/document", "value": "1"}]}) is None
 
 
+def faults(*shown: Shown, legacy: tuple[tuple[str, str], ...] = (BOOKED,)) -> list[str]:
+    """Of a clinic with one patient, in which one appointment was made in Medplum."""
+    made = Diary(both_ways=True)
+    made.note_birth("books", "appointment", "a1", {"reason": "cough"}, 1.0)
+    return faults_of_births(made, [NAME, *legacy], [NAME], shown)
+
+
+def test_what_was_created_in_medplum_has_one_row_and_that_row_one_resource() -> None:
+    def name(key: str) -> tuple[str, str]:
+        return SYSTEM, key
+
+    good = Shown("a1", "2", (name("7"),))
+    assert faults(good) == []
+    assert faults() == [
+        "appointment created as a1: it has 0 names of rows",
+        "appointment 7: a row that nobody has made",
+    ]
+    assert faults(Shown("a1", "1", ()), legacy=()) == ["appointment created as a1: it has 0 names of rows"]
+    assert faults(good, legacy=()) == ["appointment 7 of a1: no such row"]
+    assert faults(good, legacy=(BOOKED, ("appointment", "8"))) == ["appointment 8: a row that nobody has made"]
+    assert faults(good, Shown("a2", "1", (name("7"),))) == ["appointment 7: 2 resources"]
+    two = faults(Shown("a1", "3", (name("7"), name("8"))), legacy=(BOOKED, ("appointment", "8")))
+    assert two == ["appointment created as a1: it has 2 names of rows"]
+
+
+def test_what_was_created_in_medplum_is_waited_for_and_then_a_record_as_any_other() -> None:
+    made = Diary(both_ways=True)
+    made.note_birth("books", "appointment", "a1", {"reason": "cough"}, 1.0)
+    assert made.unborn == {"a1"} and made.total(Side.MEDPLUM) == 1
+    assert made.saw_born("a1", BOOKED) and not made.saw_born("a1", BOOKED) and not made.unborn
+    assert made.pending(Side.MEDPLUM) == [(*BOOKED, "reason")]
+    made.saw(BOOKED, {"reason": "cough"}, Side.LEGACY, 3.5, 3.5)
+    assert made.lags[Side.MEDPLUM] == [2.5]
+    verdict = judge(made, {BOOKED: {"reason": "other"}}, {BOOKED: {"reason": "cough"}}, ())
+    assert verdict.lost and verdict.births == {Side.LEGACY: 0, Side.MEDPLUM: 1}
+
+
 @pytest.mark.slow
 def test_a_few_seconds_of_life_lose_nothing_and_are_measured(tmp_path: Path) -> None:
     with systems(tmp_path, seed=3, patients=15, tell=lambda _: None) as found:
         verdict = live_in(found, SHORT, rate=8, seed=3)
         assert verdict.is_good, verdict.lost
         assert verdict.edits > 10
+        assert all(verdict.births.values()), "each of them stands on the other side once, or it would be lost"
         figures = measure_found(found, lambda _: None, rate=8, seconds=2, cycles=2)
     for way in ("forth", "back"):
         assert figures[way]["values"] > 0

@@ -34,6 +34,15 @@ class Edit:
     seen: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What somebody has created in Medplum: it has no key before it has a row."""
+
+    entity: str
+    facts: Facts
+    at: float
+
+
 @dataclass(slots=True)
 class Diary:
     """All edits by place, in the order of their commits. `both_ways`: the legacy system is to follow Medplum, too."""
@@ -44,6 +53,12 @@ class Diary:
     """Acts by side and name; "undone" are those that were rolled back."""
     lags: dict[Side, list[float]] = field(default_factory=lambda: {side: [] for side in Side})
     """Seconds from a commit until the other side had it, by the side of the edit."""
+    born: dict[Side, set[Record]] = field(default_factory=lambda: {side: set() for side in Side})
+    """Records by the side that they were created in; those of Medplum, once they have a row."""
+    births: dict[str, Birth] = field(default_factory=dict)
+    """Medplum's id → what was created there, whether or not it has a row."""
+    unborn: set[str] = field(default_factory=set)
+    """Ids of those that have not shown a row's identifier yet."""
     _pending: dict[Side, dict[Place, Edit]] = field(default_factory=lambda: {side: {} for side in Side})
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _at_work: set[Record] = field(default_factory=set)
@@ -61,15 +76,38 @@ class Diary:
                 with self._lock:
                     self._at_work.discard(record)
 
-    def note(self, side: Side, act: str, record: Record, facts: Facts, at: float) -> None:
-        """Somebody has committed `facts` of a record."""
+    def note(self, side: Side, act: str, record: Record, facts: Facts, at: float, born: bool = False) -> None:
+        """Somebody has committed `facts` of a record, which may be `born` with them."""
         with self._lock:
             self.done[side, act] += 1
-            for name, value in facts.items():
-                place, edit = (*record, name), Edit(side, value, at)
-                self.edits[place].append(edit)
-                if self._is_to_arrive(side, name):
-                    self._pending[side][place] = edit
+            self._add(side, record, facts, at)
+            if born:
+                self.born[side].add(record)
+
+    def note_birth(self, act: str, entity: str, medplum_id: str, facts: Facts, at: float) -> None:
+        """Medplum has acknowledged what somebody has created there."""
+        with self._lock:
+            self.done[Side.MEDPLUM, act] += 1
+            self.births[medplum_id] = Birth(entity, facts, at)
+            self.unborn.add(medplum_id)
+
+    def saw_born(self, medplum_id: str, record: Record) -> bool:
+        """A resource shows a row's identifier; whether it is a birth that had none. From now on it is that record."""
+        with self._lock:
+            if medplum_id not in self.unborn:
+                return False
+            birth = self.births[medplum_id]
+            self.unborn.discard(medplum_id)
+            self.born[Side.MEDPLUM].add(record)
+            self._add(Side.MEDPLUM, record, birth.facts, birth.at)
+            return True
+
+    def _add(self, side: Side, record: Record, facts: Facts, at: float) -> None:
+        for name, value in facts.items():
+            place, edit = (*record, name), Edit(side, value, at)
+            self.edits[place].append(edit)
+            if self._is_to_arrive(side, name):
+                self._pending[side][place] = edit
 
     def note_undone(self, side: Side) -> None:
         with self._lock:

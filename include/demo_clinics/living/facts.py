@@ -22,6 +22,8 @@ Facts = dict[str, str | None]
 """Field → its value as text; None where it has none. Times are in UTC."""
 Record = tuple[str, str]
 """(entity, key)."""
+Name = tuple[str, str]
+"""(system, value) of an identifier."""
 
 _NOTHING = frozenset({"", "N/A", "-"})
 _PAGE = 1_000
@@ -218,11 +220,20 @@ _SYSTEMS = {
 
 def of_resource(resource: Mapping[str, Any]) -> tuple[Record, Facts] | None:
     """Which record a resource is of, and what it says; None where it is of none."""
-    for identifier in resource.get("identifier", ()):
-        if found := _SYSTEMS.get(identifier.get("system", "")):
-            entity, read = found
-            return (entity, identifier["value"]), read(resource)
+    for system, value in names_of(resource):
+        entity, read = _SYSTEMS[system]
+        return (entity, value), read(resource)
     return None
+
+
+def names_of(resource: Mapping[str, Any]) -> list[Name]:
+    """The names of a resource that records give."""
+    pairs = ((one.get("system", ""), one.get("value", "")) for one in resource.get("identifier", ()))
+    return [pair for pair in pairs if pair[0] in _SYSTEMS]
+
+
+def record_of(name: Name) -> Record:
+    return _SYSTEMS[name[0]][0], name[1]
 
 
 def of_legacy(

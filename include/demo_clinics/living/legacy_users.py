@@ -23,18 +23,19 @@ _CITY, _STATE, _POSTAL_CODE = "Burlington", "VT", "05401"
 
 @dataclass(slots=True)
 class Ward:
-    """A clinic of the legacy system as its users know it: its records by entity, its people."""
+    """A clinic of the legacy system as its users know it: its records by entity, its people and rooms."""
 
     clinic: str
     zone: str
     keys: dict[str, list[str]]
     staff: list[int]
+    rooms: list[int]
     _serial: int
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, engine: sa.Engine, clinic: str) -> Ward:
-        """Read from the database. The application numbers its rows itself, behind the newest."""
+        """Read from the database."""
         with engine.begin() as connection:
             keys = {name: _keys(connection, clinic, name) for name in _WORKED_AT}
             zone = connection.scalar(sa.text("SELECT time_zone FROM clinics WHERE clinic_id = :c"), {"c": clinic})
@@ -42,7 +43,11 @@ class Ward:
                 sa.text("SELECT DISTINCT staff_id FROM staff_clinics WHERE clinic_id = :c ORDER BY staff_id"),
                 {"c": clinic},
             )
-            return cls(clinic, str(zone), keys, list(staff), _newest(connection))
+            rooms = connection.scalars(
+                sa.text("SELECT location_id FROM locations WHERE clinic_id = :c AND deleted_at IS NULL ORDER BY 1"),
+                {"c": clinic},
+            )
+            return cls(clinic, str(zone), keys, list(staff), list(rooms), _newest(connection))
 
     def pick(self, chance: Random, entity: str) -> str:
         """Some record; the newest are worked at more than the others."""
@@ -54,7 +59,7 @@ class Ward:
         self.keys[entity].append(key)
 
     def serial(self) -> int:
-        """Another number each time: for keys, and so that no text is written twice."""
+        """Another number each time, so that no text is written twice."""
         with self._lock:
             self._serial += 1
             return self._serial
@@ -71,7 +76,7 @@ def _keys(connection: sa.Connection, clinic: str, entity: str) -> list[str]:
 
 
 def _newest(connection: sa.Connection) -> int:
-    """The greatest key of any table."""
+    """The greatest key of any table: what was written before has smaller numbers in it."""
     keys = [(table, next(iter(table.primary_key.columns))) for table in METADATA.sorted_tables]
     greatest = [sa.select(sa.func.max(key)) for _, key in keys if isinstance(key.type, sa.Integer)]
     return max(connection.scalar(each) or 0 for each in greatest)
@@ -90,10 +95,9 @@ class Desk:
         return entity, str(key)
 
     def insert_into(self, table: str, **values: Any) -> int:
-        target, number = METADATA.tables[table], self.ward.serial()
-        key = next(iter(target.primary_key.columns)).name
-        self.connection.execute(sa.insert(target).values({key: number, "updated_at": _now(), **values}))
-        return number
+        """Returns the key, which the database makes."""
+        done = self.connection.execute(sa.insert(METADATA.tables[table]).values(updated_at=_now(), **values))
+        return int((done.inserted_primary_key or (0,))[0])
 
     def update(self, record: Record, **values: Any) -> None:
         table, key = ENTITIES[record[0]]
@@ -115,13 +119,17 @@ class Desk:
         return int(self.ward.pick(self.chance, "patient"))
 
     def hour(self) -> datetime:
-        """An hour of a coming day at which the clinic is open and no clock is changed."""
-        day = _FIRST_DAY + timedelta(days=self.chance.randrange(180))
-        return datetime.combine(day, time(self.chance.randrange(9, 16), 5 * self.chance.randrange(12)))
+        return hour(self.chance)
 
     def own(self, **values: Any) -> dict[str, Any]:
         """What every row of the clinic says."""
         return {"clinic_id": self.ward.clinic, "staff_id": self.somebody(), **values}
+
+
+def hour(chance: Random) -> datetime:
+    """An hour of a coming day at which a clinic is open and no clock is changed."""
+    day = _FIRST_DAY + timedelta(days=chance.randrange(180))
+    return datetime.combine(day, time(chance.randrange(9, 16), 5 * chance.randrange(12)))
 
 
 def _now() -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
@@ -59,6 +59,13 @@ class Life:
         else:
             self._at_legacy(chance)
 
+    def _acts_at_medplum(self) -> Iterator[tuple[str, tuple[medplum_users.Act, str, int]]]:
+        """Nobody creates anything there that would never reach the legacy system."""
+        for name, (act, entity, weight) in medplum_users.ACTS.items():
+            owned = name in medplum_users.OWNED or not self.only_owned
+            if owned and (entity or self.diary.both_ways):
+                yield name, (act, entity, weight)
+
     def _ended(self, act: Future[None]) -> None:
         if fault := act.exception():
             self.faults.append(fault)
@@ -78,15 +85,19 @@ class Life:
                     self.diary.note_undone(Side.LEGACY)
                     return
                 connection.commit()
-            self.diary.note(Side.LEGACY, name, record, facts, time.time())
+            self.diary.note(Side.LEGACY, name, record, facts, time.time(), born=not entity)
         if not entity:
             self.ward.born(record)
 
     def _at_medplum(self, chance: Random) -> None:
-        acts = medplum_users.ACTS
-        act, entity, name = _chosen(
-            chance, {name: acts[name] for name in acts if name in medplum_users.OWNED or not self.only_owned}
-        )
+        act, entity, name = _chosen(chance, dict(self._acts_at_medplum()))
+        if not entity:
+            try:
+                (of, medplum_id), facts = act(Seat(self.client, self.ward, chance), "")
+            except NotThere:
+                return
+            self.diary.note_birth(name, of, medplum_id, facts, time.time())
+            return
         key = self.ward.pick(chance, entity)
         with self.diary.working_on((f"{entity} in Medplum", key)) as free:
             if not free:

@@ -1,6 +1,7 @@
 """People at an application on Medplum: they read a resource, change it, and write it back if nobody else has meanwhile.
 
 Some of what they change is the mapping's (an address for mail, directions), some of it is Medplum's alone (notes).
+They book appointments, too, which the legacy system is to have then.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 
-from demo_clinics.living.facts import BASE, Facts, Record
-from demo_clinics.living.legacy_users import Done, Ward
+from demo_clinics.living.facts import BASE, Facts, Record, moment, number
+from demo_clinics.living.legacy_users import Done, Ward, hour
 
 _TRIES = 5
 
@@ -47,13 +50,8 @@ class Seat:
 
     def change(self, resource_type: str, record: Record, edit: Callable[[dict[str, Any]], None]) -> None:
         """Raises NotThere, Overtaken, httpx.HTTPError."""
-        entity, key = record
-        query = {"identifier": f"{BASE}/{entity}|{key}"}
         for _ in range(_TRIES):
-            found = self.client.get(f"fhir/R4/{resource_type}", params=query).raise_for_status().json().get("entry")
-            if not found:
-                raise NotThere(resource_type)
-            resource = found[0]["resource"]
+            resource = self.find(resource_type, record)
             edit(resource)
             answer = self.client.put(
                 f"fhir/R4/{resource_type}/{resource['id']}",
@@ -65,8 +63,60 @@ class Seat:
                 return
         raise Overtaken(resource_type)
 
+    def find(self, resource_type: str, record: Record) -> dict[str, Any]:
+        """Raises NotThere, httpx.HTTPError."""
+        entity, key = record
+        query = {"identifier": f"{BASE}/{entity}|{key}"}
+        found = self.client.get(f"fhir/R4/{resource_type}", params=query).raise_for_status().json().get("entry")
+        if not found:
+            raise NotThere(resource_type)
+        resource: dict[str, Any] = found[0]["resource"]
+        return resource
+
+    def actor(self, resource_type: str, record: Record) -> dict[str, Any]:
+        """A reference. Raises NotThere, httpx.HTTPError."""
+        return {"reference": f"{resource_type}/{self.find(resource_type, record)['id']}"}
+
+    def somebody(self) -> dict[str, Any]:
+        """A reference to a patient that Medplum has by now. Raises NotThere, httpx.HTTPError."""
+        for _ in range(_TRIES):
+            try:
+                return self.actor("Patient", ("patient", self.ward.pick(self.chance, "patient")))
+            except NotThere:
+                continue
+        raise NotThere("Patient")
+
+    def create(self, resource: dict[str, Any]) -> str:
+        """Returns the id, once Medplum has said that it has it. Raises httpx.HTTPError."""
+        answer = self.client.post(f"fhir/R4/{resource['resourceType']}", json=resource).raise_for_status()
+        return str(answer.json()["id"])
+
 
 Act = Callable[[Seat, str], Done]
+
+
+def _book(seat: Seat, _: str) -> Done:
+    """A new appointment, in a room of the clinic. Its record is told by Medplum's id: it has no key yet."""
+    chance, ward = seat.chance, seat.ward
+    actors = [
+        seat.somebody(),
+        seat.actor("Practitioner", ("staff", str(chance.choice(ward.staff)))),
+        seat.actor("Location", ("location", str(chance.choice(ward.rooms)))),
+    ]
+    start, minutes = hour(chance).replace(tzinfo=ZoneInfo(ward.zone)), chance.choice((15, 20, 30))
+    said = {"description": f"Booked by phone {ward.serial()}", "patientInstruction": f"Bring it along {ward.serial()}"}
+    times = {"start": start.isoformat(), "end": (start + timedelta(minutes=minutes)).isoformat()}
+    resource = {
+        "resourceType": "Appointment",
+        "status": "booked",
+        **said,
+        **times,
+        "minutesDuration": minutes,
+        "participant": [{"actor": actor, "status": "accepted"} for actor in actors],
+    }
+    facts: Facts = {"start": moment(times["start"]), "minutes": number(minutes), "status": "booked"}
+    words = {"reason": said["description"], "instruction": said["patientInstruction"]}
+    return ("appointment", seat.create(resource)), {**facts, **words}
 
 
 def _mail(seat: Seat, key: str) -> Done:
@@ -137,6 +187,7 @@ OWNED = ("changes a mail address", "changes a reason", "changes directions")
 """Acts on what the mapping owns: these go the way back."""
 
 ACTS: dict[str, tuple[Act, str, int]] = {
+    "books": (_book, "", 2),
     "changes a mail address": (_mail, "patient", 2),
     "adds a contact": (_contact, "patient", 2),
     "changes a reason": (_reason, "appointment", 2),
@@ -145,4 +196,4 @@ ACTS: dict[str, tuple[Act, str, int]] = {
     "notes on a prescription": (_note_on_prescription, "prescription", 2),
     "changes directions": (_directions, "prescription", 1),
 }
-"""Name → the act, the entity of the record that it changes, how often it is chosen beside the others."""
+"""Name → the act, the entity that it changes a record of ("" for a birth), how often it is chosen beside the others."""

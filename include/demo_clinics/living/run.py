@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +16,20 @@ from rich.live import Live
 
 from demo_clinics.living import show
 from demo_clinics.living.diary import Diary, Side
-from demo_clinics.living.facts import READINGS, Facts, Record, of_legacy, of_medplum, resources_of
+from demo_clinics.living.facts import (
+    READINGS,
+    Facts,
+    Record,
+    names_of,
+    of_legacy,
+    of_medplum,
+    record_of,
+    resources_of,
+)
 from demo_clinics.living.legacy_users import Ward
 from demo_clinics.living.life import Life
 from demo_clinics.living.systems import CLINIC, Systems, systems
-from demo_clinics.living.verdict import Verdict, judge
+from demo_clinics.living.verdict import Shown, Verdict, faults_of_births, judge
 from demo_clinics.living.watch import Watch
 from medferry.errors import MedferryError
 from medferry.workflows.sync import Way
@@ -65,10 +74,11 @@ def live_in(found: Systems, seconds: float, rate: float, seed: int) -> Verdict:
     """The life in systems that are up and in step."""
     diary = Diary(both_ways=found.way is Way.BOTH)
     life = Life(found.engine, found.client, Ward.of(found.engine, CLINIC), diary, seed, rate)
-    watch = Watch(found.engine, found.client, CLINIC, diary)
+    watch = Watch(found.engine, found.client, CLINIC, diary, life.ward.born)
+    before = _legacy(found).keys()
     _live(found, life, watch, seconds)
     console.print(show.acts(diary))
-    verdict = verdict_of(found, diary)
+    verdict = verdict_of(found, diary, before)
     for line in show.told(verdict):
         console.print(line, soft_wrap=True)
     return verdict
@@ -103,7 +113,7 @@ def quiesce(watch: Watch, draw: Callable[[], None]) -> None:
     diary = watch.diary
     last = changed = time.monotonic()
     arrived = -1
-    while any(diary.pending(side) for side in Side) and last - changed < _QUIET_SECONDS:
+    while (diary.unborn or any(diary.pending(side) for side in Side)) and last - changed < _QUIET_SECONDS:
         time.sleep(_DRAW_SECONDS)
         draw()
         last = time.monotonic()
@@ -113,30 +123,37 @@ def quiesce(watch: Watch, draw: Callable[[], None]) -> None:
             watch.look_at_all()
 
 
-def verdict_of(found: Systems, diary: Diary) -> Verdict:
-    """What was killed is finished, then both systems are read; what changes by itself after that is an echo."""
+def verdict_of(found: Systems, diary: Diary, known: Collection[Record]) -> Verdict:
+    """What was killed is finished, then both systems are read; what changes by itself after that is an echo.
+
+    `known`: the records that the legacy system had before anybody came.
+    """
     found.settle()
-    before, versions = _readings(found), _versions(found)
-    verdict = judge(diary, *before, found.undecided())
+    legacy, medplum, shown = _legacy(found), of_medplum(found.client), _shown(found)
+    for one in shown:
+        for name in one.names[:1]:
+            diary.saw_born(one.id, record_of(name))
+    verdict = judge(diary, legacy, medplum, found.undecided())
+    verdict.lost += faults_of_births(diary, legacy, known, shown)
     found.settle()
-    after = _versions(found)
-    verdict.echoes = sum(versions.get(place) != version for place, version in after.items())
-    verdict.echoes += sum(before[0].get(record) != facts for record, facts in _readings(found)[0].items())
+    versions = {one.id: one.version for one in shown}
+    verdict.echoes = sum(versions.get(one.id) != one.version for one in _shown(found))
+    verdict.echoes += sum(legacy.get(record) != facts for record, facts in _legacy(found).items())
     return verdict
 
 
-def _readings(found: Systems) -> tuple[dict[Record, Facts], dict[Record, Facts]]:
+def _legacy(found: Systems) -> dict[Record, Facts]:
     legacy: dict[Record, Facts] = {}
     with found.engine.connect() as connection:
         for entity in READINGS:
             legacy |= of_legacy(connection, CLINIC, entity)
-    return legacy, of_medplum(found.client)
+    return legacy
 
 
-def _versions(found: Systems) -> dict[str, str]:
+def _shown(found: Systems) -> list[Shown]:
     types = {reading.type for reading in READINGS.values()}
-    return {
-        f"{kind}/{one['id']}": one["meta"]["versionId"]
-        for kind in types
-        for one in resources_of(found.client, kind, _fields="id,meta")
-    }
+    return [
+        Shown(one["id"], one["meta"]["versionId"], tuple(names_of(one)))
+        for kind in sorted(types)
+        for one in resources_of(found.client, kind, _fields="id,meta,identifier")
+    ]

@@ -13,12 +13,14 @@ _MOST_LINES = 20
 def progress(diary: Diary, seconds: float, of: float, conflicts: int, doing: str) -> Table:
     """One line a side: what its people did, and how far that has come to the other side."""
     table = Table(title=f"{doing}: {seconds:.0f} of {of:.0f} s", title_justify="left")
-    for name in ("written in", "acts", "undone", "pending", "arrived", "lag p50 s", "lag p99 s", "conflicts"):
+    for name in ("written in", "acts", "born", "undone", "pending", "arrived", "lag p50 s", "lag p99 s", "conflicts"):
         table.add_column(name, justify="left" if name == "written in" else "right")
     for side in Side:
         lags = list(diary.lags[side])
         told = [f"{lag:.1f}" if (lag := quantile(lags, share)) is not None else "" for share in (0.5, 0.99)]
-        numbers = (diary.total(side), diary.done[side, "undone"], len(diary.pending(side)), len(lags))
+        born = len(diary.born[side]) if side is Side.LEGACY else len(diary.births)
+        pending = len(diary.pending(side)) + (len(diary.unborn) if side is Side.MEDPLUM else 0)
+        numbers = (diary.total(side), born, diary.done[side, "undone"], pending, len(lags))
         table.add_row(
             side, *(f"{number:,}" for number in numbers), *told, f"{conflicts:,}" if side is Side.LEGACY else ""
         )
@@ -42,6 +44,9 @@ def told(verdict: Verdict) -> list[str]:
         f"{head}: {verdict.records:,} records and {verdict.edits:,} edits, read in both systems by plain SQL and plain "
         f"searches. Echoes: {verdict.echoes}. Conflicts that wait for a decision: {len(verdict.conflicts)}.",
     ]
+    if any(verdict.births.values()):
+        told = " and ".join(f"{number:,} in {side}" for side, number in verdict.births.items())
+        lines.append(f"Born: {told}; each of them is to stand on the other side exactly once.")
     if verdict.waiting:
         lines.append(f"{verdict.waiting} values of Medplum's people wait there for a way back into the legacy system.")
     lines += verdict.lost[:_MOST_LINES]

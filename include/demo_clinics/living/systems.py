@@ -106,9 +106,12 @@ class Systems:
         return records
 
     def _cycle(self) -> int:
-        """Records that went forth, and rows that were written back."""
+        """Records that went forth, and rows that were written back or inserted."""
         forth = cycle(self.wave).records
-        return forth + (back_cycle(self.wave).written.total() if self.way is Way.BOTH else 0)
+        if self.way is not Way.BOTH:
+            return forth
+        back = back_cycle(self.wave)
+        return forth + back.written.total() + back.born.total()
 
     def undecided(self) -> set[Record]:
         """The records of which the manifest says that both sides have changed the same."""
@@ -156,6 +159,8 @@ def systems(folder: Path, seed: int, patients: int, tell: Tell, way: Way = Way.B
         tell("installing the journal of changes, and one sweep")
         install(environment.capture, wave.journal)
         sweep_wave(wave, _UNBOUNDED)
+        if way is Way.BOTH:
+            back_cycle(wave)  # what is created in Medplum before the first cycle is none of the wave's births
         with user(medplum.base_url, medplum.client_id, medplum.client_secret) as client:
             yield Systems(folder, settings, wave, engine, client, way)
 

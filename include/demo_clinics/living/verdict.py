@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from demo_clinics.living.diary import Diary, Edit, Side, last_words
-from demo_clinics.living.facts import OF_MEDPLUM_ALONE, Facts, Record
+from demo_clinics.living.facts import OF_MEDPLUM_ALONE, Facts, Name, Record, record_of
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class Verdict:
     """Values of Medplum's people that the legacy system has not, as nothing brings them back yet."""
     echoes: int = 0
     """Versions in Medplum and rows in the legacy database that changed after everybody had gone home."""
+    births: dict[Side, int] = field(default_factory=dict)
+    """Records by the side that they were created in, and acknowledged to whom."""
 
     @property
     def is_good(self) -> bool:
@@ -36,6 +39,7 @@ def judge(
     `undecided` are the records of which Medferry says that both sides have changed the same.
     """
     verdict = Verdict(len(legacy), sum(map(len, diary.edits.values())))
+    verdict.births = {Side.LEGACY: len(diary.born[Side.LEGACY]), Side.MEDPLUM: len(diary.births)}
     for record, rows in legacy.items():
         if record not in medplum:
             verdict.lost.append(f"{' '.join(record)}: not in Medplum")
@@ -49,6 +53,38 @@ def judge(
     verdict.lost += [f"{' '.join(record)}: not in the legacy system" for record in sorted(written - legacy.keys())]
     verdict.conflicts = set(undecided)
     return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A resource as it is found in Medplum: its id, its version, and the names that rows have given it."""
+
+    id: str
+    version: str
+    names: tuple[Name, ...]
+
+
+def faults_of_births(
+    diary: Diary, legacy: Collection[Record], known: Collection[Record], shown: Collection[Shown]
+) -> list[str]:
+    """What was created in Medplum and has not exactly one row, rows of nobody, and rows with two resources.
+
+    `known`: the records that the legacy system had in the beginning.
+    """
+    names = {one.id: one.names for one in shown}
+    faults, theirs = [], list[Record]()
+    for medplum_id, birth in diary.births.items():
+        rows = [record_of(name) for name in names.get(medplum_id, ())]
+        theirs += rows
+        if len(rows) != 1:
+            faults.append(f"{birth.entity} created as {medplum_id}: it has {len(rows)} names of rows")
+        faults += [f"{' '.join(row)} of {medplum_id}: no such row" for row in rows if row not in legacy]
+    strange = set(legacy) - set(known) - diary.born[Side.LEGACY] - set(theirs)
+    faults += [f"{' '.join(row)}: a row that nobody has made" for row in sorted(strange)]
+    faults += [f"{' '.join(row)}: the row of several births" for row, times in Counter(theirs).items() if times > 1]
+    of_names = Counter(name for one in shown for name in one.names)
+    twins = [f"{' '.join(record_of(name))}: {times} resources" for name, times in of_names.items() if times > 1]
+    return faults + twins
 
 
 def _fault(

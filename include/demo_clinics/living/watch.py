@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ import httpx
 import sqlalchemy as sa
 
 from demo_clinics.living.diary import Diary, Side
-from demo_clinics.living.facts import READINGS, of_legacy, of_medplum, of_resource, resources_of
+from demo_clinics.living.facts import READINGS, Record, of_legacy, of_medplum, of_resource, resources_of
 
 LOOK_SECONDS = 0.5
 _OVERLAP_SECONDS = 2.0
@@ -29,11 +29,13 @@ class Watch:
     client: httpx.Client
     clinic: str
     diary: Diary
+    born: Callable[[Record], object] = lambda _: None
+    """Is told of a record that was created in Medplum, once it has a row."""
     _since: dict[str, float] = field(default_factory=dict)
 
     def look(self) -> None:
         """Once at both sides."""
-        if self.diary.pending(Side.LEGACY):
+        if self.diary.pending(Side.LEGACY) or self.diary.unborn:
             for resource_type in {reading.type for reading in READINGS.values()}:
                 self._look_at_medplum(resource_type)
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -52,6 +54,8 @@ class Watch:
             at = datetime.fromisoformat(resource["meta"]["lastUpdated"]).timestamp()
             self._since[resource_type] = max(self._since[resource_type], at)
             if found := of_resource(resource):
+                if self.diary.saw_born(resource["id"], found[0]):
+                    self.born(found[0])
                 self.diary.saw(found[0], found[1], Side.MEDPLUM, at, time.time())
 
     def look_at_all(self) -> None:

@@ -23,11 +23,14 @@ def births_faults(entity: SourceEntity, own: LegacyTable, new: NewRows, read: Co
         if read is not None and column.casefold() not in read:
             yield f"the SQL of {entity.name} gives no column {column}.", "Correct the name in new_rows(columns=)."
     [key] = own.key
-    named = [*own.columns.values(), *new.columns.values(), *new.constants, *new.times, *own.only, *own.new]
-    named += [new.unit] if new.unit else []
-    if key in named:
+    said = [*own.columns.values(), *new.columns.values()]
+    fixed = [*new.constants, *new.times, *own.only, *own.new, *([new.unit] if new.unit else [])]
+    if key in (*said, *fixed):
         yield f"a new row of {own.name} would get its key {key} twice.", "Leave it to new_rows(key=)."
-    if twice := sorted({name for name in named if named.count(name) > 1}):
+    # A column of which the inverse knows more once the row is there (the zone of a time) may have a first value.
+    begun = {*new.constants, *new.times} & {*own.columns.values()}
+    named = [*said, *(name for name in fixed if name not in begun)]
+    if twice := sorted({name for name in (*named, *fixed) if named.count(name) > 1 or fixed.count(name) > 1}):
         yield f"a new row of {own.name} would get {twice[0]} twice.", "Name it in one place of new_rows(…)."
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping, new_rows
 from medferry.mapping.values import zone_of
 
 from ._back import clinic_time
@@ -69,13 +69,19 @@ def _participants(ctx: Context, row: Row, status: str) -> list[dict[str, Any]]:
             touched="updated_at",
         ),
     ),
+    # The clinic is that of the room, the patient or who is seen; its zone, and so the time, is known with the row.
+    births=new_rows(unit="clinic_id", columns=("patient_id",), times=("starts_at",), unit_by=("participant",)),
 )
 def appointment_back(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:
-    """Time, status, kind and who takes part; whose appointment it is stays."""
+    """Time, status, kind and who takes part; whose appointment it is is said of a new one, and stays."""
     start = resource.get("start")
     minutes = ctx.number(_minutes(resource, row, ctx), "minutes", "minutesDuration", whole=True)
     status, kind = resource.get("status"), resource.get("appointmentType")
+    whose = (
+        {} if row else {"patient_id": ctx.required(_actor_back(ctx, resource, "patient", "patient_id"), "participant")}
+    )
     return {
+        **whose,
         **ctx.together(
             {
                 "starts_at": ctx.required(clinic_time(ctx, row, start, "starts_at", "start"), "start"),
