@@ -82,6 +82,40 @@ def test_try_shows_the_way_back_of_a_row_and_of_an_edited_resource(medferry, tmp
     assert "no inverse" in medferry("try", "clinic", "--key", "1", "--resource", str(edited), code=1).stderr
 
 
+def test_try_shows_the_row_that_a_birth_would_get(medferry, tmp_path: Path) -> None:
+    created = tmp_path / "created.json"
+    asked = ("try", "appointment", "-m", "clinics", "--resource", str(created))
+
+    def write(**members: object) -> None:
+        patient = {"reference": "Patient?identifier=https://clinics.example/legacy/patient|17"}
+        times = {"start": "2027-01-04T09:00:00-05:00", "end": "2027-01-04T09:20:00-05:00"}
+        participant = [{"actor": patient, "status": "accepted"}]
+        said = {"resourceType": "Appointment", "status": "booked", **times, "participant": participant, **members}
+        created.write_text(json.dumps(said))
+
+    write(description="cough")
+    shown = " ".join(medferry(*asked).output.replace("│", " ").split())
+    for line in (
+        "appointment_id made by the database",
+        "clinic_id the business unit",
+        "status_code B",
+        "starts_at once the row is there",
+        "reason_text cough",
+        "patient_id 17",
+        "updated_at the time of the insertion",
+    ):
+        assert line in shown
+    write(status="waitlist")
+    refused = medferry(*asked).output
+    assert "No row would be inserted." in refused and "status no-local-code" in refused
+    write(identifier=[{"system": "https://clinics.example/legacy/appointment", "value": "7"}])
+    assert "it is no birth" in medferry(*asked, code=1).stderr
+    created.write_text(json.dumps({"resourceType": "Basic"}))
+    assert "A Basic fits 0" in medferry(*asked, code=1).stderr
+    assert "takes no births" in medferry("try", "patient", "--resource", str(created), code=1).stderr
+    assert "nothing to try" in medferry("try", "patient", code=1).stderr
+
+
 def test_try_shows_the_row_its_resource_and_its_problem(medferry) -> None:
     shown = medferry("try", "patient", "--key", "8").output
     assert "Hal" in shown

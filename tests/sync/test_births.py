@@ -16,7 +16,7 @@ from medferry.plan.authority import AuthorityMatrix
 from medferry.source.births import BORN
 from medferry.sync import adopt, reverse_born
 from medferry.sync.cycle import Cycle, cycle
-from medferry.sync.reverse_cycle import back_cycle
+from medferry.sync.reverse_cycle import back_cycle, pending_back
 from medferry.sync.wave import SyncedWave
 from tests.sync.conftest import Write, families
 from tests.sync.taking_births import births_wave, rows
@@ -104,6 +104,22 @@ def test_a_birth_gets_one_row_and_the_row_s_identifier(taking: SyncedWave, users
     again = back_cycle(taking)
     assert (again.born, again.written) == (Counter(), Counter())
     assert (len(rows(taking)), families(taking.environment)["9"]) == (1, "Ito")
+
+
+def test_what_a_cycle_would_insert_is_told_before_and_nothing_is_written(taking: SyncedWave, users: Users) -> None:
+    patient = users.create()
+    weight, nobody = users.weigh(patient), users.create(gender="other")
+    told = pending_back(taking)
+    assert told.born == Counter(Patient=1)
+    assert told.inserts == {"patient": Counter(clinic_id=1, family=1, born=1, sex=1)}
+    assert {(one.place, one.reason) for one in told.held} == {
+        (f"Patient/{nobody}", "no-local-code"),
+        (f"Observation/{weight}", "waits-for-birth"),
+    }
+    assert (rows(taking), lines(taking), notes(taking), held(taking)) == ([], 0, 0, set())
+    done = back_cycle(taking)
+    assert done.born == Counter(Patient=1, Observation=1)
+    assert pending_back(taking).born == Counter()
 
 
 def test_later_changes_go_both_ways(taking: SyncedWave, users: Users, write: Write) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
 
 from demo_clinics import database as servers
+from medferry.errors import LeaseHeld
 from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
+from medferry.sync import adopt, reverse_born
 from medferry.sync.aside import entities_of
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.pruning import prune
@@ -24,6 +27,11 @@ from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave, synced_wave
 from tests import tiny_platform
 from tests.sync.conftest import FREE, families, load, written_back
+from tests.sync.taking_births import births_wave
+from tests.sync.taking_births import rows as born_rows
+from tests.sync.test_births import Users, dying, lines, notes
+from tests.sync.test_cycle import Killed, ends, reason
+from tests.sync.test_reverse_cycle import held, looked_at_again
 
 WRITERS, TRANSACTIONS = 4, 12
 
@@ -96,6 +104,38 @@ def test_what_users_edit_reaches_the_row_once_and_comes_back_to_nobody(wave: Syn
     assert not back_cycle(both).written
     assert (cycle(both), held_back_of_wave(both)) == (Cycle(), [])
     both.environment.legacy_writer.dispose()
+
+
+def test_a_birth_is_inserted_once_whatever_dies_and_comes_back_to_nobody(wave: SyncedWave) -> None:
+    taking = births_wave(wave)
+    users = Users(taking)
+    first = users.create(identifier=None)
+    assert back_cycle(taking).born == {"Patient": 1}
+    second = users.create(name=[{"family": "Ono"}], identifier=None)
+    with pytest.MonkeyPatch.context() as patched:  # its row is there, its identifier is not
+        patched.setattr(reverse_born, "insert_row", dying(reverse_born.insert_row, "after"))
+        with pytest.raises(Killed):
+            back_cycle(taking)
+    assert [row[:4] for row in born_rows(taking)] == [(9, "north", 1, "Ito"), (10, "north", 1, "Ono")]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(adopt.Adopter, "adopt", Mock(side_effect=LeaseHeld("busy", "wait")))
+        assert ends(cycle(taking)) == {"successful": 1, "quarantined": 1}, "the way forth leaves the row alone"
+    assert (reason(taking, "patient", "10"), notes(taking)) == ("born-in-medplum", 1)
+    looked_at_again(taking)
+    assert not back_cycle(taking).born, "it was finished before, by what the legacy database says"
+    cycle(taking)
+    for id_, key in ((first, "9"), (second, "10")):
+        assert users.id_of("patient", key) == id_
+        assert {"system": users.system, "value": key} in users.read("Patient", id_)["identifier"]
+    assert (lines(taking), notes(taking), held(taking)) == (2, 0, set())
+    with taking.environment.medplum() as client:
+        assert client.count("Patient") == 3 + 2
+    versions = [users.read("Patient", id_)["meta"]["versionId"] for id_ in (first, second)]
+    assert (back_cycle(taking).born, back_cycle(taking).written, cycle(taking)) == ({}, {}, Cycle())
+    assert versions == [users.read("Patient", id_)["meta"]["versionId"] for id_ in (first, second)]
+    assert families(taking.environment) == rows(taking)
+    taking.environment.legacy_writer.dispose()
+    taking.environment.source.dispose()
 
 
 def test_an_entity_that_cannot_be_read_waits_alone(wave: SyncedWave) -> None:

@@ -68,7 +68,8 @@ def _preview(environment: Environment, wave: str, direction: Way | None) -> None
     if way is not Way.FORTH:
         back = pending_back(synced)
         rows = f"{back.written.total()} row(s) would be written into the legacy database"
-        console.print(f"{rows}, {back.removed.total()} removed; nothing was.", soft_wrap=True)
+        new = f"{back.born.total()} inserted for what was created in Medplum"
+        console.print(f"{rows}, {new}, {back.removed.total()} removed; nothing was.", soft_wrap=True)
         _tell_back(back)
 
 
@@ -77,6 +78,9 @@ def _tell_back(done: BackCycle) -> None:
     for entity, columns in done.columns.items():
         told = ", ".join(f"{column} {number}" for column, number in sorted(columns.items()))
         console.print(f"  {entity}: {done.written[entity]} row(s): {told}", soft_wrap=True)
+    for entity, columns in done.inserts.items():
+        told = ", ".join(f"{column} {number}" for column, number in sorted(columns.items()))
+        console.print(f"  {entity}, new: {told}", soft_wrap=True)
     for held in done.held:
         _tell_held(held)
 

@@ -19,6 +19,7 @@ from medferry.cli.terminal import (
     environment_of,
     report_errors,
 )
+from medferry.cli.try_birth import resource_of, show_birth, shown
 from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.fhir.identifiers import identifiers_of
@@ -39,23 +40,38 @@ try_app = typer.Typer()
 @report_errors
 def try_row(
     entity: str,
-    key: Annotated[str, typer.Option("--key", "-k", help="The row's source key, as the manifest writes it.")],
+    key: Annotated[
+        str | None, typer.Option("--key", "-k", help="The row's source key, as the manifest writes it.")
+    ] = None,
     migration: MigrationOption = "clinics",
     edited: Annotated[
         Path | None,
-        typer.Option("--resource", exists=True, dir_okay=False, help="JSON of one of its resources as edited."),
+        typer.Option(
+            "--resource",
+            exists=True,
+            dir_okay=False,
+            help="JSON of one of its resources as edited; without --key of one that was created in Medplum.",
+        ),
     ] = None,
 ) -> None:
-    """Map one row and show it beside its resources, problems and way back. Writes nothing; shows patient data."""
+    """Map one row and show it beside its resources, problems and way back. Writes nothing; shows patient data.
+
+    Without --key: the row that would be inserted for the --resource, which somebody has created in Medplum.
+    """
     environment = environment_of(migration)
     definition = entity_of(environment.migration, entity)
+    if key is None:
+        if edited is None:
+            raise MedferryError("There is nothing to try.", "Give --key of a row, or --resource of what was created.")
+        show_birth(environment.migration, entity, resource_of(edited))
+        return
     row = _find_row(environment, definition, key)
     mapped = map_row(environment.migration.specs[entity], definition, row, environment.migration.settings)
     left, right = Table(title="source row", title_justify="left"), Table(title="becomes", title_justify="left")
     left.add_column("column")
     left.add_column("value", overflow="fold")
     for name, value in row.items():
-        left.add_row(name, "[dim]null[/]" if value is None else Text(_shown(value)))
+        left.add_row(name, "[dim]null[/]" if value is None else Text(shown(value)))
     right.add_column(_outcome(mapped), overflow="fold")
     for resource in mapped.resources:
         right.add_row(Text(orjson.dumps(resource, option=orjson.OPT_INDENT_2).decode()))
@@ -84,7 +100,7 @@ def _show_way_back(
         return
     resources = dict(by_slot(spec, mapped.resources, settings))
     if edited:
-        resource = _resource_of(edited)
+        resource = resource_of(edited)
         read = by_slot(spec, [resource], settings)
         if not read or mapped.key not in [name.get("value") for name in identifiers_of(resource)]:
             raise MedferryError(f"{edited.name} is none of the row's resources.", "Keep the identifier it was given.")
@@ -94,26 +110,11 @@ def _show_way_back(
     for name in ("column", "has", "gets"):
         table.add_column(name, overflow="fold")
     for column, value in changes.columns.items():
-        table.add_row(column, Text(_shown(row.get(column))), Text(_shown(value)))
+        table.add_row(column, Text(shown(row.get(column))), Text(shown(value)))
     console.print(table if changes.columns else "The way back changes nothing in the row.")
     for loss in changes.cannot_express:
         told = " ".join(part for part in (loss.slot, loss.path, loss.reason, loss.detail) if part)
         console.print(f"cannot express: {escape(told)}", soft_wrap=True)
-
-
-def _resource_of(path: Path) -> dict[str, Any]:
-    try:
-        read = orjson.loads(path.read_bytes())
-    except ValueError:
-        read = None
-    if not isinstance(read, dict):
-        raise MedferryError(f"{path.name} holds no JSON object.", "Give one resource as JSON.")
-    return read
-
-
-def _shown(value: Any) -> str:
-    text = str(value).encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= 200 else f"{text[:200]}… ({len(text):,} characters)"
 
 
 def _outcome(mapped: MappedRow) -> str:

@@ -107,14 +107,10 @@ class Delivery:
 
         Raises SourceUnavailable, SourceError, MedplumUnavailable, Unauthorised: the next cycle goes on.
         """
-        target = self._target(birth)
-        if isinstance(target, HeldBack):
-            return [target]
-        note = self._note(birth, *target)
-        mapping, resource = self._mapping(note), self._named(note, birth)
-        first = mapping.first(resource)
-        if first.refused:
-            return self._held(birth, note, first.refused)
+        begun = self._begun(birth)
+        if isinstance(begun, list):
+            return begun
+        note, mapping, resource, first = begun
         self._noted(note)
         try:
             line = self._inserted(note, mapping, resource, first)
@@ -135,7 +131,25 @@ class Delivery:
             log.info("A birth of %s is adopted later: %s", note.entity, error.problem)
             return [self.births.told(birth, HeldReason.IN_DOUBT)]
 
+    def foretold(self, birth: Birth) -> tuple[str, list[str]] | list[HeldBack]:
+        """The entity and the columns of the row that a birth would be inserted with, or why there would be none.
+
+        What only the row itself tells (a code, a time in its clinic's zone) is judged when it is there.
+        """
+        begun = self._begun(birth)
+        return begun if isinstance(begun, list) else (begun[0].entity, sorted(begun[3].columns))
+
     # -- whether, and as what ----------------------------------------------------------------------
+
+    def _begun(self, birth: Birth) -> tuple[NotedBirth, BirthMapping, Resource, RowBirth] | list[HeldBack]:
+        """What a row is made of, or why there is none; nothing is written."""
+        target = self._target(birth)
+        if isinstance(target, HeldBack):
+            return [target]
+        note = self._note(birth, *target)
+        mapping, resource = self._mapping(note), self._named(note, birth)
+        first = mapping.first(resource)
+        return self._held(birth, note, first.refused) if first.refused else (note, mapping, resource, first)
 
     def _target(self, birth: Birth) -> tuple[str, str, str] | HeldBack:
         """(entity, slot, unit) of the row that it gets, or why it gets none."""

@@ -69,6 +69,8 @@ class BackCycle:
     """Resources by type that users had created, and that have got their rows."""
     columns: dict[str, Counter[str]] = field(default_factory=dict)
     """Entity → column → rows; of a cycle that only tells, what it would write."""
+    inserts: dict[str, Counter[str]] = field(default_factory=dict)
+    """The same of new rows; of a cycle that only tells."""
     held: list[HeldBack] = field(default_factory=list)
 
 
@@ -105,7 +107,10 @@ def pending_back(wave: SyncedWave) -> BackCycle:
                 feed = find_feed(connection, name)
             position, more = ChangePosition.of(feed.position) if feed else begin(BEGINNING), True
             while more:
-                page = next_page(client, resource_type, position, WALKED)
+                fields = (
+                    "" if feed and feed.passes else WALKED
+                )  # as the cycle reads: what is there before it is no birth
+                page = next_page(client, resource_type, position, fields)
                 position, more = page.position, page.more
                 back.tell(classify(environment.manifest, client, back.ours, resource_type, page.changes), told)
     return told
@@ -209,6 +214,13 @@ class _Back:
                 if one.columns:
                     told.written[entity] += 1
                     told.columns.setdefault(entity, Counter()).update(list(one.columns))
+        for birth in self._delivery.births.among(found):
+            row = self._delivery.foretold(birth)
+            if isinstance(row, list):
+                told.held += row
+            else:
+                told.born[birth.place[0]] += 1
+                told.inserts.setdefault(row[0], Counter()).update(row[1])
 
     def _settle(self, keys: Keys, at_end: Callable[[sa.Connection, WrittenBack], object], left: bool = False) -> None:
         """Do what is to be done about some records. `left`: those that are not the wave's any more are not told."""
