@@ -11,8 +11,9 @@ from medferry.manifest.cutovers import Direction
 from medferry.manifest.database import create_manifest
 from medferry.manifest.decisions import RecordedDecision, decisions_of, digest_of
 from medferry.runtime.environment import Environment
-from medferry.workflows import cutover_approval
-from medferry.workflows.cutover_approval import ApprovalTooOld, NotReady, arm, evidence
+from medferry.workflows import cutover_conditions
+from medferry.workflows.cutover_approval import ApprovalTooOld, arm, evidence
+from medferry.workflows.cutover_conditions import NotReady
 
 SHOWN = "| condition | evidence |\n|---|---|\n| schema | as it was \\| approved |\n| sweep | 0 misses |"
 
@@ -22,7 +23,7 @@ def gates(tiny: Environment, monkeypatch: pytest.MonkeyPatch) -> list[ReadinessG
     """All that `readiness` says; tests/workflows/test_readiness.py has the gates themselves."""
     create_manifest(tiny.settings.manifest_url)
     found = [ReadinessGate("schema", True, "as it was |\n approved"), ReadinessGate("sweep", True, "0 misses")]
-    monkeypatch.setattr(cutover_approval, "readiness", lambda *_: found)
+    monkeypatch.setattr(cutover_conditions, "readiness", lambda *_: found)
     return found
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from medferry.cli.terminal import MigrationOption, console, environment_of, group_with_default, report_errors
+from medferry.cli.terminal import FREE_TEXT, MigrationOption, console, environment_of, group_with_default, report_errors
 from medferry.cutover.acts import Act
 from medferry.cutover.machine import Outcome
+from medferry.errors import OptionError
+from medferry.governance.readiness import ACCEPTABLE
+from medferry.manifest.consents import Consent
 from medferry.manifest.cutovers import Direction
 from medferry.runtime.environment import Environment
 from medferry.workflows.cutover import PATIENCE_SECONDS, Choice, cut_over, prepare, roll_back, told
+from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import WaveCutover, cutover_status
+from medferry.workflows.readiness import accept, readiness
 
 cutover_app = typer.Typer(
     cls=group_with_default("wave"),
@@ -29,6 +36,15 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Tell every act; w
 FreezeOption = Annotated[
     float,
     typer.Option(min=0, help="Seconds until a freeze ends by itself. 0: as the plan's downtime says, else a minute."),
+]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="NAME=REASON",
+        help=f"What --by accepts as it is now, as `readiness accept` does ({', '.join(ACCEPTABLE)}); repeatable. "
+        f"{FREE_TEXT}",
+    ),
 ]
 PatienceOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for those who write a unit now.")]
 
@@ -49,16 +65,25 @@ def cutover(
     freeze: FreezeOption = 0.0,
     patience: PatienceOption = PATIENCE_SECONDS,
     by: ByOption = "",
+    accepted: AcceptOption = None,
 ) -> None:
     """Move a wave's units to Medplum, or go on where an attempt has stopped.
 
-    What fails before the flip thaws: the legacy database is written as before, and the next attempt needs no load.
+    Refused while a condition of `readiness` does not hold, unless a freeze has begun. What fails before the flip thaws:
+    the legacy database is written as before, and the next attempt needs no load.
     """
     environment, choice = environment_of(migration), _choice(freeze, patience, by)
+    consents = _consents(accepted or ())
     if dry_run:
+        _tell_conditions(environment, wave)
         told(environment, wave, Direction.FORTH, choice)
-    else:
-        console.print(_ENDS[cut_over(environment, wave, choice)])
+        return
+    if consents and not by.strip():
+        raise OptionError("A person must answer for what is accepted.", "Name him: --by.")
+    for gate, reason in consents:
+        accept(environment, wave, gate, Consent.ACCEPTED, by.strip(), reason)
+    choice = replace(choice, ready=lambda: check_ready(environment, wave))
+    console.print(_ENDS[cut_over(environment, wave, choice)])
 
 
 @cutover_app.command("prepare")
@@ -103,6 +128,21 @@ def rollback(
         told(environment, wave, Direction.BACK, choice)
     else:
         console.print(_ENDS[roll_back(environment, wave, choice)])
+
+
+def _consents(given: Sequence[str]) -> list[tuple[str, str]]:
+    """(Condition, reason) of each NAME=REASON. Raises OptionError."""
+    parts = [one.partition("=") for one in given]
+    if any(not sign for _, sign, _ in parts):
+        raise OptionError("What is accepted needs a reason.", "Write --accept NAME=REASON, with a sentence for it.")
+    return [(name.strip(), reason.strip()) for name, _, reason in parts]
+
+
+def _tell_conditions(environment: Environment, wave: str) -> None:
+    """The dry run goes on: what it tells is wanted long before all conditions hold."""
+    for gate in readiness(environment, wave):
+        if not gate.ok:
+            console.print(f"[bold red]Would be refused[/]: {gate.name}: {escape(gate.evidence)}", soft_wrap=True)
 
 
 def _choice(freeze: float, patience: float, by: str) -> Choice:

@@ -21,6 +21,7 @@ from medferry.runtime.environment import Environment
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import NothingBack
 from medferry.sync.wave import SyncedWave, shut_units
+from medferry.workflows.cutover_conditions import would_freeze
 from medferry.workflows.cutover_proof import verified, verified_keys
 from medferry.workflows.readiness import require_turn
 from medferry.workflows.routing import publish_routing
@@ -39,12 +40,17 @@ class Otherwise(MedferryError):
 
 @dataclass(frozen=True)
 class Choice:
-    """How an attempt is made. Without `freeze`: as long as the plan lets the units be frozen, else a minute."""
+    """How an attempt is made. Without `freeze`: as long as the plan lets the units be frozen, else a minute.
+
+    `ready` raises where the wave may not be cut over now. It is asked before a freeze can begin, never within one, and
+    not by the stages of a DAG, whose own tasks have asked and were approved.
+    """
 
     person: str
     freeze: float = 0.0
     patience: float = PATIENCE_SECONDS
     tell: Callable[[Act, str], None] = lambda *_: None
+    ready: Callable[[], object] = lambda: None
     clock: Time = field(default_factory=Time)
 
 
@@ -123,6 +129,8 @@ def _switch(
     environment: Environment, wave: SyncedWave, client: MedplumClient, direction: Direction, choice: Choice
 ) -> Switch:
     gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
+    if direction is Direction.FORTH and would_freeze(gates, wave.id, units):
+        choice.ready()
     going_on = _going_on(environment, wave, gates, direction)
     attempt = going_on or _begun(environment, wave, gates, units, direction, choice)
     hooks = Hooks(

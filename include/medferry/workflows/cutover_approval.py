@@ -9,12 +9,8 @@ from medferry.manifest.consents import Consent
 from medferry.manifest.cutovers import Direction
 from medferry.manifest.decisions import Decision, digest_of, record
 from medferry.runtime.environment import Environment
+from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import cutover_status
-from medferry.workflows.readiness import readiness
-
-
-class NotReady(MedferryError):
-    """A condition of a cutover does not hold. Nothing was closed."""
 
 
 class ApprovalTooOld(MedferryError):
@@ -53,13 +49,7 @@ def arm(
 
 
 def _conditions(environment: Environment, wave_id: str) -> list[tuple[str, str]]:
-    found = readiness(environment, wave_id)
-    if left := [gate for gate in found if not gate.ok]:
-        told = "; ".join(f"{gate.name}: {gate.evidence}" for gate in left[:5])
-        raise NotReady(
-            f"Of {len(found)} conditions {len(left)} do not hold: {told}.", f"`medferry readiness {wave_id}` tells all."
-        )
-    return [(str(gate.name), _cell(gate.evidence)) for gate in found]
+    return [(str(gate.name), _cell(gate.evidence)) for gate in check_ready(environment, wave_id)]
 
 
 def _losses(environment: Environment, wave_id: str) -> list[tuple[str, str]]:

@@ -1,0 +1,51 @@
+"""What must hold before a freeze begins: every gate of readiness, asked once, and never within a freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medferry.cutover.acts import Place, all_among
+from medferry.cutover.gates import Gates
+from medferry.cutover.switch import EPOCHS
+from medferry.errors import MedferryError
+from medferry.governance.readiness import ReadinessGate
+from medferry.manifest import cutovers
+from medferry.manifest.cutovers import Direction
+from medferry.runtime.environment import Environment
+from medferry.workflows.readiness import readiness
+
+
+class NotReady(MedferryError):
+    """A condition of a cutover does not hold. Nothing was closed."""
+
+
+def check_ready(environment: Environment, wave_id: str) -> list[ReadinessGate]:
+    """Every condition of a cutover, all of which hold. Raises NotReady, which names those that do not; NoSuchWave."""
+    found = readiness(environment, wave_id)
+    if left := [gate for gate in found if not gate.ok]:
+        told = "; ".join(f"{gate.name}: {gate.evidence}" for gate in left)
+        raise NotReady(
+            f"Of {len(found)} conditions {len(left)} do not hold: {told}.",
+            f"Nothing was closed. `medferry readiness {wave_id}` tells what to do about each.",
+        )
+    return found
+
+
+def would_freeze(gates: Gates, wave_id: str, units: Sequence[str]) -> bool:
+    """Whether a cutover now would begin a freeze: not where its own has begun and runs, nor to flip, nor to back out.
+
+    A gate that was closed by hand (`medferry gate close`) is no freeze of a cutover: nobody has asked before it.
+    """
+    places = gates.places(units)
+    if not all_among(places.values(), (Place.LEGACY, Place.FROZEN, Place.BOTH)):
+        return False
+    environment = gates.environment
+    with environment.manifest.begin() as connection:
+        running = cutovers.running_attempts(connection, environment.migration.name)
+    begun = {
+        unit
+        for one in running
+        if one.wave == wave_id and one.direction is Direction.FORTH
+        for unit in one.notes.get(EPOCHS, ())
+    }
+    return not any(place is Place.FROZEN and unit in begun for unit, place in places.items())
