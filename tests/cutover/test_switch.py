@@ -22,7 +22,7 @@ from medferry.source.gate.gate import GATE, GateState
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import synced_wave
-from medferry.workflows.cutover import Choice, CutoverBusy, Otherwise, _alone, cut_over, prepare, roll_back, told
+from medferry.workflows.cutover import Choice, CutoverBusy, Otherwise, cut_over, only_mover, prepare, roll_back, told
 from medferry.workflows.cutover_status import cutover_status
 from tests.cutover.conftest import Clinic
 
@@ -237,7 +237,7 @@ def test_the_status_says_what_both_gates_say_and_what_is_unsafe(
 
 
 def test_two_at_once(clinic: Clinic) -> None:
-    with _alone(clinic.environment), pytest.raises(CutoverBusy):
+    with only_mover(clinic.environment), pytest.raises(CutoverBusy):
         cut_over(clinic.environment, "pilot", choice())
     cut_over(clinic.environment, "pilot", choice())
     with pytest.raises(Otherwise):

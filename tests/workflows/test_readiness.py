@@ -18,7 +18,7 @@ from medferry.errors import OptionError
 from medferry.governance.readiness import GateName
 from medferry.manifest.consents import Consent
 from medferry.manifest.database import create_manifest
-from medferry.manifest.rehearsals import record_rehearsal
+from medferry.manifest.rehearsals import Measured, record_rehearsal
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
 from medferry.source.gate.engines import gate_of
@@ -85,7 +85,7 @@ def make_ready(environment: Environment) -> None:
     cycle(wave)
     verify_subject(environment)
     with environment.manifest.begin() as connection:
-        record_rehearsal(connection, plan.name, "pilot", 12.0, environment.migration.fingerprint, "Ada")
+        record_rehearsal(connection, plan.name, "pilot", Measured(12.0), environment.migration.fingerprint, "Ada")
     accept(environment, "pilot", GateName.SCHEMA, Consent.ACCEPTED, "Ada", "The mappings were read for it.")
     accept(environment, "pilot", GateName.SAFETY, Consent.ACCEPTED, "Ada", "No allergies are kept here.")
 

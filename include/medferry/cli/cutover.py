@@ -19,11 +19,14 @@ from medferry.errors import OptionError
 from medferry.governance.readiness import ACCEPTABLE
 from medferry.manifest.consents import Consent
 from medferry.manifest.cutovers import Direction
+from medferry.manifest.rehearsals import Measured
 from medferry.runtime.environment import Environment
+from medferry.runtime.rehearsal import rehearsal_of
 from medferry.workflows.cutover import PATIENCE_SECONDS, Choice, cut_over, prepare, roll_back, told
 from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import WaveCutover, cutover_status
 from medferry.workflows.readiness import accept, readiness
+from medferry.workflows.rehearse import rehearse
 
 cutover_app = typer.Typer(
     cls=group_with_default("wave"),
@@ -33,6 +36,13 @@ rollback_app = typer.Typer()
 WaveArgument = Annotated[str, typer.Argument(help="A wave of the plan; `all` where it has none.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who does it, for the records; by default the user.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Tell every act; write and close nothing.")]
+RehearseOption = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        help="Measure the freeze against another Medplum (MEDFERRY_REHEARSAL_…); close and flip nothing.",
+    ),
+]
 FreezeOption = Annotated[
     float,
     typer.Option(min=0, help="Seconds until a freeze ends by itself. 0: as the plan's downtime says, else a minute."),
@@ -62,6 +72,7 @@ def cutover(
     wave: WaveArgument,
     migration: MigrationOption = "clinics",
     dry_run: DryRunOption = False,
+    rehearsed: RehearseOption = False,
     freeze: FreezeOption = 0.0,
     patience: PatienceOption = PATIENCE_SECONDS,
     by: ByOption = "",
@@ -74,6 +85,11 @@ def cutover(
     """
     environment, choice = environment_of(migration), _choice(freeze, patience, by)
     consents = _consents(accepted or ())
+    if rehearsed and (dry_run or consents):
+        raise OptionError("A rehearsal asks no condition and is no dry run.", "Give --rehearse alone.")
+    if rehearsed:
+        _tell_measured(rehearse(environment, rehearsal_of(environment), wave, choice))
+        return
     if dry_run:
         _tell_conditions(environment, wave)
         told(environment, wave, Direction.FORTH, choice)
@@ -147,6 +163,13 @@ def _tell_conditions(environment: Environment, wave: str) -> None:
 
 def _choice(freeze: float, patience: float, by: str) -> Choice:
     return Choice(by.strip() or getpass.getuser(), freeze, patience, _tell)
+
+
+def _tell_measured(measured: Measured) -> None:
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in measured.parts.items())
+    forecast = "not known" if measured.forecast is None else f"{measured.forecast:.1f} s"
+    console.print(f"Rehearsed, nothing flipped: a freeze would take {measured.freeze:.1f} s ({parts}).", soft_wrap=True)
+    console.print(f"The forecast was {forecast}. Recorded for `medferry readiness`.")
 
 
 def _tell(act: Act, text: str) -> None:

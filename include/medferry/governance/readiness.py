@@ -249,18 +249,19 @@ def side_effects(lines: Sequence[SideEffectLine]) -> ReadinessGate:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """The newest rehearsal of a wave. Its age in days, its measured freeze in seconds."""
+    """The newest rehearsal of a wave. Its age in days, its measured freeze and what was forecast of it in seconds."""
 
     age_days: float
     freeze_seconds: float
     same_files: bool
+    forecast_seconds: float | None = None
 
 
 def rehearsal(last: Rehearsed | None, limits: ReadinessLimits, tolerance: float | None) -> ReadinessGate:
     """It is fresh, of the present files, and its freeze was within the tolerance (seconds)."""
     name = GateName.REHEARSAL
     if last is None:
-        return could_not_say(name, "the wave was never rehearsed", "Rehearse it: docs/runbooks/readiness.md.")
+        return could_not_say(name, "the wave was never rehearsed", "Rehearse it: `medferry cutover --rehearse`.")
     if tolerance is None:
         return could_not_say(name, "no tolerance to hold it against", "Answer `downtime` in the plan.")
     faults = [] if last.same_files else ["the migration's files are others since"]
@@ -268,5 +269,6 @@ def rehearsal(last: Rehearsed | None, limits: ReadinessLimits, tolerance: float 
         faults.append(f"it is {last.age_days:.1f} days old, more than {limits.rehearsal_days}")
     if last.freeze_seconds > tolerance:
         faults.append(f"its freeze took {last.freeze_seconds:.1f} s, more than {tolerance:.0f}")
-    evidence = f"{last.age_days:.1f} days ago, freeze {last.freeze_seconds:.1f} s of {tolerance:.0f}"
+    forecast = "" if last.forecast_seconds is None else f", forecast was {last.forecast_seconds:.1f} s"
+    evidence = f"{last.age_days:.1f} days ago, freeze {last.freeze_seconds:.1f} s of {tolerance:.0f}{forecast}"
     return gate_of(name, faults, evidence, "Rehearse it again.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,23 +13,42 @@ from medferry.manifest import decisions
 from medferry.manifest.decisions import Decision
 
 _VERDICT = "rehearsed"
+_FREEZE, _FORECAST, _PARTS, _CAUGHT_UP, _CHECKED = "freeze", "forecast", "parts", "caught_up", "checked"
+
+Done = tuple[int, float]
+"""An amount of work, and the seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a rehearsal took. `freeze` and `forecast` (None: it was not known) in seconds, `parts` what `freeze` is the
+    sum of; `caught_up` records of the final cut, `checked` resources of the verification under the freeze.
+    """
+
+    freeze: float
+    forecast: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    caught_up: Done = (0, 0.0)
+    checked: Done = (0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """A rehearsal that came to its end, at a UTC time. `freeze_seconds` as measured; `fingerprint` of the files."""
+    """A rehearsal that came to its end, at a UTC time; `fingerprint` of the files."""
 
-    freeze_seconds: float
+    measured: Measured
     fingerprint: str
     person: str
     at: str
 
 
 def record_rehearsal(
-    connection: sa.Connection, migration: str, wave: str, freeze_seconds: float, fingerprint: str, person: str
+    connection: sa.Connection, migration: str, wave: str, measured: Measured, fingerprint: str, person: str
 ) -> None:
     """To be called when a rehearsal has come to its end."""
-    decision = Decision(_VERDICT, person, f"{freeze_seconds:.3f}")
+    values = (measured.freeze, measured.forecast, measured.parts, measured.caught_up, measured.checked)
+    note = dict(zip((_FREEZE, _FORECAST, _PARTS, _CAUGHT_UP, _CHECKED), values, strict=True))
+    decision = Decision(_VERDICT, person, json.dumps(note))
     decisions.record(connection, _subject(migration, wave), fingerprint, decision)
 
 
@@ -34,7 +56,13 @@ def newest_rehearsal(connection: sa.Connection, migration: str, wave: str) -> Re
     """None: the wave was never rehearsed."""
     subject = _subject(migration, wave)
     last = decisions.newest(connection, [subject]).get(subject)
-    return Rehearsal(float(last.decision.note), last.digest, last.decision.person, last.at) if last else None
+    if last is None:
+        return None
+    return Rehearsal(_measured(json.loads(last.decision.note)), last.digest, last.decision.person, last.at)
+
+
+def _measured(note: dict[str, Any]) -> Measured:
+    return Measured(note[_FREEZE], note[_FORECAST], note[_PARTS], (*note[_CAUGHT_UP],), (*note[_CHECKED],))
 
 
 def _subject(migration: str, wave: str) -> str:

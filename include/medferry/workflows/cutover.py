@@ -90,7 +90,7 @@ def told(environment: Environment, wave_id: str, direction: Direction, choice: C
     wave = checked_wave(environment, wave_id)
     with environment.medplum() as client:
         gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
-        dry = DryRun(wave, gates, units, _freeze(environment, units, choice), choice.patience, choice.tell)
+        dry = DryRun(wave, gates, units, freeze_seconds(environment, units, choice), choice.patience, choice.tell)
         run = machine.cut_over if direction is Direction.FORTH else machine.roll_back
         run(dry, lambda: gates.places(units))
         _check_turn(environment, wave, direction, gates.places(units))
@@ -121,7 +121,7 @@ def switching(environment: Environment, wave_id: str, direction: Direction, choi
     Raises CutoverBusy, Otherwise, NothingBack, and what keeps it from beginning.
     """
     wave = checked_wave(environment, wave_id)
-    with _alone(environment), environment.medplum() as client:
+    with only_mover(environment), environment.medplum() as client:
         yield _switch(environment, wave, client, direction, choice)
 
 
@@ -139,11 +139,12 @@ def _switch(
         tell=choice.tell,
         clock=choice.clock,
     )
-    freeze = _freeze(environment, attempt.units, choice)
+    freeze = freeze_seconds(environment, attempt.units, choice)
     return Switch(wave, gates, attempt, choice.person, hooks, freeze, choice.patience)
 
 
-def _freeze(environment: Environment, units: Sequence[str], choice: Choice) -> float:
+def freeze_seconds(environment: Environment, units: Sequence[str], choice: Choice) -> float:
+    """How long a freeze may last, in seconds."""
     downtime = environment.migration.plan.downtime
     return choice.freeze or (downtime.seconds_of(units) if downtime else FREEZE_SECONDS)
 
@@ -187,7 +188,7 @@ def _begun(
     gates.check()
     found = gates.places(units)
     if _check_turn(environment, wave, direction, found):
-        _caught_up(wave, choice)
+        caught_up(wave, choice)
         notes |= verified(environment, wave)
     epoch = 1 + max(gates.medplum.read(unit).epoch for unit in units)
     with environment.manifest.begin() as connection:
@@ -204,8 +205,11 @@ def _check_turn(environment: Environment, wave: SyncedWave, direction: Direction
     return True
 
 
-def _caught_up(wave: SyncedWave, choice: Choice) -> None:
-    """Bring the wave up to the present, so that a verification finds no more than what is written meanwhile."""
+def caught_up(wave: SyncedWave, choice: Choice) -> None:
+    """Bring the wave up to the present, so that a verification finds no more than what is written meanwhile.
+
+    Raises CutoverBusy.
+    """
     until = choice.clock.monotonic() + choice.patience
 
     def still() -> None:
@@ -238,7 +242,8 @@ def units_to_move(environment: Environment, wave: SyncedWave, direction: Directi
 
 
 @contextmanager
-def _alone(environment: Environment) -> Iterator[None]:
+def only_mover(environment: Environment) -> Iterator[None]:
+    """Be the only one who moves units of the migration. Raises CutoverBusy."""
     try:
         with only_worker(environment.manifest, f"{environment.migration.name}/cutover", ""):
             yield

@@ -41,10 +41,10 @@ def _to_look_at_again(environment: Environment, found: SubjectVerification) -> d
         for result in faults:
             lines = list(difference_lines(connection, found.id, result.entity, result.name))
             if result.unchecked or not lines or result.entity not in environment.migration.entities:
-                _passed(found, "the wave")
+                passed(found, "the wave")
             keys.setdefault(result.entity, set()).update(line[0] for line in lines)
     if not found.verdict.results or found.verdict.still_open or found.verdict.differing_charts:
-        _passed(found, "the wave")
+        passed(found, "the wave")
     return {entity: sorted(of_entity) for entity, of_entity in sorted(keys.items())}
 
 
@@ -52,10 +52,11 @@ def verified_keys(environment: Environment, keys: Keys) -> str:
     """What has changed is read in both systems; returns how it ended. Raises VerificationFailed."""
     subject = Subject(keys={name: sorted(some) for name, some in sorted(keys.items())})
     found = verify_subject(environment, subject, force=True)
-    return _passed(found, "what has changed")
+    return passed(found, "what has changed")
 
 
-def _passed(found: SubjectVerification, what: str) -> str:
+def passed(found: SubjectVerification, what: str) -> str:
+    """Raises VerificationFailed."""
     if not found.verdict.nothing_differs:
         faults = ", ".join(sorted({f"{one.entity}: {one.name}" for one in found.verdict.unresolved})[:5])
         raise VerificationFailed(

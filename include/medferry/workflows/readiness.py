@@ -11,14 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from medferry.errors import MedferryError, OptionError
 from medferry.governance import readiness as gates
 from medferry.governance import steadiness
-from medferry.governance.forecast import Work, freeze
 from medferry.governance.readiness import ACCEPTABLE, GateName, ReadinessGate, Rehearsed, could_not_say
 from medferry.governance.safety import clinical_safety
 from medferry.governance.strategy import sizes_of
 from medferry.manifest import consents, sweeps
 from medferry.manifest.conflicts import list_conflicts
 from medferry.manifest.consents import Consent
-from medferry.manifest.rehearsals import newest_rehearsal
 from medferry.mapping.declare import MappingStatus
 from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
@@ -164,10 +162,7 @@ def _freeze(facts: Facts) -> ReadinessGate:
         return replace(_transactions(facts), name=GateName.FREEZE)
     if facts.status.fault:
         return could_not_say(GateName.FREEZE, f"nobody sees what is pending: {facts.status.fault}", "Mend capture.")
-    pending = sum(each.pending for each in facts.status.entities)
-    unproven = facts.proof.changed_since if facts.proof else facts.count(facts.units)
-    parts = freeze(facts.transactions, Work(pending, facts.cuts), Work(pending + unproven, facts.verifications))
-    return steadiness.freeze_forecast(parts, facts.tolerance)
+    return steadiness.freeze_forecast(facts.forecast, facts.tolerance)
 
 
 def _legacy_gates(facts: Facts) -> ReadinessGate:
@@ -177,10 +172,10 @@ def _legacy_gates(facts: Facts) -> ReadinessGate:
 
 def _rehearsal(facts: Facts) -> ReadinessGate:
     migration = facts.environment.migration
-    with facts.environment.manifest.begin() as connection:
-        last = newest_rehearsal(connection, migration.name, facts.wave)
-    same = last is not None and last.fingerprint == migration.fingerprint
-    rehearsed = Rehearsed(facts.days_since(last.at), last.freeze_seconds, same) if last else None
+    rehearsed = None
+    if last := facts.rehearsal:
+        same = last.fingerprint == migration.fingerprint
+        rehearsed = Rehearsed(facts.days_since(last.at), last.measured.freeze, same, last.measured.forecast)
     return gates.rehearsal(rehearsed, migration.plan.readiness, facts.tolerance)
 
 

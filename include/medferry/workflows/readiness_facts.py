@@ -11,6 +11,7 @@ from sqlglot.errors import SqlglotError
 
 from medferry.definition.capture import tables_read
 from medferry.errors import MedferryError
+from medferry.governance.forecast import Span, Work, freeze
 from medferry.governance.readiness import GateName, Proof
 from medferry.governance.safety import SafetyLook
 from medferry.governance.verdict import verdict_of_verification
@@ -21,6 +22,7 @@ from medferry.manifest.consents import Subject
 from medferry.manifest.decisions import RecordedDecision, digest_of
 from medferry.manifest.exceptions import ExceptionState
 from medferry.manifest.held_back import HeldBack
+from medferry.manifest.rehearsals import Measured, Rehearsal, newest_rehearsal
 from medferry.manifest.unit_state import count_present, dead_now
 from medferry.plan.questions import wave_ids
 from medferry.plan.sections import zone_named
@@ -171,6 +173,27 @@ class Facts:
         clinical = {*clinical_entities(self.environment.migration.specs)}
         dead = [] if self.accepted(GateName.DEAD_LETTERS) else [one for one in self.dead if one[0] in clinical]
         return look_at_safety(self.environment, self.units, dead)
+
+    @cached_property
+    def rehearsal(self) -> Rehearsal | None:
+        """The newest."""
+        with self.environment.manifest.begin() as connection:
+            return newest_rehearsal(connection, self.environment.migration.name, self.wave)
+
+    @property
+    def forecast(self) -> list[Span]:
+        """What a freeze would take now, by what was measured, in rehearsals too; its sum comes last.
+
+        Transactions that the account does not see are none.
+        """
+        pending = sum(each.pending for each in self.status.entities)
+        unproven = self.proof.changed_since if self.proof else self.count(self.units)
+        measured = self.rehearsal.measured if self.rehearsal else Measured(0.0)
+        return freeze(
+            self.transactions or (),
+            Work(pending, [*self.cuts, measured.caught_up]),
+            Work(pending + unproven, [*self.verifications, measured.checked]),
+        )
 
     @property
     def tolerance(self) -> float | None:
