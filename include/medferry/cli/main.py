@@ -23,6 +23,7 @@ from medferry.cli.new import new_app
 from medferry.cli.plan import plan_app
 from medferry.cli.purge import purge_app
 from medferry.cli.readiness import readiness_app
+from medferry.cli.retire import evidence_app, retire_app
 from medferry.cli.routing import routing_app
 from medferry.cli.run import run_app
 from medferry.cli.runs import runs_app
@@ -64,6 +65,8 @@ app.add_typer(gate_app, name="gate")
 app.add_typer(routing_app, name="routing")
 app.add_typer(cutover_app, name="cutover")
 app.add_typer(rollback_app)
+app.add_typer(retire_app)
+app.add_typer(evidence_app, name="evidence")
 app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")

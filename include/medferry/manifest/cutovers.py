@@ -163,6 +163,12 @@ def running_attempts(connection: sa.Connection, migration: str) -> list[Attempt]
     return [_attempt(row) for row in connection.execute(sa.select(*_ATTEMPT).where(*of).order_by(cutover.c.id))]
 
 
+def attempts_of(connection: sa.Connection, migration: str, wave: str) -> list[Attempt]:
+    """All of a wave, the oldest first."""
+    of = (cutover.c.migration == migration, cutover.c.wave == wave)
+    return [_attempt(row) for row in connection.execute(sa.select(*_ATTEMPT).where(*of).order_by(cutover.c.id))]
+
+
 def newest_flip(connection: sa.Connection, migration: str, wave: str) -> Attempt | None:
     """The newest attempt of a wave that has noted the moment of its flip, and was not backed out of."""
     of = (cutover.c.migration == migration, cutover.c.wave == wave, cutover.c.direction == Direction.FORTH)

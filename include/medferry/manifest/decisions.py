@@ -61,6 +61,13 @@ def decisions_of(connection: sa.Connection, subject: str) -> list[RecordedDecisi
     return [_recorded(row) for row in connection.execute(statement)]
 
 
+def decisions_below(connection: sa.Connection, *subjects: str) -> list[RecordedDecision]:
+    """All decisions about some subjects, and about those below them ("readiness/m/w" has "readiness/m/w/order")."""
+    subject = table.c.subject
+    of = sa.or_(*((subject == one) | subject.startswith(f"{one}/", autoescape=True) for one in subjects))
+    return [_recorded(row) for row in connection.execute(sa.select(table).where(of).order_by(table.c.id))]
+
+
 def _recorded(row: sa.Row) -> RecordedDecision:  # type: ignore[type-arg]
     decision = Decision(*(getattr(row, name) for name in Decision.__slots__))
     return RecordedDecision(row.subject, row.digest, row.at, decision)

@@ -24,6 +24,7 @@ class PurgeReason(StrEnum):
     ABANDONED = "a person gave the run up"
     CHARTS = "charts, drawn long enough ago"
     CONFLICTS = "conflicts that are over"
+    RETIRED = "its wave is taken down"
 
 
 @dataclass(frozen=True, slots=True)

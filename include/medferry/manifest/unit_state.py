@@ -70,6 +70,14 @@ def count_present(connection: sa.Connection, migration: str, units: Collection[s
     return int(connection.scalar(sa.select(sa.func.count()).select_from(unit_state).where(*own, *there)) or 0)
 
 
+def counts_of(connection: sa.Connection, migration: str, units: Collection[str]) -> list[tuple[str, str, str, int]]:
+    """(entity, unit, disposition, records) of what was last decided in some units, in order."""
+    columns = (unit_state.c.entity, unit_state.c.unit, unit_state.c.disposition)
+    own = (unit_state.c.migration == migration, unit_state.c.unit.in_(sorted(units)))
+    statement = sa.select(*columns, sa.func.count()).where(*own).group_by(*columns).order_by(*columns)
+    return [(entity, unit, disposition, number) for entity, unit, disposition, number in connection.execute(statement)]
+
+
 def dead_now(connection: sa.Connection, migration: str, units: Collection[str]) -> list[tuple[str, str, str]]:
     """(entity, reason, key) of the records of some units that are rejected or quarantined as it is now, in order."""
     columns = (unit_state.c.entity, unit_state.c.reason, unit_state.c.key)

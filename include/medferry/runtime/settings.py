@@ -10,7 +10,7 @@ from typing import Any
 
 from medferry.errors import SettingsError
 from medferry.medplum.http import PLAIN_HTTP, HttpSettings
-from medferry.store.keys import Keyring, keys_from
+from medferry.store.keys import EVIDENCE_KEY, Key, KeyMissing, Keyring, keys_from
 
 _VARIABLES = {
     "source_url": "MEDFERRY_SOURCE_URL",
@@ -23,6 +23,8 @@ _VARIABLES = {
     "staging_url": "MEDFERRY_STAGING_URL",
     "store_key_file": "MEDFERRY_STORE_KEY_FILE",
     "store_key_command": "MEDFERRY_STORE_KEY_COMMAND",
+    "evidence_key_file": "MEDFERRY_EVIDENCE_KEY_FILE",
+    "evidence_key_command": "MEDFERRY_EVIDENCE_KEY_COMMAND",
     "routing_file": "MEDFERRY_ROUTING_FILE",
     "routing_webhook": "MEDFERRY_ROUTING_WEBHOOK",
     "routing_webhook_secret": "MEDFERRY_ROUTING_WEBHOOK_SECRET",
@@ -59,6 +61,9 @@ class Settings:
     store_key_file: str = ""
     store_key_command: str = field(default="", repr=False)
     """Prints the keys; where they are in a vault."""
+    evidence_key_file: str = ""
+    evidence_key_command: str = field(default="", repr=False)
+    """Prints the key that signs the evidence of a wave that is over."""
     routing_file: str = ""
     """Where the routing is published as flag definitions of flagd."""
     routing_webhook: str = field(default="", repr=False)
@@ -76,6 +81,17 @@ class Settings:
     def keys(self) -> Keyring | None:
         """The keys of the protected store; None: what it holds is in plain text. Raises KeyMissing."""
         return keys_from(self.store_keys, self.store_key_file, self.store_key_command)
+
+    @property
+    def evidence_key(self) -> Key:
+        """What signs the evidence of a wave that is over: the newest. Raises KeyMissing."""
+        found = keys_from("", self.evidence_key_file, self.evidence_key_command, EVIDENCE_KEY)
+        if found is None:
+            raise KeyMissing(
+                f"There is no key to sign the evidence with ({EVIDENCE_KEY}_FILE, {EVIDENCE_KEY}_COMMAND).",
+                "Make one (`openssl rand -base64 32`), apart from the store's, and keep it: docs/runbooks/retire.md.",
+            )
+        return found.newest
 
     def probe(self, name: str) -> tuple[str, str]:
         """Client id and secret of a probe. Raises SettingsError."""

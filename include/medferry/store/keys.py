@@ -20,6 +20,8 @@ from medferry.errors import MedferryError
 
 KEY_BYTES = 32
 _COMMAND_SECONDS = 60
+STORE_KEY, EVIDENCE_KEY = "MEDFERRY_STORE_KEY", "MEDFERRY_EVIDENCE_KEY"
+"""Of what: the names of the variables begin so."""
 _MAKE = "A key is made by `openssl rand -base64 32`; a newer one goes behind the older ones."
 
 
@@ -79,22 +81,22 @@ class Keyring:
 
 
 @cache
-def keys_from(text: str = "", file: str = "", command: str = "") -> Keyring | None:
+def keys_from(text: str = "", file: str = "", command: str = "", variable: str = STORE_KEY) -> Keyring | None:
     """The keys in a `text` (of an Airflow connection), a `file`, or the output of a `command`; None: none was named.
 
     Read once in a process, and in those that it forks. Raises KeyMissing where what was named holds no key, or where
-    more than one was named: nobody would know which is meant.
+    more than one was named: nobody would know which is meant. `variable`: what errors call it by.
     """
     named = [name for name, value in (("connection", text), ("file", file), ("command", command)) if value]
     if not named:
         return None
     if len(named) > 1:
-        problem = f"The store's key is to come from {' and '.join(named)} at once."
+        problem = f"The key of {variable} is to come from {' and '.join(named)} at once."
         raise KeyMissing(problem, "Name one of them (docs/runbooks/store.md).")
     if file:
-        return keyring(_of_file(file), "the file of MEDFERRY_STORE_KEY_FILE")
+        return keyring(_of_file(file, variable), f"the file of {variable}_FILE")
     if command:
-        return keyring(_of_command(command), "the output of MEDFERRY_STORE_KEY_COMMAND")
+        return keyring(_of_command(command, variable), f"the output of {variable}_COMMAND")
     return keyring(text, "the password of the connection medferry_store")
 
 
@@ -117,25 +119,25 @@ def _key(word: str, number: int, place: str) -> Key:
     return Key(material)
 
 
-def _of_file(path: str) -> str:
+def _of_file(path: str, variable: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise KeyMissing(
             f"The key file {path} cannot be read ({type(error).__name__}).",
-            "Correct MEDFERRY_STORE_KEY_FILE, or the file's rights.",
+            f"Correct {variable}_FILE, or the file's rights.",
         ) from None
 
 
-def _of_command(command: str) -> str:
+def _of_command(command: str, variable: str) -> str:
     """Its output; what it says besides is not shown, as it may hold a secret."""
-    remedy = "Run the command of MEDFERRY_STORE_KEY_COMMAND by hand: it must print the keys and end with 0."
+    remedy = f"Run the command of {variable}_COMMAND by hand: it must print the keys and end with 0."
     try:
         ended = subprocess.run(
             shlex.split(command), capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise KeyMissing(f"The command for the store's key failed ({type(error).__name__}).", remedy) from None
+        raise KeyMissing(f"The command of {variable}_COMMAND failed ({type(error).__name__}).", remedy) from None
     if ended.returncode:
-        raise KeyMissing(f"The command for the store's key ended with {ended.returncode}.", remedy)
+        raise KeyMissing(f"The command of {variable}_COMMAND ended with {ended.returncode}.", remedy)
     return ended.stdout

@@ -15,6 +15,7 @@ from medferry.cutover.switch import Hooks, Switch
 from medferry.errors import MedferryError, TransientError
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import Attempt, AttemptState, Direction
+from medferry.manifest.retirements import retirement_of
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
@@ -122,7 +123,19 @@ def switching(environment: Environment, wave_id: str, direction: Direction, choi
     """
     wave = checked_wave(environment, wave_id)
     with only_mover(environment), environment.medplum() as client:
+        if direction is Direction.BACK:
+            _check_not_retired(environment, wave_id)
         yield _switch(environment, wave, client, direction, choice)
+
+
+def _check_not_retired(environment: Environment, wave_id: str) -> None:
+    """Raises Otherwise: what a way back needs may be gone."""
+    with environment.manifest.begin() as connection:
+        if retirement_of(connection, environment.migration.name, wave_id) is not None:
+            raise Otherwise(
+                f"The wave {wave_id} is being taken down, or is: it cannot be rolled back.",
+                "Its rollback window was over. What is left is told by docs/runbooks/retire.md.",
+            )
 
 
 def _switch(

@@ -9,7 +9,7 @@ it is done.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -59,10 +59,13 @@ class Found:
     remove: Callable[[], None]
 
 
-def find(environment: Environment, charts: Path | None, abandoned: Sequence[str] = ()) -> list[Found]:
+def find(
+    environment: Environment, charts: Path | None, abandoned: Sequence[str] = (), retired: Collection[str] = ()
+) -> list[Found]:
     """Every folder of staged files, and of charts below `charts`, with what becomes of it. Changes nothing.
 
-    `abandoned` are runs that are given up though they may go on. Raises OtherSystem, StagingError; UnknownRun,
+    `abandoned` are runs that are given up though they may go on; of runs whose units are all `retired` nothing is kept.
+    Raises OtherSystem, StagingError; UnknownRun,
     NotAbandoned when one of them is at work.
     """
     check_staging(environment)
@@ -70,7 +73,7 @@ def find(environment: Environment, charts: Path | None, abandoned: Sequence[str]
     with environment.manifest.begin() as connection:
         for run_id in abandoned:
             _may_be_abandoned(connection, environment, run_id)
-        found = [_judged(connection, environment, folder, abandoned) for folder in staged]
+        found = [_judged(connection, environment, folder, abandoned, retired) for folder in staged]
     return found + _conflicts(environment) + (_charts(environment, charts) if charts else [])
 
 
@@ -100,9 +103,13 @@ def purge_after(environment: Environment, run_id: str) -> None:
 
 
 def _judged(
-    connection: sa.Connection, environment: Environment, folder: StagedFolder, abandoned: Sequence[str]
+    connection: sa.Connection,
+    environment: Environment,
+    folder: StagedFolder,
+    abandoned: Sequence[str],
+    retired: Collection[str],
 ) -> Found:
-    judged = [_outcome(connection, environment, run, abandoned) for run in _runs(connection, folder)]
+    judged = [_outcome(connection, environment, run, abandoned, retired) for run in _runs(connection, folder)]
     kept = [outcome for outcome in judged if isinstance(outcome, Kept)]
     outcome = Kept.FOREIGN if folder.foreign else next(iter([*kept, *judged]), PurgeReason.NO_RUN)
     size = sum(folder.sizes.values())
@@ -114,7 +121,11 @@ def _runs(connection: sa.Connection, folder: StagedFolder) -> list[RunRow]:
 
 
 def _outcome(
-    connection: sa.Connection, environment: Environment, run: RunRow, abandoned: Sequence[str]
+    connection: sa.Connection,
+    environment: Environment,
+    run: RunRow,
+    abandoned: Sequence[str],
+    retired: Collection[str],
 ) -> PurgeReason | Kept:
     if run.migration != environment.migration.name:
         return Kept.OTHER_MIGRATION
@@ -123,6 +134,8 @@ def _outcome(
     if run.id in abandoned:
         return PurgeReason.ABANDONED
     reason = _dry(connection, run) if is_dry(run) else _real(connection, run)
+    if run.units and {*run.units} <= {*retired} and reason is not Kept.AT_WORK:
+        return PurgeReason.RETIRED
     kept_since = day_before(connection, environment.migration.plan.retention.staged)
     if isinstance(reason, PurgeReason) and (run.finished_at or run.started_at) > kept_since:
         return Kept.RETENTION

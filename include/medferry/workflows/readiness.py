@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -48,6 +48,12 @@ def require_turn(environment: Environment, wave_id: str) -> None:
             f"It is not the turn of wave {wave_id}: {gate.evidence}.",
             f'{gate.remedy} `medferry readiness accept {wave_id} {gate.name} --by "…" --reason "…"`.',
         )
+
+
+def asked_of(environment: Environment, wave_id: str, names: Sequence[GateName]) -> list[ReadinessGate]:
+    """Some gates as they are now. Raises NoSuchWave."""
+    facts = _facts(environment, wave_id)
+    return [_asked(name, facts, _GATES[name]) for name in names]
 
 
 def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, person: str, reason: str) -> None:
