@@ -65,7 +65,7 @@ faults: install system ## The long fault suite: random kills (MEDFERRY_FAULT_SEE
 	MEDFERRY_FAULT_SEEDS=$${MEDFERRY_FAULT_SEEDS:-1000} MEDFERRY_KEY_EXAMPLES=$${MEDFERRY_KEY_EXAMPLES:-1000} \
 	  MEDFERRY_SIMULATIONS=$${MEDFERRY_SIMULATIONS:-10000} \
 	  MEDFERRY_GAME_DAY_ROUNDS=$${MEDFERRY_GAME_DAY_ROUNDS:-5} TMPDIR=$(MEMORY) \
-	  $(BIN)/python -m pytest tests/faults tests/simulator tests/cutover/test_game_day.py tests/source/test_random_keys.py tests/source/test_random_rows.py --timeout 14400 \
+	  $(BIN)/python -m pytest tests/faults tests/simulator tests/cutover/test_game_day.py tests/airflow/test_phased.py tests/source/test_random_keys.py tests/source/test_random_rows.py --timeout 14400 \
 	  $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS)) -o tmp_path_retention_policy=failed
 
 bench: install ## Measure Medferry beside Medplum's own ways; results in build/bench

@@ -114,6 +114,10 @@ def test_only_whom_the_plan_names_may_answer() -> None:
     assert drawn(PEOPLE[1:]).get_task("approval.approve").assigned_users == [NOBODY]
 
 
+def test_an_answer_that_airflow_loses_is_asked_for_anew_at_once() -> None:
+    assert drawn().get_task("approval.approve").max_retry_delay < timedelta(seconds=10)
+
+
 @pytest.mark.parametrize("direction", STAGES)
 def test_what_is_closed_and_not_flipped_is_thawed_however_it_ends(direction: Direction) -> None:
     dag = drawn(direction=direction)
