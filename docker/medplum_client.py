@@ -3,18 +3,23 @@
 Signs in as the super admin's client, which Medplum makes on its first start, and uses Medplum's documented requests
 `Project/$init` (docs: api/fhir/operations/project-init) and `admin/projects/:id/client` (docs:
 api/project-admin/client). A project of that name is used again; the client is a new one each time. `--quota` raises
-its points a minute by a `UserConfiguration` (docs: access/user-configuration; docs/quota.md).
+its points a minute by a `UserConfiguration` (docs: access/user-configuration; docs/quota.md); `--policy` lets it do no
+more than a file of `medferry medplum policy` says (docs: access/access-policies).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+_FHIR = {"Content-Type": "application/fhir+json"}
 
 
 class SetupError(RuntimeError):
@@ -23,16 +28,21 @@ class SetupError(RuntimeError):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print MEDPLUM_CLIENT_ID and MEDPLUM_CLIENT_SECRET; ends with code 1 and a message when Medplum refuses."""
-    quota = _parser().parse_args(arguments).quota
+    options = _parser().parse_args(arguments)
     given = os.environ
     try:
         with httpx.Client(base_url=given["MEDPLUM_BASE_URL"], timeout=60) as http:
             sign_in(http, given["MEDPLUM_SUPER_ADMIN_CLIENT_ID"], given["MEDPLUM_SUPER_ADMIN_CLIENT_SECRET"])
             project = project_id(http, given["MEDPLUM_PROJECT"], given["MEDPLUM_SUPER_ADMIN_EMAIL"])
             client = make_client(http, project)
-            if quota is not None:
-                raise_quota(http, project, client["id"], quota)
-    except (SetupError, httpx.HTTPError) as error:
+            bounds = {}
+            if options.policy is not None:
+                bounds |= bound_by_policy(http, project, options.policy)
+            if options.quota is not None:
+                bounds |= bound_by_quota(http, project, options.quota)
+            if bounds:
+                set_bounds(http, project, client["id"], bounds)
+    except (SetupError, httpx.HTTPError, OSError, ValueError) as error:
         sys.exit(f"No client was made: {error}")
     sys.stdout.write(f"MEDPLUM_CLIENT_ID={client['id']}\nMEDPLUM_CLIENT_SECRET={client['secret']}\n")
 
@@ -44,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_points,
         metavar="POINTS",
         help="points a minute for the client; Medplum gives at most the project's total, 500000 by default",
+    )
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="an AccessPolicy as JSON: the client may do that, and nothing else"
     )
     return parser
 
@@ -73,8 +86,7 @@ def project_id(http: httpx.Client, name: str, owner: str) -> str:
     given = {"name": name, "ownerEmail": owner}
     parameters = [{"name": key, "valueString": value} for key, value in given.items()]
     body = {"resourceType": "Parameters", "parameter": parameters}
-    headers = {"Content-Type": "application/fhir+json"}
-    made = _answer("make the project", http.post("fhir/R4/Project/$init", json=body, headers=headers))
+    made = _answer("make the project", http.post("fhir/R4/Project/$init", json=body, headers=_FHIR))
     return str(made["id"])
 
 
@@ -84,8 +96,29 @@ def make_client(http: httpx.Client, project: str) -> dict[str, Any]:
     return _answer("make the client", http.post(f"admin/projects/{project}/client", json=body))
 
 
-def raise_quota(http: httpx.Client, project: str, client: str, points: int) -> None:
-    """Give a client `points` a minute from its next token on. Raises SetupError."""
+def bound_by_policy(http: httpx.Client, project: str, file: Path) -> dict[str, Any]:
+    """What a membership needs for an AccessPolicy, stored from a file. Raises SetupError, OSError, ValueError."""
+    policy = json.loads(file.read_text(encoding="utf-8"))
+    body = {**policy, "meta": {"project": project}}
+    made = _answer("store the access policy", http.post("fhir/R4/AccessPolicy", json=body, headers=_FHIR))
+    return {"accessPolicy": {"reference": f"AccessPolicy/{made['id']}"}}
+
+
+def bound_by_quota(http: httpx.Client, project: str, points: int) -> dict[str, Any]:
+    """What a membership needs for so many points a minute, from the client's next token on. Raises SetupError."""
+    configuration = {
+        "resourceType": "UserConfiguration",
+        "meta": {"project": project},
+        "name": "Medferry",
+        "option": [{"id": "fhirQuota", "valueInteger": points}],
+    }
+    posted = http.post("fhir/R4/UserConfiguration", json=configuration, headers=_FHIR)
+    made = _answer("make the client's configuration", posted)
+    return {"userConfiguration": {"reference": f"UserConfiguration/{made['id']}"}}
+
+
+def set_bounds(http: httpx.Client, project: str, client: str, bounds: dict[str, Any]) -> None:
+    """Put `bounds` into a client's membership, in one write. Raises SetupError."""
     profile = f"ClientApplication/{client}"
     found = _answer(
         "look for the client's membership",
@@ -94,20 +127,8 @@ def raise_quota(http: httpx.Client, project: str, client: str, points: int) -> N
     memberships = [entry["resource"] for entry in found.get("entry", [])]
     if len(memberships) != 1:
         raise SetupError(f"The new client has {len(memberships)} memberships in the project.")
-    configuration = {
-        "resourceType": "UserConfiguration",
-        "meta": {"project": project},
-        "name": "Medferry",
-        "option": [{"id": "fhirQuota", "valueInteger": points}],
-    }
-    headers = {"Content-Type": "application/fhir+json"}
-    made = _answer(
-        "make the client's configuration",
-        http.post("fhir/R4/UserConfiguration", json=configuration, headers=headers),
-    )
-    membership = {**memberships[0], "userConfiguration": {"reference": f"UserConfiguration/{made['id']}"}}
-    place = f"fhir/R4/ProjectMembership/{membership['id']}"
-    _answer("set the client's quota", http.put(place, json=membership, headers=headers))
+    place = f"fhir/R4/ProjectMembership/{memberships[0]['id']}"
+    _answer("set what the client may do", http.put(place, json={**memberships[0], **bounds}, headers=_FHIR))
 
 
 def _answer(step: str, response: httpx.Response) -> dict[str, Any]:

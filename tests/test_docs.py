@@ -42,7 +42,7 @@ _COMMANDS += (
     ("leftovers",),
     ("purge",),
 )
-_COMMANDS += (("medplum",), ("medplum", "serve"))
+_COMMANDS += (("medplum",), ("medplum", "policy"), ("medplum", "serve"))
 _COMMANDS += (("exceptions",), ("exceptions", "list"), ("exceptions", "decide"))
 _COMMANDS += (("new",),)
 _COMMANDS += (("charts",), ("charts", "draw"), ("charts", "record"))

@@ -15,6 +15,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from medferry.definition.access import access_policy
+from medferry.definition.migration import load_migration
 from tests.compose.environment import ROOT
 
 DOCKER = ROOT / "docker"
@@ -72,6 +74,7 @@ class Medplum:
         self.memberships = 1
         self.configuration: dict[str, Any] = {}
         self.membership: dict[str, Any] = {}
+        self.policy: dict[str, Any] = {}
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url="http://medplum/", transport=httpx.MockTransport(self._answer))
@@ -97,6 +100,9 @@ class Medplum:
         if path == "/fhir/R4/UserConfiguration":
             self.configuration = json.loads(request.content)
             return httpx.Response(201, json={**self.configuration, "id": "configuration"})
+        if path == "/fhir/R4/AccessPolicy":
+            self.policy = json.loads(request.content)
+            return httpx.Response(201, json={**self.policy, "id": "policy"})
         assert json.loads(request.content)["name"] == "Medferry"
         return httpx.Response(201, json={"id": f"client-of-{path.split('/')[3]}", "secret": "s"})
 
@@ -156,7 +162,8 @@ def test_the_quota_is_set_on_the_new_client_s_membership_and_nothing_else_is(med
     medplum = Medplum()
     with medplum.client() as http:
         medplum_client.sign_in(http, "id", "the-secret")
-        medplum_client.raise_quota(http, "p0", "client-of-p0", 500_000)
+        bounds = medplum_client.bound_by_quota(http, "p0", 500_000)
+        medplum_client.set_bounds(http, "p0", "client-of-p0", bounds)
     assert medplum.configuration["option"] == [{"id": "fhirQuota", "valueInteger": 500_000}]
     assert medplum.configuration["meta"] == {"project": "p0"}
     configured = {"userConfiguration": {"reference": "UserConfiguration/configuration"}}
@@ -170,8 +177,8 @@ def test_a_client_whose_membership_is_not_clear_is_refused(medplum_client: Modul
     with medplum.client() as http:
         medplum_client.sign_in(http, "id", "the-secret")
         with pytest.raises(medplum_client.SetupError, match=f"{number} memberships"):
-            medplum_client.raise_quota(http, "p0", "client-of-p0", 500_000)
-    assert medplum.configuration == medplum.membership == {}
+            medplum_client.set_bounds(http, "p0", "client-of-p0", {"accessPolicy": {"reference": "AccessPolicy/mine"}})
+    assert medplum.membership == {}
 
 
 @pytest.mark.parametrize("quota", ["0", "-5", "much", "1.5"])
@@ -183,7 +190,11 @@ def test_a_quota_that_is_no_number_of_points_is_refused(
     assert f"'{quota}' is not a number of points" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--quota", "500000"]], ids=["default quota", "raised quota"])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--quota", "500000"], ["--policy", str(DOCKER / "clinics_policy.json"), "--quota", "500000"]],
+    ids=["unbounded", "raised quota", "policy and quota"],
+)
 def test_prints_lines_for_the_environment(
     arguments: list[str],
     medplum_client: ModuleType,
@@ -204,3 +215,16 @@ def test_prints_lines_for_the_environment(
     medplum_client.main(arguments)
     assert capsys.readouterr().out == "MEDPLUM_CLIENT_ID=client-of-p0\nMEDPLUM_CLIENT_SECRET=s\n"
     assert bool(medplum.configuration) is bool(medplum.membership) is bool(arguments)
+    bounded = "--policy" in arguments
+    assert bool(medplum.policy) is bounded
+    assert not arguments or (medplum.membership["accessPolicy"]["reference"] == "AccessPolicy/policy") is bounded
+
+
+def test_the_policy_of_the_demo_is_the_one_that_its_migration_needs() -> None:
+    shipped = json.loads((DOCKER / "clinics_policy.json").read_text(encoding="utf-8"))
+    assert shipped == access_policy(load_migration("clinics")), "medferry medplum policy > docker/clinics_policy.json"
+
+
+def test_a_policy_that_cannot_be_read_makes_no_bounds(medplum_client: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        medplum_client.bound_by_policy(Medplum().client(), "p0", tmp_path / "missing.json")

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
+from medferry.definition.access import access_policy
+from medferry.definition.migration import load_migration
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NotFound, Unauthorised
+from tests.contract.target import Target
 from tests.users import OPEN, Users
 
 Resource = dict[str, Any]
@@ -92,3 +95,11 @@ def test_who_has_no_membership_may_do_nothing_and_a_wrong_secret_gets_no_token(u
         client.search("Patient", [])
     with pytest.raises(NotFound):
         users.admin.history("Patient", NORTH)
+
+
+def test_the_policy_that_is_made_of_a_migration_is_a_valid_resource(target: Target) -> None:
+    policy = access_policy(load_migration("clinics"), deletes=True)
+    answer = target.post("AccessPolicy/$validate", json=policy)
+    assert answer.status_code == 200, answer.text
+    wrong = {**policy, "resource": [{**policy["resource"][0], "interaction": "create"}]}
+    assert target.post("AccessPolicy/$validate", json=wrong).status_code == 400

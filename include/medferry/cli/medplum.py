@@ -1,17 +1,21 @@
-"""A Medplum for the author of a migration: `medplum serve`."""
+"""What Medplum has to let Medferry do, and one for the author of a migration: `medplum policy`, `medplum serve`."""
 
 from __future__ import annotations
 
+import json
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medferry.cli.terminal import console, report_errors
+from medferry.cli.terminal import MigrationOption, console, report_errors
+from medferry.definition.access import access_policy
+from medferry.definition.migration import load_migration
 from medferry.errors import SettingsError
 
-medplum_app = typer.Typer(no_args_is_help=True, help="A Medplum on this machine, to try a migration on.")
+medplum_app = typer.Typer(no_args_is_help=True, help="Medplum: the policy of Medferry's client, and one to try on.")
 
 
 @medplum_app.command("serve")
@@ -41,3 +45,17 @@ def medplum_serve(
         ends = {signal.SIGINT, signal.SIGTERM}
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # after the start: the server must not inherit it
         signal.sigwait(ends)
+
+
+@medplum_app.command("policy")
+@report_errors
+def medplum_policy(
+    migration: MigrationOption = "clinics",
+    heals: Annotated[bool, typer.Option(help="Let it delete as well, for `medferry heal`.")] = False,
+) -> None:
+    """Print the AccessPolicy, as JSON, with which Medferry's client can do what the migration needs and nothing else.
+
+    docker/medplum_client.py gives it to a new client; for another, store it in Medplum and name it in the client's
+    ProjectMembership.
+    """
+    sys.stdout.write(json.dumps(access_policy(load_migration(migration), heals), indent=2) + "\n")

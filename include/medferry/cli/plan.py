@@ -9,13 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from medferry.cli.terminal import (
-    MigrationOption,
-    console,
-    environment_of,
-    report_errors,
-)
+from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
 from medferry.definition.doubts import doubts_of
+from medferry.definition.grants import reader_grants_told
 from medferry.definition.inverses import faults_in_legacy
 from medferry.definition.migration import Migration
 from medferry.errors import DefinitionError, gathered
@@ -76,12 +72,23 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
         by_method = {method: loaded.capture.by_method(method) for method in CaptureMethod}
         told = "; ".join(f"by {method}: {', '.join(names)}" for method, names in by_method.items() if names)
         console.print(f"changes are found {told}")
+    _show_grants(environment)
     protection = protection_of(environment.settings)
     colour = "green" if environment.settings.keys else "yellow"
     console.print(f"rows and Bundles are staged [{colour}]{protection}[/]", soft_wrap=True)
     if not counts:
         console.print("The source was not looked at: set MEDFERRY_SOURCE_URL to check its units and keys as well.")
     require_small_or_accepted(loaded.plan, sum(counts.values()) if counts else None)
+
+
+def _show_grants(environment: Environment) -> None:
+    """What the account that reads the legacy database needs, where one is named."""
+    if not environment.settings.source_url:
+        return
+    if granted := reader_grants_told(environment.migration, environment.source.dialect.name):
+        console.print("the account that reads the legacy database needs this, and nothing that writes:")
+        for line in granted:
+            console.print(f"  {escape(line)};", soft_wrap=True, highlight=False)
 
 
 def _show_open(migration: Migration) -> None:

@@ -163,6 +163,11 @@ def tables_read(entity: SourceEntity) -> frozenset[str]:
     return frozenset(found)
 
 
+def tables_selected(sql: str, dialect: str) -> set[str]:
+    """Every table that a query reads, in lower case; `dialect` as sqlglot calls it. Raises SqlglotError."""
+    return _tables(sql, (dialect,))
+
+
 def _tables(sql: str, dialects: tuple[str, ...]) -> set[str]:
     """By the first of the dialects that reads the query: the portable one is written for several."""
     for number, dialect in enumerate(dialects, start=1):

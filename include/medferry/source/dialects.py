@@ -27,6 +27,10 @@ class Dialect:
     text: str
     is_case_told: bool = False
     """Whether quoted names that differ by case alone are two."""
+    has_accounts: bool = True
+    """Whether there is anybody to whom something can be granted."""
+    grants: tuple[str, ...] = ()
+    """What the account that reads needs beside SELECT on the tables, as statements up to TO."""
     is_tested: bool = True
     """Whether the tests hold it against a server of its own. What is not is said wherever engines are named."""
 
@@ -35,8 +39,16 @@ DIALECTS: Mapping[str, Dialect] = {
     "postgresql": Dialect("PostgreSQL", "postgresql+psycopg", "psycopg", "postgres", "TEXT", is_case_told=True),
     "mysql": Dialect("MySQL", "mysql+pymysql", "pymysql", "mysql", "CHAR"),
     "mariadb": Dialect("MariaDB", "mariadb+pymysql", "pymysql", "mysql", "CHAR"),
-    "sqlite": Dialect("SQLite", "sqlite", "pysqlite", "sqlite", "TEXT"),
-    "mssql": Dialect("SQL Server", "mssql+pyodbc", "pyodbc", "tsql", "NVARCHAR(4000)", is_tested=False),
+    "sqlite": Dialect("SQLite", "sqlite", "pysqlite", "sqlite", "TEXT", has_accounts=False),
+    "mssql": Dialect(
+        "SQL Server",
+        "mssql+pyodbc",
+        "pyodbc",
+        "tsql",
+        "NVARCHAR(4000)",
+        grants=("GRANT VIEW DEFINITION",),  # without it, what masks or filters rows would not be noticed
+        is_tested=False,
+    ),
 }
 
 VARIANTS: Mapping[str, str] = {name: one.sqlglot for name, one in DIALECTS.items() if name != "mariadb"}
