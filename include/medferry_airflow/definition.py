@@ -9,7 +9,7 @@ from pathlib import Path
 from medferry.definition.migration import MIGRATIONS_FOLDER, Migration, load_migration
 from medferry.errors import DefinitionError, MedferryError
 from medferry.plan.load import load_plan
-from medferry.plan.model import Wave
+from medferry.plan.model import Plan, Wave
 from medferry.plan.questions import wave_ids
 
 DEFAULT_MIGRATION = "clinics"
@@ -32,6 +32,23 @@ def current_migration() -> Migration:
     return _load(migration_name())
 
 
+def present_migration() -> Migration:
+    """The migration by its files as they are now, for a process that outlives a change of them.
+
+    Raises DefinitionError.
+    """
+    found = current_migration()
+    if found.files.still_are(found.fingerprint):
+        return found
+    _load.cache_clear()
+    return current_migration()
+
+
+def current_plan() -> Plan:
+    """The plan alone, whatever else of the migration may be broken. Raises DefinitionError."""
+    return load_plan(_folder() / "plan.yaml")
+
+
 def current_or_error() -> Migration | MedferryError:
     """The migration, or what is wrong with it: a DAG file must parse in any case, and show the error on its page."""
     try:
@@ -49,7 +66,7 @@ def waves_of(found: Migration | MedferryError) -> list[Wave]:
     if isinstance(found, Migration):
         return found.plan.waves
     try:
-        return load_plan(_folder() / "plan.yaml").waves
+        return current_plan().waves
     except MedferryError:
         return []
 

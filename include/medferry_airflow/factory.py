@@ -29,6 +29,7 @@ from medferry.manifest.runs import RunKind
 from medferry.plan.model import Every, History, Sync, Wave
 from medferry.plan.sections import Approval
 from medferry.workflows.order import migrate
+from medferry_airflow.addresses import RunLink
 from medferry_airflow.conf import refuse_unknown_conf
 from medferry_airflow.cutover import WORDS, draw
 from medferry_airflow.page import broken_page, page
@@ -111,7 +112,10 @@ class RunInTasks:
         return verified
 
     def conclude(self, verified: Any) -> None:
-        verified >> run_tasks.conclude(self.run).as_teardown(setups=self.prepared, on_failure_fail_dagrun=True)
+        concluded: Any = run_tasks.conclude(self.run)
+        for one in (self.prepared, concluded):
+            one.operator.operator_extra_links = (RunLink(),)
+        verified >> concluded.as_teardown(setups=self.prepared, on_failure_fail_dagrun=True)
 
 
 def _stage(slice_ids: Any, run: str) -> Any:

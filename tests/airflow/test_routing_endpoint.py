@@ -1,4 +1,4 @@
-"""The routing in the real API server: for those who may sign in, and nobody else."""
+"""What Medferry answers in the real API server: for those who may sign in, and nobody else."""
 
 from __future__ import annotations
 
@@ -32,3 +32,17 @@ def test_only_who_may_sign_in_is_told(airflow: LocalAirflow, platform: Platform)
                 assert client.get(f"/medferry/{other}").status_code in (401, 404)
     finally:
         path.unlink()
+
+
+def test_the_pages_of_the_runs_are_for_who_may_sign_in(airflow: LocalAirflow) -> None:
+    pages = ("runs", "runs/r", "report/r", "dags/wave_rest/runs/r", "dags/wave_rest/report/r")
+    with httpx.Client(base_url=airflow.url, timeout=60) as client:
+        for page in pages:
+            assert client.get(f"/medferry/{page}").status_code == 401
+            bogus = client.get(f"/medferry/{page}", headers={"Authorization": "Bearer x.y.z"})
+            assert bogus.status_code in (401, 403)
+        login = client.post("/auth/token", json={"username": USER, "password": airflow.password})
+        token = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        told = [client.get(f"/medferry/{page}", headers=token) for page in pages[1:]]
+        assert {answer.status_code for answer in told} <= {404, 503}  # 503: no run has made a manifest yet
+        assert all("<h1>" in answer.text for answer in told)

@@ -86,6 +86,45 @@ def test_a_wave_triggered_from_the_form_turns_green(page: Page, airflow: LocalAi
     page.screenshot(path=SCREENSHOTS / "grid_of_a_wave.png")
 
 
+def test_the_verdict_and_the_report_stand_beside_the_run(page: Page, airflow: LocalAirflow) -> None:
+    assert airflow.api is not None
+    run_id = sorted(_runs(airflow))[-1]
+    links = airflow.api.request("GET", f"dags/wave_rest/dagRuns/{run_id}/taskInstances/conclude/links")
+    page.goto(f"{airflow.url}{links['extra_links']['Medferry']}")
+    shown = page.frame_locator("iframe[title=Medferry]")
+    expect(shown.get_by_text("PROVEN", exact=True)).to_be_visible()
+    report = shown.frame_locator("iframe")
+    expect(report.get_by_role("heading", name="By entity and unit")).to_be_attached()
+    page.screenshot(path=SCREENSHOTS / "page_of_a_run.png")
+    page.goto(f"{airflow.url}/plugin/medferry")
+    expect(page.frame_locator("iframe[title=Medferry]").get_by_text(run_id)).to_be_visible()
+    page.screenshot(path=SCREENSHOTS / "page_of_all_runs.png")
+    for name in ("runs", f"dags/wave_rest/runs/{run_id}"):
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(f"{airflow.url}/medferry/{name}")
+        expect(page.get_by_text("PROVEN", exact=True).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "wider than the screen"
+        page.screenshot(path=SCREENSHOTS / f"narrow_{name.split('/')[0]}.png", full_page=True)
+    assert _log(airflow, run_id, "conclude")[-1] == f"Run wave_rest.{run_id}: PROVEN"
+
+
+def test_a_red_log_ends_with_what_is_wrong_and_what_to_do(airflow: LocalAirflow) -> None:
+    run_id = airflow.trigger("wave_rest", {"dryrun": True})
+    assert airflow.wait("wave_rest", run_id, 180) == "failed"
+    problem, remedy = _log(airflow, run_id, "prepare")[-2:]
+    assert problem.startswith("OptionError: ") and "dryrun" in problem
+    assert remedy.startswith("What to do: ") and "dry_run" in remedy
+
+
+def _log(airflow: LocalAirflow, run_id: str, task_id: str) -> list[str]:
+    """The lines of a task's log, as the UI gets them, but for what Airflow says when a task has ended."""
+    assert airflow.api is not None
+    address = f"dags/wave_rest/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
+    lines = airflow.api.request("GET", address, full_content=True)["content"]
+    events = [str(line["event"]) for line in lines]
+    return [event for event in events if not event.startswith(("::", "Done. Returned value"))]
+
+
 def _runs(airflow: LocalAirflow) -> set[str]:
     assert airflow.api is not None
     runs = airflow.api.request("GET", "dags/wave_rest/dagRuns", limit=100)["dag_runs"]

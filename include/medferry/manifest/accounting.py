@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest.crosswalk import Effect
+from medferry.manifest.runs import SliceStage
 from medferry.manifest.source_records import DISPOSITIONS
 from medferry.manifest.tables import finding, outcome, slice_, source_record
 from medferry.mapping.outcomes import Disposition
@@ -94,6 +95,46 @@ def extracted_rows(connection: sa.Connection, run_id: str) -> dict[str, int]:
         .group_by(slice_.c.entity)
     )
     return {entity: int(rows) for entity, rows in connection.execute(statement)}
+
+
+@dataclass(frozen=True, slots=True)
+class EntityProgress:
+    """How far a run is with an entity: `eligible` and `by` (disposition → number) count source records."""
+
+    entity: str
+    slices: int
+    loaded_slices: int
+    eligible: int
+    by: dict[str, int]
+
+    @property
+    def decided(self) -> int:
+        return sum(number for disposition, number in self.by.items() if disposition != Disposition.PENDING)
+
+    @property
+    def total(self) -> int:
+        """Of the slices; more where the source has grown since they were cut."""
+        return max(self.eligible, sum(self.by.values()))
+
+
+def progress_by_entity(connection: sa.Connection, run_id: str) -> list[EntityProgress]:
+    """How far a run is, entity by entity in the order of the load; at any time, not at its end alone."""
+    columns = (source_record.c.entity, source_record.c.disposition)
+    counts = sa.select(*columns, sa.func.count()).where(source_record.c.run_id == run_id).group_by(*columns)
+    by: dict[str, dict[str, int]] = defaultdict(dict)
+    for entity, disposition, number in connection.execute(counts):
+        by[entity][disposition] = number
+    loaded = sa.func.sum(sa.case((slice_.c.stage == SliceStage.LOADED, 1), else_=0))
+    slices = (
+        sa.select(slice_.c.entity, sa.func.count(), loaded, sa.func.sum(slice_.c.eligible))
+        .where(slice_.c.run_id == run_id)
+        .group_by(slice_.c.entity)
+        .order_by(sa.func.min(slice_.c.level), slice_.c.entity)
+    )
+    return [
+        EntityProgress(entity, number, int(done), int(rows), by[entity])
+        for entity, number, done, rows in connection.execute(slices)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

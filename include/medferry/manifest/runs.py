@@ -109,6 +109,9 @@ class SliceRow:
     fence: int
 
 
+_IS_CUT = run.c.kind.startswith(f"{RunKind.SYNC}_", autoescape=True)
+
+
 def find_run(connection: sa.Connection, run_id: str) -> RunRow | None:
     row = connection.execute(sa.select(run).where(run.c.id == run_id)).one_or_none()
     return RunRow(**row._mapping) if row else None
@@ -122,11 +125,20 @@ def get_run(connection: sa.Connection, run_id: str) -> RunRow:
     return found
 
 
-def list_runs(connection: sa.Connection, migration: str, limit: int) -> list[RunRow]:
-    """The newest runs of a migration, the newest first; at most `limit`."""
+def list_runs(connection: sa.Connection, migration: str, limit: int, cuts: bool = True) -> list[RunRow]:
+    """The newest runs of a migration, the newest first; at most `limit`. `cuts`: those of the synchronisation too."""
     newest = (run.c.started_at.desc(), run.c.id.desc())
-    statement = sa.select(run).where(run.c.migration == migration).order_by(*newest).limit(limit)
+    of = [run.c.migration == migration, *([] if cuts else [sa.not_(_IS_CUT)])]
+    statement = sa.select(run).where(*of).order_by(*newest).limit(limit)
     return [RunRow(**row._mapping) for row in connection.execute(statement)]
+
+
+def runs_of_dag_run(connection: sa.Connection, migration: str, dag_run: str) -> list[RunRow]:
+    """The runs that a DAG run (<DAG id>.<run id>) has made, the newest first: a period that is begun anew has more."""
+    same = sa.or_(run.c.id == dag_run, run.c.id.startswith(f"{dag_run}.", autoescape=True))
+    statement = sa.select(run).where(run.c.migration == migration, same).order_by(run.c.started_at.desc())
+    found = [RunRow(**row._mapping) for row in connection.execute(statement)]
+    return [one for one in found if one.id == dag_run or one.id.removeprefix(f"{dag_run}.").isdigit()]
 
 
 def newest_run(connection: sa.Connection, migration: str) -> RunRow:

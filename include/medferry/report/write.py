@@ -5,44 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import orjson
 
 from medferry.governance.register import family_of, is_fault, kind_of
-from medferry.governance.verdict import Word
-from medferry.manifest.charts import ReviewOutcome
 from medferry.manifest.checks import CheckResult, CheckStatus, worst
-from medferry.manifest.conflicts import ConflictState
-from medferry.manifest.crosswalk import Effect
-from medferry.manifest.exceptions import ExceptionState
-from medferry.mapping.outcomes import Disposition, Reason
 from medferry.report.coverage import coverage_text
 from medferry.report.reconciliation import Reconciliation, reconcile
 from medferry.report.table import NUMBERS
+from medferry.report.templates import DISPOSITIONS, TEMPLATES
 from medferry.report.throughput import svg
 from medferry.runtime.environment import Environment
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-_TEMPLATES.globals |= {
-    enum.__name__: enum
-    for enum in (CheckStatus, ConflictState, Disposition, Effect, ExceptionState, Reason, ReviewOutcome, Word)
-}
-
-_DISPOSITIONS = (
-    Disposition.SUCCESSFUL,
-    Disposition.SKIPPED,
-    Disposition.QUARANTINED,
-    Disposition.REJECTED,
-    Disposition.PENDING,
-)
-"""As a bar of the page shows them, from the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +38,7 @@ def write_report(environment: Environment, run_id: str, folder: Path) -> ReportP
 
 def render_html(content: Reconciliation) -> str:
     """One self-contained page: verdict first, then what a person must decide, then the detail."""
-    return _TEMPLATES.get_template("reconciliation.html.jinja").render(
+    return TEMPLATES.get_template("reconciliation.html.jinja").render(
         report=content,
         run=content.run,
         total=content.total,
@@ -77,7 +49,7 @@ def render_html(content: Reconciliation) -> str:
         status_of=_status,
         coverage_text=coverage_text,
         faults=list(filter(is_fault, content.checks)),
-        dispositions=_DISPOSITIONS,
+        dispositions=DISPOSITIONS,
         numbers=NUMBERS,
     )
 

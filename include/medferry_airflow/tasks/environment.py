@@ -10,6 +10,8 @@ from pathlib import Path
 
 from medferry.errors import SettingsError
 from medferry.manifest.database import MANIFEST
+from medferry.manifest.runs import get_run
+from medferry.report.overview import summary_of
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry.source.address import database_url
@@ -50,4 +52,8 @@ def report_folder(run: str) -> Path:
 
 
 def publish_report(run: str) -> None:
+    """Write the report; the last line of the log says what the run comes to."""
     log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
+    with environment().manifest.begin() as connection:
+        word = summary_of(connection, get_run(connection, run)).word
+    log.info("Run %s: %s", run, word.upper())

@@ -81,8 +81,8 @@ def conclude_verification(run: str, verification_id: int) -> None:
         else:
             settle(connection, run)
             verdict = verdict_of(connection, run)
-    log.info("%s: %s", run or f"Verification {verification_id}", verdict.text())
     if not run:
+        log.info("Verification %d: %s", verification_id, verdict.text().upper())
         verdict.require_passed(f"--verification {verification_id}")
         return
     publish_report(run)

@@ -1,0 +1,138 @@
+"""The pages of the runs, for whoever may read DAG runs in this Airflow: of one DAG, or of all.
+
+Everything is read, nothing is changed. The report is made from the manifest when it is asked for, so it is the same
+from every machine, and it is shown in a sandbox: it holds what others have written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi.responses import HTMLResponse
+
+from medferry.errors import MedferryError
+from medferry.manifest import runs
+from medferry.manifest.database import open_manifest
+from medferry.report.overview import detail_of, summaries
+from medferry.report.pages import message_page, run_page, runs_page
+from medferry.report.reconciliation import reconcile
+from medferry.report.write import render_html
+from medferry.runtime.settings import settings_from_environment
+from medferry_airflow.definition import current_plan, present_migration
+from medferry_airflow.tasks.environment import require_one_manifest
+
+LIMIT = 50
+
+_PAGE = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'"
+_REPORT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+
+router = APIRouter(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
+"""The access is that to a DAG's runs where the address names a DAG, else that to the runs of all."""
+
+
+@router.get("/runs")
+def all_runs(request: Request, cuts: bool = False) -> Response:
+    """The newest runs; `cuts`: those of the synchronisation too."""
+    plan, manifest = current_plan(), _manifest()
+    with manifest.begin() as connection:
+        found = summaries(connection, plan.name, LIMIT, cuts)
+    return _html(runs_page(plan.title, found, _root(request), LIMIT, cuts))
+
+
+@router.get("/runs/{run_id:path}")
+def one_run(request: Request, run_id: str) -> Response:
+    """A run by the manifest's id."""
+    return _run(request, _of_this_migration(run_id), f"{_root(request)}/report/{_quoted(run_id)}")
+
+
+@router.get("/report/{run_id:path}")
+def report(run_id: str) -> Response:
+    """The reconciliation report of a run."""
+    return _report(_of_this_migration(run_id))
+
+
+@router.get("/dags/{dag_id}/runs/{run_id:path}")
+def run_of_dag(request: Request, dag_id: str, run_id: str) -> Response:
+    """The run that a DAG run has made."""
+    found = _made_by(dag_id, run_id)
+    address = f"{_root(request)}/dags/{_quoted(dag_id)}/report/{_quoted(run_id)}"
+    return _run(request, found[0], address, [run.id for run in found[1:]])
+
+
+@router.get("/dags/{dag_id}/report/{run_id:path}")
+def report_of_dag(dag_id: str, run_id: str) -> Response:
+    """The reconciliation report of the run that a DAG run has made."""
+    return _report(_made_by(dag_id, run_id)[0])
+
+
+def tell(request: Request, error: Exception) -> Response:
+    """An error of Medferry as a page with its remedy: 404 for a run that is not known, else 503."""
+    assert isinstance(error, MedferryError)
+    unknown = isinstance(error, runs.UnknownRun)
+    code = status.HTTP_404_NOT_FOUND if unknown else status.HTTP_503_SERVICE_UNAVAILABLE
+    return _html(message_page(error.problem, error.remedy, _root(request)), code)
+
+
+def _run(request: Request, run: runs.RunRow, report_address: str, others: Sequence[str] = ()) -> Response:
+    with _manifest().begin() as connection:
+        detail = detail_of(connection, run)
+    return _html(run_page(detail, _root(request), report_address, others))
+
+
+def _report(run: runs.RunRow) -> Response:
+    migration = present_migration()
+    with _manifest().begin() as connection:
+        content = reconcile(connection, migration, run.id)
+    return _html(render_html(content), policy=_REPORT)
+
+
+def _of_this_migration(run_id: str) -> runs.RunRow:
+    name = current_plan().name
+    with _manifest().begin() as connection:
+        found = runs.find_run(connection, run_id)
+    if found is None or found.migration != name:
+        raise runs.UnknownRun(f"The migration {name} has no run {run_id}.", "Choose one of all runs.")
+    return found
+
+
+def _made_by(dag_id: str, run_id: str) -> list[runs.RunRow]:
+    """The newest first. Raises UnknownRun."""
+    name = current_plan().name
+    with _manifest().begin() as connection:
+        found = runs.runs_of_dag_run(connection, name, f"{dag_id}.{run_id}")
+    if not found:
+        raise runs.UnknownRun(
+            "This DAG run has made no run of a migration.",
+            "It has not begun yet, or was refused, or its DAG makes none: see the logs of its tasks.",
+        )
+    return found
+
+
+def _manifest() -> sa.Engine:
+    """Raises SettingsError where the API server does not know the manifest, or there is none yet."""
+    require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
+    return open_manifest(settings_from_environment().manifest_url)
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", ""))
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+def _html(text: str, code: int = status.HTTP_200_OK, policy: str = _PAGE) -> Response:
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return HTMLResponse(text, code, headers)
