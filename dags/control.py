@@ -10,10 +10,13 @@ is not tried again, the run ends as aborted and its leases are given back. A lat
 **Do not trigger it** with abort when a pause is enough: the aborted run cannot be resumed, though nothing is lost. A
 paused run keeps its task slots: leave one for this DAG, or use the command line (`medferry pause`).
 
-**Example conf**:
+**Example conf**, of the only run at work, or of one by the id that Airflow shows of its DAG run:
 
 ```json
-{"run": "big_bang.manual__2026-11-22T20:00:00+00:00", "action": "pause"}
+{"action": "pause"}
+```
+```json
+{"run": "manual__2026-11-22T20:00:00+00:00", "action": "pause"}
 ```
 
 **When it is red**, the run is not known, is over, or is being aborted already; the log tells which.

@@ -11,10 +11,11 @@ dead-letters` tells beside each row what is true of it now. It never writes to t
 **Do not trigger it** while another run works on the units and entities of these rows (it would be refused), or before
 anything was corrected: the rows would end as they did.
 
-**Example conf**, the rows of one reason, to be tried without writing; without `run`, the newest run is replayed:
+**Example conf**, the rows of one reason, to be tried without writing; without `run`, the newest
+run that has left any is replayed:
 
 ```json
-{"run": "wave_pilot.manual__2026-11-22T20:00:00+00:00", "reasons": ["unmapped-code"], "dry_run": true}
+{"run": "manual__2026-11-22T20:00:00+00:00", "reasons": ["unmapped-code"], "dry_run": true}
 ```
 
 **When it is red**, open the failed task's log: the last line tells what to do. When the cause is removed, clear the

@@ -15,7 +15,7 @@ systems is told as in flight.
 **Example conf** (without one, everything that has been loaded is verified; a dry run has loaded nothing):
 
 ```json
-{"run": "wave_pilot.manual__2026-11-22T20:00:00+00:00"}
+{"run": "manual__2026-11-22T20:00:00+00:00"}
 ```
 
 **By itself**: `MEDFERRY_VERIFY_SCHEDULE` (a cron expression such as `0 3 * * *`, or `@daily`; in UTC) in the

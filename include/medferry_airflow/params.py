@@ -23,6 +23,9 @@ _LOAD_MODES = {
 }
 
 
+NAME_OF_RUN = "The run, by its id of `medferry runs` or by the id that Airflow shows of its DAG run,"
+
+
 def unit_param(migration: Migration) -> dict[str, Param]:
     """The choice of units, shown by their titles."""
     units = {unit.id: f"{unit.title} ({unit.id})" for unit in migration.plan.units if not unit.shared}
@@ -47,7 +50,7 @@ def history_params(migration: Migration) -> dict[str, Param]:
 
 def replay_params(migration: Migration) -> dict[str, Param]:
     """The choice of dead letters, and the options of a replay."""
-    description = "Id of the run whose dead letters are run again. Empty: the newest."
+    description = f"{NAME_OF_RUN} whose dead letters are run again. Empty: the newest that has any."
     reason = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}
     reasons = "Only dead letters of these reasons, one a line (`impossible-date`, …). Empty: all."
     options = {name: param for name, param in run_params(migration).items() if name not in NOT_IN_REPLAY}
@@ -60,16 +63,16 @@ def replay_params(migration: Migration) -> dict[str, Param]:
 
 def verify_params() -> dict[str, Param]:
     """The choice of a run, and every option of a verification."""
-    description = "Id of a finished run. Empty: everything that has been loaded, as it is now."
+    description = f"{NAME_OF_RUN} that is finished. Empty: everything that has been loaded, as it is now."
     run = Param(None, type=["null", "string"], title="Run", description=description)
     return {"run": run, **option_params(VerifyOptions, VerifyOptions.model_fields)}
 
 
 def control_params() -> dict[str, Param]:
     """The run at work, and what it is to do."""
-    description = "Id of the run at work: `medferry runs` lists it."
+    description = f"{NAME_OF_RUN} at work. Empty: the only one."
     return {
-        "run": Param(type="string", minLength=1, title="Run", description=description),
+        "run": Param(None, type=["null", "string"], title="Run", description=description),
         "action": Param(
             ControlAction.PAUSE.value,
             type="string",

@@ -198,10 +198,10 @@ def test_replay_after_a_correction(medferry, tiny: Environment) -> None:
     assert "pending" in medferry("replay", first, "--dry-run").output
     assert "proven" in medferry("replay", first, "--reason", "impossible-date").output
     assert "Nothing to replay" in medferry("replay", first, "--reason", "impossible-date").output
-    assert "Nothing to replay" in medferry("replay", "--entity", "weight").output
     assert "successful" in medferry("dead-letters", first, "--reason", "impossible-date").output
     assert medferry("runs").output.count(" replay ") == 2
-    assert "proven" in medferry("replay", first, "--entity", "weight").output
+    assert "proven" in medferry("replay", "--entity", "weight").output  # the first run's: a later one has none
+    assert "Nothing to replay" in medferry("replay", first, "--entity", "weight").output
     report_errors = medferry("history", "weight", "2").output
     assert report_errors.index("quarantined") < report_errors.index("successful")
     assert "no run nowhere" in medferry("replay", "nowhere", code=1).stderr
@@ -211,8 +211,9 @@ def test_wishes_for_a_run_at_work_and_for_one_that_is_over(medferry, tiny: Envir
     prepare_run(tiny, "r", "run", scope_of(tiny.migration, None, None), RunOptions())
     assert "pauses" in medferry("pause", "r").output
     assert "paused" in medferry("runs").output
-    assert "goes on" in medferry("resume", "r").output
-    assert "ends" in medferry("abort", "r").output
+    assert "r goes on" in medferry("resume").output  # the only one at work
+    assert "r ends" in medferry("abort").output
+    assert "No run is at work" in medferry("pause", code=1).stderr
     assert "RunAborted" in medferry("run", "--resume", "r", code=1).stderr
     assert "aborted" in medferry("runs").output
     assert "is over (aborted)" in medferry("pause", "r", code=1).stderr
@@ -220,6 +221,9 @@ def test_wishes_for_a_run_at_work_and_for_one_that_is_over(medferry, tiny: Envir
 
 def test_a_wave_and_a_dry_run(medferry) -> None:
     assert "pending" in medferry("run", "--wave", "pilot", "--dry-run", "--sample", "1").output
+    [listed] = json.loads(medferry("runs", "--json").stdout)
+    assert (listed["kind"], listed["dry_run"], listed["verdict"]) == ("wave_pilot", True, "dry run")
+    assert listed["run"] in medferry("runs").output  # whole
     assert "has no wave nowhere" in medferry("run", "--wave", "nowhere", code=1).stderr
     assert "knows no east" in medferry("run", "--unit", "east", code=1).stderr
     assert "for a dry run" in medferry("run", "--sample", "1", code=1).stderr

@@ -102,10 +102,11 @@ def test_a_wrong_sample_of_a_verification_is_refused(dags: dict[str, DAG], wrong
     assert not _refused(_params(dags["verify"]), {"seed": 2**31 - 1, "sample_share": 0.5, "force": True})
 
 
-@pytest.mark.parametrize("wrong", [{}, {"run": ""}, {"run": "r", "action": "stop"}])
-def test_a_wish_needs_a_run_and_a_known_word(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wrong", [{"run": 1}, {"run": "r", "action": "stop"}])
+def test_a_wish_needs_a_known_word_and_no_run(dags: dict[str, DAG], wrong: dict[str, Any]) -> None:
     assert _refused(_params(dags["control"]), wrong)
-    assert not _refused(_params(dags["control"]), {"run": "r", "action": "abort"})
+    for right in ({"run": "r", "action": "abort"}, {"action": "abort"}):
+        assert not _refused(_params(dags["control"]), right)
 
 
 def test_every_load_mode_is_offered_by_what_it_means(dags: dict[str, DAG]) -> None:

@@ -17,10 +17,10 @@ from medferry.cli.terminal import (
     FREE_TEXT,
     MigrationOption,
     RunArgument,
+    chosen_run,
     console,
     environment_of,
     group_with_default,
-    newest_run,
     report_errors,
 )
 from medferry.governance.verdict import verdict_of
@@ -48,7 +48,7 @@ def draw_charts(
 ) -> None:
     """Write a page for each chosen patient: legacy rows and Medplum side by side, read again. PATIENT DATA."""
     environment = environment_of(migration)
-    run_id = run_id or newest_run(environment)
+    run_id = chosen_run(environment, run_id)
     wanted = Wanted(tuple(key or ()), patients, risk, seed)
     place = folder / re.sub(r"[^A-Za-z0-9._-]", "_", run_id)
     with console.status("drawing charts"):

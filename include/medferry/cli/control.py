@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from medferry.cli.terminal import (
@@ -14,26 +16,36 @@ from medferry.runtime import control
 
 control_app = typer.Typer()
 
+RunAtWork = Annotated[
+    str | None, typer.Argument(help="Run, by its id or its DAG run's in Airflow; the only one at work by default.")
+]
+
 
 @control_app.command()
 @report_errors
-def pause(run_id: str, migration: MigrationOption = "clinics") -> None:
+def pause(run_id: RunAtWork = None, migration: MigrationOption = "clinics") -> None:
     """Pause a run at work: each worker finishes its chunk, then waits; leases are kept."""
-    control.pause(environment_of(migration), run_id)
-    console.print(f"{run_id} pauses after the chunks in flight.", soft_wrap=True)
+    environment = environment_of(migration)
+    run = control.controlled_run(environment, run_id)
+    control.pause(environment, run)
+    console.print(f"{run} pauses after the chunks in flight.", soft_wrap=True)
 
 
 @control_app.command()
 @report_errors
-def resume(run_id: str, migration: MigrationOption = "clinics") -> None:
+def resume(run_id: RunAtWork = None, migration: MigrationOption = "clinics") -> None:
     """Let a paused run go on."""
-    control.resume(environment_of(migration), run_id)
-    console.print(f"{run_id} goes on within seconds.", soft_wrap=True)
+    environment = environment_of(migration)
+    run = control.controlled_run(environment, run_id)
+    control.resume(environment, run)
+    console.print(f"{run} goes on within seconds.", soft_wrap=True)
 
 
 @control_app.command()
 @report_errors
-def abort(run_id: str, migration: MigrationOption = "clinics") -> None:
+def abort(run_id: RunAtWork = None, migration: MigrationOption = "clinics") -> None:
     """End a run at work: each worker finishes its chunk, then stops; a new run goes on from there."""
-    control.abort(environment_of(migration), run_id)
-    console.print(f"{run_id} ends after the chunks in flight.", soft_wrap=True)
+    environment = environment_of(migration)
+    run = control.controlled_run(environment, run_id)
+    control.abort(environment, run)
+    console.print(f"{run} ends after the chunks in flight.", soft_wrap=True)

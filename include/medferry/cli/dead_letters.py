@@ -21,9 +21,9 @@ from medferry.cli.terminal import (
     MigrationOption,
     ReportFolderOption,
     RunArgument,
+    chosen_run,
     console,
     environment_of,
-    newest_run,
     report_errors,
     show_report,
 )
@@ -63,7 +63,7 @@ def list_dead_letters(
 ) -> None:
     """List what a run rejected or quarantined, why, and what is true of it now. Shows no patient data."""
     environment = environment_of(migration)
-    name, run_id = environment.migration.name, run_id or newest_run(environment)
+    name, run_id = environment.migration.name, chosen_run(environment, run_id)
     choice = _choice(entity, reason, disposition)
     with environment.manifest.begin() as connection:
         get_run(connection, run_id)

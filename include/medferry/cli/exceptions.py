@@ -13,10 +13,10 @@ from medferry.cli.terminal import (
     FREE_TEXT,
     MigrationOption,
     RunArgument,
+    chosen_run,
     console,
     environment_of,
     group_with_default,
-    newest_run,
     report_errors,
 )
 from medferry.errors import MedferryError
@@ -45,7 +45,7 @@ def list_exceptions(
     environment = environment_of(migration)
     if verification is not None and run_id is not None:
         raise MedferryError("A run and a verification were named.", "Name one of them.")
-    holder = f"verification {verification}" if verification is not None else run_id or newest_run(environment)
+    holder = f"verification {verification}" if verification is not None else chosen_run(environment, run_id)
     with environment.manifest.begin() as connection:
         if verification is not None:
             rows = exceptions_found_by(connection, verification)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +12,13 @@ from rich.table import Table
 from medferry.cli.terminal import (
     MigrationOption,
     RunArgument,
+    chosen_run,
     console,
     environment_of,
-    newest_run,
     report_errors,
     show_report,
 )
-from medferry.manifest import runs
+from medferry.report.overview import summaries
 
 runs_app = typer.Typer()
 
@@ -31,7 +32,7 @@ def report(
 ) -> None:
     """Write the reconciliation report (JSON and HTML) of a run and print its table."""
     environment = environment_of(migration)
-    show_report(environment, run_id or newest_run(environment), folder)
+    show_report(environment, chosen_run(environment, run_id), folder)
 
 
 @runs_app.command("runs")
@@ -39,20 +40,20 @@ def report(
 def list_runs(
     migration: MigrationOption = "clinics",
     limit: Annotated[int, typer.Option(min=1, help="Runs at most.")] = 50,
+    cuts: Annotated[bool, typer.Option("--cuts", help="With the cuts of the synchronisation.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List the newest runs of a migration, newest first."""
     environment = environment_of(migration)
-    table = Table("run", "kind", "status", "started", "finished", "units")
     with environment.manifest.begin() as connection:
-        for row in runs.list_runs(connection, environment.migration.name, limit):
-            table.add_row(row.id, row.kind, _status(row), row.started_at, row.finished_at or "", ", ".join(row.units))
+        found = summaries(connection, environment.migration.name, limit, cuts)
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in found], indent=2))
+        return
+    table = Table("run", "kind", "dry", "verdict", "state", "started", "finished", "units")
+    table.columns[0].overflow = "fold"  # an id is of use as a whole
+    for one in found:
+        run, verdict = one.run, one.verdict.text() if one.judged else ""
+        times = (run.started_at[:19], (run.finished_at or "")[:19])
+        table.add_row(run.id, run.kind, "dry" if one.dry else "", verdict, one.state, *times, ", ".join(run.units))
     console.print(table)
-
-
-_CONTROLLED: dict[str, str] = {runs.Control.PAUSE: "paused", runs.Control.ABORT: "aborting"}
-
-
-def _status(row: runs.RunRow) -> str:
-    """The status, or what an operator has made of a run at work."""
-    controlled = _CONTROLLED.get(row.control) if row.status == runs.RunStatus.RUNNING else None
-    return controlled or row.status

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from medferry.definition.migration import Migration, load_migration
 from medferry.errors import MedferryError
 from medferry.manifest import runs
+from medferry.manifest.run_names import run_called
 from medferry.mapping.outcomes import DEAD
 from medferry.report.reconciliation import reconcile
 from medferry.report.table import reconciliation_table, unexplained
@@ -39,7 +40,9 @@ MigrationOption = Annotated[
 ReportFolderOption = Annotated[Path, typer.Option(help="Where the reports go.")]
 FREE_TEXT = "Free text: it is kept in the manifest and shown in the report, so it must hold no patient data."
 """What the help of every such option ends with."""
-RunArgument = Annotated[str | None, typer.Argument(help="Run id; the newest run by default.")]
+RunArgument = Annotated[
+    str | None, typer.Argument(help="Run, by its id or its DAG run's in Airflow; the newest by default.")
+]
 
 
 def group_with_default(name: str) -> type[TyperGroup]:
@@ -95,10 +98,14 @@ def entity_of(migration: Migration, name: str) -> SourceEntity:
     return migration.entities[name]
 
 
-def newest_run(environment: Environment) -> str:
-    """The id of the migration's newest run. Raises UnknownRun when there is none."""
+def chosen_run(environment: Environment, name: str | None) -> str:
+    """The id of the run that is named, by its own id or its DAG run's, or else of the newest.
+
+    Raises UnknownRun, AmbiguousRun.
+    """
+    migration = environment.migration.name
     with environment.manifest.begin() as connection:
-        return runs.newest_run(connection, environment.migration.name).id
+        return (run_called(connection, migration, name) if name else runs.newest_run(connection, migration)).id
 
 
 def show_report(environment: Environment, run_id: str, folder: Path) -> None:

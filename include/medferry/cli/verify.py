@@ -14,7 +14,7 @@ from medferry.cli.flags import with_options
 from medferry.cli.terminal import (
     MigrationOption,
     ReportFolderOption,
-    RunArgument,
+    chosen_run,
     console,
     environment_of,
     report_errors,
@@ -43,7 +43,7 @@ _DRY = ": nothing was written, so nothing of Medplum was compared; the accountin
 @report_errors
 @with_options(VerifyOptions, flags={"force": ("--force", "--anew")})
 def verify(
-    run_id: RunArgument = None,
+    run_id: Annotated[str | None, typer.Argument(help="Run, by its id or its DAG run's in Airflow.")] = None,
     migration: MigrationOption = "clinics",
     unit: Annotated[list[str] | None, typer.Option(help="Without a run: only this unit; repeatable.")] = None,
     entity: Annotated[list[str] | None, typer.Option(help="Without a run: only this entity; repeatable.")] = None,
@@ -64,7 +64,7 @@ def verify(
     elif unit or entity or key:
         raise MedferryError("A run has its own units, entities and keys.", "Name a run, or a subject.")
     else:
-        _verify_run(environment, run_id, options, report_folder)
+        _verify_run(environment, chosen_run(environment, run_id), options, report_folder)
 
 
 def _subject(units: list[str], entities: list[str], keys: list[str]) -> Subject:

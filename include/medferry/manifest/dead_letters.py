@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from medferry.manifest.paging import PAGE, pages
 from medferry.manifest.runs import RunRow, get_run
-from medferry.manifest.tables import attempt, source_record, unit_state
+from medferry.manifest.tables import attempt, run, source_record, unit_state
 from medferry.mapping.outcomes import DEAD
 
 _PAGE = PAGE
@@ -104,6 +104,20 @@ def dead_letter_groups(
     )
     found = [DeadLetterGroup(*row) for row in connection.execute(statement)]
     return sorted(found, key=lambda group: (-group.count, group.entity, group.reason))
+
+
+def newest_with_dead_letters(connection: sa.Connection, migration: str, choice: Choice = Choice()) -> str | None:
+    """The newest of the runs that have decided what is rejected or quarantined now, if anything is."""
+    wanted = (
+        (unit_state.c.entity, choice.entities),
+        (unit_state.c.reason, choice.reasons),
+        (unit_state.c.disposition, choice.dispositions),
+    )
+    now = [unit_state.c.migration == migration, unit_state.c.disposition.in_(DEAD)]
+    deciders = sa.select(unit_state.c.run_id).where(*now, *(c.in_(list(values)) for c, values in wanted if values))
+    newest = sa.select(run.c.id).where(run.c.id.in_(deciders)).order_by(run.c.started_at.desc(), run.c.id.desc())
+    found: str | None = connection.scalar(newest.limit(1))
+    return found
 
 
 def dispositions_now(connection: sa.Connection, replay: RunRow, entity: str) -> dict[tuple[str, str], int]:

@@ -109,7 +109,8 @@ class SliceRow:
     fence: int
 
 
-_IS_CUT = run.c.kind.startswith(f"{RunKind.SYNC}_", autoescape=True)
+IS_CUT = run.c.kind.startswith(f"{RunKind.SYNC}_", autoescape=True)
+"""Whether a run is a cut of the synchronisation."""
 
 
 def find_run(connection: sa.Connection, run_id: str) -> RunRow | None:
@@ -128,17 +129,26 @@ def get_run(connection: sa.Connection, run_id: str) -> RunRow:
 def list_runs(connection: sa.Connection, migration: str, limit: int, cuts: bool = True) -> list[RunRow]:
     """The newest runs of a migration, the newest first; at most `limit`. `cuts`: those of the synchronisation too."""
     newest = (run.c.started_at.desc(), run.c.id.desc())
-    of = [run.c.migration == migration, *([] if cuts else [sa.not_(_IS_CUT)])]
+    of = [run.c.migration == migration, *([] if cuts else [sa.not_(IS_CUT)])]
     statement = sa.select(run).where(*of).order_by(*newest).limit(limit)
     return [RunRow(**row._mapping) for row in connection.execute(statement)]
 
 
 def runs_of_dag_run(connection: sa.Connection, migration: str, dag_run: str) -> list[RunRow]:
     """The runs that a DAG run (<DAG id>.<run id>) has made, the newest first: a period that is begun anew has more."""
-    same = sa.or_(run.c.id == dag_run, run.c.id.startswith(f"{dag_run}.", autoescape=True))
+    same = run.c.id.startswith(dag_run, autoescape=True)
     statement = sa.select(run).where(run.c.migration == migration, same).order_by(run.c.started_at.desc())
     found = [RunRow(**row._mapping) for row in connection.execute(statement)]
-    return [one for one in found if one.id == dag_run or one.id.removeprefix(f"{dag_run}.").isdigit()]
+    return [one for one in found if dag_run_of(one.id, dag_run) == ""]
+
+
+def dag_run_of(run_id: str, name: str) -> str | None:
+    """What stands before `name`, the id of a DAG run, in the id of a run that it has made; None: it has not made it.
+
+    What begins anew has a number behind it: <DAG id>.<DAG run's id>.2
+    """
+    before, found, after = run_id.rpartition(name)
+    return before if found and (not after or (after[0] == "." and after[1:].isdigit())) else None
 
 
 def newest_run(connection: sa.Connection, migration: str) -> RunRow:

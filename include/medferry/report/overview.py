@@ -38,9 +38,14 @@ class RunSummary:
     @property
     def word(self) -> str:
         """What there is to know first: the verdict; of a run that has none, and need not have one, its state."""
+        return self.verdict.text() if self.judged else self.state
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a verdict, or ought to be one."""
         unjudged = self.run.status in (RunStatus.RUNNING, RunStatus.APPLIED)
         ended_early = self.run.status == RunStatus.ABORTED and not self.verdict.results
-        return self.state if unjudged or ended_early else self.verdict.text()
+        return not (unjudged or ended_early)
 
     @property
     def tone(self) -> str:
@@ -60,7 +65,7 @@ class RunSummary:
             "dry_run": self.dry,
             "replays": run.replays,
             "state": self.state,
-            "verdict": self.verdict.text(),
+            "verdict": self.verdict.text() if self.judged else None,
             "started_at": run.started_at,
             "finished_at": run.finished_at,
             "units": run.units,

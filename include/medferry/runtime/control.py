@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
+from medferry.manifest.run_names import run_at_work, run_called
 from medferry.manifest.runs import Control, RunRow, RunStatus
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import Hold
@@ -91,6 +92,16 @@ def aborted(run_id: str) -> RunAborted:
 def _flag(environment: Environment, run_id: str) -> str:
     with environment.manifest.begin() as connection:
         return runs.get_run(connection, run_id).control
+
+
+def controlled_run(environment: Environment, name: str | None) -> str:
+    """The id of the run that an operator means: by its id or its DAG run's, or without a name the one at work.
+
+    Raises UnknownRun, AmbiguousRun.
+    """
+    migration = environment.migration.name
+    with environment.manifest.begin() as connection:
+        return (run_called(connection, migration, name) if name else run_at_work(connection, migration)).id
 
 
 def pause(environment: Environment, run_id: str) -> None:

@@ -12,7 +12,8 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from medferry.manifest import runs
-from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters
+from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters, newest_with_dead_letters
+from medferry.manifest.run_names import run_called
 from medferry.manifest.runs import RunKind, RunRow, SliceRow
 from medferry.manifest.source_records import GONE, SourceRecord, units_of
 from medferry.manifest.unit_state import states_of
@@ -33,14 +34,16 @@ def anything_to_replay(environment: Environment, run_id: str, replays: str | Non
     with environment.manifest.begin() as connection:
         if runs.find_run(connection, run_id) is not None:
             return True
-        of = _replayed(connection, environment, replays)
+        of = _replayed(connection, environment, replays, choice)
         return bool(dead_letter_groups(connection, environment.migration.name, of.id, replace(choice, still=True)))
 
 
 def prepare_replay(
     environment: Environment, run_id: str, replays: str | None, choice: Choice, options: RunOptions
 ) -> list[SliceRow]:
-    """Write a run of the dead letters of `replays` (None: the newest run); the same `run_id` again returns it as it is.
+    """Write a run of the dead letters of `replays` (None: the newest run with any).
+
+    The same `run_id` again returns it as it is.
 
     Empty, and no run is written, when there is nothing to replay. Raises UnknownRun, ScopeError when the migration does
     not fit any more, LeaseHeld when another run works on any of their units and entities, NotContinued.
@@ -49,7 +52,7 @@ def prepare_replay(
     if found is not None:
         return found
     with environment.manifest.begin() as connection:
-        of = _replayed(connection, environment, replays)
+        of = _replayed(connection, environment, replays, choice)
     _check(of, options)
     letters = _letters(environment, of.id, choice)
     if not letters:
@@ -60,10 +63,13 @@ def prepare_replay(
     return begin(environment, run_id, RunKind.REPLAY, scope, options, slices, replays=of.id)
 
 
-def _replayed(connection: sa.Connection, environment: Environment, replays: str | None) -> RunRow:
-    if replays is not None:
-        return runs.get_run(connection, replays)
-    return runs.newest_run(connection, environment.migration.name)
+def _replayed(connection: sa.Connection, environment: Environment, replays: str | None, choice: Choice) -> RunRow:
+    """The run that was named; else the newest that has left something dead, or, where nothing is, the newest."""
+    name = environment.migration.name
+    if replays:
+        return run_called(connection, name, replays)
+    with_letters = newest_with_dead_letters(connection, name, choice)
+    return runs.get_run(connection, with_letters) if with_letters else runs.newest_run(connection, name)
 
 
 def _check(of: RunRow, options: RunOptions) -> None:

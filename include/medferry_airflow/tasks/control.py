@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from airflow.sdk import task
 
-from medferry.runtime.control import CONTROLS, ControlAction
+from medferry.runtime.control import CONTROLS, ControlAction, controlled_run
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
+
+log = logging.getLogger(__name__)
 
 
 @task
@@ -16,4 +19,6 @@ from medferry_airflow.tasks.environment import environment
 def control(params: dict[str, Any] | None = None) -> None:
     """Pause, resume or abort a run at work; its workers obey within seconds, after the chunk in flight."""
     chosen = params or {}
-    CONTROLS[ControlAction(chosen["action"])](environment(), chosen["run"])
+    run, action = controlled_run(environment(), chosen.get("run")), ControlAction(chosen["action"])
+    CONTROLS[action](environment(), run)
+    log.info("Run %s: %s.", run, action)

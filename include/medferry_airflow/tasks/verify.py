@@ -11,6 +11,7 @@ from airflow.sdk import task
 from medferry.errors import MedferryError
 from medferry.governance.verdict import verdict_of, verdict_of_verification
 from medferry.manifest import runs
+from medferry.manifest.run_names import run_called
 from medferry.runtime.continuing import is_dry
 from medferry.verification.run import EVERYTHING, verify_run
 from medferry.verification.scope import VerifyOptions
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class RunNotFinished(MedferryError):
-    """The run to verify is not known, or not finished."""
+    """The run to verify is not finished."""
 
 
 @task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
@@ -49,14 +50,15 @@ def choose_run(params: dict[str, Any] | None = None) -> str:
     if not wanted:
         return ""
     with environment().manifest.begin() as connection:
-        finished = runs.finished_run(connection, migration.name, wanted)
+        found = run_called(connection, migration.name, wanted)
+        finished = runs.finished_run(connection, migration.name, found.id)
     if finished is None:
         raise RunNotFinished(
-            f"Migration {migration.name} has no finished run {wanted}.",
-            "Check the id with `medferry runs`; a run that still works is verified by itself.",
+            f"Run {found.id} is not finished.",
+            "A run that still works is verified by itself; see `medferry runs`.",
         )
     if is_dry(finished):
-        log.warning("Run %s is a dry run: it wrote nothing, so its accounting alone is verified.", wanted)
+        log.warning("Run %s is a dry run: it wrote nothing, so its accounting alone is verified.", finished.id)
     return finished.id
 
 
