@@ -98,7 +98,9 @@ class StagingError(MedferryError):
 
 
 class LeaseHeld(MedferryError):
-    """Another run owns the scope; the message names it."""
+    """Another run owns the scope; the message names it, and `holder` is its id."""
+
+    holder = ""
 
 
 class LeaseLost(MedferryError):

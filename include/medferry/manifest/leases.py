@@ -32,18 +32,27 @@ def acquire(
     # On PostgreSQL two acquirers must not interleave; SQLite's BEGIN IMMEDIATE already queues them.
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("LOCK TABLE lease IN SHARE ROW EXCLUSIVE MODE"))
+    if not take_over:
+        refuse_held(connection, migration, run_id, wanted)
+    columns, until = ("migration", "scope", "run_id", "expires_at"), _expiry(connection)
+    upsert(connection, lease, columns, [(migration, scope, run_id, until) for scope in sorted(wanted)])
+
+
+def refuse_held(connection: sa.Connection, migration: str, run_id: str, scopes: Iterable[str]) -> None:
+    """Raises LeaseHeld naming the holder when another run's lease on any of `scopes` has not run out."""
+    wanted = set(scopes)
     statement = sa.select(lease.c.scope, lease.c.run_id, lease.c.expires_at).where(
         lease.c.migration == migration, lease.c.run_id != run_id, lease.c.expires_at > clock(connection)
     )
     others = [row for row in connection.execute(statement.order_by(lease.c.scope)) if row.scope in wanted]
-    if others and not take_over:
+    if others:
         first = others[0]
-        raise LeaseHeld(
+        held = LeaseHeld(
             f"Run {first.run_id} holds {first.scope} until {first.expires_at} ({len(others)} scopes in all).",
-            "Wait until it has finished; if it is dead, wait until then or start with take_over.",
+            "Wait until it has finished (option wait_minutes); if it is dead, wait until then or start with take_over.",
         )
-    columns, until = ("migration", "scope", "run_id", "expires_at"), _expiry(connection)
-    upsert(connection, lease, columns, [(migration, scope, run_id, until) for scope in sorted(wanted)])
+        held.holder = first.run_id
+        raise held
 
 
 def check(connection: sa.Connection, migration: str, run_id: str, scopes: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from medferry.manifest import runs
 from medferry.manifest.runs import RunRow
 from medferry.runtime.options import RunOptions, kept_options
 
-OF_THE_ACT = frozenset({"take_over"})
+OF_THE_ACT = frozenset({"take_over", "wait_minutes"})
 """Options that are about starting or resuming a run, not about what it does."""
 
 

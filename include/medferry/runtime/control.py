@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from medferry.errors import MedferryError
-from medferry.manifest import leases, runs
+from medferry.manifest import leases, runs, turns
 from medferry.manifest.run_names import run_at_work, run_called
 from medferry.manifest.runs import Control, RunRow, RunStatus
 from medferry.runtime.environment import Environment
@@ -101,6 +101,9 @@ def controlled_run(environment: Environment, name: str | None) -> str:
     """
     migration = environment.migration.name
     with environment.manifest.begin() as connection:
+        for waiting in turns.waiting_runs(connection, migration) if name else ():
+            if waiting == name or waiting.endswith(f".{name}"):
+                return waiting
         return (run_called(connection, migration, name) if name else run_at_work(connection, migration)).id
 
 
@@ -117,8 +120,11 @@ def resume(environment: Environment, run_id: str) -> None:
 def abort(environment: Environment, run_id: str) -> None:
     """Let every worker of a run, paused or not, finish its chunk, then fail; a run whose workers are dead ends here.
 
-    Raises UnknownRun, NotAtWork.
+    One that waits for its turn ends when it looks next. Raises UnknownRun, NotAtWork.
     """
+    with environment.manifest.begin() as connection:
+        if turns.end(connection, environment.migration.name, run_id):
+            return
     _set(environment, run_id, Control.ABORT)
     with environment.manifest.begin() as connection:
         if not leases.alive(connection, run_id):

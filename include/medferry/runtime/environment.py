@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -104,8 +105,13 @@ class Environment:
 
 
 def scopes_of(run: RunRow) -> list[str]:
-    """The lease scopes of a run: every pair of its units and entities."""
-    return [f"{unit}/{entity}" for unit in run.units for entity in run.entities]
+    """The lease scopes of a run."""
+    return lease_scopes(run.units, run.entities)
+
+
+def lease_scopes(units: Iterable[str], entities: Sequence[str]) -> list[str]:
+    """Every pair of some units and entities, as leases name it."""
+    return [f"{unit}/{entity}" for unit in units for entity in entities]
 
 
 def hold_run(connection: sa.Connection, migration: Migration, run: RunRow, take_over: bool = False) -> None:

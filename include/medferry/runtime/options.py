@@ -46,6 +46,9 @@ class RunOptions(BaseModel):
         False, description="Write the legacy content even over resources that were changed in Medplum since the load."
     )
     take_over: bool = Field(False, description="Take the scope from a dead run that still holds its lease.")
+    wait_minutes: Annotated[
+        int, Field(ge=0, le=1_440, description="Wait so long for another run that holds the scope; 0: be refused.")
+    ] = 0
 
     @model_validator(mode="after")
     def _sample_writes_nothing(self) -> Self:

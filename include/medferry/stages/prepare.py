@@ -13,7 +13,7 @@ from medferry.manifest import leases, runs
 from medferry.manifest.database import create_manifest
 from medferry.manifest.runs import RunExists, RunRow, RunStatus, SliceRow
 from medferry.runtime.continuing import check_options, check_scope
-from medferry.runtime.environment import Environment, hold_run, scopes_of
+from medferry.runtime.environment import Environment, hold_run, lease_scopes, scopes_of
 from medferry.runtime.legacy_home import keep_first
 from medferry.runtime.options import RunOptions
 from medferry.source.columns import check_columns
@@ -64,6 +64,11 @@ def prepare_run(
     found = continued(environment, run_id, options, scope)
     if found is not None:
         return found
+    if not (options.dry_run or options.take_over):  # before the legacy database is asked for anything
+        with environment.manifest.begin() as connection:
+            leases.refuse_held(
+                connection, environment.migration.name, run_id, lease_scopes(scope.units, scope.entities)
+            )
     slices = _cut_source(environment, scope, options)
     try:
         return begin(environment, run_id, kind, scope, options, slices)

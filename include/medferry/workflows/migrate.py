@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from medferry.errors import VerificationFailed
 from medferry.manifest.checks import CheckResult
@@ -15,6 +16,7 @@ from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_systems
+from medferry.runtime.turn import in_turn
 from medferry.stages.by_period import prepare_period
 from medferry.stages.load import load_session
 from medferry.stages.prepare import RunScope, prepare_run
@@ -36,7 +38,7 @@ def execute_run(
     """
     create_manifest(environment.settings.manifest_url)
     check_systems(environment, options.dry_run)
-    slices = prepare_run(environment, run_id, kind, scope, options)
+    slices = in_turn(environment, run_id, options, partial(prepare_run, environment, run_id, kind, scope, options))
     return carry_out(RunInOneProcess(environment, run_id, slices, progress))
 
 
@@ -52,7 +54,9 @@ def execute_period(
     """The same for one period of a scope; False, and no run is made, when there is nothing in it."""
     create_manifest(environment.settings.manifest_url)
     check_systems(environment, options.dry_run)
-    slices = prepare_period(environment, run_id, kind, scope, period, options)
+    slices = in_turn(
+        environment, run_id, options, partial(prepare_period, environment, run_id, kind, scope, period, options)
+    )
     if slices:
         carry_out(RunInOneProcess(environment, run_id, slices, progress))
     return bool(slices)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from medferry.manifest.checks import CheckResult
 from medferry.manifest.dead_letters import Choice
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_systems
+from medferry.runtime.turn import in_turn
 from medferry.stages.replay import prepare_replay
 from medferry.workflows.migrate import Progress, RunInOneProcess, carry_out
 
@@ -19,5 +22,7 @@ def execute_replay(
     No result and no run when there are none to replay.
     """
     check_systems(environment, options.dry_run)
-    slices = prepare_replay(environment, run_id, replays, choice, options)
+    slices = in_turn(
+        environment, run_id, options, partial(prepare_replay, environment, run_id, replays, choice, options)
+    )
     return carry_out(RunInOneProcess(environment, run_id, slices, progress)) if slices else []

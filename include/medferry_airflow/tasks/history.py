@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,6 +24,7 @@ from medferry_airflow.guard import guarded
 from medferry_airflow.params import options_among
 from medferry_airflow.tasks.environment import POOL, environment
 from medferry_airflow.tasks.migrate import check_medplum, check_number
+from medferry_airflow.turn import in_turn
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ def prepare_of_period(
     wave: str,
     params: dict[str, Any] | None = None,
     ti: Any = None,
+    dag_run: Any = None,
     data_interval_start: datetime | None = None,
     data_interval_end: datetime | None = None,
 ) -> list[str]:
@@ -65,7 +68,8 @@ def prepare_of_period(
         check_medplum(scope.entities, options)
     create_manifest(environment().settings.manifest_url)
     check_systems(environment(), options.dry_run)
-    run_id, slices = _prepared(run, wave, scope, period, options)
+    prepare = partial(_prepared, run, wave, scope, period, options)
+    run_id, slices = in_turn(environment(), run, options, dag_run, prepare)
     ti.xcom_push(key=RUN_KEY, value=run_id)
     check_number(len(slices))
     return [one.id for one in slices]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from airflow.sdk import TaskInstanceState, task
@@ -17,7 +18,7 @@ from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_systems
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
-from medferry.stages.prepare import prepare_run, scope_of
+from medferry.stages.prepare import RunScope, prepare_run, scope_of
 from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
 from medferry.workflows.finish import finish_run, give_up
@@ -26,6 +27,7 @@ from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
 from medferry_airflow.params import options_among
 from medferry_airflow.tasks.environment import POOL, environment, publish_report
+from medferry_airflow.turn import in_turn
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +48,25 @@ class TooManySlices(MedferryError):
 
 @task(pool=POOL)
 @guarded
-def prepare(run: str, kind: str, units: list[str] | None = None, params: dict[str, Any] | None = None) -> list[str]:
+def prepare(
+    run: str,
+    kind: str,
+    units: list[str] | None = None,
+    params: dict[str, Any] | None = None,
+    dag_run: Any = None,
+) -> list[str]:
     """Count what is eligible, cut it into slices, take the leases; returns the slice ids."""
     chosen = params or {}
     scope = scope_of(current_migration(), units or chosen.get("units"), chosen.get("entities"))
     options = options_among(chosen, RunOptions)
+    create_manifest(environment().settings.manifest_url)
+    return in_turn(environment(), run, options, dag_run, partial(_prepare, run, kind, scope, options))
+
+
+def _prepare(run: str, kind: str, scope: RunScope, options: RunOptions) -> list[str]:
     if not options.dry_run:
         check_medplum(scope.entities, options)
     try:
-        create_manifest(environment().settings.manifest_url)
         check_systems(environment(), options.dry_run)
         slices = prepare_run(environment(), run, kind, scope, options)
         check_number(len(slices))
@@ -76,13 +88,18 @@ def find_dead_letters(run: str, params: dict[str, Any] | None = None) -> bool:
 
 @task(task_id="prepare", pool=POOL)
 @guarded
-def prepare_again(run: str, params: dict[str, Any] | None = None) -> list[str]:
+def prepare_again(run: str, params: dict[str, Any] | None = None, dag_run: Any = None) -> list[str]:
     """Cut the dead letters' keys into slices and take the leases; returns the slice ids."""
     chosen = params or {}
     options = options_among(chosen, RunOptions)
+    again = partial(_prepare_again, run, chosen.get("run"), _letters(chosen), options)
+    return in_turn(environment(), run, options, dag_run, again)
+
+
+def _prepare_again(run: str, replays: str | None, letters: Choice, options: RunOptions) -> list[str]:
     try:
         check_systems(environment(), options.dry_run)
-        slices = prepare_replay(environment(), run, chosen.get("run"), _letters(chosen), options)
+        slices = prepare_replay(environment(), run, replays, letters, options)
         check_number(len(slices))
         if not options.dry_run:
             check_medplum({one.entity for one in slices}, options)
