@@ -5,113 +5,27 @@ For `make faults`: it takes minutes, and its clients need a machine that is not 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
 
-import httpx
 import pytest
-import sqlalchemy as sa
 
-from demo_clinics import database as servers
-from demo_clinics.living.medplum_users import user
-from medferry.cutover.acts import Act
 from medferry.cutover.machine import NotFlipped, NotReturned, Outcome
 from medferry.errors import LeaseHeld, TransientError, VerificationFailed
-from medferry.manifest import cutovers
-from medferry.manifest.clock import seconds_between
-from medferry.runtime.environment import Environment
-from medferry.source.changes.engines import install
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
-from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import synced_wave
 from medferry.workflows.cutover import Choice, CutoverBusy, cut_over, prepare, roll_back
 from medferry.workflows.routing import publish_routing
-from tests import tiny_platform
-from tests.cutover.conftest import gated
+from tests.cutover.game_day import OURS, ROUNDS, GameDay, day
 from tests.cutover.routed_clients import Diary, FlagdFile, Follower, Stubborn, at_work
-from tests.cutover.users_of_systems import LegacyTable, MedplumField
-from tests.sync.conftest import FREE, load
-from tests.users import SECRET, Users
 
-ROUNDS = int(os.environ.get("MEDFERRY_GAME_DAY_ROUNDS", "0"))
-"""Of two flips each."""
+__all__ = ["day"]
+
 WHO = Choice("A. Operator", freeze=120.0, patience=30.0)
-OURS = range(101, 109)
 TRIES = 4
-
-
-@dataclass
-class GameDay:
-    """The clinic north on a server, with its routing, and both systems of its users."""
-
-    environment: Environment
-    legacy: LegacyTable
-    medplum: MedplumField
-    file: Path
-
-    @property
-    def freezes(self) -> list[float]:
-        """Seconds in which nobody could write, of every flip."""
-        found = []
-        with self.environment.manifest.begin() as connection:
-            numbers = sa.text("SELECT id FROM cutover WHERE direction <> 'prepare' ORDER BY id")
-            for number in connection.scalars(numbers).all():
-                acts = cutovers.acts_of(connection, cutovers.attempt(connection, number))
-                at = {one.act: one for one in acts}
-                first, last = at.get(Act.CLOSE_LEGACY, at[Act.CLOSE_MEDPLUM]), acts[-1]
-                ended = at.get(Act.OPEN_MEDPLUM, at.get(Act.REOPEN_LEGACY, last)).ended_at or first.begun_at
-                found.append(seconds_between(first.begun_at, ended))
-        return found
-
-
-def put(resource: dict[str, Any], value: int) -> None:
-    resource["name"] = [{"family": str(value)}]
-
-
-def get(resource: dict[str, Any]) -> int:
-    family = str(resource["name"][0]["family"])
-    return int(family) if family.isdigit() else -1
-
-
-@pytest.fixture(params=["postgresql", "mariadb"])
-def day(request: pytest.FixtureRequest, captured: Environment, tmp_path: Path) -> Iterator[GameDay]:
-    start = servers.embedded if request.param == "postgresql" else servers.mariadb
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(start()).url
-        except servers.BinariesMissing as missing:
-            pytest.skip(str(missing))
-        tiny_platform.fill(url)
-        settings = replace(captured.settings, source_url=url, routing_file=str(tmp_path / "routing.json"))
-        environment = Environment(captured.migration, settings)
-        with environment.source.begin() as connection:
-            connection.exec_driver_sql("ALTER TABLE patient ADD PRIMARY KEY (id)")
-            for key in OURS:
-                row = f"({key}, 'north', 1, '0', '1999-09-09', 'F', NULL)"
-                connection.exec_driver_sql(f"INSERT INTO patient VALUES {row}")
-        load(environment, None)
-        wave = synced_wave(environment, "pilot")
-        install(environment.capture, wave.journal)
-        sweep_wave(wave, FREE)
-        admin = stack.enter_context(environment.medplum())
-        users = Users(admin, settings.medplum_base_url)
-        made = gated(environment, users)
-        member, _ = made.settings.probes["north"]
-        client: httpx.Client = stack.enter_context(user(settings.medplum_base_url, member, SECRET))
-        system = made.migration.naming.system("patient")
-        legacy = LegacyTable(sa.create_engine(environment.source.url, pool_size=8), "patient", "id", "family", 0.02)
-        yield GameDay(made, legacy, MedplumField(client, "Patient", system, get, put), tmp_path / "routing.json")
-        legacy.engine.dispose()
-        for engine in (environment.source, made.source, made.capture, made.legacy_writer):
-            engine.dispose()
 
 
 def keep_in_step(day: GameDay, over: threading.Event, faults: list[BaseException]) -> None:
@@ -172,8 +86,7 @@ def test_ten_flips_there_and_back_lose_nothing(day: GameDay) -> None:
         over.set()
         beside.join(60)
     assert faults == []
-    final = {key: value for key, value in _all(day).items() if int(key) in OURS}
-    assert diary.lost(final) == []
+    assert diary.lost(day.in_legacy) == []
     assert diary.turns("north", "legacy") <= 2 * ROUNDS
     assert diary.refusals["legacy"] > 0
     seconds = sorted(day.freezes)
@@ -181,9 +94,3 @@ def test_ten_flips_there_and_back_lose_nothing(day: GameDay) -> None:
         f"{len(diary.acknowledged)} writes, {len(seconds)} attempts; seconds without a writer: "
         f"median {seconds[len(seconds) // 2]:.1f}, longest {seconds[-1]:.1f}\n"
     )
-
-
-def _all(day: GameDay) -> dict[str, int]:
-    with day.legacy.engine.connect() as connection:
-        rows = connection.execute(sa.text("SELECT id, family FROM patient WHERE id > 100"))
-        return {str(key): int(family) for key, family in rows}

@@ -154,6 +154,7 @@ class Switch:
         self._still_frozen()
         since = self.attempt.notes[VERIFIED]
         with self._manifest() as connection:
+            cutovers.check_clock(connection, self.attempt, since)
             of = dict.fromkeys(self.environment.migration.entities, self.units)
             keys = decided_since(connection, self._name, of, since)
         for entity, some in self.attempt.notes.get(AGAIN, {}).items():

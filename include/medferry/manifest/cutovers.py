@@ -56,6 +56,10 @@ class StageMoved(MedferryError):
     """Somebody else has moved the unit meanwhile."""
 
 
+class ClockSetBack(MedferryError):
+    """What was decided after a time seems to have been decided before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnitRow:
     """Where a unit is, since when, at which epoch of its gate in the legacy database."""
@@ -219,6 +223,17 @@ def acts_of(connection: sa.Connection, of: Attempt) -> list[ActRow]:
     columns = [cutover_act.c[name] for name in ActRow.__slots__]
     statement = sa.select(*columns).where(cutover_act.c.cutover_id == of.id).order_by(cutover_act.c.id)
     return [ActRow(*row) for row in connection.execute(statement)]
+
+
+def check_clock(connection: sa.Connection, of: Attempt, since: str) -> None:
+    """Raises ClockSetBack where an act of the attempt is noted at a time before `since`, which it began after."""
+    rows = acts_of(connection, of)
+    times = [time for row in rows for time in (row.begun_at, row.ended_at) if time]
+    if any(time < since for time in times):
+        raise ClockSetBack(
+            "The manifest database's clock was set back: what was decided since cannot be told by its time.",
+            "Set it right; the next attempt verifies everything anew.",
+        )
 
 
 _ATTEMPT = [cutover.c[name] for name in Attempt.__slots__]
