@@ -25,6 +25,7 @@ from medferry.runtime.rehearsal import rehearsal_of
 from medferry.workflows.cutover import PATIENCE_SECONDS, Choice, cut_over, prepare, roll_back, told
 from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import WaveCutover, cutover_status
+from medferry.workflows.leave_behind import leave_behind
 from medferry.workflows.readiness import accept, readiness
 from medferry.workflows.rehearse import rehearse
 
@@ -54,6 +55,15 @@ AcceptOption = Annotated[
         metavar="NAME=REASON",
         help=f"What --by accepts as it is now, as `readiness accept` does ({', '.join(ACCEPTABLE)}); repeatable. "
         f"{FREE_TEXT}",
+    ),
+]
+LeaveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="WHAT=REASON",
+        help="Leave a write in Medplum that the last rollback could not prove, for people to do by hand; needs --by, "
+        f"repeatable. {FREE_TEXT}",
     ),
 ]
 PatienceOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for those who write a unit now.")]
@@ -133,12 +143,18 @@ def rollback(
     dry_run: DryRunOption = False,
     patience: PatienceOption = PATIENCE_SECONDS,
     by: ByOption = "",
+    accept: LeaveOption = None,
 ) -> None:
     """Move a wave's units back, with all that was written in Medplum since; before the flip, thaw them.
 
-    Where a write in Medplum is not in the legacy database nothing is moved, and it is told by name.
+    Where a write in Medplum is not in the legacy database nothing is moved, and it is told by name; then a named
+    person may leave it behind, in exactly the state that was refused.
     """
     environment, choice = environment_of(migration), _choice(0.0, patience, by)
+    if accept and dry_run:
+        raise OptionError("A dry run decides nothing.", "Leave out --accept, or --dry-run.")
+    if accept:
+        leave_behind(environment, wave, dict(_consents(accept)), by)
     if dry_run:
         _tell_unsafe(environment, wave)
         told(environment, wave, Direction.BACK, choice)
@@ -192,6 +208,10 @@ def _show(found: WaveCutover) -> None:
     console.print(table)
     if found.running:
         console.print(f"[bold]An attempt came to no end[/] ({found.running}): run the same command again.")
+    for what in found.unproven:
+        console.print(f"[bold]Kept the rollback back[/]: {escape(what)}", soft_wrap=True)
+    for what, decided in found.left_behind.items():
+        console.print(f"[bold]Left in Medplum, to do by hand[/]: {escape(what)} ({escape(decided)})", soft_wrap=True)
     _unsafe(found)
 
 

@@ -5,6 +5,7 @@ All changes since then are read anew, whatever the way back has read, and every 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from more_itertools import map_reduce
 
 from medferry.errors import MedferryError
 from medferry.fhir.references import by_type, literal_references
+from medferry.manifest.decisions import digest_of
 from medferry.manifest.held_back import held_back_of
 from medferry.manifest.known_lines import KnownLine, lines_of_ids
 from medferry.manifest.write_backs import open_write_backs
@@ -29,22 +31,48 @@ class Unproven(MedferryError):
     """Something that was written in Medplum is not in the legacy database: going back would lose it."""
 
 
+Record = tuple[str, str]
+"""Its entity and its source key."""
+
+
 @dataclass
 class Proof:
-    """`missing`: places in Medplum, or records, that the legacy database does not say; `keys`: what was written."""
+    """`unproven`: a place in Medplum, or a record, that the legacy database does not say → what is known of it.
+
+    `records` are those that it is about; `keys`: what was written and did arrive, by entity.
+    """
 
     changes: int = 0
-    missing: set[str] = field(default_factory=set)
+    unproven: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    records: dict[str, set[Record]] = field(default_factory=lambda: defaultdict(set))
     keys: dict[str, set[str]] = field(default_factory=dict)
 
-    def check(self) -> None:
-        """Raises Unproven."""
-        if self.missing:
-            some = ", ".join(sorted(self.missing)[:5])
+    @property
+    def states(self) -> dict[str, str]:
+        """What is unproven → the digest of the state that it is in: another write gives it another one."""
+        return {what: digest_of(*sorted(known)) for what, known in sorted(self.unproven.items())}
+
+    def note(self, what: str, known: Sequence[str], records: Iterable[Record]) -> None:
+        """The legacy database does not say something, as far as `known`."""
+        self.unproven[what].add("|".join(known))
+        self.records[what].update(records)
+
+    def check(self, left: Collection[str] = ()) -> None:
+        """Raises Unproven for whatever is not left behind."""
+        missing = [what for what in sorted(self.unproven) if what not in left]
+        if missing:
+            some = ", ".join(missing[:5])
             raise Unproven(
-                f"{len(self.missing)} write(s) in Medplum are not in the legacy database: {some}.",
-                "See why (`medferry sync status`), mend it, or enter them by hand; then try again.",
+                f"{len(missing)} write(s) in Medplum are not in the legacy database: {some}.",
+                "See why (`medferry sync status`), mend it, or enter them by hand; then try again. "
+                "What can only be done by hand afterwards, a person may leave behind: `rollback --accept`.",
             )
+
+    def keys_without(self, left: Collection[str]) -> dict[str, set[str]]:
+        """What is to be equal in both systems: not the records of what is left behind."""
+        differ = {record for what in left for record in self.records[what]}
+        found = {entity: {key for key in some if (entity, key) not in differ} for entity, some in self.keys.items()}
+        return {entity: some for entity, some in found.items() if some}
 
 
 def prove(wave: SyncedWave, client: MedplumClient, units: Collection[str], since: str) -> Proof:
@@ -59,8 +87,11 @@ def prove(wave: SyncedWave, client: MedplumClient, units: Collection[str], since
     with environment.manifest.begin() as connection:
         held = [one for one in held_back_of(connection, migration.name, wave.units) if one.unit in units]
         written = [one for one in open_write_backs(connection, migration.name, wave.id) if one.unit in units]
-    proof.missing |= {one.place or f"{one.entity} {one.key}" for one in held}
-    proof.missing |= {f"{one.entity} {one.key}" for one in written}
+    for one in held:
+        what, known = one.place or f"{one.entity} {one.key}", (one.reason, one.slot, one.path, one.detail)
+        proof.note(what, known, [(one.entity, one.key)])
+    for note in written:
+        proof.note(f"{note.entity} {note.key}", [note.expected], [(note.entity, note.key)])
     return proof
 
 
@@ -82,9 +113,9 @@ def _swept(wave: SyncedWave, client: MedplumClient, ours: Ours, kind: str) -> It
 
 
 def _judge(wave: SyncedWave, proof: Proof, units: Collection[str], found: Sequence[Found]) -> None:
-    known = _in_units(wave, (line for one in found for line in one.lines), units)
+    there = _in_units(wave, (line for one in found for line in one.lines), units)
     for one in found:
-        lines = known.intersection(one.lines)
+        lines = there.intersection(one.lines)
         born = one.kind is FoundKind.BIRTH or (one.kind is FoundKind.TWIN and not lines)
         if born:
             lines = _in_units(wave, _referred(wave, one), units)
@@ -92,7 +123,8 @@ def _judge(wave: SyncedWave, proof: Proof, units: Collection[str], found: Sequen
             continue
         proof.changes += 1
         if born or one.kind in _OPEN:
-            proof.missing.add(f"{one.resource_type}/{one.id}")
+            known = [one.kind.value, one.version_id]
+            proof.note(f"{one.resource_type}/{one.id}", known, [(line.entity, line.value) for line in lines])
         else:
             for line in lines:
                 proof.keys.setdefault(line.entity, set()).add(line.value)

@@ -19,6 +19,7 @@ from medferry.cutover.proof import prove
 from medferry.errors import MedferryError
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import FLIPPED, Attempt, Direction, UnitStage
+from medferry.manifest.left_behind import LEFT_BEHIND, UNPROVEN, accepted_of
 from medferry.manifest.unit_state import decided_since
 from medferry.runtime.environment import Environment
 from medferry.source.gate.gate import GateState
@@ -231,9 +232,14 @@ class Switch:
             flip = cutovers.newest_flip(connection, self._name, self.wave.id)
         since = flip.notes[FLIPPED] if flip else BEGINNING
         proof = prove(self._through(), self.gates.client, self.units, since)
-        proof.check()
-        told = self.hooks.verify(proof.keys) if proof.keys else "nothing was written"
-        return f"{proof.changes} change(s) in Medplum since {since}, all in the legacy database: {told}"
+        with self._manifest() as connection:
+            left = accepted_of(connection, self._name, self.wave.id, proof.states)
+        self._note(**{UNPROVEN: proof.states, LEFT_BEHIND: {what: proof.states[what] for what in left}})
+        proof.check(left)
+        keys = proof.keys_without(left)
+        told = self.hooks.verify(keys) if keys else "nothing was written"
+        but = f" but {len(left)} that people do by hand" if left else ""
+        return f"{proof.changes} change(s) in Medplum since {since}, all in the legacy database{but}: {told}"
 
     # -- what all need -----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ The gates in both systems are the truth; what stands here is what the next proce
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -154,10 +154,13 @@ def attempt(connection: sa.Connection, number: int) -> Attempt:
     return _attempt(connection.execute(sa.select(*_ATTEMPT).where(cutover.c.id == number)).one())
 
 
-def newest_attempt(connection: sa.Connection, migration: str, wave: str) -> Attempt | None:
-    """The newest of a wave that moves its units, or would have; None: there was none."""
+def newest_attempt(
+    connection: sa.Connection, migration: str, wave: str, states: Collection[AttemptState] = tuple(AttemptState)
+) -> Attempt | None:
+    """The newest of a wave that moves its units, or would have, in some states; None: there was none."""
     of = (cutover.c.migration == migration, cutover.c.wave == wave, cutover.c.direction != Direction.PREPARE)
-    row = connection.execute(sa.select(*_ATTEMPT).where(*of).order_by(cutover.c.id.desc()).limit(1)).one_or_none()
+    statement = sa.select(*_ATTEMPT).where(*of, cutover.c.state.in_(states)).order_by(cutover.c.id.desc()).limit(1)
+    row = connection.execute(statement).one_or_none()
     return _attempt(row) if row else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.cutovers import UnitStage
 from medferry.manifest.feeds import FeedKind, feeds_of
 from medferry.manifest.held_back import held_back_of
+from medferry.manifest.left_behind import left_behind_by, unproven_of
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.sync.reverse_cycle import returning_types
@@ -46,13 +47,16 @@ class UnitStatus:
 class WaveCutover:
     """A wave. `unsafe`: why a rollback now could lose what users wrote; of a wave that is not flipped there is none.
 
-    `running`: the direction of an attempt that came to no end.
+    `running`: the direction of an attempt that came to no end. `unproven`: what kept the newest rollback back;
+    `left_behind`: what it has left in Medplum for people to do by hand → who decided so, and why.
     """
 
     wave: str
     units: list[UnitStatus]
     running: str
     unsafe: list[str]
+    unproven: list[str] = field(default_factory=list)
+    left_behind: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,7 +76,11 @@ def cutover_status(environment: Environment) -> list[WaveCutover]:
             own = [unit for unit in units if not plan.waves or unit not in plan.shared_units or unit in there]
             with environment.manifest.begin() as connection:
                 unsafe = _unsafe(connection, environment, wave, {*own} & there)
-            found.append(WaveCutover(wave, [_unit(gates, unit, stages) for unit in own], running.get(wave, ""), unsafe))
+                unproven = sorted(unproven_of(connection, name, wave))
+                left = {what: one.decision for what, one in left_behind_by(connection, name, wave).items()}
+            told = {what: f"{decision.person}: {decision.note}" for what, decision in left.items()}
+            each = [_unit(gates, unit, stages) for unit in own]
+            found.append(WaveCutover(wave, each, running.get(wave, ""), unsafe, unproven, told))
         return found
 
 

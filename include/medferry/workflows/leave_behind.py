@@ -1,0 +1,30 @@
+"""A named person lets a rollback leave writes in Medplum that no way back expresses, to do them by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medferry.errors import OptionError
+from medferry.manifest import left_behind
+from medferry.runtime.environment import Environment
+from medferry.sync.wave import check_wave
+
+
+def leave_behind(environment: Environment, wave_id: str, accepted: Mapping[str, str], person: str) -> None:
+    """Record it: `accepted` is what → why. Each holds for the state that kept the newest rollback back, and no longer.
+
+    Raises NoSuchWave, OptionError; then nothing is recorded.
+    """
+    migration = environment.migration
+    check_wave(migration.plan, wave_id)
+    if not person.strip() or any(len(reason.strip()) < 8 for reason in accepted.values()):
+        raise OptionError("A person must answer for it.", "Give a name (--by), and WHAT=REASON with a sentence each.")
+    with environment.manifest.begin() as connection:
+        refused = left_behind.unproven_of(connection, migration.name, wave_id)
+        for what, reason in accepted.items():
+            if what not in refused:
+                raise OptionError(
+                    f"The newest rollback of {wave_id} was not kept back by {what or 'nothing'}.",
+                    "Try it without --accept first; `medferry cutover status` lists what it could not prove.",
+                )
+            left_behind.leave_behind(connection, migration.name, wave_id, what, refused[what], person, reason)
