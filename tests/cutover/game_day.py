@@ -16,12 +16,14 @@ import sqlalchemy as sa
 from demo_clinics import database as servers
 from demo_clinics.living.medplum_users import user
 from medferry.cutover.acts import Act
+from medferry.governance.forecast import score
 from medferry.manifest import cutovers
 from medferry.manifest.clock import seconds_between
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import synced_wave
+from medferry.workflows.readiness_facts import Facts
 from tests import tiny_platform
 from tests.cutover.conftest import gated
 from tests.cutover.users_of_systems import LegacyTable, MedplumField
@@ -55,6 +57,17 @@ class GameDay:
                 ended = at.get(Act.OPEN_MEDPLUM, at.get(Act.REOPEN_LEGACY, last)).ended_at or first.begun_at
                 found.append(seconds_between(first.begun_at, ended))
         return found
+
+    @property
+    def forecasts(self) -> str:
+        """What the freezes took and what was forecast of them, and how good that was; in seconds."""
+        freezes = Facts(self.environment, "pilot").freezes
+        lines = [
+            f"  {one.seconds:.2f} = {one.drain:.2f} + {one.catch_up:.2f} ({one.caught_up}) + {one.check:.2f} "
+            f"({one.checked}) + {one.flip:.2f}; forecast {one.forecast}"
+            for one in reversed(freezes)
+        ]
+        return "\n".join([f"forecasts of freezes: {score(freezes)}", *lines])
 
     @property
     def in_legacy(self) -> dict[str, int]:

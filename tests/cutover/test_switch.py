@@ -16,6 +16,7 @@ from medferry.cutover.drain import Time
 from medferry.cutover.gates import Gates
 from medferry.cutover.machine import NotFlipped, NotReturned, Outcome, Stuck
 from medferry.errors import VerificationFailed
+from medferry.governance.forecast import score
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import AttemptState, Direction, UnitStage
 from medferry.source.gate.gate import GATE, GateState
@@ -24,6 +25,7 @@ from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import synced_wave
 from medferry.workflows.cutover import Choice, CutoverBusy, Otherwise, cut_over, only_mover, prepare, roll_back, told
 from medferry.workflows.cutover_status import cutover_status
+from medferry.workflows.readiness_facts import Facts
 from tests.cutover.conftest import Clinic
 
 WHO = "A. Operator"
@@ -97,6 +99,10 @@ def test_there_and_back_with_all_that_was_written(clinic: Clinic) -> None:
     assert legacy_writes(clinic, 1, "Clark") and clinic.rename(1, "Nobody") == 403
     assert cut_over(clinic.environment, "pilot", choice()) is Outcome.FLIPPED, "no reload"
     assert in_medplum(clinic, 1) == "Clark"
+    freezes = Facts(clinic.environment, "pilot").freezes
+    assert len(freezes) == 2 and all(one.checked and one.pace and one.seconds > 0 for one in freezes)
+    scored = score(freezes)
+    assert scored is not None and scored.number, "once a freeze was measured, each is forecast"
     with clinic.environment.manifest.begin() as connection:
         newest = cutovers.newest_attempt(connection, "tiny", "pilot")
         assert newest is not None and newest.state is AttemptState.DONE

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medferry.governance.forecast import FLIP, Work, freeze, line
+from medferry.governance.forecast import FLIP, Work, freeze, line, score
+from medferry.manifest.cutovers import ActRow, Attempt, AttemptState, Direction
+from medferry.manifest.freezes import CAUGHT_UP, CHECKED, FORECAST, PACE, MeasuredFreeze, measured_freeze
 
 seconds = st.floats(0.01, 5_000)
 measured = st.lists(st.tuples(st.integers(1, 100_000), seconds), max_size=12)
@@ -60,3 +62,84 @@ def test_nothing_to_do_takes_the_flip() -> None:
     assert (total.low, total.probable, total.high) == FLIP
     assert str(total) == "freeze 2.0 s (0.5 s to 5.0 s)"
     assert freeze([], Work(5, []), Work(0, []))[-1].probable == inf
+
+
+# -- by the freezes that there were ----------------------------------------------------------------
+
+parts_of_freezes = st.lists(st.tuples(seconds, seconds, seconds, seconds, amounts, amounts), min_size=1, max_size=12)
+
+
+def measured_one(
+    *parts: float, forecast: tuple[float, float, float] | None = None, pace: float | None = None
+) -> MeasuredFreeze:
+    drain, catch_up, check, flip, caught_up, checked = parts
+    amounts = (int(caught_up), int(checked))
+    return MeasuredFreeze("pilot", "t", drain, catch_up, check, flip, *amounts, forecast, pace)
+
+
+@given(ages, amounts, measured, amounts, measured, parts_of_freezes)
+def test_after_a_freeze_it_is_always_known_and_holds_the_probable(
+    old: list[float],
+    pending: int,
+    cuts: list[tuple[int, float]],
+    left: int,
+    checks: list[tuple[int, float]],
+    before: list[tuple[float, ...]],
+) -> None:
+    *parts, total = freeze(old, Work(pending, cuts), Work(left, checks), [measured_one(*one) for one in before])
+    for span in (*parts, total):
+        assert 0 <= span.low <= span.probable <= span.high < inf
+    assert total.probable == sum(part.probable for part in parts)
+
+
+@given(measured, st.lists(amounts, min_size=2), parts_of_freezes)
+def test_after_a_freeze_too_more_to_do_never_takes_less(
+    cuts: list[tuple[int, float]], many: list[int], before: list[tuple[float, ...]]
+) -> None:
+    freezes = [measured_one(*one) for one in before]
+    found = [freeze([], Work(amount, cuts), Work(0, []), freezes)[-1] for amount in sorted(many)]
+    for less, more in pairwise(found):
+        assert (more.low, more.probable, more.high) >= (less.low, less.probable, less.high)
+
+
+def test_a_freeze_like_the_last_takes_as_long_and_one_with_more_to_do_longer() -> None:
+    cuts, checks = [(10, 3.0), (20, 5.0)], [(100, 1.0), (1_000, 1.9)]  # 0.2 s and 0.001 s for each
+    last = measured_one(0.3, 1.0, 0.5, 0.7, 4, 50)
+    same = freeze([], Work(4, cuts), Work(50, checks), [last])[-1]
+    assert (same.low, same.probable, same.high) == pytest.approx((2.5, 2.5, 2.5))
+    more = freeze([7.0], Work(14, cuts), Work(550, checks), [last])[-1]
+    assert more.probable == pytest.approx(7.0 + 3.0 + 1.0 + 0.7)
+
+
+def test_systems_that_are_slower_now_make_a_longer_freeze_within_reason() -> None:
+    last = measured_one(0.5, 0.5, 0.5, 0.5, 0, 0, pace=0.01)
+    nothing = Work(0, [])
+    found = [freeze([], nothing, nothing, [last], pace)[-1].probable for pace in (None, 0.01, 0.02, 1.0, 0.000_1)]
+    assert found == pytest.approx([2.0, 2.0, 4.0, 8.0, 0.5])
+
+
+def test_the_score_is_how_far_a_forecast_was_from_what_it_took() -> None:
+    one = (0.0, 0.0, 0.0, 2.0, 0, 0)
+    scored = [measured_one(*one, forecast=said) for said in ((1.0, 1.8, 2.0), (1.0, 3.0, 4.0), (2.5, 2.2, 9.0))]
+    assert score([measured_one(*one)]) is None
+    assert str(score([*scored, measured_one(*one)])) == "3 scored: median error 10%, 2 in the interval"
+
+
+ENDS = ("a", "b", "c", "d")
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02}.000Z"
+
+
+def acts(*names: str) -> list[ActRow]:
+    return [ActRow(name, "A", at(2 * n), at(2 * n + 1), False, "") for n, name in enumerate(names)]
+
+
+def test_the_parts_of_a_freeze_are_between_the_ends_of_acts() -> None:
+    notes = {CAUGHT_UP: 3, CHECKED: 4, FORECAST: [1.0, 2.0, 3.0], PACE: 0.5}
+    of = Attempt(1, "pilot", Direction.FORTH, AttemptState.DONE, ("north",), "A", 1, notes, at(0), at(59))
+    found = measured_freeze(of, acts("before", *"abxcd", "after"), ENDS)
+    assert found == MeasuredFreeze("pilot", at(2), 1.0, 2.0, 4.0, 2.0, 3, 4, (1.0, 2.0, 3.0), 0.5)
+    assert measured_freeze(of, acts(*"abcbd"), ENDS) is None, "it was repeated, who knows when"
+    assert measured_freeze(of, acts(*"abc"), ENDS) is None

@@ -19,6 +19,7 @@ from medferry.cutover.proof import prove
 from medferry.errors import MedferryError
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import FLIPPED, Attempt, Direction, UnitStage
+from medferry.manifest.freezes import CAUGHT_UP, CHECKED
 from medferry.manifest.left_behind import LEFT_BEHIND, UNPROVEN, accepted_of
 from medferry.manifest.unit_state import decided_since
 from medferry.runtime.environment import Environment
@@ -148,6 +149,7 @@ class Switch:
     def final_cut(self) -> str:
         token = self.attempt.notes[FENCE]
         records = drain.cut_until(self.wave, token, self._still_frozen, self.hooks.clock)
+        self._note(**{CAUGHT_UP: records})
         return f"the fence has arrived; {records} record(s)"
 
     def verify(self) -> str:
@@ -161,6 +163,7 @@ class Switch:
         for entity, some in self.attempt.notes.get(AGAIN, {}).items():
             keys.setdefault(entity, set()).update(some)
         number = sum(map(len, keys.values()))
+        self._note(**{CHECKED: number})
         told = self.hooks.verify(keys) if number else "no record was decided since"
         return f"{number} record(s) since {since}: {told}"
 
@@ -179,8 +182,7 @@ class Switch:
             return "they were shut before"
         left = self._still_frozen()
         for unit in self.units:
-            epoch = int(self.attempt.notes[EPOCHS][unit])
-            self.gates.legacy.shut(self.environment.capture, unit, epoch)
+            self.gates.legacy.shut(self.environment.capture, unit, int(self.attempt.notes[EPOCHS][unit]))
         return f"with {left:.0f} s left"
 
     def reopen_legacy(self) -> str:

@@ -1,14 +1,19 @@
-"""How long a wave's freeze would take if it began now: drain, catch up, check, flip, with an interval. Pure."""
+"""How long a wave's freeze would take if it began now: drain, catch up, check, flip, with an interval. Pure.
+
+Before the first freeze of a migration it is made of what cuts and verifications took; after it, of what freezes took.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from statistics import fmean
+from statistics import fmean, median
+
+from medferry.manifest.freezes import MeasuredFreeze
 
 FLIP = (0.5, 2.0, 5.0)
-"""Seconds of the acts that flip (gates, policy, routing), at least, probably, at most. Stated, not measured."""
+"""Seconds of the acts that flip (gates, policy, routing), at least, probably, at most, until they were measured."""
 
 _LIKELY = (0.1, 0.9)
 """The interval leaves out a tenth of what was measured at each end."""
@@ -35,12 +40,20 @@ class Work:
     done: Sequence[tuple[int, float]]
 
 
-def freeze(ages: Sequence[float], pending: Work, to_check: Work) -> list[Span]:
+def freeze(
+    ages: Sequence[float],
+    pending: Work,
+    to_check: Work,
+    before: Sequence[MeasuredFreeze] = (),
+    pace: float | None = None,
+) -> list[Span]:
     """The parts of a freeze, and their sum at the end.
 
     `ages`: of the transactions that write now, in seconds: closing waits for them, for no one longer than it may be old
     when it ends. `pending`: keys in no cut yet, and cuts; `to_check`: records not verified as they are, and
-    verifications.
+    verifications. `before`: the freezes that there were; each part is then as it was in them, and what more there is
+    to do now is added at the rate of the work. `pace`: seconds for a resource of the newest verification, which tells
+    how slow both systems are now.
     """
     parts = [
         Span("drain", 0.0, quantile(ages, 0.99), max(ages, default=0.0)),
@@ -48,6 +61,15 @@ def freeze(ages: Sequence[float], pending: Work, to_check: Work) -> list[Span]:
         _of_work("check", to_check),
         Span("flip", *FLIP),
     ]
+    if before:
+        before = [one.at_pace(pace) for one in before]
+        waits, flips = _as_before("drain", [one.drain for one in before]), [one.flip for one in before]
+        parts = [
+            Span("drain", *map(max, (waits.low, waits.probable, waits.high), (0.0, parts[0].probable, parts[0].high))),
+            _as_before("catch up", [one.catch_up for one in before], pending, [one.caught_up for one in before]),
+            _as_before("check", [one.check for one in before], to_check, [one.checked for one in before]),
+            _as_before("flip", flips),
+        ]
     sums = (sum(getattr(part, name) for part in parts) for name in ("low", "probable", "high"))
     return [*parts, Span("freeze", *sums)]
 
@@ -64,6 +86,38 @@ def _of_work(name: str, work: Work) -> Span:
     ratios = [seconds / (fixed + each * amount) for amount, seconds in done]
     low, high = (quantile(ratios, share) for share in _LIKELY)
     return Span(name, probable * min(low, 1.0), probable, probable * max(high, 1.0))
+
+
+def _as_before(name: str, seconds: Sequence[float], work: Work | None = None, amounts: Sequence[int] = ()) -> Span:
+    """What it took, and more or less for more or less work than there was."""
+    work, amounts = work or Work(0, []), amounts or [0] * len(seconds)
+    done = [(amount, took) for amount, took in work.done if amount > 0 and took > 0]
+    each = line(done)[1] if done else 0.0
+    beside = [took + each * (work.amount - amount) for amount, took in zip(amounts, seconds, strict=True)]
+    low, high = (quantile(beside, share) for share in _LIKELY)
+    return Span(name, *(max(0.0, of) for of in (low, median(beside), high)))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How good the forecasts of some freezes were. `median_error`: a share of what the freeze took."""
+
+    number: int
+    median_error: float
+    inside: int
+    """That took no less than it said at least, and no more than at most."""
+
+    def __str__(self) -> str:
+        return f"{self.number} scored: median error {self.median_error:.0%}, {self.inside} in the interval"
+
+
+def score(freezes: Sequence[MeasuredFreeze]) -> Score | None:
+    """Of those that were forecast; None: there is none."""
+    scored = [(one.seconds, one.forecast) for one in freezes if one.forecast and one.seconds > 0]
+    if not scored:
+        return None
+    errors = [abs(took - probable) / took for took, (_, probable, _) in scored]
+    return Score(len(scored), median(errors), sum(low <= took <= high for took, (low, _, high) in scored))
 
 
 def line(done: Sequence[tuple[int, float]]) -> tuple[float, float]:

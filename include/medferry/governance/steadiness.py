@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from medferry.governance.forecast import Span
+from medferry.governance.forecast import Score, Span
 from medferry.governance.readiness import GateName, ReadinessGate, could_not_say, gate_of
 from medferry.manifest.sweeps import SweepRow
 from medferry.plan.model import Plan
@@ -94,9 +94,12 @@ def legacy_gates(states: Mapping[str, GateState]) -> ReadinessGate:
     return gate_of(GateName.LEGACY_GATES, faults, f"{len(states)} open, and at work", remedy)
 
 
-def freeze_forecast(parts: Sequence[Span], tolerance: float | None) -> ReadinessGate:
-    """What a freeze would take now is within the plan's tolerance (seconds); the last part is the sum of the others."""
-    name, told = GateName.FREEZE, "; ".join(map(str, (parts[-1], *parts[:-1])))
+def freeze_forecast(parts: Sequence[Span], tolerance: float | None, scored: Score | None = None) -> ReadinessGate:
+    """What a freeze would take now is within the plan's tolerance (seconds); the last part is the sum of the others.
+
+    `scored`: how good earlier forecasts were.
+    """
+    name, told = GateName.FREEZE, "; ".join(map(str, (parts[-1], *parts[:-1], scored or "none scored yet")))
     if unknown := [part.name for part in parts[:-1] if part.probable == inf]:
         remedy = "Let the wave be in step for a while, and verify it: cuts and verifications are what is measured."
         return could_not_say(name, f"nothing was measured of: {', '.join(unknown)}", remedy)

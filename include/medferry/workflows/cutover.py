@@ -24,6 +24,7 @@ from medferry.sync.reverse_cycle import NothingBack
 from medferry.sync.wave import SyncedWave, shut_units
 from medferry.workflows.cutover_conditions import would_freeze
 from medferry.workflows.cutover_proof import verified, verified_keys
+from medferry.workflows.freeze_forecast import noted_forecast
 from medferry.workflows.readiness import require_turn
 from medferry.workflows.routing import publish_routing
 from medferry.workflows.sync import checked_wave
@@ -203,6 +204,7 @@ def _begun(
     if _check_turn(environment, wave, direction, found):
         caught_up(wave, choice)
         notes |= verified(environment, wave)
+        notes |= noted_forecast(environment, wave.id)
     epoch = 1 + max(gates.medplum.read(unit).epoch for unit in units)
     with environment.manifest.begin() as connection:
         return cutovers.begin_attempt(

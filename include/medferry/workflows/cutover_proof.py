@@ -14,7 +14,7 @@ from medferry.sync.wave import SyncedWave
 from medferry.verification.look_again import ONE_STATE
 from medferry.verification.run import SubjectVerification, verify_subject
 
-_APART = timedelta(minutes=5)
+APART = timedelta(minutes=5)
 """So far may the clocks of the hosts be apart that verify and that decide records."""
 
 
@@ -26,7 +26,7 @@ def verified(environment: Environment, wave: SyncedWave) -> dict[str, object]:
     with environment.manifest.begin() as connection:
         began = read_clock(connection)
     found = verify_subject(environment, Subject(units=tuple(wave.units)), force=True)
-    since = (datetime.fromisoformat(began) - _APART).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    since = (datetime.fromisoformat(began) - APART).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {VERIFIED: since, AGAIN: _to_look_at_again(environment, found)}
 
 

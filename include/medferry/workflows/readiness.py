@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from medferry.errors import MedferryError, OptionError
 from medferry.governance import readiness as gates
 from medferry.governance import steadiness
+from medferry.governance.forecast import score
 from medferry.governance.readiness import ACCEPTABLE, GateName, ReadinessGate, Rehearsed, could_not_say
 from medferry.governance.safety import clinical_safety
 from medferry.governance.strategy import sizes_of
@@ -168,7 +169,7 @@ def _freeze(facts: Facts) -> ReadinessGate:
         return replace(_transactions(facts), name=GateName.FREEZE)
     if facts.status.fault:
         return could_not_say(GateName.FREEZE, f"nobody sees what is pending: {facts.status.fault}", "Mend capture.")
-    return steadiness.freeze_forecast(facts.forecast, facts.tolerance)
+    return steadiness.freeze_forecast(facts.forecast, facts.tolerance, score(facts.freezes))
 
 
 def _legacy_gates(facts: Facts) -> ReadinessGate:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from sqlglot.errors import SqlglotError
 
+from medferry.cutover.acts import Act
 from medferry.definition.capture import tables_read
 from medferry.errors import MedferryError
 from medferry.governance.forecast import Span, Work, freeze
@@ -21,6 +22,7 @@ from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.consents import Subject
 from medferry.manifest.decisions import RecordedDecision, digest_of
 from medferry.manifest.exceptions import ExceptionState
+from medferry.manifest.freezes import MeasuredFreeze, measured_freezes
 from medferry.manifest.held_back import HeldBack
 from medferry.manifest.rehearsals import Measured, Rehearsal, newest_rehearsal
 from medferry.manifest.unit_state import count_present, dead_now
@@ -36,9 +38,13 @@ from medferry.source.shape import shape_of
 from medferry.sync.status import RECENT, WaveStatus, status_of
 from medferry.sync.wave import SyncedWave
 from medferry.verification.harm import clinical_entities
+from medferry.workflows.cutover_proof import APART
 from medferry.workflows.safety import look_at_safety
 
 _DAY = 86_400.0
+
+FREEZE_ENDS = (Act.CLOSE_LEGACY, Act.FINAL_CUT, Act.VERIFY, Act.OPEN_MEDPLUM)
+"""The acts with which the parts of a freeze end: drain, catch up, check, flip."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ class Facts:
 
     @cached_property
     def verifications(self) -> list[tuple[int, float]]:
-        """(resources, seconds) of the whole verifications that there were."""
+        """(resources, seconds) of the whole verifications that there were, newest first."""
         with self.environment.manifest.begin() as connection:
             return [
                 (resources_read(connection, one.id), seconds_between(one.started_at, one.finished_at))
@@ -187,13 +193,36 @@ class Facts:
         Transactions that the account does not see are none.
         """
         pending = sum(each.pending for each in self.status.entities)
-        unproven = self.proof.changed_since if self.proof else self.count(self.units)
         measured = self.rehearsal.measured if self.rehearsal else Measured(0.0)
         return freeze(
             self.transactions or (),
             Work(pending, [*self.cuts, measured.caught_up]),
-            Work(pending + unproven, [*self.verifications, measured.checked]),
+            Work(pending + self._to_check, [*self.verifications, measured.checked]),
+            self.freezes,
+            self.pace,
         )
+
+    @cached_property
+    def freezes(self) -> list[MeasuredFreeze]:
+        """The newest of the migration, newest first: of any of its waves, they share the systems."""
+        with self.environment.manifest.begin() as connection:
+            return measured_freezes(connection, self.environment.migration.name, FREEZE_ENDS)
+
+    @property
+    def _to_check(self) -> int:
+        """The records that a freeze verifies again: a cutover first verifies everything, and users go on meanwhile."""
+        if not self.verifications:
+            return self.count(self.units)
+        _, seconds = self.verifications[0]
+        with self.environment.manifest.begin() as connection:
+            since = read_clock(connection, -(APART.total_seconds() + seconds))
+            return count_present(connection, self.environment.migration.name, self.units, since)
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds that each resource took in the newest whole verification."""
+        resources, seconds = self.verifications[0] if self.verifications else (0, 0.0)
+        return seconds / resources if resources and seconds else None
 
     @property
     def tolerance(self) -> float | None:

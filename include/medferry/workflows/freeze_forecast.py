@@ -1,0 +1,24 @@
+"""What a cutover notes of its freeze before it begins, so that the forecast can be scored when it is over."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from medferry.errors import MedferryError
+from medferry.manifest.freezes import FORECAST, PACE
+from medferry.runtime.environment import Environment
+from medferry.workflows.readiness_facts import Facts
+
+
+def noted_forecast(environment: Environment, wave_id: str) -> dict[str, object]:
+    """For the notes of an attempt that begins; nothing where no forecast can be made. Reads only."""
+    try:
+        facts = Facts(environment, wave_id)
+        total = facts.forecast[-1]
+    except (MedferryError, SQLAlchemyError):  # what keeps it from being told keeps nobody from moving
+        return {}
+    seconds = (total.low, total.probable, total.high)
+    notes: dict[str, object] = {PACE: facts.pace}
+    return notes | ({FORECAST: [round(each, 3) for each in seconds]} if all(map(isfinite, seconds)) else {})
