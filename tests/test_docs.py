@@ -54,6 +54,7 @@ _COMMANDS += (("retire",), ("evidence",), ("evidence", "verify"))
 _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
 _COMMANDS += (("readiness",), ("readiness", "show"), ("readiness", "accept"), ("safety",), ("side-effects",))
 _COMMANDS += (("announce",),)
+_COMMANDS += (("audit",), ("audit", "verify"), ("audit", "show"))
 _COMMANDS += (("conflicts",), ("conflicts", "list"), ("conflicts", "show"), ("conflicts", "decide"))
 
 

@@ -15,7 +15,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from medferry.errors import ManifestTooNew
-from medferry.manifest import checkpoints, database, homes, sweeps, uploads
+from medferry.manifest import audit, checkpoints, database, homes, sweeps, uploads
+from medferry.manifest.audit import Act
 from medferry.manifest.births import NotedBirth, close_birth, note_birth, open_births
 from medferry.manifest.charts import charts_of
 from medferry.manifest.conflicts import Direction, NewConflict, Versions, open_conflicts, record_conflict
@@ -45,7 +46,7 @@ from medferry.manifest.set_aside import (
     take_set_aside,
 )
 from medferry.manifest.staged_files import digest_of_file
-from medferry.manifest.tables import metadata
+from medferry.manifest.tables import check, decision, metadata, verification
 from medferry.manifest.unit_state import states_of
 from medferry.manifest.write_backs import (
     NewBase,
@@ -415,3 +416,32 @@ def test_no_unit_of_an_older_manifest_was_ever_moved(filled: sa.Engine) -> None:
         move_unit(connection, "m", "north", None, UnitStage.MEDPLUM, 1, made.id)
         assert stages_of(connection, "m")["north"].stage is UnitStage.MEDPLUM and stages_of(connection, "other") == {}
         assert [(one.act, one.ended_at) for one in acts_of(connection, made)] == [("close-legacy", None)]
+
+
+def test_what_was_decided_and_verified_before_is_chained_as_it_is_found(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    with filled.begin() as connection:
+        numbers = list(connection.scalars(sa.select(decision.c.id).order_by(decision.c.id)))
+        found = list(reversed(audit.lines(connection, 100)))
+        verified = [line.subject for line in found if line.act == Act.VERIFIED]
+        assert [line.subject for line in found if line.act == Act.DECIDED] == [f"decision/{one}" for one in numbers]
+        assert numbers and {line.actor for line in found} == {""}
+        ended = sa.select(verification.c.id).where(verification.c.finished_at.is_not(None))
+        assert verified == [f"verification/{one}" for one in connection.scalars(ended.order_by(verification.c.id))]
+        assert list(audit.faults(connection)) == []
+
+
+def test_checks_of_a_finished_verification_are_chained_as_the_program_has_them(manifest: sa.Engine) -> None:
+    at_revision(manifest, "0024")
+    with manifest.begin() as connection:
+        common = {"migration": "m", "subject": {"units": ["n"]}, "sample_share": 0.1, "seed": 3, "validate_all": True}
+        of_run = {"run_id": "r", "fingerprint": "f", "declared": {"a": ["é", 1.5]}, "started_at": "t"}
+        connection.execute(sa.insert(verification), [{**common, **of_run, "finished_at": "t"}])
+        number = connection.scalar(sa.select(verification.c.id))
+        facts = {"part": "p", "status": "equal", "compared": 1, "different": 0, "unchecked": 0, "note": "é"}
+        row = {"verification_id": number, "name": "n", "entity": "e", "examples": ["1"], "checked_at": "t", **facts}
+        connection.execute(sa.insert(check), [row])
+    database.upgrade(manifest)
+    with manifest.begin() as connection:
+        assert [line.act for line in audit.lines(connection, 9)] == [Act.VERIFIED]
+        assert list(audit.faults(connection)) == []

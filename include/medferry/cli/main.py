@@ -7,6 +7,7 @@ import sys
 import typer
 
 from medferry.cli.announce import announce_app
+from medferry.cli.audit import audit_app
 from medferry.cli.capture import capture_app
 from medferry.cli.charts import charts_app
 from medferry.cli.conflicts import conflicts_app
@@ -74,6 +75,7 @@ app.add_typer(readiness_app, name="readiness")
 app.add_typer(safety_app)
 app.add_typer(side_effects_app)
 app.add_typer(announce_app)
+app.add_typer(audit_app, name="audit")
 
 
 if __name__ == "__main__":

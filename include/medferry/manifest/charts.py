@@ -10,7 +10,8 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
-from medferry.manifest import decisions
+from medferry.manifest import audit, decisions
+from medferry.manifest.audit import Act
 from medferry.manifest.bulk import among
 from medferry.manifest.checks import differing_keys
 from medferry.manifest.database import now
@@ -61,6 +62,7 @@ def record_charts(
         connection.execute(sa.delete(chart).where(*mine, chart.c.key == row["key"]))
     if rows:
         connection.execute(sa.insert(chart), rows)
+        audit.append(connection, Act.DRAWN, f"charts/{run_id}/{entity}")
 
 
 def record_review(

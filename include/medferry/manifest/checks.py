@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.manifest import audit
+from medferry.manifest.audit import Act
 from medferry.manifest.coverage import LeafCount, coverage
 from medferry.manifest.database import now
 from medferry.manifest.subject import Subject
@@ -144,6 +146,8 @@ def begin_verification(
             return row["id"], fresh_parts(connection, row["id"])
     for row in earlier:
         _remove(connection, row["id"])
+        if row["finished_at"] is not None:
+            audit.append(connection, Act.REPLACED, f"verification/{row['id']}")
     added = connection.execute(sa.insert(verification).values(**values, started_at=now()))
     return int((added.inserted_primary_key or [0])[0]), frozenset()
 
@@ -202,6 +206,7 @@ def finish_verification(connection: sa.Connection, verification_id: int) -> Veri
     """From now on the results count."""
     ended = sa.update(verification).where(verification.c.id == verification_id).values(finished_at=now())
     connection.execute(ended)
+    audit.note_verification(connection, verification_id)
     found = _finished(connection, verification.c.id == verification_id)
     assert found is not None
     return found

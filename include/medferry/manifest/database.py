@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 
 from medferry import __version__
 from medferry.errors import ManifestTooNew, ManifestUnavailable, SettingsError
+from medferry.manifest import tables_of_audit as tables_of_audit
 from medferry.manifest import tables_of_conflicts, tables_of_documents, tables_of_place, tables_of_sending  # noqa: F401 -- whoever opens a manifest knows all of its tables
 from medferry.manifest import tables_of_cutover as tables_of_cutover
 from medferry.source.address import database_url, unusable

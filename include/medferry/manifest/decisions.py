@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from medferry.manifest import audit
 from medferry.manifest.bulk import among
 from medferry.manifest.database import now
 from medferry.manifest.tables import decision as table
@@ -43,9 +44,10 @@ def digest_of(*parts: object) -> str:
 
 
 def record(connection: sa.Connection, subject: str, digest: str, decision: Decision) -> None:
-    """Append a decision about a subject ("exception/7") as it is now, which `digest` stands for."""
+    """Append a decision about a subject ("exception/7") as it is now, which `digest` stands for, and note the act."""
     values = {name: getattr(decision, name) for name in Decision.__slots__}
-    connection.execute(sa.insert(table), [{**values, "subject": subject, "digest": digest, "at": now()}])
+    added = sa.insert(table).values(**values, subject=subject, digest=digest, at=now()).returning(table.c.id)
+    audit.note_decision(connection, int(connection.execute(added).scalar_one()))
 
 
 def newest(connection: sa.Connection, subjects: Iterable[str]) -> dict[str, RecordedDecision]:

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from medferry.manifest import audit
+from medferry.manifest.audit import Act
 from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.runs import RunRow
 from medferry.manifest.tables import run
@@ -47,7 +49,9 @@ def begin_purge(
     files, size = sizes
     values = {"migration": migration, "folder": folder, "reason": reason, "files": files, "bytes": size}
     statement = sa.insert(purge).values(**values, person=person, begun_at=clock(connection)).returning(purge.c.id)
-    return int(connection.execute(statement).scalar_one())
+    number = int(connection.execute(statement).scalar_one())
+    audit.append(connection, Act.PURGED, f"purge/{number}")
+    return number
 
 
 def end_purge(connection: sa.Connection, number: int) -> None:

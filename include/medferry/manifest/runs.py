@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.errors import LeaseLost, MedferryError, TransientError
+from medferry.manifest import audit
+from medferry.manifest.audit import Act
 from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.database import later
 from medferry.manifest.tables import lease, run, slice_
@@ -202,6 +204,7 @@ def add_run(connection: sa.Connection, row: RunRow, slices: Iterable[tuple[int, 
     """Record a new run with its slices (level, slice), in one transaction of the caller. Raises RunExists."""
     try:
         connection.execute(sa.insert(run), [{name: getattr(row, name) for name in RunRow.__slots__}])
+        audit.append(connection, Act.BEGAN, f"run/{row.id}")
     except sa.exc.IntegrityError:
         raise RunExists(f"Run {row.id} has been begun by another process.", "Start it again: it goes on.") from None
     rows = [

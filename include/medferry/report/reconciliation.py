@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from medferry.definition.migration import Migration
 from medferry.governance.verdict import Verdict, verdict_of
+from medferry.manifest import audit
 from medferry.manifest.accounting import AccountRow, ReasonRow, accounts, findings, mapping_versions, reasons
 from medferry.manifest.charts import ChartRow, charts_of
 from medferry.manifest.checks import CheckResult, FinishedPart, Verification, parts_of, verification_of
@@ -48,6 +49,8 @@ class Reconciliation:
     """Of the run's business units, that are not over now."""
     unclaimed: str
     """That the identifiers could not be claimed in Medplum, and why; empty: they are, or nothing was written."""
+    head: str
+    """Of the chain of acts when the report was written: `medferry audit verify` sees by it that nothing was cut off."""
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -108,6 +111,7 @@ class Reconciliation:
             "reasons": [asdict(reason) for reason in self.reasons],
             "conflicts": [one.as_json() for one in self.conflicts],
             "unclaimed": self.unclaimed,
+            "head_of_acts": self.head,
             "findings": [dict(zip(names, line, strict=True)) for line in self.findings],
         }
 
@@ -133,6 +137,7 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         in_step=waves_in_step(connection, migration, run.units),
         conflicts=[one for one in list_conflicts(connection, migration.name) if one.unit in run.units],
         unclaimed=_unclaimed(connection, migration),
+        head=str(audit.head(connection)),
     )
 
 

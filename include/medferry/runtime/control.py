@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from medferry.errors import MedferryError
-from medferry.manifest import leases, runs, turns
+from medferry.manifest import audit, leases, runs, turns
+from medferry.manifest.audit import Act
 from medferry.manifest.run_names import run_at_work, run_called
 from medferry.manifest.runs import Control, RunRow, RunStatus
 from medferry.runtime.environment import Environment
@@ -144,6 +145,9 @@ CONTROLS = {ControlAction.PAUSE: pause, ControlAction.RESUME: resume, ControlAct
 """What each does."""
 
 
+_ACTS = {Control.PAUSE: Act.PAUSED, Control.ABORT: Act.ABORTED, Control.NONE: Act.RESUMED}
+
+
 def _set(environment: Environment, run_id: str, flag: Control) -> None:
     with environment.manifest.begin() as connection:
         found = runs.get_run(connection, run_id)
@@ -151,4 +155,5 @@ def _set(environment: Environment, run_id: str, flag: Control) -> None:
             raise NotAtWork(f"Run {run_id} is over ({found.status}).", "Nothing; to load again, start a new run.")
         if found.control == Control.ABORT and flag != Control.ABORT:
             raise NotAtWork(f"Run {run_id} is being aborted.", "Wait until it is over, then start a new run.")
+        audit.append(connection, _ACTS[flag], f"run/{run_id}")  # before the run's row is locked, as decisions do
         runs.set_control(connection, run_id, flag)

@@ -9,12 +9,14 @@ from functools import cache
 from pathlib import Path
 
 from medferry.errors import SettingsError
+from medferry.manifest.audit import acted_by
 from medferry.manifest.database import MANIFEST
 from medferry.manifest.runs import get_run
 from medferry.report.overview import summary_of
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry.source.address import database_url
+from medferry_airflow.actor import airflow_actor
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 
@@ -28,6 +30,8 @@ POOL = "medplum"
 def environment() -> Environment:
     """The systems of the current migration, opened when first needed. Raises SettingsError."""
     require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
+    actor = airflow_actor()
+    acted_by(lambda: actor)  # asked now, since other threads of the task know no context
     migration = current_migration()
     return Environment(
         migration, settings_from_connections(migration.plan, migration.gate.probes if migration.gate else ())
