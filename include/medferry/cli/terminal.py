@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
@@ -28,7 +30,20 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.settings import settings_from_environment
 from medferry.source.entity import SourceEntity
 
-console = Console(width=None if sys.stdout.isatty() else 132, emoji=False)
+
+class SafeConsole(Console):
+    """Shows signs that a terminal obeys as what they are: a key, a value or a file's name may hold them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            plain = segment.control or _OBEYED.search(segment.text) is None
+            yield segment if plain else Segment(_OBEYED.sub("\N{REPLACEMENT CHARACTER}", segment.text), segment.style)
+
+
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Controls, and the marks that turn the direction of writing; not the tab and the end of a line."""
+
+console = SafeConsole(width=None if sys.stdout.isatty() else 132, emoji=False)
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F")
@@ -65,11 +80,13 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except MedferryError as error:
-            Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
+            SafeConsole(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
             raise typer.Exit(error.exit_code) from None
         except SQLAlchemyError as error:
             name = type(error).__name__  # its text quotes the statement
-            Console(stderr=True).print(f"[bold red]{name}[/]: a database failed. Check it, then go on with --resume.")
+            SafeConsole(stderr=True).print(
+                f"[bold red]{name}[/]: a database failed. Check it, then go on with --resume."
+            )
             raise typer.Exit(1) from None
 
     return wrapper

@@ -26,6 +26,7 @@ from medferry.fhir.identifiers import identifiers_of
 from medferry.mapping.apply import MappedRow
 from medferry.mapping.apply_inverse import apply_inverse, by_slot
 from medferry.mapping.outcomes import DEAD, Disposition
+from medferry.mapping.quiet import heard
 from medferry.runtime.environment import Environment
 from medferry.source.count import require_columns
 from medferry.source.database import snapshot
@@ -66,7 +67,8 @@ def try_row(
         show_birth(environment.migration, entity, resource_of(edited))
         return
     row = _find_row(environment, definition, key)
-    mapped = map_row(environment.migration.specs[entity], definition, row, environment.migration.settings)
+    with heard():
+        mapped = map_row(environment.migration.specs[entity], definition, row, environment.migration.settings)
     left, right = Table(title="source row", title_justify="left"), Table(title="becomes", title_justify="left")
     left.add_column("column")
     left.add_column("value", overflow="fold")
@@ -105,7 +107,8 @@ def _show_way_back(
         if not read or mapped.key not in [name.get("value") for name in identifiers_of(resource)]:
             raise MedferryError(f"{edited.name} is none of the row's resources.", "Keep the identifier it was given.")
         resources |= read
-    changes = apply_inverse(spec, inverse, row, mapped.key, resources, settings)
+    with heard():
+        changes = apply_inverse(spec, inverse, row, mapped.key, resources, settings)
     table = Table(title="the way back", title_justify="left")
     for name in ("column", "has", "gets"):
         table.add_column(name, overflow="fold")

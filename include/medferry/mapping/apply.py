@@ -11,6 +11,7 @@ from medferry.fhir.tidy import tidied
 from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
+from medferry.mapping.quiet import quiet
 from medferry.mapping.read_row import NoSuchColumn, ReadRow
 from medferry.mapping.values import with_zero_dates
 from medferry.mapping.yielded import Odd, resources_of
@@ -32,8 +33,12 @@ class MappedRow:
     findings: Sequence[Finding] = ()
 
 
+@quiet
 def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettings) -> MappedRow:
-    """Map one row. A fault of the mapping's code, or of what it yields, quarantines the row and names the line."""
+    """Map one row; what the mapping says beside is not heard.
+
+    A fault of the mapping's code, or of what it yields, quarantines the row and names the line.
+    """
     context = Context(spec, key, settings)
     try:
         # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.

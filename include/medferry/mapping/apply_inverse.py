@@ -19,6 +19,7 @@ from medferry.mapping.differences import differences, tops_of
 from medferry.mapping.inverse import KEEP, CannotExpress, Columns, Inexpressible, InverseSpec, RowChanges
 from medferry.mapping.inverse_context import InverseContext
 from medferry.mapping.outcomes import Disposition
+from medferry.mapping.quiet import quiet
 
 BySlot = Mapping[str, Resource]
 
@@ -111,6 +112,7 @@ def mapped_by_slot(spec: MappingSpec, row: Row, key: str, settings: MappingSetti
     return by_slot(spec, mapped.resources, settings)
 
 
+@quiet
 def image_of(
     spec: MappingSpec, inverse: InverseSpec, slot: str, resource: Resource, row: Row | None, settings: MappingSettings
 ) -> Image:
