@@ -26,7 +26,7 @@ from medferry.governance.readiness import GateName
 from medferry.manifest import cutovers
 from medferry.manifest.clock import seconds_between
 from medferry.manifest.consents import Consent
-from medferry.manifest.rehearsals import record_rehearsal
+from medferry.manifest.rehearsals import Measured, record_rehearsal
 from medferry.manifest.tables import decision
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
@@ -39,7 +39,7 @@ from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave, synced_wave
 from medferry.verification.run import verify_subject
 from medferry.workflows.cutover import Choice, prepare
-from medferry.workflows.readiness import accept
+from medferry.workflows.readiness import accept, readiness
 from medferry.workflows.routing import publish_routing
 from tests import tiny_platform
 from tests.cutover.routed_clients import Client, Diary, FlagdFile, Follower, Stubborn, at_work
@@ -298,8 +298,12 @@ def make_ready(made: Phased) -> None:
     verify_subject(environment)
     for wave in made.waves:
         with environment.manifest.begin() as connection:
-            record_rehearsal(connection, "tiny", wave, 12.0, environment.migration.fingerprint, "Ada")
+            record_rehearsal(connection, "tiny", wave, Measured(12.0), environment.migration.fingerprint, "Ada")
         accept(environment, wave, GateName.SCHEMA, Consent.ACCEPTED, "Ada", "The mappings were read for it.")
+        accept(environment, wave, GateName.SAFETY, Consent.ACCEPTED, "Ada", "No allergies are kept here.")
+    for wave in made.waves:
+        left = [gate for gate in readiness(environment, wave) if not gate.ok and gate.name != GateName.ORDER]
+        assert not left, left
 
 
 def begin_work(made: Phased) -> None:
