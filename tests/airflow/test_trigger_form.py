@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from medferry_airflow.assets import Milestone
 from medferry_airflow.local import ROOT, USER, LocalAirflow
 from tests.airflow.conftest import Platform
 
@@ -80,6 +81,11 @@ def test_a_wave_triggered_from_the_form_turns_green(page: Page, airflow: LocalAi
     assert airflow.wait("wave_rest", run_id, 180) == "success"
     assert platform.run(f"wave_rest.{run_id}").options["batch_size"] == 9
     assert platform.report(f"wave_rest.{run_id}")["verdict"] == "proven"
+    events = airflow.api.request("GET", "assets/events", source_dag_id="wave_rest", source_run_id=run_id)[
+        "asset_events"
+    ]
+    assert {event["uri"] for event in events} == {f"medferry://tiny/rest/{milestone}" for milestone in Milestone}
+    assert {(event["extra"]["run"], event["extra"]["eligible"]) for event in events} == {(f"wave_rest.{run_id}", 31)}
     page.goto(f"{airflow.url}/dags/wave_rest/runs/{run_id}")
     expect(page.get_by_text("conclude").first).to_be_visible()
     expect(page.get_by_text("Success").first).to_be_visible()

@@ -23,6 +23,7 @@ from medferry.stages.replay import anything_to_replay, prepare_replay
 from medferry.stages.transform import transform_slice
 from medferry.workflows.finish import finish_run, give_up
 from medferry.workflows.order import READERS
+from medferry_airflow.assets import WAVES, Milestone, tell_milestone
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
 from medferry_airflow.params import options_among
@@ -147,9 +148,9 @@ def load(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
     return load_slice(environment(), run, slice_id)
 
 
-@task
+@task(outlets=[WAVES])
 @guarded
-def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
+def conclude(run: str, ti: Any = None, dag_run: Any = None, outlet_events: Any = None) -> None:
     """Record the run's end, give back its leases, write its report; fail unless every step and every check is good."""
     states = ti.get_task_states(ti.dag_id, run_ids=[dag_run.run_id])[dag_run.run_id]
     missing = incomplete(states)
@@ -164,6 +165,7 @@ def conclude(run: str, ti: Any = None, dag_run: Any = None) -> None:
             "See the errors of these tasks, remove the cause, clear the failed tasks with those downstream: "
             "the run goes on where it stopped.",
         )
+    tell_milestone(environment(), run, Milestone.PROVEN, outlet_events)
 
 
 def incomplete(states: dict[str, str | None]) -> list[str]:

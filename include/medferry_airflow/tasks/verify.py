@@ -17,6 +17,7 @@ from medferry.verification.run import EVERYTHING, verify_run
 from medferry.verification.scope import VerifyOptions
 from medferry.workflows.finish import settle
 from medferry.workflows.verify_in_step import verify_present
+from medferry_airflow.assets import WAVES, Milestone, tell_milestone
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
 from medferry_airflow.params import options_among
@@ -29,12 +30,13 @@ class RunNotFinished(MedferryError):
     """The run to verify is not finished."""
 
 
-@task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
+@task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False, outlets=[WAVES])
 @guarded
-def verify(run: str, params: dict[str, Any] | None = None) -> dict[str, int]:
+def verify(run: str, params: dict[str, Any] | None = None, outlet_events: Any = None) -> dict[str, int]:
     """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
     options = options_among(params or {}, VerifyOptions)
     results = verify_run(environment(), run, _log_entity, options, options.force)
+    tell_milestone(environment(), run, Milestone.LOADED, outlet_events)
     return dict(Counter(result.status for result in results))
 
 
