@@ -1,4 +1,4 @@
-"""The pages of the runs, for whoever may read DAG runs in this Airflow: of one DAG, or of all.
+"""The pages of the runs, for whoever may read the runs of all DAGs in this Airflow, or those of the DAG in the address.
 
 Everything is read, nothing is changed. The report is made from the manifest when it is asked for, so it is the same
 from every machine, and it is shown in a sandbox: it holds what others have written.
@@ -32,11 +32,15 @@ LIMIT = 50
 _PAGE = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'"
 _REPORT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
-router = APIRouter(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
-"""The access is that to a DAG's runs where the address names a DAG, else that to the runs of all."""
+EVERY_DAG = "~"
+"""Named to Airflow, or it would ask for the DAG in the query, which anybody writes, or be content with any one DAG."""
+
+of_all = APIRouter(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, EVERY_DAG))])
+of_one = APIRouter(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
+"""The DAG is that of the address."""
 
 
-@router.get("/runs")
+@of_all.get("/runs")
 def all_runs(request: Request, cuts: bool = False) -> Response:
     """The newest runs; `cuts`: those of the synchronisation too."""
     plan, manifest = current_plan(), _manifest()
@@ -45,19 +49,19 @@ def all_runs(request: Request, cuts: bool = False) -> Response:
     return _html(runs_page(plan.title, found, _root(request), LIMIT, cuts))
 
 
-@router.get("/runs/{run_id:path}")
+@of_all.get("/runs/{run_id:path}")
 def one_run(request: Request, run_id: str) -> Response:
     """A run by the manifest's id."""
     return _run(request, _of_this_migration(run_id), f"{_root(request)}/report/{_quoted(run_id)}")
 
 
-@router.get("/report/{run_id:path}")
+@of_all.get("/report/{run_id:path}")
 def report(run_id: str) -> Response:
     """The reconciliation report of a run."""
     return _report(_of_this_migration(run_id))
 
 
-@router.get("/dags/{dag_id}/runs/{run_id:path}")
+@of_one.get("/dags/{dag_id}/runs/{run_id:path}")
 def run_of_dag(request: Request, dag_id: str, run_id: str) -> Response:
     """The run that a DAG run has made."""
     found = _made_by(dag_id, run_id)
@@ -65,7 +69,7 @@ def run_of_dag(request: Request, dag_id: str, run_id: str) -> Response:
     return _run(request, found[0], address, [run.id for run in found[1:]])
 
 
-@router.get("/dags/{dag_id}/report/{run_id:path}")
+@of_one.get("/dags/{dag_id}/report/{run_id:path}")
 def report_of_dag(dag_id: str, run_id: str) -> Response:
     """The reconciliation report of the run that a DAG run has made."""
     return _report(_made_by(dag_id, run_id)[0])

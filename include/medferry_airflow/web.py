@@ -21,5 +21,6 @@ app = FastAPI(
     openapi_url=None,
 )
 app.include_router(routing_api.router)
-app.include_router(runs_api.router)
+app.include_router(runs_api.of_all)
+app.include_router(runs_api.of_one)
 app.add_exception_handler(MedferryError, runs_api.tell)

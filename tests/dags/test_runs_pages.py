@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from airflow.api_fastapi.core_api import security
 from airflow.api_fastapi.core_api.security import requires_access_dag, requires_access_view
 from airflow.sdk import DAG
 from fastapi import Depends
@@ -108,6 +109,34 @@ def test_an_open_address_is_found() -> None:
     asks = Depends(requires_access_view(None))  # type: ignore[arg-type]
     assert not closed(APIRoute("/new", lambda: None))
     assert not closed(APIRoute("/runs", lambda: None, dependencies=[asks]))
+
+
+class OneDag:
+    """An auth manager whose user may read the runs of one DAG; of no DAG in particular it says yes, as FAB's does."""
+
+    def is_authorized_view(self, **_: Any) -> bool:
+        return True
+
+    def is_authorized_dag(self, *, details: Any, **_: Any) -> bool:
+        return details.id in (None, "wave_pilot")
+
+
+def test_who_may_read_one_dag_sees_its_runs_alone(
+    manifest: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(security, "get_auth_manager", OneDag)
+    monkeypatch.setattr(security.DagModel, "get_team_name", lambda *_: None)
+    app.dependency_overrides = {security.get_user: lambda: None}
+    try:
+        client = TestClient(app)
+        own, mine = f"dags/wave_pilot/runs/{DAG_RUN}", {"dag_id": "wave_pilot"}
+        assert client.get(own).status_code == client.get(own.replace("runs", "report")).status_code == 200
+        for other in ("runs", "runs/rehearsal", "report/rehearsal", "dags/big_bang/runs/r", "dags/big_bang/report/r"):
+            assert client.get(other).status_code == client.get(other, params=mine).status_code == 403, other
+        assert client.get(f"dags/~/runs/wave_pilot.{DAG_RUN}").status_code == 404
+    finally:
+        app.dependency_overrides = {}
 
 
 def test_the_list_tells_kind_dry_and_verdict_of_this_migration_s_runs(client: TestClient) -> None:
