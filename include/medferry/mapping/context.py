@@ -17,6 +17,7 @@ from medferry.mapping import values
 from medferry.mapping.declare import MAIN, MappingSpec, Resource
 from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
+from medferry.mapping.read_row import as_written
 from medferry.mapping.terminology import CodeRow, CodeTable, is_fhir_code
 from medferry.source.keys import fault_of, key_text
 from medferry.source.types.canonical import base64_of
@@ -60,7 +61,7 @@ class Context:
         """
         if slot not in self.spec.produces:
             raise MappingFault(
-                f"the mapping of {self.spec.entity} does not declare the slot {slot!r}: add it to produces"
+                f"the mapping of {self.spec.entity} does not declare the slot {as_written(slot)}: add it to produces"
             )
         system = self.settings.naming.system(self.spec.entity, slot)
         given = {name.removesuffix("_"): value for name, value in elements.items()}
@@ -101,11 +102,12 @@ class Context:
             raise Quarantine(fault, entity)
         if entity not in (*self.spec.references, self.spec.entity):
             raise MappingFault(
-                f"the mapping of {self.spec.entity} does not declare a reference to {entity}: add it to references"
+                f"the mapping of {self.spec.entity} does not declare a reference to the entity {as_written(entity)}: "
+                "add it to references"
             )
         resource_type = self.settings.specs[entity].produces.get(slot)
         if resource_type is None:
-            raise MappingFault(f"{entity} produces no slot {slot!r}")
+            raise MappingFault(f"{entity} produces no slot {as_written(slot)}")
         system = self.settings.naming.system(entity, slot)
         reference = {"reference": conditional_reference(resource_type, system, value), "type": resource_type}
         return {**reference, "display": display} if display else reference
@@ -262,7 +264,7 @@ class Context:
     def _table(self, name: str) -> CodeTable:
         table = self.settings.tables.get(name)
         if table is None:
-            raise MappingFault(f"there is no code table terminology/{name}.csv")
+            raise MappingFault(f"there is no code table {as_written(name)} (terminology/….csv)")
         return table
 
 

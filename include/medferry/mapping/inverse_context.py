@@ -17,6 +17,7 @@ from medferry.mapping.context import Context, MappingFault, MappingSettings
 from medferry.mapping.declare import MAIN, MappingSpec, Row
 from medferry.mapping.inverse import KEEP, CannotExpress, Columns, Inexpressible, Kept
 from medferry.mapping.outcomes import RowOutcome, checked_reason
+from medferry.mapping.read_row import as_written
 from medferry.mapping.terminology import CodeRow, CodeTable
 
 Said: TypeAlias = str | int | float | Kept | None
@@ -183,7 +184,7 @@ class InverseContext:
     def _table(self, name: str) -> CodeTable:
         table = self.settings.tables.get(name)
         if table is None:
-            raise MappingFault(f"there is no code table terminology/{name}.csv")
+            raise MappingFault(f"there is no code table {as_written(name)} (terminology/….csv)")
         return table
 
     # -- references --------------------------------------------------------------------------------

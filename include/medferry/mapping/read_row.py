@@ -32,6 +32,11 @@ class ReadRow(dict[str, Any]):
         raise NoSuchColumn(said + (f"; did you mean {near[0]}?" if near else ""))
 
 
+def as_written(name: object) -> str:
+    """A name in quotes for a message of ours to whoever wrote it; of one that came out of a row nothing but that."""
+    return repr(name) if _is_written(name) else "whose name comes out of the row"
+
+
 def _is_written(name: object) -> bool:
     """Whether a name stands in the very lines that ask for it: what came out of a row must not be told."""
     if not isinstance(name, str):
