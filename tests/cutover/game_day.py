@@ -19,6 +19,9 @@ from medferry.cutover.acts import Act
 from medferry.governance.forecast import score
 from medferry.manifest import cutovers
 from medferry.manifest.clock import seconds_between
+from medferry.manifest.held_back import held_back_of
+from medferry.manifest.leftovers import leftovers
+from medferry.manifest.unit_state import dead_now
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
 from medferry.sync.sweeping import sweep_wave
@@ -68,6 +71,16 @@ class GameDay:
             for one in reversed(freezes)
         ]
         return "\n".join([f"forecasts of freezes: {score(freezes)}", *lines])
+
+    @property
+    def astray(self) -> list[str]:
+        """What is not as it should be, for whoever looks for the reason. By key and place; the values are numbers."""
+        migration = self.environment.migration
+        name, units = migration.name, migration.plan.unit_ids
+        with self.environment.manifest.begin() as connection:
+            found = [*dead_now(connection, name, units), *held_back_of(connection, name, units)]
+        pages = leftovers(self.environment.manifest, name, migration.slots, units)
+        return [*map(str, found), *(str(one) for page in pages for one in page)]
 
     @property
     def in_legacy(self) -> dict[str, int]:

@@ -53,7 +53,7 @@ def flip(day: GameDay, forth: bool) -> None:
         else:
             assert done is (Outcome.FLIPPED if forth else Outcome.RETURNED)
             return
-    raise AssertionError(f"not moved {'forth' if forth else 'back'}: {reasons}")
+    raise AssertionError(f"not moved {'forth' if forth else 'back'}: {reasons}; {day.astray}")
 
 
 @pytest.mark.skipif(not ROUNDS, reason="a part of `make faults`")

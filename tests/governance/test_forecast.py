@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medferry.governance.forecast import FLIP, Work, freeze, line, score
+from medferry.governance.forecast import FLIP, Work, freeze, line, score, steady_rate
 from medferry.manifest.cutovers import ActRow, Attempt, AttemptState, Direction
-from medferry.manifest.freezes import CAUGHT_UP, CHECKED, FORECAST, PACE, MeasuredFreeze, measured_freeze
+from medferry.manifest.freezes import CAUGHT_UP, CHECKED, FORECAST, MeasuredFreeze, measured_freeze
 
 seconds = st.floats(0.01, 5_000)
 measured = st.lists(st.tuples(st.integers(1, 100_000), seconds), max_size=12)
@@ -69,12 +69,10 @@ def test_nothing_to_do_takes_the_flip() -> None:
 parts_of_freezes = st.lists(st.tuples(seconds, seconds, seconds, seconds, amounts, amounts), min_size=1, max_size=12)
 
 
-def measured_one(
-    *parts: float, forecast: tuple[float, float, float] | None = None, pace: float | None = None
-) -> MeasuredFreeze:
+def measured_one(*parts: float, forecast: tuple[float, float, float] | None = None) -> MeasuredFreeze:
     drain, catch_up, check, flip, caught_up, checked = parts
     amounts = (int(caught_up), int(checked))
-    return MeasuredFreeze("pilot", "t", drain, catch_up, check, flip, *amounts, forecast, pace)
+    return MeasuredFreeze("pilot", "t", drain, catch_up, check, flip, *amounts, forecast)
 
 
 @given(ages, amounts, measured, amounts, measured, parts_of_freezes)
@@ -111,11 +109,10 @@ def test_a_freeze_like_the_last_takes_as_long_and_one_with_more_to_do_longer() -
     assert more.probable == pytest.approx(7.0 + 3.0 + 1.0 + 0.7)
 
 
-def test_systems_that_are_slower_now_make_a_longer_freeze_within_reason() -> None:
-    last = measured_one(0.5, 0.5, 0.5, 0.5, 0, 0, pace=0.01)
-    nothing = Work(0, [])
-    found = [freeze([], nothing, nothing, [last], pace)[-1].probable for pace in (None, 0.01, 0.02, 1.0, 0.000_1)]
-    assert found == pytest.approx([2.0, 2.0, 4.0, 8.0, 0.5])
+def test_one_that_waited_for_something_else_is_no_rate() -> None:
+    steady = [(8, 61.0), *((amount, 0.2 + 0.05 * amount) for amount in (1, 2, 3, 4, 5))]
+    assert steady_rate(steady) == pytest.approx(0.05)
+    assert steady_rate([(3, 1.0)]) == steady_rate([(3, 1.0), (9, 0.1)]) == 0.0
 
 
 def test_the_score_is_how_far_a_forecast_was_from_what_it_took() -> None:
@@ -137,9 +134,9 @@ def acts(*names: str) -> list[ActRow]:
 
 
 def test_the_parts_of_a_freeze_are_between_the_ends_of_acts() -> None:
-    notes = {CAUGHT_UP: 3, CHECKED: 4, FORECAST: [1.0, 2.0, 3.0], PACE: 0.5}
+    notes = {CAUGHT_UP: 3, CHECKED: 4, FORECAST: [1.0, 2.0, 3.0]}
     of = Attempt(1, "pilot", Direction.FORTH, AttemptState.DONE, ("north",), "A", 1, notes, at(0), at(59))
     found = measured_freeze(of, acts("before", *"abxcd", "after"), ENDS)
-    assert found == MeasuredFreeze("pilot", at(2), 1.0, 2.0, 4.0, 2.0, 3, 4, (1.0, 2.0, 3.0), 0.5)
+    assert found == MeasuredFreeze("pilot", at(2), 1.0, 2.0, 4.0, 2.0, 3, 4, (1.0, 2.0, 3.0))
     assert measured_freeze(of, acts(*"abcbd"), ENDS) is None, "it was repeated, who knows when"
     assert measured_freeze(of, acts(*"abc"), ENDS) is None

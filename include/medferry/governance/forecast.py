@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import inf
 from statistics import fmean, median
 
@@ -14,6 +15,8 @@ from medferry.manifest.freezes import MeasuredFreeze
 
 FLIP = (0.5, 2.0, 5.0)
 """Seconds of the acts that flip (gates, policy, routing), at least, probably, at most, until they were measured."""
+
+_MOST_COMPARED = 60
 
 _LIKELY = (0.1, 0.9)
 """The interval leaves out a tenth of what was measured at each end."""
@@ -40,20 +43,13 @@ class Work:
     done: Sequence[tuple[int, float]]
 
 
-def freeze(
-    ages: Sequence[float],
-    pending: Work,
-    to_check: Work,
-    before: Sequence[MeasuredFreeze] = (),
-    pace: float | None = None,
-) -> list[Span]:
+def freeze(ages: Sequence[float], pending: Work, to_check: Work, before: Sequence[MeasuredFreeze] = ()) -> list[Span]:
     """The parts of a freeze, and their sum at the end.
 
     `ages`: of the transactions that write now, in seconds: closing waits for them, for no one longer than it may be old
     when it ends. `pending`: keys in no cut yet, and cuts; `to_check`: records not verified as they are, and
     verifications. `before`: the freezes that there were; each part is then as it was in them, and what more there is
-    to do now is added at the rate of the work. `pace`: seconds for a resource of the newest verification, which tells
-    how slow both systems are now.
+    to do now is added at the rate of the work.
     """
     parts = [
         Span("drain", 0.0, quantile(ages, 0.99), max(ages, default=0.0)),
@@ -62,7 +58,6 @@ def freeze(
         Span("flip", *FLIP),
     ]
     if before:
-        before = [one.at_pace(pace) for one in before]
         waits, flips = _as_before("drain", [one.drain for one in before]), [one.flip for one in before]
         parts = [
             Span("drain", *map(max, (waits.low, waits.probable, waits.high), (0.0, parts[0].probable, parts[0].high))),
@@ -91,11 +86,20 @@ def _of_work(name: str, work: Work) -> Span:
 def _as_before(name: str, seconds: Sequence[float], work: Work | None = None, amounts: Sequence[int] = ()) -> Span:
     """What it took, and more or less for more or less work than there was."""
     work, amounts = work or Work(0, []), amounts or [0] * len(seconds)
-    done = [(amount, took) for amount, took in work.done if amount > 0 and took > 0]
-    each = line(done)[1] if done else 0.0
+    each = steady_rate(work.done)
     beside = [took + each * (work.amount - amount) for amount, took in zip(amounts, seconds, strict=True)]
     low, high = (quantile(beside, share) for share in _LIKELY)
     return Span(name, *(max(0.0, of) for of in (low, median(beside), high)))
+
+
+def steady_rate(done: Sequence[tuple[int, float]]) -> float:
+    """Seconds more for each: the median of the slopes between any two of the first, whatever one of them waited for."""
+    slopes = [
+        (took - other) / (amount - less)
+        for (amount, took), (less, other) in combinations(done[:_MOST_COMPARED], 2)
+        if amount != less
+    ]
+    return max(0.0, median(slopes)) if slopes else 0.0
 
 
 @dataclass(frozen=True, slots=True)

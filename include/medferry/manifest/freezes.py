@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import sqlalchemy as sa
@@ -12,12 +12,9 @@ from medferry.manifest.clock import seconds_between
 from medferry.manifest.cutovers import ActRow, Attempt, AttemptState, Direction, acts_of, attempt
 from medferry.manifest.tables_of_cutover import cutover
 
-FORECAST, PACE, CAUGHT_UP, CHECKED = "forecast", "pace", "caught_up", "checked"
-"""In the notes of an attempt: the seconds forecast when it began (at least, probably, at most), and those that each
-resource took in its verification just before; the records of its final cut; those that it verified in the freeze."""
-
-_MOST = 4.0
-"""So much slower or faster may a freeze have been for the systems' sake: beyond it the paces are of other things."""
+FORECAST, CAUGHT_UP, CHECKED = "forecast", "caught_up", "checked"
+"""In the notes of an attempt: the seconds forecast when it began (at least, probably, at most); the records of its
+final cut; those that it verified in the freeze."""
 
 RECENT = 20
 """Freezes that a forecast looks at: what was long ago was another database."""
@@ -25,10 +22,7 @@ RECENT = 20
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFreeze:
-    """Of an attempt that came to its end in one go. All in seconds but the amounts; None: it was not noted.
-
-    `pace`: seconds for a resource of the verification just before it.
-    """
+    """Of an attempt that came to its end in one go. All in seconds but the amounts; `forecast` None: there was none."""
 
     wave: str
     at: str
@@ -39,20 +33,11 @@ class MeasuredFreeze:
     caught_up: int
     checked: int
     forecast: tuple[float, float, float] | None = None
-    pace: float | None = None
 
     @property
     def seconds(self) -> float:
         """In which nobody could write."""
         return self.drain + self.catch_up + self.check + self.flip
-
-    def at_pace(self, pace: float | None) -> MeasuredFreeze:
-        """What it would have taken where both systems are as slow or as fast as `pace` says."""
-        if not pace or not self.pace:
-            return self
-        by = min(max(pace / self.pace, 1 / _MOST), _MOST)
-        drain, catch_up, check, flip = (by * part for part in (self.drain, self.catch_up, self.check, self.flip))
-        return replace(self, pace=pace, drain=drain, catch_up=catch_up, check=check, flip=flip)
 
 
 def measured_freezes(connection: sa.Connection, migration: str, ends: Sequence[str]) -> list[MeasuredFreeze]:
@@ -78,5 +63,4 @@ def measured_freeze(of: Attempt, acts: Sequence[ActRow], ends: Sequence[str]) ->
     drain, catch_up, check, flip = (seconds_between(*pair) for pair in pairwise([begun, *map(str, times)]))
     amounts = (int(of.notes.get(CAUGHT_UP, 0)), int(of.notes.get(CHECKED, 0)))
     said = of.notes.get(FORECAST)
-    told = (tuple(said) if said else None, of.notes.get(PACE))
-    return MeasuredFreeze(of.wave, begun, drain, catch_up, check, flip, *amounts, *told)
+    return MeasuredFreeze(of.wave, begun, drain, catch_up, check, flip, *amounts, tuple(said) if said else None)

@@ -7,7 +7,7 @@ from math import isfinite
 from sqlalchemy.exc import SQLAlchemyError
 
 from medferry.errors import MedferryError
-from medferry.manifest.freezes import FORECAST, PACE
+from medferry.manifest.freezes import FORECAST
 from medferry.runtime.environment import Environment
 from medferry.workflows.readiness_facts import Facts
 
@@ -15,10 +15,8 @@ from medferry.workflows.readiness_facts import Facts
 def noted_forecast(environment: Environment, wave_id: str) -> dict[str, object]:
     """For the notes of an attempt that begins; nothing where no forecast can be made. Reads only."""
     try:
-        facts = Facts(environment, wave_id)
-        total = facts.forecast[-1]
+        total = Facts(environment, wave_id).forecast[-1]
     except (MedferryError, SQLAlchemyError):  # what keeps it from being told keeps nobody from moving
         return {}
     seconds = (total.low, total.probable, total.high)
-    notes: dict[str, object] = {PACE: facts.pace}
-    return notes | ({FORECAST: [round(each, 3) for each in seconds]} if all(map(isfinite, seconds)) else {})
+    return {FORECAST: [round(each, 3) for each in seconds]} if all(map(isfinite, seconds)) else {}

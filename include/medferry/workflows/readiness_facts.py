@@ -199,7 +199,6 @@ class Facts:
             Work(pending, [*self.cuts, measured.caught_up]),
             Work(pending + self._to_check, [*self.verifications, measured.checked]),
             self.freezes,
-            self.pace,
         )
 
     @cached_property
@@ -217,12 +216,6 @@ class Facts:
         with self.environment.manifest.begin() as connection:
             since = read_clock(connection, -(APART.total_seconds() + seconds))
             return count_present(connection, self.environment.migration.name, self.units, since)
-
-    @property
-    def pace(self) -> float | None:
-        """Seconds that each resource took in the newest whole verification."""
-        resources, seconds = self.verifications[0] if self.verifications else (0, 0.0)
-        return seconds / resources if resources and seconds else None
 
     @property
     def tolerance(self) -> float | None:
