@@ -38,12 +38,14 @@ WIDE = {"COLUMNS": "300"}
 
 @pytest.fixture
 def flipped(clinic: Clinic, tmp_path: Path) -> Environment:
-    """North is in Medplum."""
+    """North is in Medplum, with a change that a run of its own wave has staged."""
     migration, settings = clinic.environment.migration, clinic.environment.settings
     (tmp_path / "key").write_text(base64.b64encode(b"k" * 32).decode())
     plan = Plan.model_validate(migration.plan.model_dump(exclude_unset=True) | {"rollback": WINDOW})
     made = Environment(replace(migration, plan=plan), replace(settings, evidence_key_file=f"{tmp_path}/key"))
     clinic.environment = made
+    with made.source.begin() as connection:
+        connection.exec_driver_sql("UPDATE patient SET family = 'Adair' WHERE id = 1")
     cut_over(made, "pilot", choice())
     return made
 
