@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
+from medferry.cutover.drain import Time, cut_until, write_fence
 from medferry.errors import SourceError
 from medferry.source.changes.engines import install
 from medferry.sync import carry_out, keys
@@ -42,6 +43,59 @@ def test_the_others_go_on_and_what_waited_is_taken_along(wave: SyncedWave, write
     assert [reason(wave, "weight", key) for key in "04"] == ["source-row-gone"] * 2
     check_readable(wave)
     assert cycle(wave) == Cycle()
+
+
+DROPPED = "DROP TRIGGER medferry_weight_update"
+
+
+def test_a_dropped_trigger_stops_its_entity_alone_and_nothing_of_it_is_lost(wave: SyncedWave, write: Write) -> None:
+    write(DROPPED, "UPDATE weight SET kg = 99 WHERE id = 0", "UPDATE patient SET family = 'Adair' WHERE id = 1")
+    assert pending_keys(wave) == {"patient": 1}
+    assert ends(cycle(wave)) == {"successful": 1}
+    assert families(wave.environment)["1"] == "Adair"
+    with pytest.raises(
+        EntityUnreadable, match=r"weight, 1 change.*medferry_weight_update on weight is missing.*install"
+    ):
+        check_readable(wave)
+    assert "medferry_weight_update on weight is missing" in status_of(wave).fault
+    write("DELETE FROM weight WHERE id = 4", "UPDATE patient SET family = 'Bell' WHERE id = 1")
+    assert ends(cycle(wave)) == {"successful": 1}, "the next one, too"
+    assert cycle(wave) == Cycle() and families(wave.environment)["1"] == "Bell"
+    install(wave.environment.capture, wave.journal)
+    assert status_of(wave).fault == ""
+    done = ends(cycle(wave))
+    assert done["skipped"] == 1 and done["successful"] > 1, "all of it is read"
+    assert (reason(wave, "weight", "4"), kilograms(wave)["0"]) == ("source-row-gone", 99)
+    check_readable(wave)
+    assert cycle(wave) == Cycle()
+    assert not sweep_wave(wave, FREE).applied, "and nothing was missed"
+
+
+def test_a_trigger_that_was_away_between_two_cuts_is_known(wave: SyncedWave, write: Write) -> None:
+    write(DROPPED, "UPDATE weight SET kg = 99 WHERE id = 0")
+    install(wave.environment.capture, wave.journal)
+    cycle(wave)
+    assert kilograms(wave)["0"] == 99
+    assert cycle(wave) == Cycle()
+
+
+def kilograms(wave: SyncedWave) -> dict[str, float]:
+    system = wave.environment.migration.naming.system("weight")
+    with wave.environment.medplum() as client:
+        found = list(client.search_all("Observation", []))
+    return {
+        name["value"]: one["valueQuantity"]["value"]
+        for one in found
+        for name in one["identifier"]
+        if name["system"] == system
+    }
+
+
+def test_a_cutover_does_not_pass_over_what_waits(wave: SyncedWave, write: Write) -> None:
+    write(DROPPED)
+    write_fence(wave, "t1")
+    with pytest.raises(EntityUnreadable, match="weight"):
+        cut_until(wave, "t1", lambda: None, Time())
 
 
 def test_it_is_told_when_all_else_is_done(wave: SyncedWave, write: Write) -> None:

@@ -14,6 +14,7 @@ from medferry.medplum.changes import begin
 from medferry.medplum.client import MedplumClient
 from medferry.source.changes.cuts import writing
 from medferry.source.database import snapshot
+from medferry.sync.aside import check_readable
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import BackCycle, back_cycle, returning_types
 from medferry.sync.wave import SyncedWave
@@ -43,7 +44,10 @@ def write_fence(wave: SyncedWave, token: str) -> None:
 
 
 def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: Time) -> int:
-    """Take cuts until the fence has arrived, all before it settled; returns the records. `still` raises at the end."""
+    """Take cuts until the fence has arrived, all before it settled; returns the records. `still` raises at the end.
+
+    Raises EntityUnreadable where anything waits that cannot be read or is not seen, and as `cycle`.
+    """
     records = 0
     while True:
         still()
@@ -51,6 +55,7 @@ def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: 
         newest = wave.position()
         with snapshot(wave.environment.source) as view:
             if newest.state == CheckpointState.APPLIED and wave.journal.has_passed(view, newest.position_to, token):
+                check_readable(wave)
                 return records
 
 

@@ -1,4 +1,5 @@
-"""An entity that cannot be read at present (a right, another schema, a refused query) stops nobody but itself.
+"""An entity that cannot be read at present (a right, another schema, a refused query) stops nobody but itself. So does
+one whose changes go by the journal (a trigger is missing or off): all of it is read when that is mended.
 
 Its changes wait in the manifest, noted in the transaction that moves the wave's position past them; each cycle tries it
 again, and takes them along when it can be read.
@@ -7,6 +8,7 @@ again, and takes them along when it can be read.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -30,7 +32,10 @@ def with_set_aside(wave: SyncedWave, view: sa.Connection, cut: Cut) -> Cut:
     """A cut, and what waits since earlier ones."""
     with wave.environment.manifest.begin() as connection:
         waiting = set_aside.changes_set_aside(connection, wave.environment.migration.name, wave.id)
-    return wave.journal.resolved(view, cut.position, cut.logged | waiting) if waiting else cut
+    if not waiting:
+        return cut
+    both = wave.journal.resolved(view, cut.position, cut.logged | waiting)
+    return replace(both, refused={**both.refused, **cut.refused})
 
 
 def waiting_keys(wave: SyncedWave, entity: str) -> set[str]:
@@ -64,5 +69,6 @@ def check_readable(wave: SyncedWave) -> None:
         told = "; ".join(f"{one.entity}, {one.changes} change(s) since {one.since}: {one.problem}" for one in found)
         raise EntityUnreadable(
             f"Of the wave {wave.id} some entities cannot be read, all others are in step: {told}",
-            "Mend the right or the query, or bring the schema back: the next cycle takes along what waits.",
+            "Mend the right, the query or the schema, or run `medferry capture install` for a trigger: the next cycle "
+            "takes along what waits.",
         )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError, SourceError
 from medferry.source.births import BORN, born_ddl
+from medferry.source.changes import generations
 from medferry.source.changes.rules import Watched
 from medferry.source.database import set_apart
 from medferry.source.keys import key_text, parts_of
@@ -39,6 +40,15 @@ def place_of(position: str) -> str:
     return position.partition("@")[2].partition("#")[0]
 
 
+def broken(faults: Sequence[Fault]) -> CaptureBroken:
+    """The error of what an installation has to mend."""
+    problem = "; ".join(fault.problem for fault in faults[:5])
+    return CaptureBroken(
+        f"Capture has {len(faults)} fault(s): {problem}.",
+        "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal.",
+    )
+
+
 def anchor_of(position: str) -> int | None:
     """The id of the journal's row that has to stay there, as long as a wave goes on from the position."""
     number = position.partition("#")[2].partition(" ")[0]
@@ -54,7 +64,8 @@ class Cut:
     """The changes between two positions: keys by entity, sorted, and entities of which everything may have changed.
 
     `logged` is what the journal has, the same at each replay; what is looked up by it is found as it is now. `refused`
-    are entities whose keys the database would not look up, and why: of these there are no keys.
+    are entities whose keys the database would not look up, or whose changes go by the journal, and why: of these there
+    are no keys.
     """
 
     position: str
@@ -100,11 +111,7 @@ class Journal(LegacyObjects):
     def check(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> None:
         """Raises CaptureBroken when changes may go by the journal."""
         if faults := self.faults(connection, there_are):
-            problem = "; ".join(fault.problem for fault in faults[:5])
-            raise CaptureBroken(
-                f"Capture has {len(faults)} fault(s): {problem}.",
-                "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal.",
-            )
+            raise broken(faults)
 
     def refused(self, state: str) -> MedferryError:
         return CaptureBroken(
@@ -136,35 +143,43 @@ class Journal(LegacyObjects):
         """Write the heartbeat, and whatever the next cut needs, in a transaction of its own."""
 
     def epoch(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> str:
-        """Two digests: of the server, and of the triggers' generations."""
+        """Digests: of the server, of all triggers' generations, and of those of each table."""
         found = self.found(connection) if there_are is None else there_are
-        triggers = sorted((t.table, t.name, t.generation) for t in found)
         journal = connection.scalar(sa.text(f"SELECT journal FROM {HEARTBEAT} WHERE name = 'journal'"))
-        return f"{digest(self.server(connection), journal)}.{digest(triggers)}"
+        return f"{digest(self.server(connection), journal)}.{generations.epoch_of(found)}"
 
     def cut(self, connection: sa.Connection, previous: str | None) -> Cut:
         """The changes since `previous`, as of the connection's snapshot; none for the first cut (None).
 
-        Raises CaptureBroken, and PositionLost, after which only a complete sweep knows what changed.
+        An entity whose trigger is missing or off is `refused`, the others go on; one whose trigger was made anew is
+        `whole`. Raises CaptureBroken, and PositionLost, after which only a complete sweep knows what changed.
         """
-        there_are = self.found(connection)
-        self.check(connection, there_are)
+        there_are, wanted = self.found(connection), self.triggers(connection)
+        unseen, faults = generations.unseen(wanted, there_are, generations.entities_of(self.watched))
+        if rest := self.faults_of_tables(connection) + faults:
+            raise broken(rest)
         epoch = self.epoch(connection, there_are)
         position = f"{epoch}@{self.now(connection)}{self._anchor(connection)}"
         if previous is None:
-            return Cut(position, {}, frozenset(), frozenset())
+            return Cut(position, {}, frozenset(), frozenset(), unseen)
         if problem := self.lost(connection, previous, epoch):
             raise PositionLost(
                 f"{problem} since the last cut: changes may be missing.", "Make a complete sweep, then go on from now."
             )
-        return self.replay(connection, previous, position)
+        cut = self.replay(connection, previous, position)
+        tables = generations.made_anew(previous.partition("@")[0], epoch, {trigger.table for trigger in wanted})
+        anew = generations.logged_by(wanted, tables, generations.entities_of(self.watched))
+        everything = frozenset((entity, "", None) for entity in anew | unseen.keys())
+        whole, refused = cut.whole | anew | unseen.keys(), {**cut.refused, **unseen}
+        return replace(cut, whole=whole, logged=cut.logged | everything, refused=refused)
 
     def lost(self, connection: sa.Connection, position: str, epoch: str) -> str:
         """Why the journal does not reach back to a position; empty: it does."""
         before = position.partition("@")[0]
-        if before != epoch:
-            same_server = before.partition(".")[0] == epoch.partition(".")[0]
-            return "A trigger was made anew or switched" if same_server else "This is another server or journal"
+        if before.partition(".")[0] != epoch.partition(".")[0]:
+            return "This is another server or journal"
+        if generations.all_anew(before, epoch):
+            return "The triggers were made anew or switched"
         anchor = position.partition("#")[2]
         if anchor and anchor != self._row(connection, anchor.partition(" ")[0]):
             return "Rows of the journal were deleted by others than `medferry capture prune`"

@@ -19,8 +19,8 @@ from medferry.source.changes.journal import (
 from medferry.source.changes.rules import KeyOf
 from medferry.source.objects import Found, Trigger, literal, short
 
-_ANEW = f"UPDATE {HEARTBEAT} SET journal = hex(randomblob(16)) WHERE name = 'journal'"
-"""SQLite tells of no trigger when it was made, so whoever makes one says that changes may have gone by."""
+_ANEW = f"INSERT OR REPLACE INTO {HEARTBEAT} VALUES ('{{name}}', hex(randomblob(16)), CURRENT_TIMESTAMP)"
+"""SQLite tells of no trigger when it was made, so whoever makes one says so."""
 
 _EVENTS = {"INSERT": ("I", ("NEW",)), "UPDATE": ("U", ("NEW", "OLD")), "DELETE": ("D", ("OLD",))}
 
@@ -57,15 +57,26 @@ class SqliteJournal(Journal):
                 name = short(f"medferry_{table}_{event.lower()}", 100)
                 inserts = " ".join(_insert(table, key, op, rows) for key in keys)
                 create = f"CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN {inserts} END"
-                found.append(Trigger(table, name, create, (create, _ANEW), (f"DROP TRIGGER {name}",)))
+                found.append(Trigger(table, name, create, (create, _ANEW.format(name=name)), (f"DROP TRIGGER {name}",)))
         return found
 
     def found(self, connection: sa.Connection) -> list[Found]:
         named = {table.casefold(): table for table in self.watched}
+        there = sa.inspect(connection).has_table(HEARTBEAT)
+        made = f"SELECT name, journal FROM {HEARTBEAT} WHERE name <> 'journal'"
+        anew = [tuple(row) for row in connection.execute(sa.text(made))] if there else []
+        generations = {str(name): str(journal) for name, journal in anew}
         statement = "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'medferry\\_%'"
         rows = connection.execute(sa.text(statement + " ESCAPE '\\' ORDER BY name"))
         return [
-            Found(named.get(table.casefold(), table), name, sql, True, "", (f"DROP TRIGGER {name}",))
+            Found(
+                named.get(table.casefold(), table),
+                name,
+                sql,
+                True,
+                generations.get(name, ""),
+                (f"DROP TRIGGER {name}",),
+            )
             for table, name, sql in rows
         ]
 
