@@ -102,7 +102,7 @@ class Context:
             raise Quarantine(fault, entity)
         if entity not in (*self.spec.references, self.spec.entity):
             raise MappingFault(
-                f"the mapping of {self.spec.entity} does not declare a reference to the entity {as_written(entity)}: "
+                f"the mapping of {self.spec.entity} does not declare a reference to {as_written(entity)}: "
                 "add it to references"
             )
         resource_type = self.settings.specs[entity].produces.get(slot)
@@ -264,7 +264,7 @@ class Context:
     def _table(self, name: str) -> CodeTable:
         table = self.settings.tables.get(name)
         if table is None:
-            raise MappingFault(f"there is no code table {as_written(name)} (terminology/….csv)")
+            raise MappingFault(f"there is no code table terminology/{as_written(name)}.csv")
         return table
 
 

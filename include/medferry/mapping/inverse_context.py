@@ -184,7 +184,7 @@ class InverseContext:
     def _table(self, name: str) -> CodeTable:
         table = self.settings.tables.get(name)
         if table is None:
-            raise MappingFault(f"there is no code table {as_written(name)} (terminology/….csv)")
+            raise MappingFault(f"there is no code table terminology/{as_written(name)}.csv")
         return table
 
     # -- references --------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ class ReadRow(dict[str, Any]):
 
 
 def as_written(name: object) -> str:
-    """A name in quotes for a message of ours to whoever wrote it; of one that came out of a row nothing but that."""
-    return repr(name) if _is_written(name) else "whose name comes out of the row"
+    """A name for a message of ours to whoever wrote it; of one that came out of a row nothing."""
+    return str(name) if _is_written(name) else "… (its name comes out of the row)"
 
 
 def _is_written(name: object) -> bool:
