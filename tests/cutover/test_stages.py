@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medferry.cutover.acts import BACK, FORTH, Act, Place
+from medferry.cutover.acts import BACK, FORTH, OBSERVE, Act, Place
 from medferry.cutover.machine import Stuck
 from medferry.cutover.stages import STAGES, Stage, before_flip, missing_before_flip
 from medferry.errors import VerificationFailed
@@ -156,7 +156,7 @@ def test_a_flip_that_dies_goes_on_and_is_not_thawed(clinic: Clinic, monkeypatch:
     do(clinic, *BEFORE, done=done)  # cleared with its setup and all between
     assert done == [] and places(clinic) == {Place.BETWEEN}
     do(clinic, Stage.FLIP, Stage.OBSERVE, done=done)
-    assert done == [Act.OPEN_MEDPLUM, Act.ROUTE, Act.REVERSE_ON] and places(clinic) == {Place.MEDPLUM}
+    assert done == [Act.OPEN_MEDPLUM, Act.ROUTE, Act.REVERSE_ON, *OBSERVE] and places(clinic) == {Place.MEDPLUM}
 
 
 def test_what_is_cleared_after_the_flip_closes_nothing(clinic: Clinic) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from medferry.cli.cutover import _show
 from medferry.cutover import switch as switching
-from medferry.cutover.acts import BACK, FORTH, Act, Place
+from medferry.cutover.acts import BACK, FORTH, OBSERVE, Act, Place
 from medferry.cutover.drain import Time
 from medferry.cutover.gates import Gates
 from medferry.cutover.machine import NotFlipped, NotReturned, Outcome, Stuck
@@ -182,7 +182,7 @@ def test_a_flip_that_cannot_end_goes_on_there(clinic: Clinic, monkeypatch: pytes
     monkeypatch.undo()
     done: list[Act] = []
     assert cut_over(clinic.environment, "pilot", choice(done)) is Outcome.FLIPPED
-    assert done == [Act.OPEN_MEDPLUM, Act.ROUTE, Act.REVERSE_ON]
+    assert done == [Act.OPEN_MEDPLUM, Act.ROUTE, Act.REVERSE_ON, *OBSERVE]
 
 
 def test_a_flip_that_cannot_end_can_be_gone_back_from(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:

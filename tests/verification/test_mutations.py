@@ -20,8 +20,10 @@ from medferry.governance.verdict import verdict_of
 from medferry.manifest.checks import Difference, differences_of
 from medferry.manifest.tables import source_record, target
 from medferry.runtime.environment import Environment
+from medferry.sync.wave import SyncedWave
 from medferry.verification.run import verify_run
 from medferry.verification.source_rows import AS_LOADED
+from medferry.workflows.parity import ask_both, require_parity
 from medferry.workflows.safety import Unsafe, look_at_safety, require_safety, wave_safety
 from tests.verification.conftest import RUN
 from tests.verification.mutations import BLIND, EDITS, ODD_BASES, Edit, Resource, has
@@ -392,6 +394,31 @@ def test_nothing_to_compare_is_never_green(world: World, monkeypatch: pytest.Mon
     monkeypatch.setattr("medferry.workflows.safety.look_at_safety", lambda *_: empty)
     with pytest.raises(Unsafe, match="could not be said"):
         require_safety(environment, "pilot")
+
+
+def test_both_systems_are_asked_the_same_and_a_record_that_one_alone_names_is_found(world: World) -> None:
+    environment = world.environment
+    parity = ask_both(environment, "pilot", 30)
+    assert parity.differing == [] and parity.keys > 50
+    assert len(parity.legacy) == len(parity.medplum) > 5 * parity.patients
+    assert " questions about " in require_parity(environment, "pilot")
+    wave = SyncedWave(environment, "pilot")
+    here, patients = wave.known_keys("problem"), wave.known_keys("patient")
+    charts = {f"Patient/{one['id']}" for key, one in world.stored["patient", "main"] if key in patients}
+
+    def of_the_wave(one: Resource) -> bool:
+        return one["subject"]["reference"] in charts and one["identifier"][0]["value"] in here
+
+    def active(one: Resource) -> list[Resource]:
+        return [coding for coding in one.get("clinicalStatus", {}).get("coding", []) if coding["code"] == "active"]
+
+    key, problem = world.find("problem", "main", lambda one: of_the_wave(one) and active(one))
+    resolved = copy.deepcopy(problem)
+    resolved["clinicalStatus"] = {"coding": [{**active(problem)[0], "code": "resolved", "display": "Resolved"}]}
+    with world.changed(problem, resolved, honest=True):
+        assert f"active Condition of a patient: problem {key}" in ask_both(environment, "pilot", 100).differing
+    with world.deleted(problem):
+        assert f"Condition of a patient: problem {key}" in ask_both(environment, "pilot", 100).differing
 
 
 # -- afterwards ------------------------------------------------------------------------------------

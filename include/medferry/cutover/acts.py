@@ -32,6 +32,10 @@ class Act(StrEnum):
     ROUTE = "route"
     """The routing says where the units are now."""
     REVERSE_ON = "reverse-on"
+    SAFETY = "clinical-safety"
+    """No allergy, medication or problem was lost or altered, or is back: both systems say the same."""
+    PARITY = "read-parity"
+    """The same questions were answered alike by both systems."""
     PROVE = "prove"
     """Every write in Medplum since the flip is in the legacy database."""
     REOPEN_LEGACY = "reopen-legacy"
@@ -43,10 +47,16 @@ FREEZE = (Act.CLOSE_MEDPLUM, Act.WAIT_OUT, Act.CLOSE_LEGACY, Act.FENCE, Act.FINA
 """Until here nothing is flipped, and the freeze ends by itself."""
 FLIP = (Act.OPEN_MEDPLUM, Act.ROUTE, Act.REVERSE_ON)
 """Once all legacy gates are shut."""
-FORTH = (*FREEZE, Act.SHUT_LEGACY, *FLIP)
+OBSERVE = (Act.SAFETY, Act.PARITY)
+"""While users work in Medplum: what fails moves nothing, and tells that somebody must decide."""
+FORTH = (*FREEZE, Act.SHUT_LEGACY, *FLIP, *OBSERVE)
 DRAIN = (Act.CLOSE_MEDPLUM, Act.WAIT_OUT, Act.PROVE)
 """Until here nothing is flipped back."""
 BACK = (*DRAIN, Act.REOPEN_LEGACY, Act.ROUTE)
+
+
+WHILE_HELD = (Act.THAW, Act.OPEN_MEDPLUM, Act.ROUTE, Act.SAFETY, Act.PARITY)
+"""Acts that are done also while all writing is held: they lead out, or only read."""
 
 
 class Acting(Protocol):

@@ -94,6 +94,8 @@ _TOLD: Mapping[Act, Callable[[DryRun], list[str]]] = {
     Act.OPEN_MEDPLUM: DryRun.open_medplum,
     Act.ROUTE: _always("publish the routing"),
     Act.REVERSE_ON: _always("read back what users write in Medplum"),
+    Act.SAFETY: _always("compare allergies, medications and problems in both systems"),
+    Act.PARITY: _always("ask both systems the same questions about a sample of patients"),
     Act.PROVE: _always("prove that all that was written in Medplum since the flip is in the legacy database"),
     Act.REOPEN_LEGACY: DryRun.reopen_legacy,
     Act.THAW: _always("open what is closed and not flipped: all is as before"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
-from medferry.cutover.acts import BACK, DRAIN, FLIP, FREEZE, Act, Acting, Place, all_among
+from medferry.cutover.acts import BACK, DRAIN, FLIP, FREEZE, OBSERVE, Act, Acting, Place, all_among
 from medferry.errors import MedferryError
 
 
@@ -43,7 +43,10 @@ Look = Callable[[], Mapping[str, Place]]
 
 
 def cut_over(acting: Acting, look: Look) -> Outcome:
-    """Move the units to Medplum. Raises NotFlipped, and then they are where they were; Stuck."""
+    """Move the units to Medplum, and observe them there.
+
+    Raises NotFlipped, and then they are where they were; Stuck; what an observation raises, when they have moved.
+    """
     places = look()
     if all_among(places.values(), (Place.BETWEEN, Place.MEDPLUM)):
         return _flip(acting)
@@ -92,6 +95,7 @@ def _flip(acting: Acting) -> Outcome:
             f"The legacy gates are shut, and the flip is not complete: {error.problem}",
             f"{error.remedy} Run `medferry cutover` again: it goes on here. Or `medferry rollback`.",
         ) from error
+    _all(acting, OBSERVE)
     return Outcome.FLIPPED
 
 

@@ -14,7 +14,7 @@ from medferry.cutover import drain
 from medferry.cutover.acts import Act
 from medferry.cutover.drain import Time
 from medferry.cutover.dry_run import DryRun, Tell
-from medferry.cutover.switch import Keys
+from medferry.cutover.hooks import Keys
 from medferry.errors import MedferryError
 from medferry.manifest.rehearsals import Done
 from medferry.manifest.unit_state import decided_since

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from medferry.cutover.acts import Act
+from medferry.cutover.acts import OBSERVE, Act
 from medferry.manifest.cutovers import ActRow, Direction
 
 
@@ -50,7 +50,9 @@ STAGES: Mapping[Direction, Mapping[Stage, StageOf]] = {
             "Shut the legacy gates for good, open Medplum's, publish the routing: users work in Medplum from here on.",
         ),
         Stage.OBSERVE: StageOf(
-            (Act.REVERSE_ON,), "See that what users write in Medplum comes into the legacy database, for the way back."
+            (Act.REVERSE_ON, *OBSERVE),
+            "See that what users write in Medplum comes into the legacy database, for the way back; that no allergy, "
+            "medication or problem is lost, altered or back; and that both systems answer the same questions alike.",
         ),
     },
     Direction.BACK: {

@@ -6,14 +6,14 @@ The gates of both systems are the truth. Each act may be repeated by itself, and
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from medferry.cutover import drain
-from medferry.cutover.acts import Act, Place, all_among
-from medferry.cutover.drain import Time
+from medferry.cutover.acts import WHILE_HELD, Act, Place, all_among
 from medferry.cutover.gates import Gates, has_two_writers
+from medferry.cutover.hooks import Hooks
 from medferry.cutover.medplum_gate import PolicyState
 from medferry.cutover.proof import prove
 from medferry.errors import MedferryError
@@ -21,6 +21,7 @@ from medferry.manifest import cutovers
 from medferry.manifest.cutovers import FLIPPED, Attempt, Direction, UnitStage
 from medferry.manifest.freezes import CAUGHT_UP, CHECKED
 from medferry.manifest.left_behind import LEFT_BEHIND, UNPROVEN, accepted_of
+from medferry.manifest.panics import check_no_panic
 from medferry.manifest.unit_state import decided_since
 from medferry.runtime.environment import Environment
 from medferry.source.gate.gate import GateState
@@ -31,24 +32,9 @@ FENCE, EPOCHS, WAS_OPEN, VERIFIED, AGAIN = "fence", "epochs", "was_open", "verif
 """In the notes of an attempt: the fence's token; unit → epoch of its legacy gate when it was closed; the units that
 users could write in Medplum before; from when on changed records are to be verified, and which others."""
 
-Keys = Mapping[str, Collection[str]]
-
 
 class WrongPlace(MedferryError):
     """A unit is not where the act needs it to be: others have acted, or the acts before were not done."""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the switch needs of the floors above."""
-
-    verify: Callable[[Keys], str]
-    """Verify the records of some keys and tell of it. Raises where anything is not equal."""
-    route: Callable[[], str]
-    """Let the routing say what the gates say."""
-    tell: Callable[[Act, str], None] = lambda *_: None
-    """Called when an act has ended, with its evidence."""
-    clock: Time = field(default_factory=Time)
 
 
 @dataclass
@@ -75,8 +61,10 @@ class Switch:
         return self.gates.places(self.units)
 
     def perform(self, act: Act) -> None:
-        """Do an act, noted before and after. Raises what it raises."""
+        """Do an act, noted before and after. Raises what it raises; Panicked."""
         with self._manifest() as connection:
+            if act not in WHILE_HELD:
+                check_no_panic(connection, self._name)
             number = cutovers.begin_act(connection, self.attempt, act, self.person)
         try:
             told = _ACTS[act](self)
@@ -294,6 +282,8 @@ _ACTS: Mapping[Act, Callable[[Switch], str]] = {
     Act.OPEN_MEDPLUM: Switch.open_medplum,
     Act.ROUTE: Switch.route,
     Act.REVERSE_ON: Switch.reverse_on,
+    Act.SAFETY: lambda switch: switch.hooks.safety(),
+    Act.PARITY: lambda switch: switch.hooks.parity(),
     Act.PROVE: Switch.prove,
     Act.REOPEN_LEGACY: Switch.reopen_legacy,
     Act.THAW: Switch.thaw,

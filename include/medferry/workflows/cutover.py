@@ -11,7 +11,8 @@ from medferry.cutover.acts import Act, Place
 from medferry.cutover.drain import Time, again
 from medferry.cutover.dry_run import DryRun
 from medferry.cutover.gates import Gates, may_be_closed
-from medferry.cutover.switch import Hooks, Switch
+from medferry.cutover.hooks import Hooks
+from medferry.cutover.switch import Switch
 from medferry.errors import MedferryError, TransientError
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import Attempt, AttemptState, Direction
@@ -25,8 +26,10 @@ from medferry.sync.wave import SyncedWave, shut_units
 from medferry.workflows.cutover_conditions import would_freeze
 from medferry.workflows.cutover_proof import verified, verified_keys
 from medferry.workflows.freeze_forecast import noted_forecast
+from medferry.workflows.parity import require_parity
 from medferry.workflows.readiness import require_turn
 from medferry.workflows.routing import publish_routing
+from medferry.workflows.safety import require_safety
 from medferry.workflows.sync import checked_wave
 
 FREEZE_SECONDS, PATIENCE_SECONDS = 60.0, 30.0
@@ -150,6 +153,8 @@ def _switch(
     hooks = Hooks(
         verify=lambda keys: verified_keys(environment, keys),
         route=lambda: _routed(environment),
+        safety=lambda: require_safety(environment, wave.id),
+        parity=lambda: require_parity(environment, wave.id),
         tell=choice.tell,
         clock=choice.clock,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from medferry.cutover.switch import AGAIN, VERIFIED, Keys
+from medferry.cutover.hooks import Keys
+from medferry.cutover.switch import AGAIN, VERIFIED
 from medferry.errors import VerificationFailed
 from medferry.manifest.checks import difference_lines
 from medferry.manifest.clock import read_clock

@@ -10,8 +10,9 @@ from pathlib import Path
 from medferry.cutover.acts import FORTH, Act, Place, all_among
 from medferry.cutover.dry_run import DryRun
 from medferry.cutover.gates import Gates
+from medferry.cutover.hooks import Keys
 from medferry.cutover.rehearsal import RehearsedSwitch
-from medferry.cutover.switch import AGAIN, VERIFIED, Keys
+from medferry.cutover.switch import AGAIN, VERIFIED
 from medferry.governance.forecast import FLIP, Span
 from medferry.manifest.checks import resources_read
 from medferry.manifest.cutovers import Direction
