@@ -19,6 +19,7 @@ from medferry.cli.terminal import (
     show_report,
 )
 from medferry.report.overview import summaries
+from medferry.workflows.readiness import readiness
 
 runs_app = typer.Typer()
 
@@ -29,10 +30,15 @@ def report(
     run_id: RunArgument = None,
     migration: MigrationOption = "clinics",
     folder: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("build/reports"),
+    waves: Annotated[
+        list[str] | None,
+        typer.Option("--readiness", help="Ask every gate of this wave's cutover now, for the report; repeatable."),
+    ] = None,
 ) -> None:
     """Write the reconciliation report (JSON and HTML) of a run and print its table."""
     environment = environment_of(migration)
-    show_report(environment, chosen_run(environment, run_id), folder)
+    asked = {wave: readiness(environment, wave) for wave in waves or ()}
+    show_report(environment, chosen_run(environment, run_id), folder, asked)
 
 
 @runs_app.command("runs")

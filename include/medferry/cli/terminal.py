@@ -25,7 +25,7 @@ from medferry.manifest.run_names import run_called
 from medferry.mapping.outcomes import DEAD
 from medferry.report.reconciliation import reconcile
 from medferry.report.table import reconciliation_table, unexplained
-from medferry.report.write import write_report
+from medferry.report.write import NOT_ASKED, Readiness, write_report
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import settings_from_environment
 from medferry.source.entity import SourceEntity
@@ -125,7 +125,7 @@ def chosen_run(environment: Environment, name: str | None) -> str:
         return (run_called(connection, migration, name) if name else runs.newest_run(connection, migration)).id
 
 
-def show_report(environment: Environment, run_id: str, folder: Path) -> None:
+def show_report(environment: Environment, run_id: str, folder: Path, readiness: Readiness = NOT_ASKED) -> None:
     """Print a run's reconciliation and write its files; nothing when the run was refused before it began."""
     with environment.manifest.begin() as connection:
         if runs.find_run(connection, run_id) is None:
@@ -134,7 +134,7 @@ def show_report(environment: Environment, run_id: str, folder: Path) -> None:
     console.print(reconciliation_table(content))
     for line in (*unexplained(content), *filter(None, [content.unclaimed])):
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    paths = write_report(environment, run_id, folder / run_id)
+    paths = write_report(environment, run_id, folder / run_id, readiness)
     console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)
     if sum(map(content.total, DEAD)):
         console.print(f"to decide: medferry dead-letters {run_id}", soft_wrap=True)

@@ -164,6 +164,13 @@ def newest_attempt(
     return _attempt(row) if row else None
 
 
+def newest_attempts(connection: sa.Connection, migration: str, wave: str, number: int) -> list[Attempt]:
+    """The newest first."""
+    of = (cutover.c.migration == migration, cutover.c.wave == wave)
+    statement = sa.select(*_ATTEMPT).where(*of).order_by(cutover.c.id.desc()).limit(number)
+    return [_attempt(row) for row in connection.execute(statement)]
+
+
 def running_attempts(connection: sa.Connection, migration: str) -> list[Attempt]:
     """Those of all waves that came to no end."""
     of = (cutover.c.migration == migration, cutover.c.state == AttemptState.RUNNING)

@@ -20,6 +20,7 @@ from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.homes import Unclaimed, claim_of
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.throughput import Second, seconds
+from medferry.report.cutovers import CutoverTimeline, timelines
 from medferry.report.in_step import WaveInStep, waves_in_step
 from medferry.runtime.claim import unclaimed_text
 
@@ -45,6 +46,8 @@ class Reconciliation:
     answers: dict[str, str]
     """The plan's questions and the organisation's answers, as the migration's files have them."""
     in_step: list[WaveInStep]
+    cutovers: list[CutoverTimeline]
+    """The newest attempts to move the waves of the run's units."""
     conflicts: list[Conflict]
     """Of the run's business units, that are not over now."""
     unclaimed: str
@@ -107,6 +110,7 @@ class Reconciliation:
             "mapping_versions": self.versions,
             "answers": self.answers,
             "in_step": [asdict(wave) for wave in self.in_step],
+            "cutovers": [asdict(one) for one in self.cutovers],
             "declared_checks": self.declared,
             "reasons": [asdict(reason) for reason in self.reasons],
             "conflicts": [one.as_json() for one in self.conflicts],
@@ -135,6 +139,7 @@ def reconcile(connection: sa.Connection, migration: Migration, run_id: str) -> R
         versions=mapping_versions(connection, run_id),
         answers=migration.plan.answers,
         in_step=waves_in_step(connection, migration, run.units),
+        cutovers=timelines(connection, migration, run.units),
         conflicts=[one for one in list_conflicts(connection, migration.name) if one.unit in run.units],
         unclaimed=_unclaimed(connection, migration),
         head=str(audit.head(connection)),

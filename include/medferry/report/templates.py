@@ -11,6 +11,7 @@ from medferry.manifest.charts import ReviewOutcome
 from medferry.manifest.checks import CheckStatus
 from medferry.manifest.conflicts import ConflictState
 from medferry.manifest.crosswalk import Effect
+from medferry.manifest.cutovers import Direction
 from medferry.manifest.exceptions import ExceptionState
 from medferry.manifest.runs import RunStatus
 from medferry.mapping.outcomes import Disposition, Reason
@@ -28,6 +29,7 @@ TEMPLATES.globals |= {
     for enum in (
         CheckStatus,
         ConflictState,
+        Direction,
         Disposition,
         Effect,
         ExceptionState,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import orjson
 
+from medferry.governance.readiness import ReadinessGate
 from medferry.governance.register import family_of, is_fault, kind_of
 from medferry.manifest.checks import CheckResult, CheckStatus, worst
 from medferry.report.coverage import coverage_text
@@ -25,18 +28,24 @@ class ReportPaths:
     html: Path
 
 
-def write_report(environment: Environment, run_id: str, folder: Path) -> ReportPaths:
+Readiness = Mapping[str, Sequence[ReadinessGate]]
+"""Wave → its gates, as they are now: they are asked of all systems, which the report does not do by itself."""
+NOT_ASKED: Readiness = MappingProxyType({})
+
+
+def write_report(environment: Environment, run_id: str, folder: Path, readiness: Readiness = NOT_ASKED) -> ReportPaths:
     """Write ``reconciliation.json`` and ``.html`` of a run into `folder`. Raises UnknownRun."""
     with environment.manifest.begin() as connection:
         content = reconcile(connection, environment.migration, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     paths = ReportPaths(folder / "reconciliation.json", folder / "reconciliation.html")
-    paths.json.write_bytes(orjson.dumps(content.as_json(), option=orjson.OPT_INDENT_2))
-    paths.html.write_text(render_html(content), encoding="utf-8")
+    asked = {wave: [asdict(gate) for gate in gates] for wave, gates in readiness.items()}
+    paths.json.write_bytes(orjson.dumps({**content.as_json(), "readiness": asked}, option=orjson.OPT_INDENT_2))
+    paths.html.write_text(render_html(content, readiness), encoding="utf-8")
     return paths
 
 
-def render_html(content: Reconciliation) -> str:
+def render_html(content: Reconciliation, readiness: Readiness = NOT_ASKED) -> str:
     """One self-contained page: verdict first, then what a person must decide, then the detail."""
     return TEMPLATES.get_template("reconciliation.html.jinja").render(
         report=content,
@@ -51,6 +60,7 @@ def render_html(content: Reconciliation) -> str:
         faults=list(filter(is_fault, content.checks)),
         dispositions=DISPOSITIONS,
         numbers=NUMBERS,
+        readiness=readiness,
     )
 
 
