@@ -36,13 +36,14 @@ from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import (
     control_params,
     history_params,
+    panic_params,
     replay_params,
     run_params,
     unit_param,
     verify_params,
 )
 from medferry_airflow.retries import DEFAULT_ARGS
-from medferry_airflow.tasks import control, history, verify
+from medferry_airflow.tasks import control, history, panic, verify
 from medferry_airflow.tasks import migrate as run_tasks
 from medferry_airflow.tasks import sync as sync_tasks
 
@@ -173,6 +174,14 @@ def control_dag(text: str, migration: Migration) -> DAG:
     text = page(text, migration, migration.plan.unit_ids)
     with _dag("control", "Pause, resume or abort a run", text, ["control"], control_params()) as dag:
         control.control()
+    return dag
+
+
+def panic_dag(text: str, migration: Migration) -> DAG:
+    """A DAG that stops the writing of all waves, or lets it begin again."""
+    text = page(text, migration, migration.plan.unit_ids)
+    with _dag("panic", "Stop the writing of all waves", text, ["control"], panic_params()) as dag:
+        panic.panic()
     return dag
 
 

@@ -83,6 +83,17 @@ def control_params() -> dict[str, Param]:
     }
 
 
+def panic_params() -> dict[str, Param]:
+    """Who stops everything, and why; or lifts it."""
+    return {
+        "person": Param(type="string", minLength=1, title="Person", description="Who answers for it."),
+        "reason": Param(
+            type="string", minLength=8, title="Reason", description="Why, in a sentence, without patient data."
+        ),
+        "lift": Param(False, type="boolean", title="Lift", description="Let writing begin again; starts nothing."),
+    }
+
+
 def options_among(params: Mapping[str, Any], model: type[Options]) -> Options:
     """The options of `model` among a DAG run's params. Raises OptionError when they do not go together."""
     return read_options(model, {name: params[name] for name in model.model_fields if name in params})

@@ -25,14 +25,14 @@ def dags_of(folder: Path) -> dict[str, DAG]:
 
 
 def test_an_unbroken_copy_has_the_usual_dags(copy: Path) -> None:
-    assert sorted(dags_of(copy)) == ["big_bang", "control", "replay", "verify", "wave_pilot", "wave_rest"]
+    assert sorted(dags_of(copy)) == ["big_bang", "control", "panic", "replay", "verify", "wave_pilot", "wave_rest"]
 
 
 def test_a_broken_mapping_is_shown_on_every_page_with_file_line_and_remedy(copy: Path) -> None:
     mapping = copy / "mappings" / "patient.py"
     mapping.write_text("import nothing_of_that_name\n", encoding="utf-8")
     dags = dags_of(copy)
-    assert sorted(dags) == ["big_bang", "control", "replay", "verify", "wave_pilot", "wave_rest"]
+    assert sorted(dags) == ["big_bang", "control", "panic", "replay", "verify", "wave_pilot", "wave_rest"]
     for dag in dags.values():
         assert f"`{mapping}`, line 1" in str(dag.doc_md)
         assert "ModuleNotFoundError" in str(dag.doc_md) and "What to do" in str(dag.doc_md)
@@ -45,7 +45,7 @@ def test_a_broken_plan_leaves_one_dag_for_the_waves(copy: Path) -> None:
         plan.read_text(encoding="utf-8").replace("strategy: phased", "strategy: sideways"), encoding="utf-8"
     )
     dags = dags_of(copy)
-    assert sorted(dags) == ["big_bang", "control", "replay", "verify", "waves"]
+    assert sorted(dags) == ["big_bang", "control", "panic", "replay", "verify", "waves"]
     assert f"`{plan}`, line 3" in str(dags["waves"].doc_md)
 
 

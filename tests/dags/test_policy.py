@@ -24,7 +24,7 @@ from tests.dags.conftest import ROOT, parse
 def test_every_file_parses_and_every_way_of_migrating_has_its_dag(bag: DagBag) -> None:
     waves = [f"wave_{wave.id}" for wave in current_migration().plan.waves]
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == sorted(["big_bang", "verify", "replay", "control", *waves])
+    assert sorted(bag.dags) == sorted(["big_bang", "verify", "replay", "control", "panic", *waves])
 
 
 def test_every_dag_can_be_serialized(dags: dict[str, DAG]) -> None:

@@ -21,6 +21,7 @@ from medferry.cli.inventory import inventory_app
 from medferry.cli.leftovers import leftovers_app
 from medferry.cli.medplum import medplum_app
 from medferry.cli.new import new_app
+from medferry.cli.panic import panic_app
 from medferry.cli.plan import plan_app
 from medferry.cli.purge import purge_app
 from medferry.cli.readiness import readiness_app
@@ -68,6 +69,7 @@ app.add_typer(cutover_app, name="cutover")
 app.add_typer(rollback_app)
 app.add_typer(retire_app)
 app.add_typer(evidence_app, name="evidence")
+app.add_typer(panic_app)
 app.add_typer(sync_app, name="sync")
 app.add_typer(sweep_app)
 app.add_typer(conflicts_app, name="conflicts")

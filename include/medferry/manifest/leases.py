@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from medferry.errors import LeaseHeld, LeaseLost
 from medferry.manifest.bulk import upsert
 from medferry.manifest.clock import clock, read_clock
+from medferry.manifest.panics import check_no_panic
 from medferry.manifest.tables import lease
 
 TTL = timedelta(minutes=15)
@@ -26,8 +27,10 @@ def acquire(
 ) -> None:
     """Make `run_id` the holder of all `scopes` (or renew it), in one transaction of the caller.
 
-    Raises LeaseHeld naming the holder when another run's lease on any of them has not run out, unless `take_over`.
+    Raises LeaseHeld naming the holder when another run's lease on any of them has not run out, unless `take_over`;
+    Panicked while all writing is held, whoever asks.
     """
+    check_no_panic(connection, migration)
     wanted = set(scopes)
     # On PostgreSQL two acquirers must not interleave; SQLite's BEGIN IMMEDIATE already queues them.
     if connection.dialect.name == "postgresql":

@@ -15,6 +15,7 @@ from medferry.errors import MedferryError, TransientError
 from medferry.governance.authority import flipped
 from medferry.manifest import checkpoints, leases, runs
 from medferry.manifest.checkpoints import Checkpoint
+from medferry.manifest.panics import check_no_panic
 from medferry.manifest.runs import RunKind, RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Records, loaded_units, present_keys
@@ -116,7 +117,7 @@ class SyncedWave:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Be the only one of all processes that writes for the wave. Raises SyncBusy.
+        """Be the only one of all processes that writes for the wave. Raises SyncBusy, Panicked.
 
         The lock dies with its process: leases that a killed one has left behind are given back.
         """
@@ -130,6 +131,7 @@ class SyncedWave:
                     "Nothing, if that one goes on; else end it, then try again.",
                 ) from None
             with manifest.begin() as connection:
+                check_no_panic(connection, migration)
                 going_on = checkpoints.unfinished(connection, migration, self.id)
                 for dead in runs.running_of_kind(connection, migration, self.kind):
                     if going_on is None or dead != going_on.run_id:
