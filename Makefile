@@ -14,7 +14,7 @@ UNIT := tests/mapping tests/fhir tests/medplum tests/manifest tests/source tests
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := include:.
 
-.PHONY: help install system lock check test demo live airflow faults bench docs site compose-check clean
+.PHONY: help install system lock check test demo live airflow faults bench sbom docs site compose-check clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ faults: install system ## The long fault suite: random kills (MEDFERRY_FAULT_SEE
 
 bench: install ## Measure Medferry beside Medplum's own ways; results in build/bench
 	$(BIN)/python -m medferry_bench
+
+sbom: install ## Write the bill of materials (CycloneDX) and the licences of what the image installs into build/sbom
+	$(BIN)/python release/sbom.py build/sbom
 
 docs: install ## Write the generated pages of docs anew
 	$(BIN)/python -m tests.test_docs
