@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from medferry.definition.migration import Migration, load_migration
+from medferry.medplum.http import HttpSettings
 from medferry.runtime.environment import Environment
-from medferry.runtime.settings import Settings
+from medferry.runtime.settings import Settings, plain_hosts
 
 NAME = "clinics"
 
@@ -26,4 +27,5 @@ def systems_of(migration: Migration) -> list[tuple[str, str]]:
 def environment(settings: dict[str, Any], base: str = "") -> Environment:
     """What the stages need; an empty `base` is the plan's own."""
     migration = load_migration(NAME)
-    return Environment(based(migration, base) if base else migration, Settings(**settings))
+    http = HttpSettings(plain_hosts=plain_hosts())
+    return Environment(based(migration, base) if base else migration, Settings(**settings, medplum_http=http))

@@ -14,6 +14,8 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import Migration
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.http import HttpSettings
+from medferry.runtime.settings import plain_hosts
 from medferry_bench.migration import based, systems_of
 
 QUOTA = 1_000_000_000
@@ -41,7 +43,8 @@ class Target:
         }
 
     def client(self) -> MedplumClient:
-        return MedplumClient(self.base_url, self.client_id, self.client_secret)
+        http = HttpSettings(plain_hosts=plain_hosts())
+        return MedplumClient(self.base_url, self.client_id, self.client_secret, http=http)
 
     def count(self, migration: Migration) -> int:
         """Resources under the base, as the server counts them."""

@@ -34,10 +34,17 @@ class Binaries(Requests):
 
     def binary(self, medplum_id: str) -> bytes | None:
         """The bytes of a Binary; None when there is none of that id."""
+        content = b""
+
+        def consume(answer: httpx.Response) -> None:
+            nonlocal content
+            content = b"".join(in_parts(answer, MOST_BYTES_OF_A_BINARY >> 3, float("inf")))
+
         try:
-            return self._read("GET", _place(medplum_id), points.READ, headers={"Accept": "*/*"}).content
+            self._read("GET", _place(medplum_id), points.READ, headers={"Accept": "*/*"}, consume=consume)
         except NotFound:
             return None
+        return content
 
     def binary_digest(self, medplum_id: str) -> str | None:
         """The SHA-256 (hexadecimal) of a Binary's bytes, read in parts; None when there is none of that id."""
