@@ -62,6 +62,11 @@ def test_in_a_freeze_after_a_flip_and_again(clinic: Clinic) -> None:
     assert lift(environment, ADA, "The charts were looked at.") and not lift(environment, ADA, "The charts were seen.")
     assert cut_over(environment, "pilot", choice()) is Outcome.FLIPPED, "no reload"
     assert clinic.rename(1, "Baker") == 200
+    do(clinic, Stage.FREEZE, direction=Direction.BACK)
+    assert places(clinic) == {Place.BETWEEN} and clinic.rename(1, "Nobody") == 403
+    assert say(environment)[-1].startswith("wave pilot: backed out"), "a way back is backed out of, too"
+    assert places(clinic) == {Place.MEDPLUM} and clinic.rename(1, "Baker") == 200
+    lift(environment, ADA, "The charts were looked at.")
     assert say(environment) == ["all writing is held"] and say(environment) == ["all writing was held before"]
     assert places(clinic) == {Place.MEDPLUM} and clinic.rename(2, "Bell") == 200, "a flipped wave stays so"
     with pytest.raises(Panicked):
@@ -74,7 +79,7 @@ def test_in_a_freeze_after_a_flip_and_again(clinic: Clinic) -> None:
     assert (family(clinic, 1), family(clinic, 2)) == ("Baker", "Burns")
     with environment.manifest.begin() as connection:
         said = [one.decision.verdict for one in decisions_of(connection, "panic/tiny")]
-    assert said == ["held", "lifted"] * 2
+    assert said == ["held", "lifted"] * 3
 
 
 def _flip() -> Any:

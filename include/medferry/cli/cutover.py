@@ -26,6 +26,7 @@ from medferry.workflows.cutover import PATIENCE_SECONDS, Choice, cut_over, prepa
 from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import WaveCutover, cutover_status
 from medferry.workflows.leave_behind import leave_behind
+from medferry.workflows.panic import present_panic
 from medferry.workflows.readiness import accept, readiness
 from medferry.workflows.rehearse import rehearse
 
@@ -127,10 +128,13 @@ def cutover_show(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Tell where each unit is written, by its gates, and whether a rollback would be safe."""
-    found = cutover_status(environment_of(migration))
+    environment = environment_of(migration)
+    found = cutover_status(environment)
     if as_json:
         typer.echo(json.dumps([one.as_json() for one in found], indent=2))
         return
+    if held := present_panic(environment):
+        console.print(f"[bold red]All writing is held[/] since {held.at} by {escape(held.decision.person)}.")
     for one in found:
         _show(one)
 
