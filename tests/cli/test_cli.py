@@ -8,30 +8,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from typer.testing import CliRunner, Result
 
-from medferry.cli.main import app
-from medferry.definition.migration import load_migration
 from medferry.manifest import runs
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of
-from tests.tiny_platform import MIGRATION, RESOURCES, variables
-
-
-@pytest.fixture
-def medferry(tiny: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Call the command line with the tiny platform's settings in the environment."""
-    for name, value in {**variables(tiny.settings), "MEDFERRY_MIGRATION": str(MIGRATION)}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, list(arguments))
-        assert result.exit_code == code, result.output
-        return result
-
-    return call
+from tests.tiny_platform import MIGRATION, RESOURCES
 
 
 def test_plan_check_shows_levels_and_counts_the_source(medferry) -> None:
@@ -62,80 +44,6 @@ def test_what_the_database_refuses_of_several_entities_is_told_at_once(medferry,
 def test_profile_hides_values_unless_asked(medferry) -> None:
     assert "Ada" not in medferry("source", "profile", "patient").output
     assert "Ada" in medferry("source", "profile", "patient", "--values").output
-
-
-def test_try_shows_the_way_back_of_a_row_and_of_an_edited_resource(medferry, tmp_path: Path) -> None:
-    assert "The way back changes nothing in the row." in medferry("try", "patient", "--key", "1").output
-    edited = tmp_path / "edited.json"
-    edited.write_text(json.dumps({"resourceType": "Patient", "identifier": [{"system": "elsewhere", "value": "1"}]}))
-    assert (
-        "none of the row's resources"
-        in medferry("try", "patient", "--key", "1", "--resource", str(edited), code=1).stderr
-    )
-    system = load_migration(MIGRATION).systems["patient"][0]
-    identifier = [{"system": system, "value": "1"}]
-    patient = {"resourceType": "Patient", "identifier": identifier, "name": [{"family": "Abe"}], "gender": "other"}
-    edited.write_text(json.dumps(patient))
-    shown = medferry("try", "patient", "--key", "1", "--resource", str(edited)).output
-    assert "Abe" in shown
-    assert "cannot express: main gender no-local-code sex" in shown
-    assert "no inverse" in medferry("try", "clinic", "--key", "1", "--resource", str(edited), code=1).stderr
-
-
-def test_try_shows_the_row_that_a_birth_would_get(medferry, tmp_path: Path) -> None:
-    created = tmp_path / "created.json"
-    asked = ("try", "appointment", "-m", "clinics", "--resource", str(created))
-
-    def write(**members: object) -> None:
-        patient = {"reference": "Patient?identifier=https://clinics.example/legacy/patient|17"}
-        times = {"start": "2027-01-04T09:00:00-05:00", "end": "2027-01-04T09:20:00-05:00"}
-        participant = [{"actor": patient, "status": "accepted"}]
-        said = {"resourceType": "Appointment", "status": "booked", **times, "participant": participant, **members}
-        created.write_text(json.dumps(said))
-
-    write(description="cough")
-    shown = " ".join(medferry(*asked).output.replace("│", " ").split())
-    for line in (
-        "appointment_id made by the database",
-        "clinic_id the business unit",
-        "status_code B",
-        "starts_at once the row is there",
-        "reason_text cough",
-        "patient_id 17",
-        "updated_at the time of the insertion",
-    ):
-        assert line in shown
-    write(status="waitlist")
-    refused = medferry(*asked).output
-    assert "No row would be inserted." in refused and "status no-local-code" in refused
-    write(identifier=[{"system": "https://clinics.example/legacy/appointment", "value": "7"}])
-    assert "it is no birth" in medferry(*asked, code=1).stderr
-    created.write_text(json.dumps({"resourceType": "Basic"}))
-    assert "A Basic fits 0" in medferry(*asked, code=1).stderr
-    assert "takes no births" in medferry("try", "patient", "--resource", str(created), code=1).stderr
-    assert "nothing to try" in medferry("try", "patient", code=1).stderr
-
-
-def test_try_shows_the_row_its_resource_and_its_problem(medferry) -> None:
-    shown = medferry("try", "patient", "--key", "8").output
-    assert "Hal" in shown
-    assert '"resourceType": "Patient"' in shown
-    assert "sentinel-date" in shown
-    assert "impossible-date born" in medferry("try", "patient", "--key", "4", code=2).output
-    assert "no row with the key 77" in medferry("try", "patient", "--key", "77", code=1).stderr
-    assert "There is no entity bed" in medferry("try", "bed", "--key", "1", code=1).stderr
-
-
-def test_try_shows_exactly_the_row_asked_for_or_says_what_is_wrong(medferry, tmp_path: Path) -> None:
-    for almost in ("8.0", "08", " 8", "8 "):
-        assert f"no row with the key {almost}." in medferry("try", "patient", "--key", almost, code=1).stderr
-    copy = tmp_path / "refused"
-    shutil.copytree(MIGRATION, copy)
-    file = copy / "entities" / "patient.sql"
-    file.write_text(file.read_text(encoding="utf-8").replace("FROM patient", "FROM patients_of_old"), encoding="utf-8")
-    refused = medferry("try", "patient", "--key", "8", "-m", str(copy), code=1).stderr
-    assert "SourceError: The legacy database refused a query" in refused
-    assert "no row" not in refused
 
 
 def test_run_verify_report_and_runs(medferry, tmp_path: Path) -> None:
@@ -195,7 +103,7 @@ def test_replay_after_a_correction(medferry, tiny: Environment) -> None:
     first = json.loads(medferry("dead-letters", "--json").stdout)["run"]
     with tiny.source.begin() as connection:
         connection.exec_driver_sql("UPDATE patient SET born = '1985-02-28' WHERE id = 4")
-    assert "pending" in medferry("replay", first, "--dry-run").output
+    assert "ready" in medferry("replay", first, "--dry-run").output
     assert "proven" in medferry("replay", first, "--reason", "impossible-date").output
     assert "Nothing to replay" in medferry("replay", first, "--reason", "impossible-date").output
     assert "successful" in medferry("dead-letters", first, "--reason", "impossible-date").output
@@ -205,6 +113,22 @@ def test_replay_after_a_correction(medferry, tiny: Environment) -> None:
     report_errors = medferry("history", "weight", "2").output
     assert report_errors.index("quarantined") < report_errors.index("successful")
     assert "no run nowhere" in medferry("replay", "nowhere", code=1).stderr
+
+
+def test_a_dry_run_is_marked_and_is_never_the_newest(medferry, tmp_path: Path) -> None:
+    medferry("run", "--wave", "pilot", "--dry-run")
+    assert "dry run" in medferry("runs").output
+    for command in (("report",), ("dead-letters",), ("exceptions",), ("replay",)):
+        assert "There are only dry runs yet" in medferry(*command, code=1).stderr
+    [dry] = (tmp_path / "build/reports").glob("*/reconciliation.json")
+    assert json.loads(dry.read_text())["dry_run"] is True
+    page = dry.with_suffix(".html").read_text()
+    assert "<h1>Dry run: Tiny" in page and "dry: nothing was written" in page and ">Ready</th>" in page
+    medferry("run", "--wave", "pilot")
+    real = json.loads(medferry("dead-letters", "--json").stdout)["run"]
+    medferry("run", "--wave", "pilot", "--dry-run")
+    assert json.loads(medferry("dead-letters", "--json").stdout)["run"] == real
+    assert f"{real}/reconciliation.html" in "".join(medferry("report").output.split())
 
 
 def test_wishes_for_a_run_at_work_and_for_one_that_is_over(medferry, tiny: Environment) -> None:
@@ -220,7 +144,8 @@ def test_wishes_for_a_run_at_work_and_for_one_that_is_over(medferry, tiny: Envir
 
 
 def test_a_wave_and_a_dry_run(medferry) -> None:
-    assert "pending" in medferry("run", "--wave", "pilot", "--dry-run", "--sample", "1").output
+    shown = medferry("run", "--wave", "pilot", "--dry-run", "--sample", "1").output
+    assert "ready" in shown and "pending" not in shown
     [listed] = json.loads(medferry("runs", "--json").stdout)
     assert (listed["kind"], listed["dry_run"], listed["verdict"]) == ("wave_pilot", True, "dry run")
     assert listed["run"] in medferry("runs").output  # whole

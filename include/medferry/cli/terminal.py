@@ -56,7 +56,7 @@ ReportFolderOption = Annotated[Path, typer.Option(help="Where the reports go.")]
 FREE_TEXT = "Free text: it is kept in the manifest and shown in the report, so it must hold no patient data."
 """What the help of every such option ends with."""
 RunArgument = Annotated[
-    str | None, typer.Argument(help="Run, by its id or its DAG run's in Airflow; the newest by default.")
+    str | None, typer.Argument(help="Run, by its id or its DAG run's in Airflow; the newest not dry by default.")
 ]
 
 
@@ -116,7 +116,7 @@ def entity_of(migration: Migration, name: str) -> SourceEntity:
 
 
 def chosen_run(environment: Environment, name: str | None) -> str:
-    """The id of the run that is named, by its own id or its DAG run's, or else of the newest.
+    """The id of the run that is named, by its own id or its DAG run's, or else of the newest that is no dry one.
 
     Raises UnknownRun, AmbiguousRun.
     """

@@ -154,9 +154,14 @@ def dag_run_of(run_id: str, name: str) -> str | None:
 
 
 def newest_run(connection: sa.Connection, migration: str) -> RunRow:
-    """The migration's newest run. Raises UnknownRun when there is none."""
-    for found in list_runs(connection, migration, 1):
-        return found
+    """The migration's newest run that was to write: a dry run is only meant where it is named. Raises UnknownRun."""
+    newest = (run.c.started_at.desc(), run.c.id.desc())
+    real = run.c.options["dry_run"].as_boolean().is_not(True)
+    statement = sa.select(run).where(run.c.migration == migration, real).order_by(*newest).limit(1)
+    if row := connection.execute(statement).one_or_none():
+        return RunRow(**row._mapping)
+    if list_runs(connection, migration, 1):
+        raise UnknownRun("There are only dry runs yet.", "Name the one you mean: `medferry runs` lists them.")
     raise UnknownRun("There is no run yet.", "Start one with `medferry run` or in Airflow.")
 
 

@@ -20,9 +20,13 @@ from medferry.manifest.exceptions import ExceptionRow
 from medferry.manifest.homes import Unclaimed, claim_of
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.throughput import Second, seconds
+from medferry.mapping.outcomes import Disposition
 from medferry.report.cutovers import CutoverTimeline, timelines
 from medferry.report.in_step import WaveInStep, waves_in_step
 from medferry.runtime.claim import unclaimed_text
+
+READY = "ready"
+"""Of a record in a dry run: mapped, valid, and to be loaded by a real one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,11 @@ class Reconciliation:
         return bool(self.run.options.get("dry_run"))
 
     @property
+    def undecided(self) -> str:
+        """What a record is called that no load has decided: a dry run has found it ready for one."""
+        return READY if self.dry_run else Disposition.PENDING
+
+    @property
     def verdict(self) -> str:
         """As the verification and the decisions about it come to; a dry run proves nothing about Medplum."""
         return self.outcome.text()
@@ -92,6 +101,7 @@ class Reconciliation:
             "run": self.run.id,
             "migration": self.run.migration,
             "kind": self.run.kind,
+            "dry_run": self.dry_run,
             "replays": self.run.replays,
             "status": self.run.status,
             "verdict": self.verdict,

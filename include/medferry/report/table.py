@@ -6,6 +6,7 @@ from collections import Counter
 
 from rich.table import Table
 
+from medferry.governance.verdict import Word
 from medferry.manifest.crosswalk import Effect
 from medferry.manifest.source_records import DISPOSITIONS
 from medferry.mapping.outcomes import Disposition, Reason
@@ -29,12 +30,14 @@ def unexplained(content: Reconciliation) -> list[str]:
 
 def reconciliation_table(content: Reconciliation) -> Table:
     """One line per unit and entity, a total below."""
-    table = Table(title=f"{content.title}: {content.verdict}", title_justify="left", show_footer=True)
+    dry = " (of a dry run)" if content.dry_run and content.verdict != Word.DRY_RUN else ""
+    table = Table(title=f"{content.title}: {content.verdict}{dry}", title_justify="left", show_footer=True)
     table.add_column("unit", footer="all")
     table.add_column("entity", footer=str(len({row.entity for row in content.rows})))
     names = (*NUMBERS, Disposition.PENDING) if content.total(Disposition.PENDING) else NUMBERS
     for name in names:
-        table.add_column(name, justify="right", footer=f"{content.total(name):,}")
+        head = content.undecided if name == Disposition.PENDING else name
+        table.add_column(head, justify="right", footer=f"{content.total(name):,}")
     unit = None
     for row in content.rows:
         if unit not in (None, row.unit):
