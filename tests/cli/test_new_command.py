@@ -103,10 +103,10 @@ def test_what_the_schema_says_is_in_the_files(new: tuple[Path, Result]) -> None:
     assert migration.levels == [["clinics"], ["people"], ["class"]]
     assert migration.entities["class"].key == ("a", "b c")
     people = (folder / "mappings/people.py").read_text()
-    for hint in ("ctx.text(row['family'], 'family')", "ctx.date(row['born'], 'born')",
-                 "ctx.instant(row['seen'], 'seen')", "ctx.number(row['weight'], 'weight')",
-                 "ctx.reference('people', row['mentor'])",
-                 "ctx.code('people_sex', row['sex'], 'sex')", "ctx.reference('clinics', row['clinic'])"):  # fmt: skip
+    for hint in ("ctx.row.text('family')", "ctx.row.date('born')",
+                 "ctx.row.instant('seen')", "ctx.row.number('weight')",
+                 "ctx.row.reference('people', 'mentor')",
+                 "ctx.row.code('people_sex', 'sex')", "ctx.row.reference('clinics', 'clinic')"):  # fmt: skip
         assert hint in people
 
 

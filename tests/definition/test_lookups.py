@@ -139,3 +139,10 @@ def test_every_sql_of_the_checks_is_tried(folder: Path, tmp_path: Path) -> None:
     assert "patient.yaml:8: the check family: " in str(told.value)
     assert "no such column: p.famly" in str(told.value)
     assert "patient.yaml:10: the check sex: " in str(told.value)
+
+
+def test_a_table_that_is_looked_up_the_short_way_is_told_too(folder: Path) -> None:
+    old, new = 'ctx.required_code("sex", row["sex"], "sex")', 'ctx.row.required_code("sexes", "sex")'
+    replace(folder, "mappings/patient.py", old, new)
+    with pytest.raises(DefinitionError, match=r"patient\.py:13: there is no code table sexes"):
+        load_migration(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from medferry.manifest import tables
@@ -248,3 +250,41 @@ def test_bytes_are_no_text_unless_they_are_asked_for(context: Context) -> None:
         f"Scan: {scan}"
     with pytest.raises(Quarantine, match="not-binary"):
         context.base64("dGV4dA==", "scan")
+
+
+def test_a_column_is_said_once(context: Context) -> None:
+    row = {"family": "-", "born": "1900-01-01", "seen": "2024-05-01 08:30:00", "kg": "72.50", "scan": binary(b"\0"),
+           "sex": "F", "odd": "X", "none": None, "clinic": 7, "no_clinic": "0"}  # fmt: skip
+    said = replace(context, columns=row).row
+    assert said.text("family") == context.text("-", "family") == "-"
+    assert said.date("born") is None
+    assert said.instant("seen") == "2024-05-01T08:30:00+02:00"
+    assert said.instant("seen", "UTC") == "2024-05-01T08:30:00+00:00"
+    assert (said.number("kg"), said.base64("scan")) == (72.5, "AA==")
+    assert said.code("sex", "sex") == context.code("sex", "F", "sex")
+    assert said.coding("sex", "sex") == context.coding("sex", "F", "sex")
+    assert said.local_coding("sex", "odd") == context.local_coding("sex", "X", "odd")
+    assert (said.required_code("sex", "sex"), said.optional_code("sex", "sex")) == ("female", "female")
+    assert said.optional_code("sex", "none") is None
+    with pytest.raises(Quarantine, match="unmapped-code") as told:
+        said.optional_code("sex", "odd")
+    assert told.value.field == "odd"
+    assert said.reference("clinic", "clinic") == context.reference("clinic", 7)
+    assert said.reference("clinic", "clinic", "no_clinic") == context.reference("clinic", (7, "0"))
+    assert context.findings == [Finding("sentinel-date", "born")]
+
+
+def test_zero_refers_to_nothing_where_the_mapping_says_so(context: Context) -> None:
+    said = replace(context, columns={"one": 0, "two": "0", "three": 10}).row
+    assert said.reference("clinic", "one", zero_is_none=True) is None
+    assert said.reference("clinic", "two", zero_is_none=True) is None
+    assert said.reference("clinic", "three", zero_is_none=True) == context.reference("clinic", 10)
+    assert said.reference("clinic", "one") == context.reference("clinic", 0)
+
+
+def test_a_column_that_is_mistyped_is_named_by_the_short_way_too(context: Context) -> None:
+    made = mapping(entity="patient", version="1", owner="o", produces={"main": "Patient"})(
+        lambda _row, ctx: [ctx.resource(gender=ctx.row.text("sexx"))]
+    )
+    told = apply_mapping(made, {"sex": "F"}, "1", context.settings)
+    assert told.place.endswith("NoSuchColumn: the row has no column sexx; did you mean sex?")

@@ -10,8 +10,8 @@ from pathlib import Path
 from medferry.errors import DefinitionError, gathered
 from medferry.mapping.terminology import CodeTable
 
-_LOOKUPS = frozenset({"code", "coding", "required_code"})
-"""Methods of a mapping's context whose first argument names a code table."""
+_LOOKUPS = frozenset({"code", "coding", "local_coding", "optional_code", "required_code"})
+"""Methods of a mapping's context, and of its ``ctx.row``, whose first argument names a code table."""
 
 
 def check_tables_named(folder: Path, tables: Collection[str]) -> None:
@@ -30,8 +30,8 @@ def _named(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """(line, name) of the tables in ``ctx.code("name", …)`` and its kin."""
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="ctx"), attr=attribute), args=[ast.Constant(name), *_]):
-                if attribute in _LOOKUPS and isinstance(name, str):
+            case ast.Call(func=ast.Attribute(value=of, attr=attribute), args=[ast.Constant(name), *_]):
+                if attribute in _LOOKUPS and isinstance(name, str) and ast.unparse(of) in ("ctx", "ctx.row"):
                     yield node.lineno, name
 
 

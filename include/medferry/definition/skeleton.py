@@ -173,8 +173,7 @@ def _hints(entity: str, table: SurveyedTable, known: Mapping[str, str], aims: Se
         if column.meant is Meant.KEY:
             yield f"        # {_one_line(column.name)}: the key; ctx.resource makes the identifier of it"
             continue
-        value, name = f"row[{column.name!r}]", repr(column.name)
-        told = _call(entity, column, known, value, name)
+        told = _call(entity, column, known)
         if column.meant is Meant.REFERENCE and known.get(column.name) not in (*aims, None):
             told += "  (left out of references: it would close a circle)"
         yield f"        # …={told},"
@@ -189,14 +188,16 @@ _CALLS: Mapping[Meant, str] = {
 }
 
 
-def _call(entity: str, column: SurveyedColumn, known: Mapping[str, str], value: str, name: str) -> str:
+def _call(entity: str, column: SurveyedColumn, known: Mapping[str, str]) -> str:
+    name = repr(column.name)
     if column.meant is Meant.REFERENCE:
         aim = known.get(column.name)
-        return f"ctx.reference({aim!r}, {value})" if aim else f"{value}: of the table {_one_line(column.refers_to)}"
+        told = f"row[{name}]: of the table {_one_line(column.refers_to)}"
+        return f"ctx.row.reference({aim!r}, {name})" if aim else told
     if column.meant is Meant.CODE:
-        return f"ctx.code({_code_table(entity, column)!r}, {value}, {name})"
+        return f"ctx.row.code({_code_table(entity, column)!r}, {name})"
     call = _CALLS.get(column.meant)
-    return f"ctx.{call}({value}, {name})" if call else f"bool({value})"
+    return f"ctx.row.{call}({name})" if call else f"bool(row[{name}])"
 
 
 def _one_line(name: str) -> str:

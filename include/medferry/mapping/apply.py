@@ -39,10 +39,11 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
 
     A fault of the mapping's code, or of what it yields, quarantines the row and names the line.
     """
-    context = Context(spec, key, settings)
+    # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.
+    columns = MappingProxyType(ReadRow(with_zero_dates(row)))
+    context = Context(spec, key, settings, columns=columns)
     try:
-        # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.
-        made = resources_of(spec, spec(MappingProxyType(ReadRow(with_zero_dates(row))), context), key, settings.naming)
+        made = resources_of(spec, spec(columns, context), key, settings.naming)
         resources = [tidied(resource) for resource in made]
     except RowOutcome as outcome:
         return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)

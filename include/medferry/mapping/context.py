@@ -14,7 +14,8 @@ from pendulum import Timezone
 
 from medferry.fhir.identifiers import IdentifierForm, form_of
 from medferry.mapping import values
-from medferry.mapping.declare import MAIN, MappingSpec, Resource
+from medferry.mapping.columns import ColumnReader
+from medferry.mapping.declare import MAIN, MappingSpec, Resource, Row
 from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
 from medferry.mapping.read_row import as_written
@@ -49,6 +50,12 @@ class Context:
     key: str
     settings: MappingSettings
     findings: list[Finding] = field(default_factory=list)
+    columns: Row = field(default_factory=dict, repr=False)
+
+    @property
+    def row(self) -> ColumnReader:
+        """The row's columns by name: ``ctx.row.text("family_name")``."""
+        return ColumnReader(self, self.columns)
 
     # -- resources and references ------------------------------------------------------------------
 
@@ -89,14 +96,17 @@ class Context:
             raise MappingFault(f"a {kind} has room for one identifier, the source's")
         return own
 
-    def reference(self, entity: str, key: Any, slot: str = MAIN, display: str | None = None) -> dict[str, str] | None:
+    def reference(
+        self, entity: str, key: Any, slot: str = MAIN, display: str | None = None, *, zero_is_none: bool = False
+    ) -> dict[str, str] | None:
         """Refer to the resource that another row became; None when `key` is null or blank.
 
         Nothing is trimmed: a key is given as the source has it, one of several columns as a tuple of their values.
+        `zero_is_none`: the legacy system writes 0 where it refers to nothing.
         Raises Quarantine('key-…') when no row can have such a key.
         """
         value = key_text(key)
-        if value is None or not value.strip():
+        if value is None or not value.strip() or (zero_is_none and value.strip() == "0"):
             return None
         if fault := fault_of(value):
             raise Quarantine(fault, entity)
@@ -250,6 +260,14 @@ class Context:
         if row is None or row.target is None:
             raise Quarantine("unmapped-code", field or table)
         return dict(row.target)
+
+    def optional_code(self, table: str, value: Any, field: str = "") -> str | None:
+        """The approved target code for an element of type ``code`` that may be missing; None for null.
+
+        Raises Quarantine('unmapped-code') where nothing is approved: what a row says is never dropped in silence.
+        """
+        coding = self.coding(table, value, field)
+        return coding["code"] if coding else None
 
     def required_code(self, table: str, value: Any, field: str) -> str:
         """The approved target code for an element of type ``code`` that FHIR requires.

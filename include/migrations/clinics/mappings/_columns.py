@@ -49,12 +49,6 @@ def flag(ctx: Context, row: Row, column: str) -> bool:
     return _FLAGS[value.casefold()]
 
 
-def optional_code(ctx: Context, table: str, row: Row, column: str) -> str | None:
-    """The target of a local code for an optional element of type ``code``. Raises Quarantine('unmapped-code')."""
-    coding = ctx.coding(table, row[column], column)
-    return coding["code"] if coding else None
-
-
 def is_later(one: str, other: str) -> bool:
     """True when date `one` is after date `other`, as far as both are known (2019 is not after 2019-03)."""
     known = min(len(one), len(other))

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.datatypes import element, present
 
 from ._back import clinic_time, inside, single, staff, status
-from ._columns import date, local_time, optional_code, skip_deleted, text
-from ._datatypes import element, present
+from ._columns import date, local_time, skip_deleted, text
 from ._status import clinical_or_error
 
 
@@ -31,7 +31,7 @@ def allergy(row: Row, ctx: Context) -> Iterator[Resource]:
         raise ctx.quarantine("duplicate-record")
     yield ctx.resource(
         **clinical_or_error(ctx, "allergy_status", row),
-        category=present(optional_code(ctx, "allergy_kind", row, "kind_code")),
+        category=present(ctx.row.optional_code("allergy_kind", "kind_code")),
         code=code,
         patient=ctx.reference("patient", row["patient_id"]),
         onsetDateTime=date(ctx, row, "onset_date"),
@@ -43,7 +43,7 @@ def allergy(row: Row, ctx: Context) -> Iterator[Resource]:
 
 def _reactions(ctx: Context, row: Row) -> list[dict[str, Any]]:
     """The reaction with its severity. FHIR has no place for a severity without a manifestation."""
-    severity, manifestation = optional_code(ctx, "severity", row, "severity_code"), text(ctx, row, "reaction_text")
+    severity, manifestation = ctx.row.optional_code("severity", "severity_code"), text(ctx, row, "reaction_text")
     return present(element(manifestation=[{"text": manifestation}], severity=severity) if manifestation else None)
 
 

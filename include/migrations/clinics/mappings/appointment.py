@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping, new_rows
+from medferry.mapping.datatypes import present
 from medferry.mapping.values import zone_of
 
 from ._back import clinic_time
 from ._columns import local_time, number, skip_deleted, text
-from ._datatypes import present
 
 _PARTICIPATION = {"pending": "needs-action", "cancelled": "declined"}
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.datatypes import coding, concept, element, present
 
 from ._columns import date, number, skip_deleted, text
-from ._datatypes import concept, element, local_identifier, present
+from ._datatypes import local_identifier
 
 _COVERAGE_CLASS = "http://terminology.hl7.org/CodeSystem/coverage-class"
 _SELF_PAY = "self"
@@ -50,4 +51,4 @@ def _payor(ctx: Context, row: Row) -> dict[str, Any]:
 
 def _group(ctx: Context, row: Row) -> list[dict[str, Any]]:
     group = text(ctx, row, "group_no")
-    return present({"type": concept(_COVERAGE_CLASS, "group"), "value": group} if group else None)
+    return present({"type": concept(coding(_COVERAGE_CLASS, "group")), "value": group} if group else None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.datatypes import element, present
 
 from ._columns import local_time, skip_deleted, text
-from ._datatypes import element, present
 
 
 @mapping(

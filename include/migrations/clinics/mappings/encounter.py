@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.datatypes import element, present
 
 from ._back import clinic_time, inside, single, staff
 from ._columns import local_time, skip_deleted, text
-from ._datatypes import element, present
 
 
 @mapping(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.datatypes import element, present
 
 from ._back import single, staff
 from ._columns import date, is_later, skip_deleted, text
-from ._datatypes import element, present
 
 
 @mapping(

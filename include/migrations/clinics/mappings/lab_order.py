@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.datatypes import coding, concept, present
 
 from ._columns import local_time, skip_deleted, text
-from ._datatypes import concept, local_identifier, present
+from ._datatypes import local_identifier
 
 _DIAGNOSTIC_SERVICE = "http://terminology.hl7.org/CodeSystem/v2-0074"
 
@@ -28,7 +29,7 @@ def lab_order(row: Row, ctx: Context) -> Iterator[Resource]:
     yield ctx.resource(
         identifier=present(local_identifier(ctx, "accession", text(ctx, row, "accession_no"))),
         status=ctx.required_code("lab_status", row["status_code"], "status_code"),
-        category=[concept(_DIAGNOSTIC_SERVICE, "LAB")],
+        category=[concept(coding(_DIAGNOSTIC_SERVICE, "LAB"))],
         code=ctx.code("lab_panel", row["panel_code"], "panel_code"),
         subject=ctx.reference("patient", row["patient_id"]),
         encounter=ctx.reference("encounter", row["encounter_id"]),

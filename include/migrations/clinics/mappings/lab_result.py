@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.datatypes import coding, concept, element, present, quantity
 
 from ._columns import local_time, number, skip_deleted, text
-from ._datatypes import OBSERVATION_CATEGORY, concept, element, present, quantity
+from ._datatypes import OBSERVATION_CATEGORY
 
 _QUALITATIVE = {"uglu", "upro", "uket", "uleu", "unit"}
 # Tests that exist in two units, with the only unit each may be in: a value in the other one would be misread.
@@ -32,7 +33,7 @@ def lab_result(row: Row, ctx: Context) -> Iterator[Resource]:
     value = {"valueString": text(ctx, row, "result_text")} if test in _QUALITATIVE else _measured(ctx, row, test)
     yield ctx.resource(
         status=ctx.required_code("result_status", row["status_code"], "status_code"),
-        category=[concept(OBSERVATION_CATEGORY, "laboratory")],
+        category=[concept(coding(OBSERVATION_CATEGORY, "laboratory"))],
         code=ctx.code("lab_test", row["test_code"], "test_code"),
         subject=ctx.reference("patient", row["patient_id"]),
         encounter=ctx.reference("encounter", row["encounter_id"]),

@@ -6,9 +6,9 @@ import base64
 from collections.abc import Iterator
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.datatypes import element, present
 
 from ._columns import local_time, skip_deleted, text
-from ._datatypes import element, present
 
 _MOST_BYTES = 500_000
 """Of UTF-8: in base64 it must still fit into one request (medplum: 1 MB)."""

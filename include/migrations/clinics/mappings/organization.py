@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.datatypes import contact_point, identifier, present
 
 from ._columns import skip_deleted, text
-from ._datatypes import NPI, address, identifier, present, telecom
+from ._datatypes import NPI, address
 
 
 @mapping(
@@ -24,6 +25,6 @@ def organization(row: Row, ctx: Context) -> Iterator[Resource]:
         identifier=present(identifier(NPI, text(ctx, row, "npi"))),
         active=True,
         name=text(ctx, row, "name"),
-        telecom=present(telecom("phone", text(ctx, row, "phone"))),
+        telecom=present(contact_point("phone", text(ctx, row, "phone"))),
         address=address(ctx, row, "address_line"),
     )

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.datatypes import contact_point, element, identifier, present
 from medferry.mapping.inverse import KEEP, Inexpressible
 
 from ._back import inside, single
-from ._columns import date, flag, is_later, optional_code, skip_deleted, text
-from ._datatypes import address, element, identifier, local_identifier, present, telecom
+from ._columns import date, flag, is_later, skip_deleted, text
+from ._datatypes import address, local_identifier
 
 SSN = "http://hl7.org/fhir/sid/us-ssn"
 _PLACEHOLDER_SSNS = {"000000000", "999999999", "123456789"}
@@ -40,7 +41,7 @@ def patient(row: Row, ctx: Context) -> Iterator[Resource]:
         active=True,
         name=[_name(ctx, row)],
         telecom=_telecoms(ctx, row),
-        gender=optional_code(ctx, "sex", row, "sex_code"),
+        gender=ctx.row.optional_code("sex", "sex_code"),
         birthDate=birth,
         deceasedDateTime=death,
         address=address(ctx, row, "address_line1", "address_line2", use="home"),
@@ -88,8 +89,8 @@ def _identifiers(ctx: Context, row: Row) -> list[dict[str, Any]]:
 
 def _telecoms(ctx: Context, row: Row) -> list[dict[str, Any]]:
     return present(
-        *(telecom("phone", text(ctx, row, f"{use}_phone"), use) for use in ("home", "mobile", "work")),
-        telecom("email", text(ctx, row, "email")),
+        *(contact_point("phone", text(ctx, row, f"{use}_phone"), use) for use in ("home", "mobile", "work")),
+        contact_point("email", text(ctx, row, "email")),
     )
 
 

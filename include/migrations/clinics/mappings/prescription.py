@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.datatypes import element, present
 from medferry.mapping.inverse import Inexpressible
 
 from ._back import amount, clinic_time, inside, single, staff
 from ._columns import local_time, number, skip_deleted, text
-from ._datatypes import element, present
 
 
 @mapping(

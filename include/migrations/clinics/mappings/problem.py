@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.datatypes import coding, concept
 
 from ._back import clinic_time, staff, status
 from ._columns import date, local_time, skip_deleted, text
-from ._datatypes import concept
 from ._status import clinical_or_error
 
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/condition-category"
@@ -33,7 +33,7 @@ def problem(row: Row, ctx: Context) -> Iterator[Resource]:
         raise ctx.quarantine("missing-required", field="problem_code")
     yield ctx.resource(
         **clinical_or_error(ctx, "problem_status", row),
-        category=[concept(_CATEGORY, "problem-list-item")],
+        category=[concept(coding(_CATEGORY, "problem-list-item"))],
         code=code,
         subject=ctx.reference("patient", row["patient_id"]),
         **_course(ctx, row),

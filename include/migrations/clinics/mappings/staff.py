@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medferry.mapping import Context, Resource, Row, mapping
+from medferry.mapping.datatypes import contact_point, element, identifier, present
 
-from ._columns import flag, optional_code, skip_deleted, text
-from ._datatypes import NPI, element, identifier, local_identifier, present, telecom
+from ._columns import flag, skip_deleted, text
+from ._datatypes import NPI, local_identifier
 
 
 @mapping(
@@ -29,7 +30,9 @@ def staff(row: Row, ctx: Context) -> Iterator[Resource]:
         ),
         active=flag(ctx, row, "active_flag"),
         name=present(name),
-        telecom=present(telecom("phone", text(ctx, row, "phone")), telecom("email", text(ctx, row, "email"))),
-        gender=optional_code(ctx, "sex", row, "sex_code"),
+        telecom=present(
+            contact_point("phone", text(ctx, row, "phone")), contact_point("email", text(ctx, row, "email"))
+        ),
+        gender=ctx.row.optional_code("sex", "sex_code"),
         qualification=present(element(code=credential)),
     )

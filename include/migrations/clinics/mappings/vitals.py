@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from medferry.mapping import Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
+from medferry.mapping.datatypes import coding, concept, element, present, quantity
 from medferry.mapping.inverse import Inexpressible
 
 from ._back import amount, clinic_time, inside, single, staff
 from ._columns import local_time, number, skip_deleted, text
-from ._datatypes import OBSERVATION_CATEGORY, concept, element, present, quantity
+from ._datatypes import OBSERVATION_CATEGORY
 
 _UCUM = "http://unitsofmeasure.org"
 # Measure → the UCUM units it may be in → the values that can be meant in that unit (README of the legacy system).
@@ -39,7 +40,7 @@ def vitals(row: Row, ctx: Context) -> Iterator[Resource]:
         raise ctx.skip("no-measure")
     common = {
         "status": "final",
-        "category": [concept(OBSERVATION_CATEGORY, "vital-signs")],
+        "category": [concept(coding(OBSERVATION_CATEGORY, "vital-signs"))],
         "subject": ctx.reference("patient", row["patient_id"]),
         "encounter": ctx.reference("encounter", row["encounter_id"]),
         "effectiveDateTime": local_time(ctx, row, "taken_at"),
