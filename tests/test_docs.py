@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -11,9 +12,12 @@ from typer.testing import CliRunner
 
 from medferry import errors
 from medferry.cli.main import app
+from medferry.definition.checks import Comparator
 from medferry.definition.migration import load_migration
 from medferry.plan.schema import plan_schema
+from medferry.source.entity import HEADERS
 from medferry.source.types import mssql, mysql, postgresql, sqlite
+from tests import reference
 from tests.contract import changes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +29,7 @@ _COMMANDS = (
     ("source", "profile"),
     ("inventory",),
     ("try",),
+    ("test",),
     ("run",),
     ("verify",),
     ("report",),
@@ -163,6 +168,26 @@ def test_the_page_of_types_is_the_boundary_s_tables() -> None:
     assert TYPES_PAGE.read_text() == types_page(), "run `make docs`"
 
 
+def test_the_reference_has_the_code_s_own_names() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "run `make docs`"
+
+
+def test_the_reference_has_real_variables_and_all_headers() -> None:
+    text = reference.PAGE.read_text()
+    told = set(re.findall(r"`(MEDFERRY_[A-Z_]+[A-Z])`", text))
+    assert len(told) > 20
+    read = reference.variables()
+    assert {name for name in told if name not in read and name.removesuffix("_KEY") not in read} == set()
+    headers = re.findall(r"^\| `(\w+)` \|", text.split("## Headers")[1].split("\n## ")[0], re.MULTILINE)
+    assert set(headers) == HEADERS
+
+
+def test_the_runbook_of_the_verification_has_all_comparators() -> None:
+    table = (ROOT / "docs/runbooks/verify.md").read_text().split("| `compare` | Equal means |")[1].split("\n\n")[0]
+    told = " ".join(re.findall(r"^\| ([^|-]+) \|", table, re.MULTILINE))
+    assert set(re.findall(r"\w+", told)) == set(get_args(Comparator))
+
+
 PLAN_SCHEMA = ROOT / "docs/plan.schema.json"
 
 
@@ -172,6 +197,7 @@ def test_the_plan_s_schema_is_its_model() -> None:
 
 if __name__ == "__main__":
     PLAN_SCHEMA.write_text(plan_schema())
+    reference.PAGE.write_text(reference.page())
     TYPES_PAGE.write_text(types_page())
     MEDPLUM_PAGE.write_text(medplum_page())
     (ROOT / "docs/command-line.md").write_text(command_line())

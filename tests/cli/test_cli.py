@@ -119,7 +119,7 @@ def test_a_dry_run_is_marked_and_is_never_the_newest(medferry, tmp_path: Path) -
     medferry("run", "--wave", "pilot", "--dry-run")
     assert "dry run" in medferry("runs").output
     for command in (("report",), ("dead-letters",), ("exceptions",), ("replay",)):
-        assert "There are only dry runs yet" in medferry(*command, code=1).stderr
+        assert "There is no run yet that was to write" in medferry(*command, code=1).stderr
     [dry] = (tmp_path / "build/reports").glob("*/reconciliation.json")
     assert json.loads(dry.read_text())["dry_run"] is True
     page = dry.with_suffix(".html").read_text()

@@ -58,6 +58,12 @@ def test_an_unknown_setting_has_its_nearest_name(tmp_path: Path) -> None:
     assert "source.timezone: there is no such setting; did you mean time_zone?" in error.problem
 
 
+def test_a_date_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("name: 2024-02-30\n")
+    with pytest.raises(DefinitionError, match="one of its dates is none"):
+        load_plan(tmp_path / "plan.yaml")
+
+
 def test_a_tab_is_named(tmp_path: Path) -> None:
     error = _fault(tmp_path, SOUND.replace("  - id: south", "\t- id: south"))
     assert "there is a tab" in error.problem

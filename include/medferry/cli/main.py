@@ -14,6 +14,7 @@ from medferry.cli.conflicts import conflicts_app
 from medferry.cli.control import control_app
 from medferry.cli.cutover import cutover_app, rollback_app
 from medferry.cli.dead_letters import dead_letters_app
+from medferry.cli.examples import test_app
 from medferry.cli.exceptions import exceptions_app
 from medferry.cli.gate import gate_app
 from medferry.cli.heal import heal_app
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 # A group without a name gives its commands to the command line itself; the order here is the order of the help.
 app.add_typer(try_app)
+app.add_typer(test_app)
 app.add_typer(run_app)
 app.add_typer(verify_app)
 app.add_typer(runs_app)

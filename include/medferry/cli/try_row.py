@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
+import sqlalchemy as sa
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -21,7 +23,7 @@ from medferry.cli.terminal import (
 )
 from medferry.cli.try_birth import resource_of, show_birth, shown
 from medferry.definition.migration import Migration
-from medferry.errors import MedferryError
+from medferry.errors import MedferryError, SourceError
 from medferry.fhir.identifiers import identifiers_of
 from medferry.mapping.apply import MappedRow
 from medferry.mapping.apply_inverse import apply_inverse, by_slot
@@ -29,9 +31,9 @@ from medferry.mapping.outcomes import DEAD, Disposition
 from medferry.mapping.quiet import heard
 from medferry.runtime.environment import Environment
 from medferry.source.count import require_columns
-from medferry.source.database import snapshot
+from medferry.source.database import set_apart, snapshot
 from medferry.source.entity import SourceEntity
-from medferry.source.lookup import row_of_key
+from medferry.source.lookup import first_row, rows_of_key
 from medferry.stages.transform import map_row
 
 try_app = typer.Typer()
@@ -42,7 +44,11 @@ try_app = typer.Typer()
 def try_row(
     entity: str,
     key: Annotated[
-        str | None, typer.Option("--key", "-k", help="The row's source key, as the manifest writes it.")
+        str | None,
+        typer.Option("--key", "-k", help="The row's source key, as the manifest writes it. Default: the first row."),
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="The first row for which this SQL condition on the entity's columns holds.")
     ] = None,
     migration: MigrationOption = "clinics",
     edited: Annotated[
@@ -51,24 +57,53 @@ def try_row(
             "--resource",
             exists=True,
             dir_okay=False,
-            help="JSON of one of its resources as edited; without --key of one that was created in Medplum.",
+            help="JSON of one of its resources as edited; without --key and --where of one created in Medplum.",
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Row, outcome and resources as JSON.")] = False,
 ) -> None:
     """Map one row and show it beside its resources, problems and way back. Writes nothing; shows patient data.
 
-    Without --key: the row that would be inserted for the --resource, which somebody has created in Medplum.
+    With --resource alone: the row that would be inserted for it, which somebody has created in Medplum.
     """
     environment = environment_of(migration)
     definition = entity_of(environment.migration, entity)
-    if key is None:
-        if edited is None:
-            raise MedferryError("There is nothing to try.", "Give --key of a row, or --resource of what was created.")
+    if edited is not None and key is None and where is None:
         show_birth(environment.migration, entity, resource_of(edited))
         return
-    row = _find_row(environment, definition, key)
-    with heard():
+    row, doubts = _find_row(environment, definition, key, where)
+    with nullcontext() if as_json else heard():
         mapped = map_row(environment.migration.specs[entity], definition, row, environment.migration.settings)
+    if as_json:
+        typer.echo(orjson.dumps(_as_json(definition, row, mapped, doubts), option=orjson.OPT_INDENT_2))
+    else:
+        _show(row, mapped)
+        for doubt in doubts:
+            console.print(f"[yellow]{escape(doubt)}[/]", soft_wrap=True)
+        _show_way_back(environment.migration, entity, row, mapped, edited)
+    if mapped.disposition in DEAD:
+        raise typer.Exit(2)
+
+
+def _as_json(
+    entity: SourceEntity, row: Mapping[str, Any], mapped: MappedRow, doubts: Sequence[str]
+) -> dict[str, object]:
+    return {
+        "entity": entity.name,
+        "key": mapped.key,
+        "unit": _unit_of(entity, row),
+        "outcome": _said(mapped),
+        "reason": mapped.reason,
+        "field": mapped.field,
+        "place": mapped.place,
+        "findings": [{"reason": found.reason, "field": found.field} for found in mapped.findings],
+        "doubts": list(doubts),
+        "row": {name: _printable(value) for name, value in row.items()},
+        "resources": list(mapped.resources),
+    }
+
+
+def _show(row: Mapping[str, Any], mapped: MappedRow) -> None:
     left, right = Table(title="source row", title_justify="left"), Table(title="becomes", title_justify="left")
     left.add_column("column")
     left.add_column("value", overflow="fold")
@@ -85,9 +120,6 @@ def try_row(
     both.add_column(ratio=3)
     both.add_row(left, right)
     console.print(both)
-    _show_way_back(environment.migration, entity, row, mapped, edited)
-    if mapped.disposition in DEAD:
-        raise typer.Exit(2)
 
 
 def _show_way_back(
@@ -120,16 +152,58 @@ def _show_way_back(
         console.print(f"cannot express: {escape(told)}", soft_wrap=True)
 
 
+def _said(mapped: MappedRow) -> str:
+    return "ready to load" if mapped.disposition == Disposition.PENDING else mapped.disposition
+
+
+def _unit_of(entity: SourceEntity, row: Mapping[str, Any]) -> str | None:
+    return None if row[entity.unit] is None else entity.unit_of(row)
+
+
+def _printable(value: Any) -> Any:
+    """JSON holds no half surrogates, which stand for bytes that no charset explained."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
 def _outcome(mapped: MappedRow) -> str:
-    said = "ready to load" if mapped.disposition == Disposition.PENDING else mapped.disposition
-    return " ".join(part for part in (said, mapped.reason, mapped.field, escape(mapped.place)) if part)
+    return " ".join(part for part in (_said(mapped), mapped.reason, mapped.field, escape(mapped.place)) if part)
 
 
-def _find_row(environment: Environment, entity: SourceEntity, key: str) -> dict[str, Any]:
-    """The row of exactly that key. Raises MedferryError when there is none, and what the source itself raises."""
+def _find_row(
+    environment: Environment, entity: SourceEntity, key: str | None, where: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The row, and what a run would stop at. Raises MedferryError when there is none, and what the source raises."""
+    if key is not None and where is not None:
+        raise MedferryError("A key and a condition were given.", "Give one of --key and --where, or neither.")
     with snapshot(environment.source) as connection:
         require_columns(connection, entity)
-        found = row_of_key(connection, entity, key)
-    if found is None:
-        raise MedferryError(f"{entity.name} has no row with the key {key}.", "Check the key, or the entity's SQL.")
-    return found
+        found = rows_of_key(connection, entity, key) if key is not None else _first(connection, entity, where)
+    if not found:
+        missing = f"with the key {key}" if key is not None else f"where {where}" if where else "at all"
+        raise MedferryError(f"{entity.name} has no row {missing}.", "Check the key or condition, or the entity's SQL.")
+    return found[0], _doubts(environment.migration, entity, found)
+
+
+def _first(connection: sa.Connection, entity: SourceEntity, where: str | None) -> list[dict[str, Any]]:
+    try:
+        with set_apart(connection):
+            row = first_row(connection, entity, where)
+    except SourceError as error:
+        if where is None:
+            raise
+        problem = error.problem.replace("a query of", "the condition, in the query of")
+        raise SourceError(problem, "Correct --where: SQL of this engine, on the entity's columns.") from None
+    return [] if row is None else [row]
+
+
+def _doubts(migration: Migration, entity: SourceEntity, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    doubts = []
+    if len(found) > 1:
+        name = " and ".join(entity.key)
+        doubts.append(f"{len(found)} rows have this key, of which this is one: a run stops, {name} is no key.")
+    unit = _unit_of(entity, found[0])
+    if unit is None:
+        doubts.append("The row belongs to no unit (NULL): a run stops.")
+    elif unit not in migration.plan.unit_ids:
+        doubts.append(f"The row belongs to the unit {unit}, which the plan does not name: a run stops.")
+    return doubts

@@ -23,6 +23,9 @@ from medferry.plan.rows import text_of_rows
 PLAN = "plan.yaml"
 """Of this file the sections for people are left out: no row becomes anything else by them."""
 
+EXAMPLES = "examples"
+"""The folder of what `medferry test` tries: no run reads it."""
+
 _LEFT_OUT = (
     *("__pycache__", "*.pyc", "*.pyo", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"),
     *(".git", ".hg", ".svn", ".idea", ".vscode", ".DS_Store", "Thumbs.db"),
@@ -84,7 +87,8 @@ class DefinitionFiles:
         return False
 
     def _files(self) -> Iterator[tuple[str, Path]]:
-        yield from _walk("", self.folder, ())
+        own = _walk("", self.folder, ())
+        yield from (named for named in own if not named[0].startswith(f"{EXAMPLES}/"))
         for name, path in sorted(self.modules.items()):
             yield from _walk(f"{name}:/", path, ()) if path.is_dir() else [(f"{name}:", path)]
 

@@ -128,6 +128,9 @@ def get_run(connection: sa.Connection, run_id: str) -> RunRow:
     return found
 
 
+_REAL = run.c.options["dry_run"].as_boolean().is_not(True)
+
+
 def list_runs(connection: sa.Connection, migration: str, limit: int, cuts: bool = True) -> list[RunRow]:
     """The newest runs of a migration, the newest first; at most `limit`. `cuts`: those of the synchronisation too."""
     newest = (run.c.started_at.desc(), run.c.id.desc())
@@ -155,14 +158,10 @@ def dag_run_of(run_id: str, name: str) -> str | None:
 
 def newest_run(connection: sa.Connection, migration: str) -> RunRow:
     """The migration's newest run that was to write: a dry run is only meant where it is named. Raises UnknownRun."""
-    newest = (run.c.started_at.desc(), run.c.id.desc())
-    real = run.c.options["dry_run"].as_boolean().is_not(True)
-    statement = sa.select(run).where(run.c.migration == migration, real).order_by(*newest).limit(1)
-    if row := connection.execute(statement).one_or_none():
+    statement = sa.select(run).where(run.c.migration == migration, _REAL)
+    for row in connection.execute(statement.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(1)):
         return RunRow(**row._mapping)
-    if list_runs(connection, migration, 1):
-        raise UnknownRun("There are only dry runs yet.", "Name the one you mean: `medferry runs` lists them.")
-    raise UnknownRun("There is no run yet.", "Start one with `medferry run` or in Airflow.")
+    raise UnknownRun("There is no run yet that was to write.", "Start one; name a dry run by its id: `medferry runs`.")
 
 
 def finished_run(connection: sa.Connection, migration: str, run_id: str) -> RunRow | None:
@@ -181,11 +180,7 @@ def first_later_run(connection: sa.Connection, of: RunRow) -> str | None:
     """The id of the first run that was started after `of` to write to a unit and an entity of it, if there is one."""
     statement = (
         sa.select(run.c.id, run.c.units, run.c.entities)
-        .where(
-            run.c.migration == of.migration,
-            run.c.started_at > of.started_at,
-            run.c.options["dry_run"].as_boolean().is_not(True),
-        )
+        .where(run.c.migration == of.migration, run.c.started_at > of.started_at, _REAL)
         .order_by(run.c.started_at, run.c.id)
     )
     units, entities = set(of.units), set(of.entities)

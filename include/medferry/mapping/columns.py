@@ -54,12 +54,12 @@ class ColumnReader:
     def reference(
         self,
         entity: str,
-        *columns: str,
+        column: str,
+        *further: str,
         slot: str = MAIN,
         display: str | None = None,
         zero_is_none: bool = False,
     ) -> dict[str, str] | None:
-        """Of the row whose key is in `columns`: several for a key of several."""
-        found = [self.values[column] for column in columns]
-        key = found[0] if len(found) == 1 else tuple(found)
+        """Of the row whose key is in `column`, or in several for a key of several."""
+        key = tuple(self.values[name] for name in (column, *further)) if further else self.values[column]
         return self.context.reference(entity, key, slot, display, zero_is_none=zero_is_none)

@@ -19,6 +19,18 @@ Model = TypeVar("Model", bound=BaseModel)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same, some ten times faster where libyaml is there."""
 
+_TextDates: Any = type(
+    "_TextDates",
+    (_Loader,),
+    {
+        "yaml_implicit_resolvers": {
+            first: [(tag, form) for tag, form in pairs if tag != "tag:yaml.org,2002:timestamp"]
+            for first, pairs in _Loader.yaml_implicit_resolvers.items()
+        }
+    },
+)
+"""Leaves dates the text that they are, whether the calendar has them or not."""
+
 
 def load_plan(path: Path) -> Plan:
     """Read `path` as a Plan. Raises DefinitionError that names every fault."""
@@ -27,11 +39,11 @@ def load_plan(path: Path) -> Plan:
     return load_model(path, Plan)
 
 
-def load_model(path: Path, model: type[Model]) -> Model:
+def load_model(path: Path, model: type[Model], dates_as_text: bool = False) -> Model:
     """Read a YAML file as `model`. Raises DefinitionError that names every fault, the first by its line in front."""
     text = path.read_text(encoding="utf-8")
     try:
-        data = yaml.load(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_TextDates if dates_as_text else _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
@@ -40,6 +52,9 @@ def load_model(path: Path, model: type[Model]) -> Model:
         else:
             problem, remedy = "this is not valid YAML.", "Check indentation, colons, quotes."
         raise DefinitionError(path, line, problem, remedy) from error
+    except ValueError as error:  # of a date such as 2024-02-30, which YAML makes a date of
+        problem, remedy = f"one of its dates is none ({error}).", "Correct it, or put it in quotes where it is a text."
+        raise DefinitionError(path, None, problem, remedy) from error
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -20,7 +20,8 @@ from medferry.source.refused import placed
 
 _SETTING = re.compile(r"--\s*(\w+)\s*:\s*(.+?)\s*$")
 _COLUMN = re.compile(r'\s*(?:"([^"]{1,63})"|([^\W\d]\w{0,62}))\s*')
-_SETTINGS = {"key", "unit", "changed", "dated", "title"}
+HEADERS = frozenset({"key", "unit", "changed", "dated", "title"})
+"""Of the comments above the SELECT, those that say something of the entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,8 @@ def _settings(path: Path, text: str) -> dict[str, str]:
         match = _SETTING.fullmatch(line)
         if not match:
             continue
-        if match[1] not in _SETTINGS:
-            known = ", ".join(sorted(_SETTINGS))
+        if match[1] not in HEADERS:
+            known = ", ".join(sorted(HEADERS))
             raise DefinitionError(path, number, f"unknown setting {match[1]!r}.", f"Use {known}.")
         settings[match[1]] = match[2]
     return settings

@@ -47,9 +47,22 @@ def units_of_logged(connection: sa.Connection, entity: SourceEntity, texts: Sequ
     return {entity.ledger_key_of(row): unit_text(row["unit_of_key"]) for row in rows}
 
 
+def rows_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> list[dict[str, Any]]:
+    """The rows of that key, whatever their units: more than one where the key is none."""
+    return list(_matching(connection, entity, sa.select(sa.text("*")), [key]))
+
+
 def row_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> dict[str, Any] | None:
     """The row of that key, whatever its unit; None when there is none."""
-    found = list(_matching(connection, entity, sa.select(sa.text("*")), [key]))  # to the end: warnings come last
+    return next(iter(rows_of_key(connection, entity, key)), None)
+
+
+def first_row(connection: sa.Connection, entity: SourceEntity, where: str | None = None) -> dict[str, Any] | None:
+    """The first row by its key for which the SQL condition `where` on the entity's columns holds; None without one."""
+    statement = _chosen(connection.dialect.name, entity, sa.select(sa.text("*"))).limit(1)
+    if where:
+        statement = statement.where(sa.text(f"({where})".replace(":", "\\:")))
+    found = list(stream(connection, statement, {}))  # to the end: warnings come last
     return found[0] if found else None
 
 
