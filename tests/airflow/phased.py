@@ -42,7 +42,7 @@ from medferry.workflows.cutover import Choice, prepare
 from medferry.workflows.readiness import accept, readiness
 from medferry.workflows.routing import publish_routing
 from tests import tiny_platform
-from tests.cutover.routed_clients import Client, Diary, FlagdFile, Follower, Stubborn, at_work
+from tests.cutover.routed_clients import Client, Diary, FlagdFile, Follower, Stubborn, System, at_work
 from tests.cutover.users_of_systems import LegacyTable, MedplumField
 from tests.sync.conftest import CAPTURE, FREE, load
 from tests.users import OPEN, SECRET, Users
@@ -275,10 +275,10 @@ def _users_of(made: Phased, unit: str, stack: ExitStack) -> list[Client]:
     client: httpx.Client = stack.enter_context(user(made.settings.medplum_base_url, member, secret))
     system = made.environment.migration.naming.system("patient")
     made.medplum[unit] = MedplumField(client, "Patient", system, get, put)
-    systems = {"legacy": made.legacy, "medplum": made.medplum[unit]}
+    systems: dict[str, System] = {"legacy": made.legacy, "medplum": made.medplum[unit]}
     route = FlagdFile(Path(made.settings.routing_file), "tiny", "all-other", unit)
     first, second, third = map(str, KEYS[unit])
-    only = {"legacy": made.legacy}
+    only: dict[str, System] = {"legacy": made.legacy}
     return [
         Follower(made.diary, unit, [first], systems, pause=0.5, route=route),
         Follower(made.diary, unit, [second], systems, pause=0.5, route=route),
