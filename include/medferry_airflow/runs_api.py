@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Request, Response, status
 from fastapi.responses import HTMLResponse
 
 from medferry.errors import MedferryError
-from medferry.manifest import runs
+from medferry.manifest import runs, turns
 from medferry.manifest.database import open_manifest
 from medferry.report.overview import detail_of, summaries
 from medferry.report.pages import message_page, run_page, runs_page
@@ -46,7 +46,8 @@ def all_runs(request: Request, cuts: bool = False) -> Response:
     plan, manifest = current_plan(), _manifest()
     with manifest.begin() as connection:
         found = summaries(connection, plan.name, LIMIT, cuts)
-    return _html(runs_page(plan.title, found, _root(request), LIMIT, cuts))
+        waiting = turns.waiting_runs(connection, plan.name)
+    return _html(runs_page(plan.title, found, _root(request), LIMIT, cuts, waiting))
 
 
 @of_all.get("/runs/{run_id:path}")

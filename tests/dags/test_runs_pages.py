@@ -16,6 +16,7 @@ from fastapi import Depends
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from medferry.manifest import turns
 from medferry.manifest.database import create_manifest, open_manifest
 from medferry.manifest.runs import Control, RunKind, RunRow, RunStatus, SliceStage, add_run, set_control
 from medferry.manifest.tables import slice_, source_record
@@ -139,13 +140,16 @@ def test_who_may_read_one_dag_sees_its_runs_alone(
         app.dependency_overrides = {}
 
 
-def test_the_list_tells_kind_dry_and_verdict_of_this_migration_s_runs(client: TestClient) -> None:
+def test_the_list_tells_kind_dry_and_verdict_of_this_migration_s_runs(client: TestClient, manifest: sa.Engine) -> None:
     answer = client.get("/runs")
     assert answer.status_code == 200 and "<script" not in answer.text
     found = re.findall(r"<code>(.*?)</code>.*?<span class=\"badge\">(.*?)</span>", answer.text)
     assert found == [(f"wave_pilot.{DAG_RUN}", "RUNNING"), ("rehearsal", "NOT VERIFIED")]
     assert answer.text.count('class="dry"') == 1
     assert "<code>cut</code>" in client.get("/runs", params={"cuts": True}).text
+    with manifest.begin() as connection:
+        turns.stand(connection, "tiny", "big_bang.next")
+    assert "WAITS FOR ITS TURN</span> <code>big_bang.next</code>" in client.get("/runs").text
 
 
 def test_a_run_tells_progress_and_dead_letters_by_counts_and_no_key(client: TestClient, manifest: sa.Engine) -> None:

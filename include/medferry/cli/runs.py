@@ -18,6 +18,7 @@ from medferry.cli.terminal import (
     report_errors,
     show_report,
 )
+from medferry.manifest.turns import waiting_runs
 from medferry.report.overview import summaries
 from medferry.workflows.readiness import readiness
 
@@ -53,6 +54,7 @@ def list_runs(
     environment = environment_of(migration)
     with environment.manifest.begin() as connection:
         found = summaries(connection, environment.migration.name, limit, cuts)
+        waiting = waiting_runs(connection, environment.migration.name)
     if as_json:
         typer.echo(json.dumps([one.as_json() for one in found], indent=2))
         return
@@ -63,3 +65,5 @@ def list_runs(
         times = (run.started_at[:19], (run.finished_at or "")[:19])
         table.add_row(run.id, run.kind, "dry" if one.dry else "", verdict, one.state, *times, ", ".join(run.units))
     console.print(table)
+    for run_id in waiting:
+        console.print(f"waits for its turn: {run_id}", soft_wrap=True)

@@ -19,10 +19,12 @@ def _moment(time: str | None) -> str:
 TEMPLATES.filters["moment"] = _moment
 
 
-def runs_page(title: str, runs: Sequence[RunSummary], root: str, limit: int, cuts: bool) -> str:
-    """The newest runs of a migration."""
+def runs_page(
+    title: str, runs: Sequence[RunSummary], root: str, limit: int, cuts: bool, waiting: Sequence[str] = ()
+) -> str:
+    """The newest runs of a migration, below the ids of those that wait for their turn."""
     template = TEMPLATES.get_template("runs.html.jinja")
-    return template.render(title=title, runs=runs, root=root, limit=limit, cuts=cuts)
+    return template.render(title=title, runs=runs, root=root, limit=limit, cuts=cuts, waiting=waiting)
 
 
 def run_page(detail: RunDetail, root: str, report: str, others: Sequence[str] = ()) -> str:
