@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from medferry.definition.migration import load_migration
 from medferry.manifest.database import create_manifest
@@ -46,16 +46,6 @@ def test_only_a_whole_wave_in_earnest_counts(values: dict[str, Any], waves: list
     assert whole_waves(TINY, run_of(**values)) == waves
 
 
-class Events:
-    """What a task's outlet events are to us."""
-
-    def __init__(self) -> None:
-        self.added: list[tuple[Asset, dict[str, Any]]] = []
-
-    def add(self, asset: Asset, extra: dict[str, Any]) -> None:
-        self.added.append((asset, extra))
-
-
 def test_an_event_carries_counts_and_no_key(tmp_path: Path) -> None:
     settings = Settings(manifest_url=f"sqlite:///{tmp_path}/manifest.db")
     create_manifest(settings.manifest_url)
@@ -65,12 +55,12 @@ def test_an_event_carries_counts_and_no_key(tmp_path: Path) -> None:
         for key, disposition in (("Byron-1", Disposition.SUCCESSFUL), ("Byron-2", Disposition.QUARANTINED)):
             line = {"run_id": "r", "entity": "patient", "key": key, "unit": "south", "slice_id": "s"}
             connection.execute(sa.insert(source_record).values(**line, disposition=disposition, mapping_version="1"))
-    events: defaultdict[Any, Events] = defaultdict(Events)
+    events = OutletEventAccessors()
     tell_milestone(environment, "r", Milestone.PROVEN, events)
-    [(asset, extra)] = events[WAVES].added
-    assert asset.uri == "medferry://tiny/rest/proven"
+    [event] = events[WAVES].asset_alias_events
+    assert event.dest_asset_key.uri == "medferry://tiny/rest/proven"
     counts = {"eligible": 2, "successful": 1, "rejected": 0, "skipped": 0, "quarantined": 1}
-    assert extra == {"run": "r", **counts}
+    assert event.extra == {"run": "r", **counts}
 
 
 def test_the_tasks_that_know_name_the_alias(migration_dags: list[DAG]) -> None:
