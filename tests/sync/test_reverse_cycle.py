@@ -409,6 +409,7 @@ def test_what_fails_for_one_entity_or_type_stops_no_other(
 def test_without_an_account_for_that_very_database_nothing_is_done(wave: SyncedWave, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="MEDFERRY_LEGACY_WRITER_URL"):
         back_cycle(wave)
+    (tmp_path / "other.db").touch()
     settings = replace(wave.environment.settings, legacy_writer_url=f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(OtherSystem):
         back_cycle(SyncedWave(replace(wave.environment, settings=settings), wave.id))
