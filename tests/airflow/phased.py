@@ -41,6 +41,7 @@ from medferry.verification.run import verify_subject
 from medferry.workflows.cutover import Choice, prepare
 from medferry.workflows.readiness import accept, readiness
 from medferry.workflows.routing import publish_routing
+from medferry.workflows.verify_in_step import verify_present
 from tests import tiny_platform
 from tests.cutover.routed_clients import Client, Diary, FlagdFile, Follower, Stubborn, System, at_work
 from tests.cutover.users_of_systems import LegacyTable, MedplumField
@@ -304,6 +305,16 @@ def make_ready(made: Phased) -> None:
     for wave in made.waves:
         left = [gate for gate in readiness(environment, wave) if not gate.ok and gate.name != GateName.ORDER]
         assert not left, left
+
+
+def prove(made: Phased) -> None:
+    """As an operator does before another attempt, in a quiet minute: what is on its way then is not proven."""
+    made.work.close()
+    for wave in made.waves:
+        _cycles(synced_wave(made.environment, wave))
+    verdict = verify_present(made.environment).verdict
+    assert verdict.passed, verdict.text()
+    begin_work(made)
 
 
 def begin_work(made: Phased) -> None:

@@ -22,7 +22,7 @@ from medferry.cutover.acts import Place
 from medferry.plan.sections import EVERYTHING
 from medferry_airflow.local import LocalAirflow
 from medferry_airflow.rest import AirflowApi, ApiError
-from tests.airflow.phased import WAVES, Phased, begin_work, bring_in_step, make_ready, platform, set_waves
+from tests.airflow.phased import WAVES, Phased, begin_work, bring_in_step, make_ready, platform, prove, set_waves
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1_200)]
 
@@ -170,6 +170,7 @@ def test_a_wave_moves_there_and_back_and_nothing_is_lost(airflow: LocalAirflow, 
 @part_of_faults
 def test_what_is_marked_as_done_is_not_flipped(airflow: LocalAirflow, made: Phased) -> None:
     """Somebody marks the fence as a success while people are asked."""
+    prove(made)
     run_id = airflow.trigger("cutover_pilot")
     asked(airflow, "cutover_pilot", run_id)
     fence = f"dags/cutover_pilot/dagRuns/{run_id}/taskInstances/fence.fence"
@@ -182,6 +183,7 @@ def test_what_is_marked_as_done_is_not_flipped(airflow: LocalAirflow, made: Phas
 
 @part_of_faults
 def test_a_run_that_is_marked_as_failed_in_the_freeze_thaws(airflow: LocalAirflow, made: Phased) -> None:
+    prove(made)
     run_id = airflow.trigger("cutover_pilot")
     answer(airflow, "cutover_pilot", run_id, ApprovalOperator.APPROVE)
 
@@ -200,6 +202,7 @@ def test_a_run_that_is_marked_as_failed_in_the_freeze_thaws(airflow: LocalAirflo
 @part_of_faults
 def test_three_waves_move_one_after_the_other_and_one_comes_back(airflow: LocalAirflow, made: Phased) -> None:
     for wave, unit in WAVES.items():
+        prove(made)
         moved(airflow, f"cutover_{wave}")
         written(made, unit, "medplum")
     assert set(made.places().values()) == {Place.MEDPLUM}
