@@ -59,7 +59,7 @@ def list_runs(
         typer.echo(json.dumps([one.as_json() for one in found], indent=2))
         return
     table = Table("run", "kind", "dry", "verdict", "state", "started", "finished", "units")
-    table.columns[0].overflow = "fold"  # an id is of use as a whole
+    table.columns[0].no_wrap = True  # an id is of use as a whole
     for one in found:
         run, verdict = one.run, one.verdict.text() if one.judged else ""
         times = (run.started_at[:19], (run.finished_at or "")[:19])
