@@ -65,7 +65,7 @@ ANSWERS = """
 stakeholders:
   - {name: Ada, role: director, contact: ada@tiny.example, approves: [cutover, rollback], airflow_user: admin}
 data_required: {domains: {all: [clinic, staff, patient, weight]}, history: All there is., excluded: {}}
-downtime: {longest_freeze_minutes: 5}
+downtime: {longest_freeze_minutes: 15}
 tools: [{tool: The legacy application, becomes: Medplum's application, done: 2026-01-01}]
 training: [{who: Desk, what: Charts, by: 2026-01-01, done: 2026-01-01}]
 rollback: {window_days: 14, triggers: [A chart lacks an allergy.]}
