@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import shlex
 import signal
 import sys
 import time
@@ -22,6 +24,7 @@ from rich.console import Console
 
 from demo_clinics import database
 from demo_clinics.generate import DEFAULT_PATIENTS, fill
+from demo_clinics.living.systems import variables
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import MedferryError
@@ -77,6 +80,7 @@ def running(folder: Path, seed: int, patients: int, canary: str | None, port: in
         _fill(server.url, folder / "truth.json", seed, patients, canary)
         settings = Settings(
             source_url=server.url,
+            legacy_writer_url=server.url,
             medplum_base_url=medplum.base_url,
             medplum_client_id=medplum.client_id,
             medplum_client_secret=medplum.client_secret,
@@ -156,6 +160,7 @@ def _airflow_environment(settings: Settings, folder: Path) -> dict[str, str]:
     }
     return {
         "AIRFLOW_CONN_LEGACY_CLINICS": json.dumps(legacy),
+        "AIRFLOW_CONN_MEDFERRY_LEGACY_WRITER": json.dumps(legacy),
         "AIRFLOW_CONN_MEDPLUM_DEFAULT": json.dumps(medplum),
         "MEDFERRY_MIGRATION": "clinics",
         "MEDFERRY_MANIFEST_URL": settings.manifest_url,
@@ -246,9 +251,23 @@ def main(
         raise typer.Exit(1) from None
 
 
+def write_variables(settings: Settings, path: Path) -> None:
+    """Write what a shell sources so that `medferry` works at the same systems; it holds passwords: 0600."""
+    lines = [
+        f"export {name}={shlex.quote(value)}" for name, value in variables(settings).items() if name != "PYTHONPATH"
+    ]
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write("\n".join(["export MEDFERRY_MIGRATION=clinics", *lines, ""]))
+
+
 def _serve(stage: Stage) -> None:
-    airflow = stage.airflow
-    console.print(f"Airflow   {airflow.url}\nuser      {USER}\npassword  {airflow.password}\nStop it with Ctrl-C.")
+    airflow, shell = stage.airflow, stage.folder / "medferry.env"
+    write_variables(stage.environment.settings, shell)
+    told = (
+        f"Airflow   {airflow.url}\nuser      {USER}\npassword  {airflow.password}\nFor the command line: source {shell}"
+    )
+    console.print(f"{told}\nStop it with Ctrl-C.", soft_wrap=True)
     try:
         while True:
             airflow.check()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from demo_clinics.demo import write_variables
 from demo_clinics.living.diary import Diary, Side, last_words, quantile
 from demo_clinics.living.facts import of_resource
 from demo_clinics.living.run import live_in
 from demo_clinics.living.systems import systems
 from demo_clinics.living.verdict import Shown, faults_of_births, judge
+from medferry.runtime.settings import Settings
 from medferry_bench.in_step import measure_found
 
 NAME = ("patient", "1")
@@ -153,3 +157,16 @@ def test_a_few_seconds_of_life_lose_nothing_and_are_measured(tmp_path: Path) -> 
         assert figures[way]["missing"] <= figures[way]["undecided"]
     assert figures["empty"]["requests"]["legacy"] > 0
     assert figures["sweep"]["missed"] == 0
+
+
+def test_a_shell_that_sources_the_demos_variables_works_at_its_systems(tmp_path: Path) -> None:
+    settings = Settings(source_url="postgresql://a:it's a $ecret@127.0.0.1/x", manifest_url="sqlite:///m.db")
+    path = tmp_path / "medferry.env"
+    for _ in range(2):  # the one of an earlier demo is replaced
+        write_variables(settings, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    said = subprocess.run(
+        ["sh", "-c", f'. {path}; printf %s "$MEDFERRY_SOURCE_URL" " $MEDFERRY_MANIFEST_URL"'],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert said == f"{settings.source_url} {settings.manifest_url}"

@@ -81,7 +81,7 @@ class Systems:
         command += ["--direction", self.way]
         with self.log.open("ab") as log:
             self._tail = subprocess.Popen(
-                command, env=os.environ | _variables(self.settings), stdout=log, stderr=log, cwd=self.folder
+                command, env=os.environ | variables(self.settings), stdout=log, stderr=log, cwd=self.folder
             )
         try:
             yield
@@ -175,7 +175,7 @@ def _load(environment: Environment, tell: Tell) -> None:
     execute_run(environment, f"{WAVE}.first", f"{RunKind.WAVE}_{WAVE}", scope, RunOptions(), told)
 
 
-def _variables(settings: Settings) -> dict[str, str]:
+def variables(settings: Settings) -> dict[str, str]:
     """The environment of the command line."""
     include = str(Path(__file__).resolve().parents[2])
     return {
