@@ -15,17 +15,17 @@ from tests.tiny_platform import variables
 
 
 @pytest.fixture
-def medferry(loaded: Environment, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
-    for name, value in variables(loaded.settings).items():
+def medferry(captured: Environment, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    for name, value in variables(captured.settings).items():
         monkeypatch.setenv(name, value)
 
     def call(*words: str) -> Result:
-        return CliRunner().invoke(app, [*words, "-m", str(loaded.migration.folder)])
+        return CliRunner().invoke(app, [*words, "-m", str(captured.migration.folder)])
 
     return call
 
 
-def test_from_the_first_sweep_to_the_status(medferry, write: Write) -> None:  # noqa: F811
+def test_from_the_first_sweep_to_the_status(medferry, loaded: Environment, write: Write) -> None:  # noqa: F811
     assert "CaptureBroken" in medferry("sweep", "pilot").output
     assert medferry("capture", "install", "--apply").exit_code == 0
     early = medferry("sync", "pilot")
@@ -49,6 +49,17 @@ def test_from_the_first_sweep_to_the_status(medferry, write: Write) -> None:  # 
     assert "medferry sweep rest" in rest["fault"]
     table = medferry("sync", "status").output
     assert "Wave pilot" in table and "changes of patient" in table and "Heartbeat" in table
+    assert table.count("miss rate") == 2 and "not loaded yet" not in table  # the fixture has loaded every unit
+
+
+def test_a_wave_of_which_only_the_shared_units_were_loaded_is_told_in_a_line(
+    medferry,
+    captured: Environment,  # noqa: F811
+) -> None:
+    load(captured, ["shared", "north"])
+    assert medferry("capture", "install", "--apply").exit_code == 0
+    table = medferry("sync", "status").output
+    assert table.count("miss rate") == 1 and "Wave pilot" in table and "Wave rest: not loaded yet." in table
 
 
 def give_to_medplum(environment: Environment) -> None:

@@ -104,14 +104,17 @@ def sync_status(
     migration: MigrationOption = "clinics",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Tell of each wave that was loaded how far it is in step, and who writes to the legacy database."""
+    """Tell of each wave how far it is in step, and who writes to the legacy database."""
     environment = environment_of(migration)
-    waves = wave_ids(environment.migration.plan)
-    found = [status_of(synced_wave(environment, wave, loaded=False)) for wave in waves]
+    waves = [synced_wave(environment, wave, loaded=False) for wave in wave_ids(environment.migration.plan)]
+    found = [status_of(wave) for wave in waves]
     if as_json:
         typer.echo(json.dumps([status.as_json() for status in found], indent=2))
         return
-    for status in found:
+    for wave, status in zip(waves, found, strict=True):
+        if not wave.is_begun:
+            console.print(f"Wave {wave.id}: not loaded yet.")
+            continue
         console.print(_table(status))
         _notes(status)
         _back_notes(status)

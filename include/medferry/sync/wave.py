@@ -83,6 +83,12 @@ class SyncedWave:
         with self.environment.manifest.begin() as connection:
             return loaded_units(connection, self.environment.migration.name)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything of its own units was ever loaded; the shared ones come with any wave."""
+        own = {*self.units} - {*self.environment.migration.plan.shared_units}
+        return any(units & (own or {*self.units}) for units in self.loaded.values())
+
     def states(self, entity: str, keys: Collection[str]) -> dict[str, RecordState]:
         """What was last decided about some records of an entity."""
         with self.environment.manifest.begin() as connection:
