@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
+
+import pytest
+
 from medferry.manifest import checkpoints, sweeps
 from medferry.manifest.checkpoints import CheckpointState
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.changes.sweep import Throttle
+from medferry.sync import sweeping
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.pruning import prune
 from medferry.sync.sweeping import sweep_wave
-from medferry.sync.wave import SyncedWave, synced_wave
+from medferry.sync.wave import SyncBusy, SyncedWave, synced_wave
 from tests.sync.conftest import FREE, Write, families
 
 UNSEEN = "DELETE FROM medferry_change"
@@ -104,3 +110,17 @@ def test_where_no_wave_is_in_step_nothing_is_pruned(loaded: Environment, write: 
     install(loaded.capture, wave.journal)
     write("UPDATE patient SET family = 'Adair' WHERE id = 1", "UPDATE medferry_change SET at = '2020-01-01 00:00:00'")
     assert prune(loaded, 1) == 0
+
+
+def test_what_a_sweep_found_waits_for_the_cycle_that_is_at_work(
+    wave: SyncedWave, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("UPDATE patient SET family = 'Unseen' WHERE id = 1", UNSEEN)
+    with ExitStack() as at_work:
+        at_work.enter_context(wave.alone())
+        monkeypatch.setattr(sweeping, "PATIENCE_SECONDS", 0.0)
+        with pytest.raises(SyncBusy):
+            sweep_wave(wave, FREE)
+        monkeypatch.setattr(sweeping, "PATIENCE_SECONDS", 3600.0)
+        monkeypatch.setattr(time, "sleep", lambda _: at_work.close())  # the cycle ends while the sweep waits
+        assert sweep_wave(wave, FREE).applied == {"successful": 1}

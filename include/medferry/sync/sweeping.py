@@ -29,6 +29,9 @@ from medferry.sync.wave import SyncedWave
 
 Tell = Callable[[Swept], None]
 
+PATIENCE_SECONDS = 60.0
+"""How long what was found waits for the cycle that is at work: a tail pauses after each."""
+
 
 @dataclass(frozen=True, slots=True)
 class WaveSwept:
@@ -71,7 +74,7 @@ def sweep_wave(
             break
     swept = len(found) + len(unread.refused)
     whole = swept == len(environment.migration.entities) and all(each.complete for each in found.values())
-    with wave.alone():
+    with wave.alone(PATIENCE_SECONDS):
         finish_unfinished(wave)
         applied = _apply(wave, due, "" if goes_on or not whole else start, unread)
     return WaveSwept(found, applied, wave.newest() is not None, unread.refused)

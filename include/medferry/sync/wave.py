@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ from medferry.source.changes.cuts import writing
 from medferry.source.changes.engines import journal_of
 from medferry.source.changes.journal import Journal
 from medferry.source.gate.gate import GATE, GateState
+
+_LOOK_SECONDS = 0.2
+"""Between two looks whether a wave is free; a tail leaves it for longer between two cycles."""
 
 
 class NoCapture(MedferryError):
@@ -122,20 +126,15 @@ class SyncedWave:
         return found
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be the only one of all processes that writes for the wave. Raises SyncBusy, Panicked.
+    def alone(self, patience: float = 0.0) -> Iterator[None]:
+        """Be the only one of all processes that writes for the wave, after so many seconds at most.
 
         The lock dies with its process: leases that a killed one has left behind are given back.
+        Raises SyncBusy, Panicked.
         """
         manifest, migration = self.environment.manifest, self.environment.migration.name
         with ExitStack() as held:
-            try:
-                held.enter_context(only_worker(manifest, f"{migration}/{self.kind}", ""))
-            except SliceBusy:
-                raise SyncBusy(
-                    f"The wave {self.id} is kept in step by another process.",
-                    "Nothing, if that one goes on; else end it, then try again.",
-                ) from None
+            self._lock(held, time.monotonic() + patience)
             with manifest.begin() as connection:
                 check_no_panic(connection, migration)
                 going_on = checkpoints.unfinished(connection, migration, self.id)
@@ -144,6 +143,21 @@ class SyncedWave:
                         runs.finish_run(connection, dead, RunStatus.FAILED)
                         leases.release(connection, dead)
             yield
+
+    def _lock(self, held: ExitStack, until: float) -> None:
+        while True:
+            try:
+                held.enter_context(
+                    only_worker(self.environment.manifest, f"{self.environment.migration.name}/{self.kind}", "")
+                )
+                return
+            except SliceBusy:
+                if time.monotonic() >= until:
+                    raise SyncBusy(
+                        f"The wave {self.id} is kept in step by another process.",
+                        "Nothing, if that one goes on; else end it, then try again.",
+                    ) from None
+            time.sleep(_LOOK_SECONDS)
 
 
 def check_wave(plan: Plan, wave_id: str) -> None:
