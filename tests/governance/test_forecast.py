@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medferry.governance.forecast import FLIP, Work, freeze, line, score, steady_rate
+from medferry.governance.forecast import FLIP, Work, each_takes, freeze, line, score
 from medferry.manifest.cutovers import ActRow, Attempt, AttemptState, Direction
 from medferry.manifest.freezes import CAUGHT_UP, CHECKED, FORECAST, MeasuredFreeze, measured_freeze
 
@@ -87,7 +87,6 @@ def test_after_a_freeze_it_is_always_known_and_holds_the_probable(
     *parts, total = freeze(old, Work(pending, cuts), Work(left, checks), [measured_one(*one) for one in before])
     for span in (*parts, total):
         assert 0 <= span.low <= span.probable <= span.high < inf
-    assert total.probable == sum(part.probable for part in parts)
 
 
 @given(measured, st.lists(amounts, min_size=2), parts_of_freezes)
@@ -100,19 +99,60 @@ def test_after_a_freeze_too_more_to_do_never_takes_less(
         assert (more.low, more.probable, more.high) >= (less.low, less.probable, less.high)
 
 
-def test_a_freeze_like_the_last_takes_as_long_and_one_with_more_to_do_longer() -> None:
-    cuts, checks = [(10, 3.0), (20, 5.0)], [(100, 1.0), (1_000, 1.9)]  # 0.2 s and 0.001 s for each
+@given(st.tuples(*[seconds] * 4), amounts, amounts, st.integers(1, 12))
+def test_freezes_that_take_the_same_are_forecast_exactly(
+    parts: tuple[float, ...], caught_up: int, checked: int, number: int
+) -> None:
+    before = [measured_one(*parts, caught_up, checked)] * number
+    work = Work(caught_up, [(1, 9.0), (5_000, 60.0)]), Work(checked, [(1_000, 60.0), (1_001, 400.0)])
+    total = freeze([parts[0]], *work, before)[-1]
+    assert total.probable == pytest.approx(before[0].seconds)
+    assert total.low < total.probable < total.high, "what comes is not what was"
+
+
+@given(st.tuples(*[seconds] * 4), st.integers(10, 20), st.floats(10, 1_000))
+def test_one_that_took_ever_so_long_bends_nothing(parts: tuple[float, ...], number: int, times: float) -> None:
+    usual = [measured_one(*parts, 4, 50)] * (number - 1)
+    long = measured_one(*parts[:2], parts[2] * times, parts[3], 4, 50)
+    work = Work(4, [(4, 61.0)]), Work(50, [(50, 61.0)])
+    with_it, without = (freeze([], *work, before)[-1] for before in ([*usual, long], [*usual, usual[0]]))
+    assert with_it == without
+
+
+@given(st.tuples(*[seconds] * 4), st.integers(1, 1_000), st.floats(0.001, 1))
+def test_ten_times_the_work_is_more_and_twice_is_not(parts: tuple[float, ...], number: int, each: float) -> None:
+    before = [measured_one(*parts, number, number)] * 3
+    done = [(amount, 0.5 + each * amount) for amount in (1, 10, 100, 1_000)]
+    usual, twice, tenfold = (
+        freeze([], Work(number * times, done), Work(number, done), before)[-1] for times in (1, 2, 10)
+    )
+    assert twice == usual
+    assert tenfold.probable == pytest.approx(usual.probable + each * 9 * number, rel=0.001)
+    assert tenfold.low == usual.low and tenfold.high > usual.high + each * 9 * number
+
+
+def test_who_writes_longer_than_anybody_did_is_waited_for() -> None:
     last = measured_one(0.3, 1.0, 0.5, 0.7, 4, 50)
-    same = freeze([], Work(4, cuts), Work(50, checks), [last])[-1]
-    assert (same.low, same.probable, same.high) == pytest.approx((2.5, 2.5, 2.5))
-    more = freeze([7.0], Work(14, cuts), Work(550, checks), [last])[-1]
-    assert more.probable == pytest.approx(7.0 + 3.0 + 1.0 + 0.7)
+    total = freeze([0.1, 7.0], Work(0, []), Work(0, []), [last])[-1]
+    assert total.probable == pytest.approx(2.5 + 6.7)
+    assert freeze([0.1], Work(0, []), Work(0, []), [last])[-1].probable == pytest.approx(2.5)
+
+
+def test_one_freeze_says_little_and_many_say_more() -> None:
+    one = measured_one(0.5, 0.5, 0.5, 0.5, 0, 0)
+    wide, narrow = (freeze([], Work(0, []), Work(0, []), [one] * number)[-1] for number in (1, 20))
+    assert (wide.low, wide.high) == pytest.approx((2 / 3, 6.0))
+    assert (narrow.low, narrow.high) == pytest.approx((2 / 1.1, 2.2))
 
 
 def test_one_that_waited_for_something_else_is_no_rate() -> None:
     steady = [(8, 61.0), *((amount, 0.2 + 0.05 * amount) for amount in (1, 2, 3, 4, 5))]
-    assert steady_rate(steady) == pytest.approx(0.05)
-    assert steady_rate([(3, 1.0)]) == steady_rate([(3, 1.0), (9, 0.1)]) == 0.0
+    assert each_takes(steady) == pytest.approx(0.05)
+    assert each_takes([]) == each_takes([(3, 1.0), (9, 0.1)]) == 0.0
+
+
+def test_works_of_nearly_one_size_give_no_slope() -> None:
+    assert each_takes([(1_000, 2.0), (1_001, 3.0), (1_002, 2.5)]) == pytest.approx(0.0025, rel=0.01)
 
 
 def test_the_score_is_how_far_a_forecast_was_from_what_it_took() -> None:

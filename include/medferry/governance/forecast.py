@@ -1,6 +1,6 @@
 """How long a wave's freeze would take if it began now: drain, catch up, check, flip, with an interval. Pure.
 
-Before the first freeze of a migration it is made of what cuts and verifications took; after it, of what freezes took.
+Before the first freeze (or rehearsal) it is made of what cuts and verifications took; after it, of what freezes took.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ FLIP = (0.5, 2.0, 5.0)
 """Seconds of the acts that flip (gates, policy, routing), at least, probably, at most, until they were measured."""
 
 _MOST_COMPARED = 60
+
+_MUCH = 2
+"""Only amounts of which one is more than so many times the other tell what each record costs."""
 
 _LIKELY = (0.1, 0.9)
 """The interval leaves out a tenth of what was measured at each end."""
@@ -44,27 +47,21 @@ class Work:
 
 
 def freeze(ages: Sequence[float], pending: Work, to_check: Work, before: Sequence[MeasuredFreeze] = ()) -> list[Span]:
-    """The parts of a freeze, and their sum at the end.
+    """The parts of a freeze, and the whole at the end.
 
     `ages`: of the transactions that write now, in seconds: closing waits for them, for no one longer than it may be old
     when it ends. `pending`: keys in no cut yet, and cuts; `to_check`: records not verified as they are, and
-    verifications. `before`: the freezes that there were; each part is then as it was in them, and what more there is
-    to do now is added at the rate of the work.
+    verifications. `before`: the freezes that there were. With any, the whole is their median, and not the sum of the
+    parts, which are medians of their own.
     """
+    if before:
+        return _as_before(ages, pending, to_check, before)
     parts = [
         Span("drain", 0.0, quantile(ages, 0.99), max(ages, default=0.0)),
         _of_work("catch up", pending),
         _of_work("check", to_check),
         Span("flip", *FLIP),
     ]
-    if before:
-        waits, flips = _as_before("drain", [one.drain for one in before]), [one.flip for one in before]
-        parts = [
-            Span("drain", *map(max, (waits.low, waits.probable, waits.high), (0.0, parts[0].probable, parts[0].high))),
-            _as_before("catch up", [one.catch_up for one in before], pending, [one.caught_up for one in before]),
-            _as_before("check", [one.check for one in before], to_check, [one.checked for one in before]),
-            _as_before("flip", flips),
-        ]
     sums = (sum(getattr(part, name) for part in parts) for name in ("low", "probable", "high"))
     return [*parts, Span("freeze", *sums)]
 
@@ -83,23 +80,46 @@ def _of_work(name: str, work: Work) -> Span:
     return Span(name, probable * min(low, 1.0), probable, probable * max(high, 1.0))
 
 
-def _as_before(name: str, seconds: Sequence[float], work: Work | None = None, amounts: Sequence[int] = ()) -> Span:
-    """What it took, and more or less for more or less work than there was."""
-    work, amounts = work or Work(0, []), amounts or [0] * len(seconds)
-    each = steady_rate(work.done)
-    beside = [took + each * (work.amount - amount) for amount, took in zip(amounts, seconds, strict=True)]
-    low, high = (quantile(beside, share) for share in _LIKELY)
-    return Span(name, *(max(0.0, of) for of in (low, median(beside), high)))
-
-
-def steady_rate(done: Sequence[tuple[int, float]]) -> float:
-    """Seconds more for each: the median of the slopes between any two of the first, whatever one of them waited for."""
-    slopes = [
-        (took - other) / (amount - less)
-        for (amount, took), (less, other) in combinations(done[:_MOST_COMPARED], 2)
-        if amount != less
+def _as_before(ages: Sequence[float], pending: Work, to_check: Work, before: Sequence[MeasuredFreeze]) -> list[Span]:
+    """As the freezes were, and more only for what none of them is likely to have had."""
+    waited = max(one.drain for one in before)
+    older = max(0.0, quantile(ages, 0.99) - waited)
+    oldest = max(0.0, max(ages, default=0.0) - waited)
+    caught_up = _more(pending, [one.caught_up for one in before])
+    checked = _more(to_check, [one.checked for one in before])
+    more, most = older + caught_up + checked, oldest + _MUCH * (caught_up + checked)
+    return [
+        _spread("drain", [one.drain for one in before], older, oldest),
+        _spread("catch up", [one.catch_up for one in before], caught_up, _MUCH * caught_up),
+        _spread("check", [one.check for one in before], checked, _MUCH * checked),
+        _spread("flip", [one.flip for one in before]),
+        _spread("freeze", [one.seconds for one in before], more, most),
     ]
-    return max(0.0, median(slopes)) if slopes else 0.0
+
+
+def _spread(name: str, seconds: Sequence[float], more: float = 0.0, most: float = 0.0) -> Span:
+    """The median of what was measured, and what `more` there is. The fewer there are, the wider: one says little."""
+    low, high = (quantile(seconds, share) for share in _LIKELY)
+    wider = 1 + _MUCH / len(seconds)
+    return Span(name, low / wider, median(seconds) + more, high * wider + most)
+
+
+def _more(work: Work, amounts: Sequence[int]) -> float:
+    """Seconds for what is to be done beyond `amounts`, which the freezes had; 0 unless it is much more."""
+    usual = quantile(amounts, _LIKELY[1])
+    return each_takes(work.done) * (work.amount - usual) if work.amount > _MUCH * usual else 0.0
+
+
+def each_takes(done: Sequence[tuple[int, float]]) -> float:
+    """Seconds for each record more: the median of the slopes between works of which one was much larger.
+
+    Where all were of about one size nobody can tell what a record costs: then all of the time was the records', which
+    is too much rather than too little. 0 where nothing was measured.
+    """
+    recent = [(amount, seconds) for amount, seconds in done if amount > 0][:_MOST_COMPARED]
+    pairs = list(combinations(sorted(recent), 2))
+    slopes = [(took - less) / (more - few) for (few, less), (more, took) in pairs if more > _MUCH * few]
+    return max(0.0, median(slopes or [seconds / amount for amount, seconds in recent] or [0.0]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlglot.errors import SqlglotError
 from medferry.cutover.acts import Act
 from medferry.definition.capture import tables_read
 from medferry.errors import MedferryError
-from medferry.governance.forecast import Span, Work, freeze
+from medferry.governance.forecast import FLIP, Span, Work, freeze
 from medferry.governance.readiness import GateName, Proof
 from medferry.governance.safety import SafetyLook
 from medferry.governance.verdict import verdict_of_verification
@@ -24,7 +24,7 @@ from medferry.manifest.decisions import RecordedDecision, digest_of
 from medferry.manifest.exceptions import ExceptionState
 from medferry.manifest.freezes import MeasuredFreeze, measured_freezes
 from medferry.manifest.held_back import HeldBack
-from medferry.manifest.rehearsals import Measured, Rehearsal, newest_rehearsal
+from medferry.manifest.rehearsals import Rehearsal, newest_rehearsal
 from medferry.manifest.unit_state import count_present, dead_now
 from medferry.plan.questions import wave_ids
 from medferry.plan.sections import zone_named
@@ -188,17 +188,17 @@ class Facts:
 
     @property
     def forecast(self) -> list[Span]:
-        """What a freeze would take now, by what was measured, in rehearsals too; its sum comes last.
+        """What a freeze would take now, by the freezes that there were, else by the newest rehearsal; the whole last.
 
         Transactions that the account does not see are none.
         """
         pending = sum(each.pending for each in self.status.entities)
-        measured = self.rehearsal.measured if self.rehearsal else Measured(0.0)
+        rehearsed = [_as_freeze(self.wave, self.rehearsal)] if self.rehearsal else []
         return freeze(
             self.transactions or (),
-            Work(pending, [*self.cuts, measured.caught_up]),
-            Work(pending + self._to_check, [*self.verifications, measured.checked]),
-            self.freezes,
+            Work(pending, self.cuts),
+            Work(max(pending, self._to_check), self.verifications),  # what is pending was often decided lately, too
+            self.freezes or rehearsed,
         )
 
     @cached_property
@@ -248,3 +248,11 @@ class Facts:
         """In the timeline's zone."""
         timeline = self.environment.migration.plan.timeline
         return self.now.astimezone(zone_named(timeline.zone)).date() if timeline else self.now.date()
+
+
+def _as_freeze(wave: str, of: Rehearsal) -> MeasuredFreeze:
+    """What a rehearsal says of a freeze. It waited for nobody and flipped nothing: these are as without one."""
+    took = {act: of.measured.parts.get(act, 0.0) for act in Act}
+    (caught_up, _), (checked, _) = of.measured.caught_up, of.measured.checked
+    parts = (0.0, took[Act.FENCE] + took[Act.FINAL_CUT], took[Act.VERIFY], took[Act.REVERSE_START] + FLIP[1])
+    return MeasuredFreeze(wave, of.at, *parts, caught_up, checked)
