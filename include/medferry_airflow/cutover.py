@@ -11,24 +11,17 @@ alone decides the colour of the DAG run, as a teardown that may fail one does: i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, TaskGroup
-from airflow.sdk.execution_time.hitl import HITLUser
 
 from medferry.cutover.stages import STAGES, Stage
 from medferry.manifest.cutovers import Direction
 from medferry.plan.sections import Stakeholder
+from medferry_airflow.asked import approval
 from medferry_airflow.tasks import cutover as tasks
 
-NOBODY = HITLUser(id=":nobody", name="nobody")
-"""Who may answer where the plan names nobody: to leave it open would let everybody approve."""
-
 WORDS = {Direction.FORTH: "cutover", Direction.BACK: "rollback"}
-PATIENCE = timedelta(hours=8)
-"""For an answer; none is a no."""
 
 _SHOWN = "{{ ti.xcom_pull(task_ids='readiness.look') }}"
 _PERSON = "{{ ti.xcom_pull(task_ids='approval.arm') }}"
@@ -58,22 +51,6 @@ def _stage(direction: Direction, wave: str, stage: Stage) -> Any:
 
 
 def _approval(direction: Direction, wave: str, approvers: Sequence[Stakeholder]) -> Any:
-    """Rejected, or without an answer in time, it fails: nothing downstream runs, and the run is red."""
     minutes = "The freeze must begin within so many minutes of your answer."
-    return ApprovalOperator(
-        task_id="approve",
-        subject=f"May the {WORDS[direction]} of wave {wave} begin?",
-        body=_SHOWN,
-        assigned_users=_users(approvers),
-        params={"minutes": Param(60, type="integer", minimum=1, maximum=1_440, title="Minutes", description=minutes)},
-        fail_on_reject=True,
-        response_timeout=PATIENCE,
-        retry_delay=tasks.SOON,  # an answer that Airflow loses is asked for anew, while who gave it still looks
-        max_retry_delay=tasks.SOON_AT_MOST,
-        doc_md="Ask the people whom the plan names, with the evidence in the form. No answer in time means no.",
-    )
-
-
-def _users(approvers: Sequence[Stakeholder]) -> list[HITLUser]:
-    known = [HITLUser(id=one.airflow_user, name=one.name) for one in approvers if one.airflow_user]
-    return known or [NOBODY]
+    param = Param(60, type="integer", minimum=1, maximum=1_440, title="Minutes", description=minutes)
+    return approval(f"May the {WORDS[direction]} of wave {wave} begin?", _SHOWN, approvers, {"minutes": param})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -26,10 +26,11 @@ from medferry.definition.migration import Migration
 from medferry.errors import MedferryError
 from medferry.manifest.cutovers import Direction
 from medferry.manifest.runs import RunKind
-from medferry.plan.model import Every, History, Sync, Wave
+from medferry.plan.model import Every, History, Plan, Sync, Wave
 from medferry.plan.sections import Approval
 from medferry.workflows.order import migrate
 from medferry_airflow.addresses import RunLink
+from medferry_airflow.around import draw_rehearsal, draw_retirement
 from medferry_airflow.conf import refuse_unknown_conf
 from medferry_airflow.cutover import WORDS, draw
 from medferry_airflow.page import broken_page, page
@@ -227,14 +228,32 @@ _APPROVALS = {Direction.FORTH: Approval.CUTOVER, Direction.BACK: Approval.ROLLBA
 
 def cutover_dag(direction: Direction, wave: str, text: str, found: Migration | MedferryError) -> DAG:
     """A DAG that moves a wave's operations to Medplum, or back; `all` where the plan has no waves."""
-    word = WORDS[direction]
-    title = f"{word.capitalize()} of wave {wave}"
+    word, approval = WORDS[direction], _APPROVALS[direction]
+    return _of_wave(
+        word, word.capitalize(), wave, text, found, lambda plan: draw(direction, wave, plan.approvers(approval))
+    )
+
+
+def rehearsal_dag(wave: str, text: str, found: Migration | MedferryError) -> DAG:
+    """A DAG that measures a wave's freeze against another Medplum, and cannot flip."""
+    return _of_wave("rehearse", "Rehearsal", wave, text, found, lambda _: draw_rehearsal(wave))
+
+
+def retirement_dag(wave: str, text: str, found: Migration | MedferryError) -> DAG:
+    """A DAG that takes down a wave that is over, once people have approved."""
+    who = Approval.RETIRE
+    return _of_wave("retire", "Retirement", wave, text, found, lambda plan: draw_retirement(wave, plan.approvers(who)))
+
+
+def _of_wave(
+    word: str, noun: str, wave: str, text: str, found: Migration | MedferryError, drawn: Callable[[Plan], None]
+) -> DAG:
+    title = f"{noun} of wave {wave}"
     if not isinstance(found, Migration):
         return broken_dag(f"{word}_{wave}", title, text, found)
-    plan = found.plan
-    units = plan.units_of_wave(wave) if plan.waves else plan.unit_ids
+    units = found.plan.units_of_wave(wave) if found.plan.waves else found.plan.unit_ids
     with _dag(f"{word}_{wave}", title, page(text, found, units), ["cutover"], {}) as dag:
-        draw(direction, wave, plan.approvers(_APPROVALS[direction]))
+        drawn(found.plan)
     return dag
 
 

@@ -67,6 +67,7 @@ def test_airflow_services_share_their_settings(services: Services) -> None:
         "MEDFERRY_MANIFEST_URL",
         "MEDFERRY_STAGING_URL",
         "MEDFERRY_REPORT_FOLDER",
+        "MEDFERRY_EVIDENCE_FOLDER",
     }
     assert {key for key in needed if first.get(key)} == needed
     assert first["AIRFLOW__CORE__AUTH_MANAGER"].endswith("FabAuthManager")

@@ -7,8 +7,10 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, TriggerRule
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from medferry.cutover.stages import Stage
+from medferry_airflow.tasks import rehearse
 
 
 def flips(dag: DAG) -> list[str]:
@@ -52,6 +54,34 @@ def faults(dag: DAG) -> list[str]:
             if not approvals or not {task.task_id for task in approvals} <= succeeded_before(dag, freeze):
                 found.append(f"{freeze} may come before the approval")
     return found
+
+
+def ways_out(dag: DAG) -> list[str]:
+    """By which a DAG that only rehearses could come to the acts of a real cutover, in words."""
+    found = [f"{task_id} is a flip" for task_id in flips(dag)]
+    for task in dag.tasks:
+        module = getattr(_function(task), "__module__", "")
+        if module != rehearse.__name__:
+            found.append(f"{task.task_id} is no task of a rehearsal")
+    return found
+
+
+def unasked(dag: DAG, task_id: str) -> list[str]:
+    """By which a task could run that nobody, or not the right person, has approved, in words."""
+    tasks = [dag.get_task(each) for each in succeeded_before(dag, task_id)]
+    approvals = [task for task in tasks if isinstance(task, ApprovalOperator)]
+    if not approvals:
+        return [f"{task_id} may come without approval"]
+    looked = [task for task in approvals if not {"look"} <= succeeded_before(dag, task.task_id)]
+    return [f"{task.task_id} is asked before anybody has looked" for task in looked] + [
+        fault for task in approvals for fault in _open_doors(task)
+    ]
+
+
+def _function(task: Any) -> Any:
+    """What a task of Python runs; None of another."""
+    given = task.partial_kwargs if isinstance(task, MappedOperator) else {}
+    return given.get("python_callable") or getattr(task, "python_callable", None)
 
 
 def _is(task: Any, stage: Stage) -> bool:

@@ -16,7 +16,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from medferry.cutover.stages import STAGES, Stage
 from medferry.manifest.cutovers import Direction
 from medferry.plan.sections import Approval, Stakeholder
-from medferry_airflow.cutover import NOBODY, draw
+from medferry_airflow.asked import NOBODY
+from medferry_airflow.cutover import draw
 from tests import tiny_platform
 from tests.dags.conftest import parse
 from tests.dags.flips import faults, flips, succeeded_before
@@ -142,6 +143,9 @@ def test_the_freeze_does_not_wait_for_another_try_or_a_slot() -> None:
             assert task.max_retry_delay < timedelta(seconds=10) and task.pool == "default_pool"
 
 
+APPROVE = {False: "approval.approve", True: "approve"}
+
+
 def test_a_migration_with_gates_of_both_sides_has_both_dags(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_platform.MIGRATION, tmp_path / "tiny"))
     assert not {name for name, dag in parse(tiny_platform.MIGRATION).dags.items() if "cutover" in dag.tags}
@@ -149,10 +153,14 @@ def test_a_migration_with_gates_of_both_sides_has_both_dags(tmp_path: Path) -> N
     found = parse(folder)
     assert found.import_errors == {}
     moving = {name: dag for name, dag in found.dags.items() if "cutover" in dag.tags}
-    assert sorted(moving) == ["cutover_pilot", "cutover_rest", "rollback_pilot", "rollback_rest"]
-    for dag in moving.values():
-        assert flips(dag) and faults(dag) == []
-        assert dag.get_task("approval.approve").assigned_users == [NOBODY]  # its plan names nobody
+    assert sorted(moving) == sorted(
+        f"{word}_{wave}" for word in ("cutover", "rehearse", "retire", "rollback") for wave in ("pilot", "rest")
+    )
+    for name, dag in moving.items():
+        assert bool(flips(dag)) == name.startswith(("cutover", "rollback")) and faults(dag) == []
+        assert name.startswith("rehearse") or dag.get_task(APPROVE[name.startswith("retire")]).assigned_users == [
+            NOBODY
+        ]  # its plan names nobody
         DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
         for part in ("It changes", "Do not trigger it", "Example conf", "When it is red", "Pool"):
             assert dag.doc_md and part in dag.doc_md
@@ -163,5 +171,5 @@ def test_they_stay_where_they_are_when_the_migration_breaks(tmp_path: Path) -> N
     (folder / "gate.yaml").write_text(GATE)
     (folder / "mappings" / "weight.py").write_text("this is no Python")
     found = parse(folder).dags
-    for name in ("cutover_pilot", "rollback_rest"):
+    for name in ("cutover_pilot", "rollback_rest", "rehearse_pilot", "retire_rest"):
         assert found[name].task_ids == ["broken_migration"] and "weight.py" in (found[name].doc_md or "")

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
 from medferry.store.evidence import verify_evidence
-from medferry.workflows.retire import Retired, retire, told
+from medferry.workflows.retire import Retired, lines_of, retire, told
 
 retire_app = typer.Typer()
 evidence_app = typer.Typer(no_args_is_help=True, help="The signed evidence of waves that are over.")
@@ -56,9 +56,5 @@ def evidence_verify(
 
 
 def _show(found: Retired, word: str) -> None:
-    files, size = sum(one.files for one in found.folders), sum(one.bytes for one in found.folders)
-    console.print(f"{len(found.folders)} folders of staged files, {files:,} files, {size / 1e6:,.1f} MB {word}.")
-    for statement in found.statements:
-        console.print(statement, soft_wrap=True, highlight=False, markup=False)
-    for line in found.left_to_do:
-        console.print(f"To do: {line}", soft_wrap=True, highlight=False, markup=False)
+    for line in lines_of(found, word):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -5,6 +5,7 @@ Each act may be repeated. Once all conditions held and it was noted, it only goe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,13 @@ class Retired:
     signed_by: str = ""
 
 
+def lines_of(found: Retired, word: str) -> list[str]:
+    """What was done, or would be, line by line. `word` says which: "removed"."""
+    files, size = sum(one.files for one in found.folders), sum(one.bytes for one in found.folders)
+    staged = f"{len(found.folders)} folders of staged files, {files:,} files, {size / 1e6:,.1f} MB {word}."
+    return [staged, *found.statements, *(f"To do: {line}" for line in found.left_to_do)]
+
+
 def told(environment: Environment, wave_id: str) -> tuple[Retired, list[str]]:
     """The dry run: what would be done, and why it would be refused. Changes nothing. Raises NoSuchWave."""
     found = Retired(_folders(environment, wave_id), _statements(environment, wave_id), _left(environment, wave_id))
@@ -66,10 +74,7 @@ def retire(environment: Environment, wave_id: str, person: str, folder: Path) ->
     key, migration = environment.settings.evidence_key, environment.migration
     with only_mover(environment):  # from the note on nobody rolls it back: no other wave need wait
         if open_ := reasons(environment, wave_id):
-            raise NotOver(
-                f"The wave {wave_id} is not over: {'; '.join(open_)}.",
-                "Settle each, then try again: nothing was removed.",
-            )
+            raise not_over(wave_id, open_)
         _note(environment, wave_id, Retirement.RETIRING, migration.fingerprint, person, "")
     folders = list(purge(environment, _folders(environment, wave_id), person))
     statements = _statements(environment, wave_id)
@@ -83,6 +88,13 @@ def retire(environment: Environment, wave_id: str, person: str, folder: Path) ->
     signed_by = write_evidence(path, members, key)
     _note(environment, wave_id, Retirement.RETIRED, digest_of_archive(path), person, f"signed by {signed_by}")
     return Retired(folders, statements, left, str(path), signed_by)
+
+
+def not_over(wave_id: str, open_: Sequence[str]) -> NotOver:
+    """For what `reasons` has found."""
+    return NotOver(
+        f"The wave {wave_id} is not over: {'; '.join(open_)}.", "Settle each, then try again: nothing was removed."
+    )
 
 
 # -- whether it is over ----------------------------------------------------------------------------

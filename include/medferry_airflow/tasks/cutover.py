@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk import task
@@ -15,13 +15,11 @@ from medferry.workflows.cutover import Choice
 from medferry.workflows.cutover_approval import arm as arm_wave
 from medferry.workflows.cutover_approval import evidence
 from medferry.workflows.cutover_stages import conclude, perform_stage
+from medferry_airflow.asked import SOON, SOON_AT_MOST, who_answered
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
 
 log = logging.getLogger(__name__)
-
-SOON, SOON_AT_MOST = timedelta(seconds=2), timedelta(seconds=8)
-"""A freeze does not wait minutes for another try. Nor for a slot of the pool: these tasks are in none."""
 
 
 @task
@@ -37,10 +35,8 @@ def arm(wave: str, direction: str, shown: str, answer: dict[str, Any]) -> str:
     """Record who approved, and see that it is not too late and that the conditions still hold."""
     at = answer["responded_at"]
     at = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
-    person = answer["responded_by_user"]["name"] or answer["responded_by_user"]["id"]
-    return arm_wave(
-        environment(), wave, Direction(direction), shown, person, at, int(answer["params_input"]["minutes"])
-    )
+    minutes = int(answer["params_input"]["minutes"])
+    return arm_wave(environment(), wave, Direction(direction), shown, who_answered(answer), at, minutes)
 
 
 @task(retry_delay=SOON, max_retry_delay=SOON_AT_MOST)

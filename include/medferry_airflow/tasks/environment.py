@@ -55,6 +55,11 @@ def report_folder(run: str) -> Path:
     return root / re.sub(r"[^A-Za-z0-9._-]", "_", run)
 
 
+def evidence_folder() -> Path:
+    """Where the evidence of waves that are over goes: MEDFERRY_EVIDENCE_FOLDER (default build/evidence)."""
+    return Path(os.environ.get("MEDFERRY_EVIDENCE_FOLDER") or "build/evidence")
+
+
 def publish_report(run: str) -> None:
     """Write the report; the last line of the log says what the run comes to."""
     log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)

@@ -1,0 +1,42 @@
+"""The tasks that take down a wave that is over."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import task
+
+from medferry.workflows.retire import lines_of, not_over, told
+from medferry.workflows.retire import retire as retire_now
+from medferry_airflow.asked import who_answered
+from medferry_airflow.guard import guarded
+from medferry_airflow.tasks.environment import environment, evidence_folder
+
+log = logging.getLogger(__name__)
+
+
+@task
+@guarded
+def look(wave: str) -> str:
+    """Tell what would be removed, for the form of the approval; changes nothing, and fails where it is not over."""
+    found, open_ = told(environment(), wave)
+    lines = lines_of(found, "would be removed")
+    for line in lines:
+        log.info("%s", line)
+    for reason in open_:
+        log.error("Would be refused: %s", reason)
+    if open_:
+        raise not_over(wave, open_)
+    environment().settings.evidence_key  # noqa: B018 -- that there is none is told before anybody is asked
+    return "\n".join(f"- {' '.join(line.split())}" for line in lines)
+
+
+@task
+@guarded
+def retire(wave: str, answer: dict[str, Any]) -> None:
+    """Take the wave down, by who has approved; every condition is looked at again. It may be repeated."""
+    found = retire_now(environment(), wave, who_answered(answer), evidence_folder())
+    for line in lines_of(found, "removed"):
+        log.info("%s", line)
+    log.info("Evidence: %s, signed by %s", found.archive, found.signed_by)
