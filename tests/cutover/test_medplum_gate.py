@@ -8,7 +8,8 @@ import pytest
 
 from medferry.cutover import medplum_gate
 from medferry.cutover.medplum_gate import NeverProven, NotClosed, PolicyState
-from medferry.cutover.probe import PROBE, ProbeUnclear, tag_system
+from medferry.cutover.probe import ProbeUnclear
+from medferry.definition.gate import PROBE, tag_system
 from medferry.errors import SettingsError
 from medferry.medplum.access_policy import PolicyChanged, PolicyUnfit, closed, lets_write, with_closed, with_opened
 from medferry.source.gate.gate import GateMoved
@@ -20,7 +21,7 @@ READONLY: Entry = {"resourceType": "Patient", "readonly": True}
 
 
 def left_over(clinic: Clinic) -> list[Any]:
-    system = tag_system(clinic.environment)
+    system = tag_system(clinic.environment.migration.plan.base)
     return list(clinic.users.admin.search_all("Patient", [("_tag", f"{system}|{PROBE}")]))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from medferry.definition.gate import PROBE, tag_system
 from medferry.manifest.births import open_births
 from medferry.manifest.crosswalk import find_targets
 from medferry.plan.authority import AuthorityMatrix
@@ -182,6 +183,15 @@ def test_a_birth_that_is_deleted_before_its_row_leaves_nothing(taking: SyncedWav
     looked_at_again(taking)
     back_cycle(taking)
     assert (held(taking), rows(taking), lines(taking)) == (set(), [], 0)
+
+
+def test_what_a_probe_of_the_gates_creates_is_nobody_s(taking: SyncedWave, users: Users) -> None:
+    base = taking.environment.migration.plan.base
+    users.create(meta={"tag": [{"system": tag_system(base), "code": PROBE}]})
+    ours = users.create(meta={"tag": [{"system": "https://other.example", "code": PROBE}]})
+    done = back_cycle(taking)
+    assert (done.born, done.held, len(rows(taking))) == (Counter(Patient=1), [], 1)
+    assert users.id_of("patient", "9") == ours
 
 
 # -- kills -----------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from medferry.cutover.probe import ProbeUnclear, Tried, tag_system, try_write
-from medferry.definition.gate import MedplumGateRules, PolicyRule
+from medferry.cutover.probe import ProbeUnclear, Tried, try_write
+from medferry.definition.gate import MedplumGateRules, PolicyRule, tag_system
 from medferry.errors import MedferryError
 from medferry.manifest.policy_gates import note_of, note_open, note_proven
 from medferry.medplum import budget as points
@@ -183,7 +183,7 @@ class MedplumGate:
     def _put(self, rule: PolicyRule, read: _Read, entries: list[dict[str, Any]], epoch: int) -> None:
         """Written only over the version that was read; what became of it the next look tells."""
         meta = {name: value for name, value in read.body.get("meta", {}).items() if name not in _OF_SERVER}
-        system, mark = tag_system(self.environment), f"{rule.unit}:"
+        system, mark = tag_system(self.environment.migration.plan.base), f"{rule.unit}:"
         others = [one for one in meta.get("tag", []) if not _is_epoch(one, system, mark)]
         tags = [*others, {"system": system, "code": f"{mark}{epoch}"}]
         body = {**read.body, "meta": {**meta, "tag": tags}, "resource": entries}
@@ -206,7 +206,7 @@ class MedplumGate:
         return _Read(version, body, places, self._epoch(rule, body))
 
     def _epoch(self, rule: PolicyRule, body: dict[str, Any]) -> int:
-        system, mark = tag_system(self.environment), f"{rule.unit}:"
+        system, mark = tag_system(self.environment.migration.plan.base), f"{rule.unit}:"
         tags = [one["code"] for one in body.get("meta", {}).get("tag", []) if _is_epoch(one, system, mark)]
         return max((int(code.removeprefix(mark)) for code in tags), default=-1)
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from medferry.definition.gate import PolicyRule
+from medferry.definition.gate import PROBE, PolicyRule, tag_system
 from medferry.errors import TransientError
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.runtime.environment import Environment
-
-PROBE = "gate-probe"
-"""The code of the tag on what a probe creates; its system is the migration's own."""
 
 
 class ProbeUnclear(TransientError):
@@ -32,7 +29,7 @@ class Tried(StrEnum):
 
 def try_write(environment: Environment, admin: MedplumClient, rule: PolicyRule) -> Tried:
     """Let the probe of a policy create its resource, and delete that. Raises ProbeUnclear, SettingsError."""
-    system = tag_system(environment)
+    system = tag_system(environment.migration.plan.base)
     kind = str(rule.creates["resourceType"])
     remove_left(admin, kind, system)
     s, (client_id, secret) = environment.settings, environment.settings.probe(rule.probe)
@@ -48,10 +45,6 @@ def try_write(environment: Environment, admin: MedplumClient, rule: PolicyRule) 
         raise _unclear(rule, f"its write was answered {made.status} ({made.issue or 'no reason'}).")
     _delete(admin, kind, [made.id])
     return Tried.WRITTEN
-
-
-def tag_system(environment: Environment) -> str:
-    return f"{environment.migration.plan.base}/gate"
 
 
 def remove_left(admin: MedplumClient, kind: str, system: str) -> None:

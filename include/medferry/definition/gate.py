@@ -38,6 +38,19 @@ from medferry.source.gate.gate import Gated
 
 FILE = "gate.yaml"
 
+PROBE = "gate-probe"
+"""The code of the tag on what a probe creates; its system is the migration's own."""
+
+
+def tag_system(base: str) -> str:
+    """The system of the tags by which gates know what is theirs in Medplum; `base` is the plan's."""
+    return f"{base}/gate"
+
+
+def is_probe(resource: Mapping[str, Any], base: str) -> bool:
+    """Whether a probe has created it: nobody's record, and deleted at once."""
+    return {"system": tag_system(base), "code": PROBE} in resource.get("meta", {}).get("tag", [])
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

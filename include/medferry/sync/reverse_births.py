@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from medferry.definition.gate import is_probe
 from medferry.definition.migration import Migration
 from medferry.fhir.references import by_type, literal_references
 from medferry.manifest.held_back import HeldBack, HeldReason
@@ -65,12 +66,14 @@ class Births:
         return {(entity, key): unit for entity, keys in of for key, unit in keys.items()}
 
     def among(self, found: Iterable[Found]) -> list[Birth]:
-        """The births among some changes that belong to the wave's units."""
+        """The births among some changes that belong to the wave's units; what a gate's probe tries is none."""
         return self._births(
             {
                 (one.resource_type, one.id): one.change.resource
                 for one in found
-                if one.kind is FoundKind.BIRTH and one.change is not None
+                if one.kind is FoundKind.BIRTH
+                and one.change is not None
+                and not is_probe(one.change.resource, self._migration.plan.base)
             }
         )
 
