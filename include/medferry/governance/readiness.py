@@ -147,7 +147,8 @@ def _titled(one: ToolChange | Training) -> str:
 class Proof:
     """The newest whole verification of all that the wave holds. Ages in days; `text` is its verdict.
 
-    `changed_since` counts records that were decided after it had begun.
+    `proven` may be but for what was in flight then: `changed_since` counts that, and the records that were decided
+    after it had begun. A cutover reads all of them again before it flips.
     """
 
     verification: int

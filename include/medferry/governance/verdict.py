@@ -88,6 +88,12 @@ class Verdict:
         """The entities of which nothing was compared with the legacy database, and for which nobody has accepted it."""
         return sorted({result.entity for result in self.results if result.status == CheckStatus.HASHES_ONLY})
 
+    @property
+    def proven_but_for_in_flight(self) -> bool:
+        """Proven, or all but what is on its way: something was seen equal, and nothing stands against the rest."""
+        seen = any(result.status == CheckStatus.EQUAL for result in self.results)
+        return seen and self.nothing_differs and not self.hashes_only
+
     def text(self) -> str:
         """proven; proven by a sample of 10%; … but for N in flight; …, with N accepted exceptions; hashes only; …"""
         if not self.results:

@@ -141,12 +141,12 @@ class Facts:
         undecided = [e for e in verdict.exceptions if e.decision != ExceptionState.FIXED and e not in verdict.accepted]
         return Proof(
             newest.id,
-            verdict.passed,
+            verdict.proven_but_for_in_flight,
             verdict.text(),
             self.days_since(newest.started_at),
             newest.fingerprint == migration.fingerprint,
             newest.sample_share,
-            changed,
+            changed + verdict.in_flight,
             len(undecided),
         )
 
