@@ -18,7 +18,7 @@ from medferry.source.changes.journal import CaptureBroken, PositionLost
 from medferry.sync import carry_out
 from medferry.sync import cycle as cycles
 from medferry.sync.cycle import Cycle, cycle, scheduled_cycle
-from medferry.sync.status import status_of
+from medferry.sync.status import pending_records, status_of
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import NeverLoaded, NeverSwept, NoCapture, NoSuchWave, SyncBusy, SyncedWave, synced_wave
 from tests.sync.conftest import FREE, Write, families, load
@@ -115,6 +115,16 @@ def test_pending_and_lag_are_those_of_the_waves_own_records(wave: SyncedWave, wr
     assert {each.pending for each in status_of(wave).entities} == {0}
     write("UPDATE patient SET family = 'Gull' WHERE id = 7")
     assert {each.pending for each in status_of(wave).entities} == {0}
+
+
+def test_a_record_that_changed_again_is_one_that_is_pending(wave: SyncedWave, write: Write) -> None:
+    for name in ("Adair", "Adler", "Ames"):
+        write(f"UPDATE patient SET family = '{name}' WHERE id = 1")
+    write("UPDATE patient SET family = 'Gunn' WHERE id = 7")  # of another wave
+    assert sum(each.pending for each in status_of(wave).entities) == 3
+    assert pending_records(wave) == 1
+    cycle(wave)
+    assert pending_records(wave) == 0
 
 
 # -- kills -----------------------------------------------------------------------------------------

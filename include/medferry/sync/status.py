@@ -126,6 +126,19 @@ def _pending(wave: SyncedWave, view: sa.Connection, position: str) -> Ages:
     return ages_behind(wave.journal, view, position, own)
 
 
+def pending_records(wave: SyncedWave) -> int:
+    """The wave's own records with changes in no cut: fewer than the changes, where one has changed again.
+
+    Raises SourceUnavailable, SourceError, CaptureBroken.
+    """
+    newest = wave.newest()
+    if newest is None:
+        return 0
+    with snapshot(wave.environment.source) as view:
+        found = keys_of_cut(wave, view, wave.journal.waiting(view, newest.position_to)).found
+    return sum(map(len, found.values()))
+
+
 def _feeds(connection: sa.Connection, migration: str, wave: str) -> list[FeedStatus]:
     looked, lags = dict[str, dict[FeedKind, str]](), dict[str, Counter[float]]()
     for feed in feeds_of(connection, migration, wave):

@@ -35,7 +35,7 @@ from medferry.source.changes.observe import writing_transactions_seconds
 from medferry.source.database import snapshot
 from medferry.source.gate.gate import GateState, UnitGate
 from medferry.source.shape import shape_of
-from medferry.sync.status import RECENT, WaveStatus, status_of
+from medferry.sync.status import RECENT, WaveStatus, pending_records, status_of
 from medferry.sync.wave import SyncedWave
 from medferry.verification.harm import clinical_entities
 from medferry.workflows.cutover_proof import APART
@@ -192,7 +192,8 @@ class Facts:
 
         Transactions that the account does not see are none.
         """
-        pending = sum(each.pending for each in self.status.entities)
+        waits = any(each.pending for each in self.status.entities)
+        pending = pending_records(SyncedWave(self.environment, self.wave)) if waits else 0
         rehearsed = [_as_freeze(self.wave, self.rehearsal)] if self.rehearsal else []
         return freeze(
             self.transactions or (),
