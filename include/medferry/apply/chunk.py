@@ -12,10 +12,11 @@ from medferry.apply.breaker import Breaker
 from medferry.apply.departure import Noted, read_clocks
 from medferry.apply.documents import DocumentUploader
 from medferry.apply.doubts import Doubts
+from medferry.apply.open_references import may_be_written, never_resolved
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.referable import Referable
 from medferry.apply.referee import Referee
-from medferry.apply.targets import LoadRecord, ResolvedResource, resolved
+from medferry.apply.targets import LoadRecord, resolved
 from medferry.apply.visibility import Visibility
 from medferry.apply.writer import Writer
 from medferry.apply.written import WriteResult
@@ -34,7 +35,7 @@ from medferry.manifest.runs import SliceRow
 from medferry.manifest.sent_batches import Sending, SentEntry
 from medferry.manifest.source_records import DispositionChange, set_dispositions
 from medferry.manifest.unchanged import forget_digests
-from medferry.mapping.outcomes import DEAD, Disposition, Reason
+from medferry.mapping.outcomes import DEAD, Disposition
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.runtime.control import checkpoint
@@ -85,7 +86,8 @@ class ChunkLoader:
         waiting: set[Name] = set()
         counts: Counter[str] = Counter()
         left = list(records)
-        while ready := _ready(left, referable, settled, waiting):
+        while staged := may_be_written(left, referable, settled, waiting):
+            ready = [resolved(resource, referable) for resource in staged]
             failure: MedferryError | None = None
             writer = self._writer(doubts)
             try:
@@ -174,11 +176,7 @@ class ChunkLoader:
     def _unresolved(self, records: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry]) -> Counter[str]:
         """Quarantine records whose references lead nowhere; what waits for rows of its own entity is deferred."""
         own = self.hold.environment.migration.naming.system(self.slice.entity)
-        decisions: list[DispositionChange] = []
-        for record in records:
-            missing = sorted({name for resource in record.resources for name in resource.wanted if name not in known})
-            if not any(system == own or system.startswith(f"{own}/") for system, _ in missing):
-                decisions.append(_unresolved_decision(record.key, missing))
+        decisions = never_resolved(records, known, own)
         if decisions:
             self._record(WriteResult(), decisions)
         return Counter({Disposition.QUARANTINED: len(decisions), DEFERRED: len(records) - len(decisions)})
@@ -215,28 +213,6 @@ def drift_policy(options: RunOptions) -> DriftPolicy:
     return DriftPolicy.OVERWRITE if options.overwrite else DriftPolicy.CONFLICT
 
 
-def _ready(
-    records: Sequence[LoadRecord],
-    known: dict[Name, CrosswalkEntry],
-    settled: dict[Name, Settlement],
-    waiting: set[Name],
-) -> list[ResolvedResource]:
-    """Targets of records that have not failed, neither settled nor waiting, whose references can be made literal."""
-    ready: list[ResolvedResource] = []
-    for record in records:
-        within = {resource.name for resource in record.resources}
-        if any(name not in known and name not in within for resource in record.resources for name in resource.wanted):
-            continue  # nothing of a record is written while any of its references is open
-        ready += [
-            resolved(resource, known)
-            for resource in record.resources
-            if resource.name not in settled
-            and resource.name not in waiting
-            and all(name in known for name in resource.wanted)
-        ]
-    return ready
-
-
 def _decision(record: LoadRecord, settled: dict[Name, Settlement]) -> DispositionChange | None:
     """The disposition of a record that is settled, or of which one resource failed."""
     ends = [settled.get(resource.name) for resource in record.resources]
@@ -256,10 +232,3 @@ def _as_known(end: Settlement) -> CrosswalkEntry:
     assert isinstance(end, ConfirmedWrite)
     known = (end.medplum_id, end.version_id, end.content_hash, end.resource_type)
     return CrosswalkEntry(*known, wanted_hash=end.wanted_hash)
-
-
-def _unresolved_decision(key: str, missing: Sequence[Name]) -> DispositionChange:
-    system, value = missing[0]
-    return DispositionChange(
-        key, Disposition.QUARANTINED, Reason.UNRESOLVED_REFERENCE, place=f"{system.rsplit('/', 1)[-1]} {value}"
-    )

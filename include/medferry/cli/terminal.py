@@ -132,7 +132,7 @@ def show_report(environment: Environment, run_id: str, folder: Path, readiness: 
             return
         content = reconcile(connection, environment.migration, run_id)
     console.print(reconciliation_table(content))
-    for line in (*unexplained(content), *filter(None, [content.unclaimed])):
+    for line in (*unexplained(content), *filter(None, [content.not_judged, content.unclaimed])):
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     paths = write_report(environment, run_id, folder / run_id, readiness)
     console.print(f"report: {paths.html}\n        {paths.json}", soft_wrap=True)

@@ -72,7 +72,7 @@ class SliceStage(StrEnum):
     PLANNED = "planned"
     EXTRACTED = "extracted"
     TRANSFORMED = "transformed"
-    LOADED = "loaded"
+    LOADED = "loaded"  # of a dry run: its references are judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ from medferry.report.in_step import WaveInStep, waves_in_step
 from medferry.runtime.claim import unclaimed_text
 
 READY = "ready"
-"""Of a record in a dry run: mapped, valid, and to be loaded by a real one."""
+"""Of a record in a dry run: mapped, valid, all it refers to is ready or known, and a real one would load it."""
+
+NOT_JUDGED = "References were not judged: a sample leaves out rows that its own refer to. Without --sample they are."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,11 @@ class Reconciliation:
         return bool(self.run.options.get("dry_run"))
 
     @property
+    def not_judged(self) -> str:
+        """That a dry run tells nothing of references, and why; empty: they were judged, or loaded."""
+        return NOT_JUDGED if self.run.options.get("sample") is not None else ""
+
+    @property
     def undecided(self) -> str:
         """What a record is called that no load has decided: a dry run has found it ready for one."""
         return READY if self.dry_run else Disposition.PENDING
@@ -102,6 +109,7 @@ class Reconciliation:
             "migration": self.run.migration,
             "kind": self.run.kind,
             "dry_run": self.dry_run,
+            "not_judged": self.not_judged,
             "replays": self.run.replays,
             "status": self.run.status,
             "verdict": self.verdict,

@@ -32,11 +32,14 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dry_run: bool = Field(False, description="Extract and transform only; write nothing to Medplum.")
+    dry_run: bool = Field(False, description="Extract, transform, judge references; write nothing to Medplum.")
     batch_size: Annotated[int, Field(ge=1, le=1_000, description="Entries a FHIR batch.")] = 200
     lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, at most, in each process.")] = 4
     load_mode: LoadMode = Field(LoadMode.LOOKUP, description="lookup; conditional where others write the same keys.")
-    sample: Annotated[int | None, Field(ge=1, description="Only so many rows of each slice; for a dry run.")] = None
+    sample: Annotated[
+        int | None,
+        Field(ge=1, description="Only so many rows of each slice; for a dry run, then without its references."),
+    ] = None
     slice_rows: Annotated[int, Field(ge=1, le=1_000_000, description="Rows a slice at most.")] = 5_000
     stop_at_share: Annotated[
         float, Field(gt=0, le=1, description="Stop a slice when so large a share fails for one reason; 1: never.")

@@ -13,21 +13,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
-
-from more_itertools import constrained_batches
 
 from medferry.apply.breaker import Breaker
 from medferry.apply.chunk import DEFERRED, LOST, WAITING, ChunkLoader, drift_policy
+from medferry.apply.open_references import waited_in_vain
 from medferry.apply.plan import DriftPolicy
 from medferry.apply.referable import Referable
-from medferry.apply.targets import LoadRecord, staged_resource
 from medferry.apply.visibility import Visibility
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.runs import RunRow, SliceRow, SliceStage
 from medferry.manifest.slice_lock import only_worker
-from medferry.manifest.source_records import DispositionChange, pending_keys, set_dispositions
+from medferry.manifest.source_records import pending_keys, set_dispositions
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
@@ -43,17 +40,14 @@ from medferry.runtime.progress import Tally
 from medferry.runtime.pulse import Pulse, pulse_of
 from medferry.runtime.systems import check_medplum
 from medferry.stages.born import leave_born
+from medferry.stages.foresee import foresee_slice
 from medferry.stages.key_slices import stop_share
 from medferry.stages.moved import leave_moved
 from medferry.stages.nothing_there import nothing_there
 from medferry.stages.patience import Patience
-
-CHUNK_TARGETS = 400
-"""Targets a chunk, unless a batch holds more: enough for one look-up, few enough that all lanes have work."""
+from medferry.stages.pending import Chunk, pending_chunks
 
 _SLICES_AT_ONCE = 4
-
-Chunk = tuple[LoadRecord, ...]
 
 Progress = Callable[[str, int], None]
 """Called with the entity and the number of its source records that have just been settled; from several threads."""
@@ -161,12 +155,14 @@ def load_slice(
 ) -> dict[str, int]:
     """Load one transformed slice; returns the number of source records by disposition. Safe to repeat at any point.
 
+    In a dry run nothing is written: its references are judged.
+
     Raises LeaseHeld, LeaseLost, SliceBusy, NotSettled, BreakerOpen, RunAborted, Unauthorised, StagingError;
     what was settled before is recorded.
     """
     run, options = own_run(environment, run_id)
     if options.dry_run:
-        return {}
+        return dict(foresee_slice(environment, run, options, slice_id, progress))
     with load_session(environment, run, options) as session:
         return session.load([slice_id], progress)
 
@@ -191,12 +187,7 @@ def _load_locked(
             break
     with loader.hold.writing() as connection:
         left = sorted(pending_keys(connection, run.id, slice_id))
-        set_dispositions(
-            connection,
-            run.id,
-            slice_.entity,
-            [DispositionChange(key, Disposition.QUARANTINED, Reason.UNRESOLVED_REFERENCE) for key in left],
-        )
+        set_dispositions(connection, run.id, slice_.entity, waited_in_vain(left))
         runs.set_stage(connection, run.id, slice_id, SliceStage.LOADED)
     counts[Disposition.QUARANTINED] += len(left)
     session.tally.add(len(left), [Disposition.QUARANTINED] * len(left), [Reason.UNRESOLVED_REFERENCE] * len(left))
@@ -235,8 +226,8 @@ def _one_pass(
     loader.tally.add_earlier(decided - loader.breaker.total)
     loader.breaker.total = decided
     undecided: Counter[str] = Counter()
-    size = max(CHUNK_TARGETS, session.options.batch_size)
-    in_chunks = constrained_batches(_units(loader, pending), size, get_len=_resources, strict=False)
+    staging = session.environment.staging(session.run.id)
+    in_chunks = pending_chunks(staging, loader.slice, pending, session.options.batch_size)
     chunks = _first_ahead(in_chunks, others_loaded)
     for result in _in_threads(session, loader, chunks):
         undecided += Counter({name: result.pop(name, 0) for name in (DEFERRED, WAITING, LOST)})
@@ -270,17 +261,3 @@ def _in_threads(session: LoadSession, loader: ChunkLoader, chunks: Iterator[Chun
         for future in flying:
             future.cancel()
         wait(flying)  # the slice stays ours until its last chunk has come to rest
-
-
-def _units(loader: ChunkLoader, pending: set[str]) -> Iterator[LoadRecord]:
-    """The slice's pending source records in staged order."""
-    staging = loader.hold.environment.staging(loader.hold.run.id)
-    for number in range(loader.slice.bundles if pending else 0):  # of a proven run, none is there
-        for key, entries in groupby(staging.read_bundle(loader.slice.id, number), key=lambda staged: staged.name[1]):
-            if key in pending:
-                yield LoadRecord(key, tuple(staged_resource(staged) for staged in entries))
-
-
-def _resources(record: LoadRecord) -> int:
-    """How much a record adds to a chunk; one that has more than a chunk holds is a chunk of its own."""
-    return len(record.resources)

@@ -18,6 +18,7 @@ from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import check_systems
 from medferry.runtime.turn import in_turn
 from medferry.stages.by_period import prepare_period
+from medferry.stages.foresee import foresee_slice
 from medferry.stages.load import load_session
 from medferry.stages.prepare import RunScope, prepare_run
 from medferry.verification.run import verify_run
@@ -79,9 +80,11 @@ class RunInOneProcess:
     def load(self, _staged: None = None) -> None:
         run, options = own_run(self.environment, self.run_id)
         if options.dry_run:
+            for slice_ in self.slices:
+                foresee_slice(self.environment, run, options, slice_.id, partial(self._tell, "references"))
             return
         with load_session(self.environment, run, options) as session:
-            session.load([slice_.id for slice_ in self.slices], lambda entity, rows: self._tell("load", entity, rows))
+            session.load([slice_.id for slice_ in self.slices], partial(self._tell, "load"))
 
     def verify(self, _loaded: None = None) -> None:
         self.results = verify_run(

@@ -117,9 +117,9 @@ def _letters(params: Mapping[str, Any]) -> Choice:
 @task
 @guarded
 def slices_of_level(run: str, level: int) -> list[str]:
-    """The ids of the slices to load at one level of the reference graph; none in a dry run."""
+    """The ids of the slices to load at one level of the reference graph; none of a sample, which loads nothing."""
     with environment().manifest.begin() as connection:
-        if runs.get_run(connection, run).options["dry_run"]:
+        if runs.get_run(connection, run).options.get("sample") is not None:
             return []
         return [one.id for one in runs.slices_of(connection, run) if one.level == level]
 
@@ -143,7 +143,10 @@ def transform(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
 @task(map_index_template=SLICE_LABEL, pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
 @guarded
 def load(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
-    """Bring one staged slice into Medplum and read it back; returns the source records by disposition."""
+    """Bring one staged slice into Medplum and read it back; returns the source records by disposition.
+
+    A dry run judges its references instead.
+    """
     require_running(ti)
     return load_slice(environment(), run, slice_id)
 
