@@ -25,7 +25,7 @@ from medferry.medplum.errors import (
     Throttled,
     Unauthorised,
 )
-from medferry.medplum.oauth import profile_of
+from medferry.medplum.oauth import Token, profile_of
 from tests.lagging_proxy import LaggingProxy
 
 SYSTEM = "https://client.example/thing"
@@ -296,6 +296,8 @@ def test_a_client_knows_as_whom_it_writes(client: MedplumClient, medplum: Embedd
     me = {"profile": {"resourceType": "ClientApplication", "id": "1"}}
     client._tokens.profile = ""
     assert profile_of(client._tokens, lambda *_: httpx.Response(200, json=me)) == "ClientApplication/1"
+    assert profile_of(client._tokens, lambda *_: httpx.Response(200, text="<html>")) == ours  # with the token
+    client._tokens.shared.token = Token()
     for silent in ({}, {"profile": None}, {"profile": {"id": "1"}}):
         assert profile_of(client._tokens, lambda *_, told=silent: httpx.Response(200, json=told)) == ""
     assert profile_of(client._tokens, lambda *_: httpx.Response(200, text="<html>")) == ""
@@ -316,7 +318,7 @@ def test_a_history_is_read_to_its_end_with_its_authors(client: MedplumClient, mo
 
 
 def test_a_write_asks_for_its_departure_again_after_a_refused_token(client: MedplumClient) -> None:
-    client._tokens._token, client._tokens._good_until = "refused", float("inf")
+    client._tokens.shared.token = Token("refused", float("inf"))
     asked: list[str] = []
     [outcome] = client.batch(
         [create(patient("departs"))],

@@ -21,7 +21,7 @@ from medferry.manifest.homes import Home, LegacyHome
 from medferry.manifest.renamed import renamings
 from medferry.manifest.runs import UnknownRun
 from medferry.medplum.errors import RequestRefused
-from medferry.medplum.oauth import id_of_project, project_of
+from medferry.medplum.oauth import Token, id_of_project, project_of
 from medferry.runtime.continuing import OtherMigration, OtherSystem, Renamed
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import SourceBehind
@@ -354,6 +354,7 @@ def test_a_project_is_told_by_the_token_or_by_the_server(medplum: EmbeddedMedplu
         answers = {"project": {"resourceType": "Project", "id": "p"}}
         first._tokens.project = ""
         assert project_of(first._tokens, lambda *_: httpx.Response(200, json=answers)) == "p"
+        first._tokens.shared.token = Token()
         assert project_of(first._tokens, lambda *_: httpx.Response(200, text="<html>")) == ""
 
         def refused(*_: object) -> httpx.Response:

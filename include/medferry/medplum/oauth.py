@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import httpx
 import orjson
@@ -24,22 +25,47 @@ from medferry.medplum.trust import certificate_refused
 _MARGIN_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What the server gave, and what it said with it."""
+
+    text: str = field(default="", repr=False)
+    good_until: float = 0.0
+    """On the clock of the source that fetched it."""
+    project: str = ""
+    profile: str = ""
+
+
+@dataclass(slots=True)
+class SharedToken:
+    """The present token of one client id and secret at one server, for all clients that have them, in all threads.
+
+    Whoever needs another fetches it, one at a time; the others wait for it.
+    """
+
+    token: Token = field(default_factory=Token)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
 class TokenSource:
     """A bearer token that is fetched when needed and before it expires; shared by all lanes."""
 
     def __init__(
-        self, http: httpx.Client, client_id: str, client_secret: str, clock: Callable[[], float] = time.monotonic
+        self,
+        http: httpx.Client,
+        client_id: str,
+        client_secret: str,
+        shared: SharedToken | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = http
         self._form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+        self.shared = shared or SharedToken()
         self._clock = clock
-        self._lock = threading.Lock()
-        self._token = ""
-        self._good_until = 0.0
         self.project = ""
-        """Id of the project that the token is of, as the server says with it; empty: it does not."""
+        """Id of the project that the token is of, as the server said when it was fetched here; else empty."""
         self.profile = ""
-        """"ClientApplication/<id>": as whom the server takes this client, as it says with the token; else empty."""
+        """"ClientApplication/<id>": as whom the server takes this client, as it said then; else empty."""
 
     def token(self, refused: str | None = None) -> str:
         """The present token; a new one when it is about to expire or is the one that was `refused`.
@@ -47,12 +73,14 @@ class TokenSource:
         Raises Unauthorised when the server does not accept the client id and secret, Throttled, NotReached,
         CertificateRefused.
         """
-        with self._lock:
-            if self._clock() >= self._good_until or self._token == refused:
-                self._fetch()
-            return self._token
+        with self.shared.lock:
+            present = self.shared.token
+            if self._clock() >= present.good_until or present.text == refused:
+                present = self.shared.token = self._fetch()
+                self.project, self.profile = present.project, present.profile
+            return present.text
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> Token:
         try:
             with self._http.stream("POST", "oauth2/token", data=self._form) as unread:
                 answer = read_whole(unread)
@@ -79,25 +107,28 @@ class TokenSource:
             lifetime, token = float(body.get("expires_in", 3600)), str(body["access_token"])
         except (ValueError, TypeError, KeyError, AttributeError):
             raise NotReached("Medplum's token endpoint gave no token.", "Check what stands in between.") from None
-        self._token, self.project = token, id_of_project(body.get("project"))
-        self.profile = reference_to(body.get("profile"))
-        self._good_until = self._clock() + lifetime - min(_MARGIN_SECONDS, lifetime / 2)
+        good_until = self._clock() + lifetime - min(_MARGIN_SECONDS, lifetime / 2)
+        return Token(token, good_until, id_of_project(body.get("project")), reference_to(body.get("profile")))
 
 
 def project_of(tokens: TokenSource, read: Callable[..., httpx.Response]) -> str:
-    """The id of the project that a client is of, as its token told, else ``auth/me``; `read` is the client's own."""
+    """The id of the project that a client is of, as its token told, else ``auth/me``; `read` is the client's own.
+
+    What was said with a token that another client has fetched counts only when the server was asked in vain: another
+    server may have come in its place, which refuses that token.
+    """
     if tokens.project:
         return tokens.project
     told = id_of_project(_about_me(read, "project"))
-    return tokens.project or told
+    return tokens.project or told or tokens.shared.token.project
 
 
 def profile_of(tokens: TokenSource, read: Callable[..., httpx.Response]) -> str:
-    """As whom a client writes ("ClientApplication/<id>"), as its token told, else ``auth/me``; empty: neither does."""
+    """As whom a client writes ("ClientApplication/<id>"), found as `project_of` does; empty: nothing says it."""
     if tokens.profile:
         return tokens.profile
     told = reference_to(_about_me(read, "profile"))
-    return tokens.profile or told
+    return tokens.profile or told or tokens.shared.token.profile
 
 
 def _about_me(read: Callable[..., httpx.Response], name: str) -> object:

@@ -37,7 +37,7 @@ from medferry.medplum.errors import (
 )
 from medferry.medplum.form import read_whole
 from medferry.medplum.http import HttpSettings, open_http
-from medferry.medplum.oauth import TokenSource
+from medferry.medplum.oauth import SharedToken, TokenSource
 from medferry.medplum.outcome import issue_text, throttled_seconds, verdict_of
 from medferry.medplum.server_clock import ServerClock
 from medferry.medplum.sockets import Sockets
@@ -61,7 +61,10 @@ _TOKEN_RENEWALS = 10
 
 
 class Requests:
-    """What every request of a client has in common. `base_url` is the server's root ("http://host:8103/")."""
+    """What every request of a client has in common. `base_url` is the server's root ("http://host:8103/").
+
+    `token` is shared with other clients of the same server, client id and secret; without it, one of its own.
+    """
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Requests:
         budget: Budget | None = None,
         http: HttpSettings | None = None,
         waits: Waits | None = None,
+        token: SharedToken | None = None,
     ) -> None:
         self.waits = waits or Waits()
         self.budget = budget or Budget()
@@ -80,7 +84,7 @@ class Requests:
         self._http.headers["Accept-Encoding"] = "identity"
         self._sockets, self.server_clock = Sockets(), ServerClock()
         self._http.event_hooks = {"request": [self._sockets.watch], "response": [self.server_clock.learn]}
-        self._tokens = TokenSource(self._http, client_id, client_secret)
+        self._tokens = TokenSource(self._http, client_id, client_secret, token)
         self.sent = 0
         """Requests that reached a server, repeated ones too; `failed` of them were cut off or got a 5xx."""
         self.failed = 0

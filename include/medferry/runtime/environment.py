@@ -15,6 +15,7 @@ from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.staged_files import digest_of_file
 from medferry.medplum.budget import Budget
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.oauth import SharedToken
 from medferry.medplum.waits import WaitFor, Waits
 from medferry.runtime.continuing import check_continues, check_files, is_dry
 from medferry.runtime.options import RunOptions, kept_options
@@ -30,6 +31,8 @@ class Environment:
 
     migration: Migration
     settings: Settings
+    _token: SharedToken = field(init=False, default_factory=SharedToken, repr=False, compare=False)
+    """Of Medferry's own client, for as many as are opened: Medplum allows an address 160 token requests a minute."""
     _opened: Environment | None = field(init=False, default=None, repr=False, compare=False)
     """Whose connections are used."""
 
@@ -37,6 +40,7 @@ class Environment:
         """The same systems for another view of the migration, over the same connections: views come and go."""
         made = Environment(migration, self.settings)
         object.__setattr__(made, "_opened", self)
+        object.__setattr__(made, "_token", self._token)
         return made
 
     @cached_property
@@ -78,9 +82,8 @@ class Environment:
         waits = Waits()
         budget = Budget(options.reserve_points if options else 0, sleep=partial(waits.sleep, WaitFor.QUOTA))
         s = self.settings
-        return MedplumClient(
-            s.medplum_base_url, s.medplum_client_id, s.medplum_client_secret, budget, s.medplum_http, waits
-        )
+        client_id, secret = s.medplum_client_id, s.medplum_client_secret
+        return MedplumClient(s.medplum_base_url, client_id, secret, budget, s.medplum_http, waits, self._token)
 
     def staging(self, run_id: str) -> Staging:
         """The staged files of a run, each checked against what the manifest knows of it when it is read.

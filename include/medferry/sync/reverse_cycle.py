@@ -77,7 +77,7 @@ class BackCycle:
 def back_cycle(wave: SyncedWave, client: MedplumClient | None = None) -> BackCycle:
     """Write back what was changed in Medplum. What cannot be written is held back, and told; other records go on.
 
-    `client`: one to be used, so that each cycle of many need not ask for a token.
+    `client`: one to be used, so that each cycle of many need not connect anew.
 
     Raises SyncBusy, NothingBack, SettingsError without the writing account, LeaseHeld, SourceUnavailable,
     OtherSystem where that account leads to another database, MedplumUnavailable, Unauthorised, FeedMoved.
