@@ -179,7 +179,7 @@ def test_the_tab_of_a_dag_run_finds_its_run(client: TestClient, manifest: sa.Eng
 
 def test_the_report_is_shown_in_a_sandbox_and_nothing_is_kept(client: TestClient) -> None:
     answer = client.get("/report/rehearsal")
-    assert answer.status_code == 200 and "Reconciliation: " in answer.text
+    assert answer.status_code == 200 and "<h1>Dry run: " in answer.text
     assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
     for address in ("/report/rehearsal", "/runs", "/runs/rehearsal", "/runs/nothing"):
         headers = client.get(address).headers

@@ -25,7 +25,7 @@ from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from medferry.workflows import purge as purging
 from medferry.workflows.purge import Found, Kept, NotAbandoned, find, purge
-from tests.cli.test_cli import medferry  # noqa: F401 -- a fixture
+from tests.cli.conftest import medferry  # noqa: F401 -- a fixture
 from tests.tiny_platform import keeping
 from tests.workflows.test_migrate import migrate
 
