@@ -23,7 +23,8 @@ CREATE TABLE people (id INTEGER PRIMARY KEY, clinic VARCHAR(9), family VARCHAR(4
   FOREIGN KEY (clinic) REFERENCES clinics(code));
 CREATE TABLE {q}Class{q} (a INTEGER, {q}b c{q} INTEGER, clinic VARCHAR(9), person INTEGER,
   PRIMARY KEY (a, {q}b c{q}), FOREIGN KEY (person) REFERENCES people(id));
-CREATE TABLE loose (note VARCHAR(40))
+CREATE TABLE visits (room INTEGER NOT NULL, number INTEGER NOT NULL, site INTEGER, note VARCHAR(40), UNIQUE (number));
+CREATE TABLE loose (note VARCHAR(40), number INTEGER UNIQUE)
 """
 """With a table that is a word of Python, a column with a blank, a reference to itself, and no key."""
 
@@ -59,6 +60,8 @@ def _fill(url: str) -> None:
                 f"INSERT INTO people (id, clinic, family, sex, born, kind) VALUES "
                 f"({number}, '{clinic}', 'Person {number}', '{sex}', '1980-01-0{number % 9 + 1}', {number % 3})"
             )
+        for number in range(4):
+            connection.exec_driver_sql(f"INSERT INTO visits VALUES (1, {number}, {number}, 'visit {number}')")
         connection.exec_driver_sql(f"INSERT INTO {quote}Class{quote} VALUES (1, 2, 'north', 5)")
     engine.dispose()
 
@@ -137,11 +140,26 @@ def test_without_units_everything_is_one(url: str, tmp_path: Path, monkeypatch: 
     assert CliRunner().invoke(app, ["plan", "check", "-m", str(tmp_path / "whole")]).exit_code == 0
 
 
+def test_more_units_than_may_move_at_once_are_waves(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a table without a primary key is told apart by its unique one, where the engine names it."""
+    if url.startswith("postgres"):
+        pytest.skip("of PostgreSQL only primary keys are read")
+    monkeypatch.setenv("MEDFERRY_SOURCE_URL", url)
+    told = run(tmp_path / "sites", "visits", "clinics", unit="site")
+    assert told.exit_code == 0, told.output
+    migration = load_migration(tmp_path / "sites")
+    assert migration.entities["visits"].key == ("number",)
+    assert [wave.units for wave in migration.plan.waves] == [["0"], ["1"], ["2"], ["3"]]
+    checked = CliRunner().invoke(app, ["plan", "check", "-m", str(tmp_path / "sites")])
+    assert checked.exit_code == 0, checked.output
+
+
 @pytest.mark.parametrize(
     ("tables", "unit", "told"),
     [
         (("nowhere",), "", "no table nowhere"),
         (("loose",), "", "no primary key"),
+        (("people=Patient", "people=Practitioner"), "", "named twice"),
         (("people",), "elsewhere", "no column of business units"),
         (("people",), "family", "cannot be names of units"),
         (("people=Patiënt",), "", "Patiënt"),

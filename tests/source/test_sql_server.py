@@ -209,7 +209,7 @@ def test_units_that_the_collation_takes_for_equal_are_told_apart(
     server: FakeSqlServer, engine: sa.Engine, tmp_path: Path
 ) -> None:
     fill(server, (1, "North"), (2, "NORTH"))
-    with snapshot(engine) as connection, pytest.raises(SourceError, match=r"1 rows of patient belong .*: NORTH"):
+    with snapshot(engine) as connection, pytest.raises(SourceError, match=r"1 row of patient belongs .*: NORTH"):
         count_by_unit(connection, entity(tmp_path), ["North"])
 
 

@@ -15,6 +15,7 @@ from medferry.cli.terminal import console, report_errors
 from medferry.definition.migration import load_migration
 from medferry.definition.skeleton import Wanted, skeleton, slug
 from medferry.errors import MedferryError
+from medferry.governance.strategy import LARGEST
 from medferry.runtime.settings import settings_from_environment
 from medferry.source.database import connect_engine, snapshot
 from medferry.source.survey import LEAST_ROWS, SurveyedTable, survey, units_of
@@ -42,7 +43,7 @@ def new_migration(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MedferryError(f"{folder} is not empty.", "Name a new folder: what is there is never written over.")
-    types = {name: kind or "Basic" for name, _, kind in (one.partition("=") for one in table)}
+    types = _types(table)
     wanted = _wanted(slug(folder.resolve().name), time_zone, types, unit_column)
     files = skeleton(wanted)
     try:
@@ -57,6 +58,20 @@ def new_migration(
     _tell(folder, files, wanted.tables)
 
 
+def _types(tables: Sequence[str]) -> dict[str, str]:
+    """Table → resource type. Raises MedferryError for a table that is named twice: one of the two would be lost."""
+    types: dict[str, str] = {}
+    for name, _, kind in (one.partition("=") for one in tables):
+        if name in types:
+            raise MedferryError(
+                f"The table {name} is named twice.",
+                "Name it once. For rows of another resource type copy its entity, mapping and checks, and let each "
+                "SELECT, and each `from` of the checks, take its own rows by WHERE.",
+            )
+        types[name] = kind or "Basic"
+    return types
+
+
 def _wanted(name: str, time_zone: str, types: dict[str, str], unit_column: str) -> Wanted:
     settings = settings_from_environment()
     settings.require("source_url")
@@ -64,7 +79,8 @@ def _wanted(name: str, time_zone: str, types: dict[str, str], unit_column: str) 
     with snapshot(engine) as connection:
         tables = survey(connection, list(types))
         units = units_of(connection, tables, unit_column) if unit_column else []
-        return Wanted(name, time_zone, tables, types, unit_column, units, _quoted(connection, tables))
+        phased = len(units) > LARGEST["units"]
+        return Wanted(name, time_zone, tables, types, unit_column, units, _quoted(connection, tables), phased)
 
 
 def _quoted(connection: sa.Connection, tables: list[SurveyedTable]) -> dict[str, str]:

@@ -40,6 +40,8 @@ class Wanted:
     units: Sequence[str]
     quoted: Mapping[str, str]
     """A name of the legacy schema → as its SQL must write it."""
+    phased: bool = False
+    """Each unit in a wave of its own: there are more than may move at once."""
 
 
 def skeleton(wanted: Wanted) -> dict[str, str]:
@@ -104,11 +106,13 @@ def _plan(wanted: Wanted) -> str:
     said = {
         "name": wanted.name,
         "title": f"{wanted.name} moves to Medplum",
-        "strategy": Strategy.BIG_BANG.value,
+        "strategy": (Strategy.PHASED if wanted.phased else Strategy.BIG_BANG).value,
         "identifier_base": f"https://legacy.example/{wanted.name}",
         "source": {"connection": f"legacy_{wanted.name}", "time_zone": wanted.time_zone},
         "units": units,
     }
+    if wanted.phased:  # which units go together is for a person to say
+        said["waves"] = [{"id": f"unit_{number}", "units": [unit]} for number, unit in enumerate(wanted.units, 1)]
     head = (
         "# A first draft by `medferry new`. To decide: identifier_base (a URL of your own, for ever), null_tokens and\n"
         "# sentinel_dates of the source, waves, acceptance, and the planning questions that `plan check` lists.\n"

@@ -10,7 +10,7 @@ from medferry.plan.periods import Period
 from medferry.source.database import stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import unit_text
-from medferry.source.slices import entity_rows, key_columns, of_units, texts_of_units
+from medferry.source.slices import entity_rows, key_columns, of_units, texts_of_units, units_held
 
 
 def keys_of_period(
@@ -20,9 +20,9 @@ def keys_of_period(
 
     The database compares the date, in its own time: every row is in exactly one of periods that follow each other.
     """
-    dialect = connection.dialect.name
+    dialect, held = connection.dialect.name, units_held(connection, entity, units)
     columns = [*key_columns(entity), texts_of_units(dialect, entity).label("unit_of_key")]
-    statement = sa.select(*columns).select_from(entity_rows(dialect, entity)).where(of_units(dialect, entity, units))
+    statement = sa.select(*columns).select_from(entity_rows(dialect, entity)).where(of_units(dialect, entity, held))
     values: dict[str, Any] = {}
     if entity.dated is not None:
         condition, values = _within(sa.column(entity.dated), period)

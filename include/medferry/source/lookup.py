@@ -16,7 +16,7 @@ from medferry.source.database import stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import is_escaped, parts_of, unit_text
 from medferry.source.kinds import Kind, comparable, held_values, kinds_of
-from medferry.source.slices import entity_rows, key_columns, of_units, texts_of_units
+from medferry.source.slices import entity_rows, key_columns, of_units, texts_of_units, units_held
 
 KEYS_AT_ONCE = 500
 """Keys a statement; SQLite's limit on bound values was 999 for long."""
@@ -26,7 +26,8 @@ def stream_keys(
     connection: sa.Connection, entity: SourceEntity, units: Sequence[str], keys: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """The rows of these keys within `units`, each once, however many statements it takes."""
-    everything = sa.select(sa.text("*")).where(of_units(connection.dialect.name, entity, units))
+    held = units_held(connection, entity, units)
+    everything = sa.select(sa.text("*")).where(of_units(connection.dialect.name, entity, held))
     return _matching(connection, entity, everything, keys)
 
 

@@ -18,6 +18,8 @@ from medferry.source.kinds import Kind, bound_value, kinds_of, rebound
 
 _BEGINS_WITH = re.compile(r"(?:\s|/\*.*?\*/)*WITH\b", re.IGNORECASE | re.DOTALL)
 
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+
 Bound = Any
 """A key as JSON from which the engine's own value can be made again; a list for a key of several columns."""
 
@@ -146,6 +148,15 @@ def of_units(dialect: str, entity: SourceEntity, units: Iterable[str]) -> sa.Col
     numbers = [int(text) for text in texts if dialect == "sqlite" and text.isdecimal() and str(int(text)) == text]
     wanted = sa.bindparam("wanted_units", [*texts, *numbers], expanding=True, type_=sa.types.NullType())
     return sa.column(entity.unit).in_(wanted)
+
+
+def units_held(connection: sa.Connection, entity: SourceEntity, units: Iterable[str]) -> list[str]:
+    """Of `units` those that the unit's column can hold: a column of integers is not compared with a name.
+
+    PostgreSQL refuses it, MySQL takes the name for 0, with a warning. Raises SourceError.
+    """
+    (kind,) = kinds_of(connection, [sa.column(entity.unit)], entity_rows(connection.dialect.name, entity))
+    return [unit for unit in units if kind is not Kind.WHOLE or _WHOLE.fullmatch(unit)]
 
 
 def texts_of_units(dialect: str, entity: SourceEntity) -> sa.ColumnElement[str]:

@@ -86,10 +86,10 @@ def units_of(connection: sa.Connection, tables: Iterable[SurveyedTable], column:
 
 
 def _surveyed(connection: sa.Connection, inspector: sa.Inspector, name: str) -> SurveyedTable:
-    key = _key_of(connection, inspector, name)
+    key = _key_of(connection, inspector, name) or _unique_of(connection, inspector, name)
     if not key:
         raise SourceError(
-            f"The table {name} has no primary key: nothing tells its rows apart.",
+            f"The table {name} has no primary key, nor a unique one without nulls: nothing tells its rows apart.",
             "Write its entity by hand, with a key that is made in the SQL; leave the table out here.",
         )
     refers = {
@@ -116,6 +116,15 @@ def _key_of(connection: sa.Connection, inspector: sa.Inspector, table: str) -> t
         quoted = connection.dialect.identifier_preparer.quote_identifier(table)
         return tuple(connection.execute(_KEY_ON_POSTGRESQL, {"name": quoted}).scalars())
     return tuple(inspector.get_pk_constraint(table)["constrained_columns"])
+
+
+def _unique_of(connection: sa.Connection, inspector: sa.Inspector, table: str) -> tuple[str, ...]:
+    """The shortest unique key of columns that are never null, where the engine tells it; empty: there is none."""
+    if connection.dialect.name == "postgresql":
+        return ()
+    never_null = {str(column["name"]) for column in inspector.get_columns(table) if not column["nullable"]}
+    keys = [tuple(map(str, one["column_names"])) for one in inspector.get_unique_constraints(table)]
+    return min((key for key in keys if never_null.issuperset(key)), key=len, default=())
 
 
 def _column(

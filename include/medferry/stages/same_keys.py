@@ -16,7 +16,7 @@ from medferry.runtime.continuing import Renamed
 from medferry.runtime.environment import Environment
 from medferry.source.database import stream
 from medferry.source.lookup import units_of_keys
-from medferry.source.slices import rows_of
+from medferry.source.slices import rows_of, units_held
 
 _SOME = 20
 
@@ -34,7 +34,8 @@ def check_keys(environment: Environment, view: sa.Connection, name: str, units: 
     known = take(_SOME, successful_keys(environment.manifest, Records(migration.name, None, units), name))
     if not known or units_of_keys(view, entity, known):
         return
-    statement, values = rows_of(view.dialect.name, entity, units, None, None, _SOME)
+    held = units_held(view, entity, units)
+    statement, values = rows_of(view.dialect.name, entity, held, None, None, _SOME)
     present = [entity.ledger_key_of(row) for row in stream(view, statement, values)]
     with environment.manifest.begin() as connection:
         if not present or states_of(connection, migration.name, name, present):

@@ -16,7 +16,7 @@ from medferry.source.database import set_apart, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import is_escaped, ledger_key
 from medferry.source.lookup import stream_keys, units_of_keys, units_of_logged
-from medferry.source.slices import rows_of
+from medferry.source.slices import rows_of, units_held
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
@@ -120,5 +120,5 @@ def of_wave(wave: SyncedWave, entity: str, keys: Iterable[str], present: Mapping
 
 
 def _all_rows(wave: SyncedWave, view: sa.Connection, entity: SourceEntity) -> dict[str, str]:
-    statement, values = rows_of(view.dialect.name, entity, wave.units, None, None)
+    statement, values = rows_of(view.dialect.name, entity, units_held(view, entity, wave.units), None, None)
     return {entity.ledger_key_of(row): entity.unit_of(row) for row in stream(view, statement, values)}

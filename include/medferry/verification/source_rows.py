@@ -14,7 +14,7 @@ from medferry.manifest.unit_state import digests_of
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot, stream
 from medferry.source.lookup import stream_keys
-from medferry.source.slices import rows_of
+from medferry.source.slices import rows_of, units_held
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
 
@@ -68,5 +68,6 @@ def _rows(scope: VerificationScope, entity: str) -> Iterator[dict[str, Any]]:
         if entity in scope.keys:
             yield from stream_keys(connection, of, units, sorted(scope.keys[entity]))
         else:
-            statement, values = rows_of(connection.dialect.name, of, units, None, None)
+            held = units_held(connection, of, units)
+            statement, values = rows_of(connection.dialect.name, of, held, None, None)
             yield from stream(connection, statement, values)
