@@ -65,9 +65,9 @@ def test_folders_of_the_volumes_belong_to_the_user(services: dict[str, dict[str,
 
 def test_scripts_that_run_in_it_exist(services: dict[str, dict[str, Any]]) -> None:
     words = [word for service in _built(services) for word in service["command"]]
-    scripts = [ROOT / word.removeprefix("/opt/medferry/") for word in words if word.startswith("/opt/medferry/")]
-    assert len(scripts) == 3
-    assert all(script.is_file() for script in scripts)
+    files = [ROOT / word.removeprefix("/opt/medferry/") for word in words if word.startswith("/opt/medferry/")]
+    assert len(files) == 4, "three scripts, and the policy that one of them is given"
+    assert all(each.is_file() for each in files)
 
 
 @pytest.mark.slow
