@@ -20,6 +20,7 @@ SCHEMA = """
 CREATE TABLE clinics (code VARCHAR(9) PRIMARY KEY, name VARCHAR(40), head INTEGER);
 CREATE TABLE people (id INTEGER PRIMARY KEY, clinic VARCHAR(9), family VARCHAR(40), sex VARCHAR(1), born DATE,
   kind INTEGER, seen TIMESTAMP NULL, weight DECIMAL(6, 2), mentor INTEGER REFERENCES people(id),
+  login_password VARCHAR(9) DEFAULT 'hunter2',
   FOREIGN KEY (clinic) REFERENCES clinics(code));
 CREATE TABLE {q}Class{q} (a INTEGER, {q}b c{q} INTEGER, clinic VARCHAR(9), person INTEGER,
   PRIMARY KEY (a, {q}b c{q}), FOREIGN KEY (person) REFERENCES people(id));
@@ -121,6 +122,13 @@ def test_only_values_that_many_rows_share_are_written(new: tuple[Path, Result]) 
     assert not any(
         "Person" in path.read_text() for path in folder.rglob("*") if path.suffix in (".csv", ".yaml", ".py")
     )
+
+
+def test_what_lets_somebody_in_is_left_out_and_told(new: tuple[Path, Result]) -> None:
+    folder, told = new
+    assert "Left out, as they seem to hold secrets: people.login_password." in " ".join(told.output.split())
+    written = [path.read_text() for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert not any("hunter2" in text or "login_password" in text for text in written)
 
 
 def test_every_row_is_quarantined_until_it_is_mapped(new: tuple[Path, Result]) -> None:

@@ -102,4 +102,6 @@ def _tell(folder: Path, files: dict[str, str], tables: Sequence[SurveyedTable]) 
             "else does, and delete those that are no codes.[/]",
             soft_wrap=True,
         )
+    if secrets := [f"{table.name}.{column}" for table in tables for column in table.secrets]:
+        console.print(f"Left out, as they seem to hold secrets: {escape(', '.join(secrets))}.", soft_wrap=True)
     console.print(f"next: medferry plan check -m {escape(str(folder))}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ ROWS_A_CODE = 10
 LEAST_ROWS = 5
 """A value of fewer rows is not shown: it may be of one patient."""
 LONGEST_CODE = 20
+SECRETS = re.compile(r"passw|pwd|secret|token|salt|api_?key|private_?key", re.IGNORECASE)
+"""A column with such a name holds what lets somebody in: its values are not asked for, and no record needs it."""
 
 MOST_UNITS = 200
 
@@ -56,6 +59,8 @@ class SurveyedTable:
     name: str
     key: tuple[str, ...]
     columns: tuple[SurveyedColumn, ...]
+    secrets: tuple[str, ...] = ()
+    """Names of the columns that were left out."""
 
 
 def survey(connection: sa.Connection, tables: Sequence[str]) -> list[SurveyedTable]:
@@ -97,10 +102,10 @@ def _surveyed(connection: sa.Connection, inspector: sa.Inspector, name: str) -> 
         for foreign in inspector.get_foreign_keys(name)
         if len(foreign["constrained_columns"]) == 1
     }
-    columns = (
-        _column(connection, name, str(one["name"]), one["type"], key, refers) for one in inspector.get_columns(name)
-    )
-    return SurveyedTable(name, key, tuple(columns))
+    found = {str(one["name"]): one["type"] for one in inspector.get_columns(name)}
+    secrets = tuple(one for one in found if SECRETS.search(one) and one not in key)
+    columns = (_column(connection, name, one, kind, key, refers) for one, kind in found.items() if one not in secrets)
+    return SurveyedTable(name, key, tuple(columns), secrets)
 
 
 _KEY_ON_POSTGRESQL = sa.text(
