@@ -14,7 +14,9 @@ from medferry.source.database import connect_engine
 @pytest.fixture(scope="package", params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('engines')}/x.db"
+        file = tmp_path_factory.mktemp("engines") / "x.db"
+        file.touch()  # an empty database; a file that is not there is refused
+        yield f"sqlite:///{file}"
         return
     start = {"postgresql": servers.embedded, "mariadb": servers.mariadb}[request.param]
     try:

@@ -40,4 +40,4 @@ def test_what_is_wrong_is_told_apart(url: str) -> None:
 
 def test_a_file_that_is_not_there_is_named_by_its_connection(tmp_path: Path) -> None:
     missing = sa.make_url(f"sqlite:///{tmp_path}/no/such/file.db")
-    assert told(missing).startswith("SettingsError: The legacy database has no database of that name")
+    assert told(missing).startswith(f"SettingsError: There is no file {missing.database} with the legacy database")
