@@ -54,7 +54,7 @@ def examine_subject(scope: VerificationScope, recorder: CheckRecorder) -> None:
         check, limit, number = f"acceptance: {disposition}", _share(acceptance, disposition), whole.counts[disposition]
         recorder.expect(check, f"{number:,} of {whole.eligible:,} {disposition}; at most {limit:.2%} accepted")
         if number > limit * whole.eligible:
-            recorder.different(check, subject, f"{number} of {whole.eligible} {disposition}", "over the threshold")
+            recorder.over_limit(check, subject, f"{number} of {whole.eligible} {disposition}", "over the threshold")
         else:
             recorder.equal(check, whole.eligible)
     recorder.expect(UNIT)
@@ -73,10 +73,10 @@ def examine_entity(scope: VerificationScope, entity: str, recorder: CheckRecorde
     own = acceptance.entities.get(entity, Limits())
     _tell(recorder, ENTITY, entity, _faults(_together(groups), _limits(acceptance, own)))
     for group in groups:
-        kind = None
         if group.eligible and group.set_aside == group.eligible and not _may_be_set_aside(scope, group):
-            kind = "everything set aside"
-        recorder.judge(ENTITY, f"{group.unit}/{entity}", _shown(group) if kind else "", kind)
+            recorder.over_limit(ENTITY, f"{group.unit}/{entity}", _shown(group), "everything set aside")
+        else:
+            recorder.equal(ENTITY)
 
 
 def _judges_groups(scope: VerificationScope, entity: str = "") -> bool:
@@ -128,7 +128,7 @@ def _faults(group: Group, limits: dict[Disposition, float]) -> list[str]:
 
 def _tell(recorder: CheckRecorder, check: str, key: str, faults: list[str]) -> None:
     for fault in faults:
-        recorder.different(check, key, fault, "over the threshold")
+        recorder.over_limit(check, key, fault, "over the threshold")
     if not faults:
         recorder.equal(check)
 

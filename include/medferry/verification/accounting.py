@@ -113,8 +113,7 @@ def _count(
         if there == here:
             recorder.equal(COUNT, there)
         else:
-            name = f"unit {unit}" if unit else "no unit"
-            recorder.different(COUNT, name, f"{there} in the source, {here} in the ledger", "other number")
+            recorder.other_number(COUNT, unit, there, here)
     recorder.expect(COUNT, "" if legacy.checks else _BY_ITSELF)
 
 

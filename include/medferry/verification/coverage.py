@@ -82,7 +82,10 @@ class Coverage:
             return
         share = f"{whole.compared_share:.1%} of {whole.total:,} leaf values compared; at least {least:.1%} demanded"
         self.recorder.expect(SHARE, share)
-        self.recorder.judge(SHARE, self.entity, share, "too little" if whole.compared_share < least else None)
+        if whole.compared_share < least:
+            self.recorder.over_limit(SHARE, self.entity, share, "too little")
+        else:
+            self.recorder.equal(SHARE)
 
     def _judge_bare(self, accepted: Mapping[str, str]) -> None:
         """Nothing compared is no proof of the values, unless the plan says why that is accepted."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from medferry.manifest.clock import read_clock
 from medferry.manifest.unit_state import decided_since
 from medferry.medplum.client import MedplumClient
 from medferry.verification.hold import SubjectHold
+from medferry.verification.moving_units import units_of
 from medferry.verification.part import VerificationPart, do_part, keep_of
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
@@ -49,8 +51,8 @@ def look_again(
         first = looks.first.get(part.name)
         if first is None or not (first.looks_again or part.entity in written or (part.entity == "all" and written)):
             continue
-        keep = keep_of(environment, verification_id, part, hold)
-        recorder = SecondLook(part.entity, keep, first=first.seen, before=looks.motion(client))
+        keep, units = keep_of(environment, verification_id, part, hold), partial(units_of, scope)
+        recorder = SecondLook(part.entity, keep, units_of=units, first=first.seen, before=looks.motion(client))
 
         def settle(recorder: SecondLook = recorder) -> None:
             moving = {entity: set(keys) for entity, keys in looks.motion(client).items()}

@@ -20,6 +20,7 @@ _AT_ONCE = 500
 @dataclass(slots=True)
 class _Count:
     equal: int = 0
+    empty: int = 0
     different: int = 0
     unchecked: int = 0
     settling: int = 0
@@ -61,10 +62,26 @@ class CheckRecorder:
         if len(self.waiting) >= _AT_ONCE:
             self.flush()
 
-    def has_compared(self, name: str) -> bool:
-        """Whether anything came up for `name`, be it that it could not be compared."""
+    def over_limit(self, name: str, key: str, field: str, kind: str) -> None:
+        """A limit that the plan sets is not kept: of no record, but of what `key` names."""
+        self.different(name, key, field, kind)
+
+    def other_number(self, name: str, unit: str, there: int, here: int) -> None:
+        """The source has `there` rows in a unit ("": in none), and the manifest's ledger `here`."""
+        self.different(name, *told_number(unit, there, here))
+
+    def empty(self, name: str) -> None:
+        """Nothing stands on either side: equal beside comparisons that had a value, and by itself no comparison."""
+        self._of(name).empty += 1
+
+    def has_value(self, name: str) -> bool:
+        """Whether a comparison of `name` had a value on either side, be it that it could not be compared."""
         count = self._of(name)
         return bool(count.equal or count.different or count.unchecked or count.in_flight)
+
+    def has_compared(self, name: str) -> bool:
+        """Whether anything came up for `name`, be it that nothing stood on either side."""
+        return self.has_value(name) or bool(self._of(name).empty)
 
     def keep_by_policy(self, name: str) -> None:
         """One that would be a difference, which the plan says may stay."""
@@ -128,11 +145,19 @@ class CheckRecorder:
         return self.counts.setdefault(name, _Count())
 
 
+def told_number(unit: str, there: int, here: int) -> tuple[str, str, str]:
+    """Key, field and kind of a unit's other number of rows."""
+    return f"unit {unit}" if unit else "no unit", f"{there} in the source, {here} in the ledger", "other number"
+
+
 def _result(name: str, entity: str, count: _Count) -> CheckResult:
     compared = count.equal + count.different
+    compared += count.empty if compared else 0
     kept = f"{count.kept:,} kept, as the plan says. " if count.kept else ""
     note = f"{count.note} [rows {count.unchecked_keys.hexdigest()[:12]}]" if count.unchecked else count.note
     status = _status(count)
+    if status is CheckStatus.NOTHING and count.empty:
+        note = f"No value on either side, in {count.empty:,} resources. {note}".strip()
     unjudged = count.in_flight if status is CheckStatus.IN_FLIGHT else count.unchecked
     return CheckResult(name, entity, status, compared, count.different, count.examples, unjudged, kept + note)
 

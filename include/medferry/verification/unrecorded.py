@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from medferry.manifest.checks import CheckResult, Difference
 from medferry.manifest.clock import read_clock
 from medferry.manifest.unit_state import decided_since
 from medferry.medplum.client import MedplumClient
+from medferry.verification.moving_units import units_of
 from medferry.verification.part import VerificationPart
 from medferry.verification.scope import VerificationScope
 from medferry.verification.second_look import FirstLook, Motion, SecondLook, wait_for
@@ -58,7 +60,9 @@ def _again(
     with scope.environment.manifest.begin() as connection:
         began = read_clock(connection)
     found: list[Difference] = []
-    second = SecondLook(part.entity, found.extend, first=first.seen, before=motion(client))
+    second = SecondLook(
+        part.entity, found.extend, units_of=partial(units_of, scope), first=first.seen, before=motion(client)
+    )
     part.examine(second)
     moving = {entity: set(keys) for entity, keys in motion(client).items()}
     with scope.environment.manifest.begin() as connection:

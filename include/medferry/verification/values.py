@@ -17,6 +17,7 @@ from medferry.medplum.client import MedplumClient
 from medferry.verification.case import Case, Unreadable, referred_key
 from medferry.verification.comparators import compare
 from medferry.verification.content import binary_id
+from medferry.verification.coverage import DECLARED
 from medferry.verification.declared import constant_faults, list_fault
 from medferry.verification.legacy import LegacyReader, condition
 from medferry.verification.no_row import NoRow
@@ -39,6 +40,10 @@ def name_of(check: Check, slot: str) -> str:
 
 def _constants(slot: str) -> str:
     return f"value: {slot}/constants"
+
+
+def _found(case: Case) -> object:
+    return case.found
 
 
 class NoBytes(MedferryError):
@@ -87,7 +92,8 @@ class Values:
                     self._pass_over(check, slot, written, resource, legacy[written.key], recorder)
                     continue
                 case = self._case(check, legacy[written.key], resource, places)
-                self._judge(name, written, check.path, partial(compare, case), recorder)
+                found: Callable[[], object] = (lambda: True) if check.compare == "absent" else partial(_found, case)
+                self._judge(name, written, check.path, partial(compare, case), found, recorder)
         self._compare_declared(slot, chosen, recorder)
 
     def _pass_over(
@@ -124,9 +130,9 @@ class Values:
             single, items = many.single, (item for items in lists.values() for item in items)
             places = self._places([single], [{many.sql: item} for item in items])
             for written, resource in chosen:
-                found = [place[2] for place in selection(many.path)(resource, plan.base).places]
-                fault = partial(self._list_fault, many, resource, places, lists.get(written.key, []), found)
-                self._judge(name_of(single, slot), written, many.path, fault, recorder)
+                held = [place[2] for place in selection(many.path)(resource, plan.base).places]
+                fault = partial(self._list_fault, many, resource, places, lists.get(written.key, []), held)
+                self._judge(name_of(single, slot), written, many.path, fault, partial(bool, held), recorder)
 
     def _list_fault(
         self, many: ManyCheck, resource: dict[str, Any], places: Places, expected: Sequence[Any], found: Sequence[Any]
@@ -167,9 +173,25 @@ class Values:
             names += [_constants(slot)] * bool(self.checks.constants_of(slot))
             for name in names:
                 recorder.expect(name, self.scope.choice.bound(self.rows[slot]))
+        self._tell_bare(recorder)
         for name, passed_over in self.no_row.items():
             if not recorder.has_compared(name):
                 passed_over.tell(name, recorder)
+
+    def _tell_bare(self, recorder: CheckRecorder) -> None:
+        """A slot is as good as without checks where all of its checks met nothing on either side, in every resource."""
+        accepted = self.scope.migration.plan.acceptance.hashes_only.get(self.entity)
+        for slot in self.first:
+            singles = [*self.checks.checks(slot), *(many.single for many in self.checks.many(slot))]
+            names = [name_of(check, slot) for check in singles if check.compare != "absent"]
+            if not singles or any(recorder.has_value(name) for name in names):
+                continue
+            number = max(self.rows[slot], 1)
+            if accepted is None:
+                recorder.hashes_only(DECLARED, number, f"The checks of {slot} met no value on either side.")
+            else:
+                recorder.equal(DECLARED, number)
+                recorder.expect(DECLARED, f"By hashes alone, as the plan accepts: {accepted}")
 
     def _judge(
         self,
@@ -177,10 +199,15 @@ class Values:
         written: WrittenResource,
         path: str,
         fault: Callable[[], str | None],
+        found: Callable[[], object],
         recorder: CheckRecorder,
     ) -> None:
+        """`found` says what the resource holds: where that is nothing, and right, there was nothing to compare."""
         try:
             kind = fault()
+            if kind is None and not recorder.has_value(name) and not found():
+                recorder.empty(name)
+                return
         except NoBytes:
             kind = "no content"
         except Unreadable as error:
