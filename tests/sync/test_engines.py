@@ -16,6 +16,7 @@ from demo_clinics import database as servers
 from medferry.errors import LeaseHeld
 from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.runtime.environment import Environment
+from medferry.source.births import BornLine, add_born
 from medferry.source.changes.engines import install
 from medferry.sync import adopt, reverse_born
 from medferry.sync.aside import entities_of
@@ -134,6 +135,34 @@ def test_a_birth_is_inserted_once_whatever_dies_and_comes_back_to_nobody(wave: S
     assert (back_cycle(taking).born, back_cycle(taking).written, cycle(taking)) == ({}, {}, Cycle())
     assert versions == [users.read("Patient", id_)["meta"]["versionId"] for id_ in (first, second)]
     assert families(taking.environment) == rows(taking)
+    taking.environment.legacy_writer.dispose()
+    taking.environment.source.dispose()
+
+
+def test_a_birth_whose_commit_is_still_at_work_stays_noted(wave: SyncedWave) -> None:
+    """Its process was killed: nobody sees the row, and nobody can tell whether it comes."""
+    taking = births_wave(wave)
+    users = Users(taking)
+    id_ = users.create(identifier=None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reverse_born, "insert_row", dying(reverse_born.insert_row, "before"))
+        with pytest.raises(Killed):
+            back_cycle(taking)
+    line = {"resource_type": "Patient", "medplum_id": id_, "entity": "patient", "slot": "main", "key": "9"}
+    with taking.environment.source.connect() as connection, connection.begin() as at_work:
+        connection.exec_driver_sql("INSERT INTO patient VALUES (9, 'north', 1, 'Ito', '2001-02-03', 'F', NULL)")
+        add_born(connection, BornLine(**line, made="another"))
+        looked_at_again(taking)
+        assert (back_cycle(taking).born, lines(taking), notes(taking)) == ({}, 0, 1)
+        at_work.commit()
+    cycle(taking)
+    looked_at_again(taking)
+    back_cycle(taking)
+    cycle(taking)
+    assert (users.id_of("patient", "9"), lines(taking), notes(taking)) == (id_, 1, 0)
+    assert len(born_rows(taking)) == 1
+    with taking.environment.medplum() as client:
+        assert client.count("Patient") == 3 + 1
     taking.environment.legacy_writer.dispose()
     taking.environment.source.dispose()
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from medferry.source.legacy_table import Constant
 
@@ -82,6 +83,10 @@ class BornLine:
     made: str
     """SHA-256 of what the mapping made of the row as it was inserted, references by id: the base of both sides."""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.resource_type, self.medplum_id
+
 
 _LINES = sa.table(BORN, *(sa.column(name) for name in BornLine.__slots__))
 
@@ -95,6 +100,47 @@ def find_born(connection: sa.Connection, places: Collection[tuple[str, str]]) ->
         if row is not None:
             found[resource_type, medplum_id] = BornLine(*map(str, row))
     return found
+
+
+_KEYS_AT_ONCE = 500
+"""More are not named in a statement: all of the entity is read, which without an index is no more work."""
+
+
+def lines_of_keys(connection: sa.Connection, entity: str, keys: Collection[str]) -> dict[str, BornLine]:
+    """Key → the line of each of some rows of an entity that has one; of several (a key came back) the newest.
+
+    None where the table is missing. Raises DBAPIError.
+    """
+    if not keys or not sa.inspect(connection).has_table(BORN):
+        return {}
+    statement = sa.select(*_LINES.c).where(_LINES.c.entity == entity).order_by(sa.column("at"))
+    if len(keys) <= _KEYS_AT_ONCE:
+        statement = statement.where(_LINES.c.key.in_(sorted(keys)))
+    wanted = set(keys)
+    lines = (BornLine(*map(str, row)) for row in connection.execute(statement))
+    return {line.key: line for line in lines if line.key in wanted}
+
+
+def settled_line(connection: sa.Connection, line: BornLine) -> BornLine | None:
+    """The line of a resource, in a transaction that may write; None: there is none, and none is about to be committed.
+
+    A process that was killed may have left a COMMIT at work, which nobody sees: but nobody else can insert its line
+    meanwhile, so that is tried, and undone. Raises DBAPIError where it is not over in time.
+    """
+    found = find_born(connection, [line.place]).get(line.place)
+    if found is None and not _is_free(connection, line):
+        found = find_born(connection, [line.place]).get(line.place)
+    return found
+
+
+def _is_free(connection: sa.Connection, line: BornLine) -> bool:
+    try:
+        with connection.begin_nested() as tried:
+            add_born(connection, line)
+            tried.rollback()
+    except IntegrityError:
+        return False
+    return True
 
 
 def add_born(connection: sa.Connection, line: BornLine) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.source.births import BornLine, KeyBy, NewRows, add_born, find_born
+from medferry.source.births import BornLine, KeyBy, NewRows, add_born, settled_line
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
@@ -43,9 +43,8 @@ def insert_row(
     Raises RowConflict, WriteRefused, SourceUnavailable, SourceError, and what `judge` raises.
     """
     with writing_rows(engine, entity, through) as (connection, now):
-        place = (line.resource_type, line.medplum_id)
-        if before := find_born(connection, [place]):
-            return before[place]
+        if before := settled_line(connection, line):
+            return before
         key = _inserted(connection, entity, tables[0], new, values, now)
         row = _read(connection, entity, key)
         if changes := _different(row, judge(row)):

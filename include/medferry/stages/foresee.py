@@ -69,7 +69,7 @@ class _Foresight:
         self.own = self.environment.migration.naming.system(self.slice.entity)
 
     def carry_out(self) -> Counter[str]:
-        self.counts[Disposition.QUARANTINED] += leave_born(self.hold, self.slice)
+        self.counts[Disposition.QUARANTINED] += leave_born(self.hold, self.slice, None)
         with self.environment.manifest.begin() as connection:
             self.undecided = pending_keys(connection, self.run.id, self.slice.id)
         with pulse_of(self.environment, self.run, "references", [self.slice], self.tally).beating():

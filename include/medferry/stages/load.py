@@ -218,7 +218,8 @@ def _one_pass(
     progress: Progress,
 ) -> Counter[str]:
     """Go once through all pending records with the session's threads; returns DEFERRED, WAITING and LOST."""
-    counts[Disposition.QUARANTINED] += leave_moved(loader.hold, loader.slice) + leave_born(loader.hold, loader.slice)
+    counts[Disposition.QUARANTINED] += leave_moved(loader.hold, loader.slice)
+    counts[Disposition.QUARANTINED] += leave_born(loader.hold, loader.slice, session.client)
     with session.environment.manifest.begin() as connection:
         pending = pending_keys(connection, session.run.id, loader.slice.id)
     decided = loader.slice.eligible - len(pending)  # by the mapping, by earlier workers and passes

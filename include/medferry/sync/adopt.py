@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,15 +29,17 @@ from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, Name, fi
 from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
 from medferry.manifest.runs import RunStatus, SliceStage
 from medferry.manifest.source_records import SourceRecord, write_records
-from medferry.mapping.outcomes import Disposition
+from medferry.manifest.waiting import waiting_records
+from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import Unauthorised
 from medferry.runtime.staging import dump_row, row_digest
-from medferry.source.births import BornLine, find_born
+from medferry.source.births import BornLine, find_born, lines_of_keys, settled_line
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import Row
+from medferry.source.writeback import Row, RowConflict, WriteRefused, writing_rows
+from medferry.stages.born import not_adopted
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
 from medferry.stages.prepare import begin
 from medferry.sync.carry_out import OPTIONS
@@ -44,6 +47,9 @@ from medferry.sync.reverse_look import Made, made_of
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
+
+Place = tuple[str, str]
+"""(resource type, id)."""
 
 _TRIES = 5
 """Somebody may write the resource at the same moment, each time; then the next cycle goes on."""
@@ -73,35 +79,39 @@ class Adopter:
         with snapshot(self.legacy) as view:
             row = row_of_key(view, environment.migration.entities[note.entity], key)
         if row is None:
-            return self._row_gone(note, key)
+            return self._unless_gone(note, self._told(note, HeldReason.ROW_GONE, key))
         made = made_of(environment, note.entity, row)
         if note.slot in made.slots and made.slots[note.slot].hash != line.made:
             made = Made({})  # somebody has changed the row since: that is a change, and no part of what both agree on
-        known = self._taken(note, key) or self._identified(note, key, made)
+        if taken := self._taken(note, key):
+            return self._unless_gone(note, taken)
+        known = self._identified(note, key, made)
         if isinstance(known, HeldBack):
             return [known]
         self._record(note, line, row, made, known)
         return []
 
-    def _row_gone(self, note: NotedBirth, key: str) -> list[HeldBack]:
-        """The note stays open: the row may come back, and is that resource's then. Unless that is deleted, too."""
+    def _unless_gone(self, note: NotedBirth, held: HeldBack) -> list[HeldBack]:
+        """The note stays open: its row may come back, or lose the other resource. Unless its own is deleted."""
         gone: set[str] = set()
         self.client.read_each([note.place], gone)
         if note.medplum_id not in gone:
-            return [self._told(note, HeldReason.ROW_GONE, key)]
+            return [held]
         with self.wave.environment.manifest.begin() as connection:
             close_birth(connection, self.wave.environment.migration.name, note.place)
         return []
 
     def _taken(self, note: NotedBirth, key: str) -> HeldBack | None:
-        """Whether the row has become another resource: its note was lost with a manifest, say."""
+        """Whether the row has become another resource, and both are there: its note was lost with a manifest, say."""
         migration = self.wave.environment.migration
         name = (migration.naming.system(note.entity, note.slot), key)
         with self.wave.environment.manifest.begin() as connection:
             known = find_targets(connection, migration.name, [name]).get(name)
         if known is None or known.medplum_id == note.medplum_id:
             return None
-        return self._told(note, HeldReason.CONFLICT, f"{known.resource_type}/{known.medplum_id}")
+        other, gone = (known.resource_type, known.medplum_id), set[str]()
+        self.client.read_each([other], gone)
+        return None if gone else self._told(note, HeldReason.CONFLICT, "/".join(other))
 
     # -- the resource ------------------------------------------------------------------------------
 
@@ -192,37 +202,77 @@ def with_identifier(stored: Resource, name: Name, made: Made, slot: str) -> Reso
 
 
 def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer: bool = False) -> int:
-    """Adopt what a killed cycle has inserted rows for; returns the number of notes that are closed.
+    """Adopt what a killed cycle has inserted rows for, noted or not; returns the number of notes that are closed.
 
     To be called by who is alone, before anything else. `writer`: the account that writes looks for the lines, so that
     a note of which there is none is of a row that was never inserted. Raises as `Adopter.adopt`, but for LeaseHeld.
     """
     environment = wave.environment
     migration, closed = environment.migration, 0
+    legacy = environment.legacy_writer if writer else environment.source
     with environment.manifest.begin() as connection:
         notes = open_births(connection, migration.name, wave.id)
-    if not notes:
+    left = _left_alone(wave, legacy, {note.place for note in notes})
+    if not notes and not left:
         return 0
-    legacy = environment.legacy_writer if writer else environment.source
     with snapshot(legacy) as view:
         lines = find_born(view, [note.place for note in notes])
     with ExitStack() as opened:
         client = client or opened.enter_context(environment.medplum())
+        adopter = Adopter(wave, client, legacy)
         for note in notes:
-            line = lines.get(note.place)
-            if line is None and not writer:  # a reader that lags behind may not see it yet
-                continue
-            held: list[HeldBack] = []
-            try:
-                held = Adopter(wave, client, legacy).adopt(note, line) if line else []
-            except LeaseHeld as error:
-                log.info("%s is adopted later: %s", "/".join(note.place), error.problem)
-                continue
-            with environment.manifest.begin() as connection:
-                if held:
-                    looked = [(one.entity, one.key) for one in held]
-                    set_held_back(connection, migration.name, migration.fingerprint, looked, held)
-                else:
-                    close_birth(connection, migration.name, note.place)
-                    closed += 1
+            closed += _finished(adopter, note, lines.get(note.place), writer)
+        strange = set(not_adopted(environment, client, list(left)))
+        for line, note in left.items():
+            if line in strange:
+                _finished(adopter, note, line, writer)
     return closed
+
+
+def _left_alone(wave: SyncedWave, legacy: sa.Engine, noted: Collection[Place]) -> dict[BornLine, NotedBirth]:
+    """What is to be adopted by the lines of rows that the way forth has left alone: their notes are lost, or closed."""
+    migration, found = wave.environment.migration, dict[BornLine, NotedBirth]()
+    for entity in (name for name, inverse in migration.inverses.items() if inverse.births):
+        with wave.environment.manifest.begin() as connection:
+            reasons = (Reason.BORN_IN_MEDPLUM,)
+            records = waiting_records(connection, migration.name, entity, wave.units, reasons)
+        units = {record.key: record.unit for record in records}
+        if not units:
+            continue
+        with snapshot(legacy) as view:
+            lines = lines_of_keys(view, entity, units).values()
+        found |= {
+            line: NotedBirth(*line.place, entity, line.slot, wave.id, units[line.key], "", line.made)
+            for line in lines
+            if line.place not in noted
+        }
+    return found
+
+
+def _finished(adopter: Adopter, note: NotedBirth, line: BornLine | None, writer: bool) -> bool:
+    """Whether a note is closed now: its resource is adopted, or there is no row and none comes."""
+    environment = adopter.wave.environment
+    migration, held = environment.migration, list[HeldBack]()
+    try:
+        if line is None and writer:
+            line = _last_word(adopter, note)
+        elif line is None:  # a reader that lags behind may not see it yet
+            return False
+        held = adopter.adopt(note, line) if line else []
+    except (LeaseHeld, RowConflict, WriteRefused) as error:
+        log.info("%s is adopted later: %s", "/".join(note.place), error.problem)
+        return False
+    with environment.manifest.begin() as connection:
+        if held:
+            set_held_back(connection, migration.name, migration.fingerprint, [(x.entity, x.key) for x in held], held)
+        else:
+            close_birth(connection, migration.name, note.place)
+    return not held
+
+
+def _last_word(adopter: Adopter, note: NotedBirth) -> BornLine | None:
+    """The line of a note, also of a commit that is still at work. Raises RowConflict where that goes on."""
+    environment, line = adopter.wave.environment, BornLine(*note.place, note.entity, note.slot, "", "")
+    entity = environment.migration.entities[note.entity]
+    with writing_rows(adopter.legacy, entity, adopter.wave.through) as (connection, _):
+        return settled_line(connection, line)

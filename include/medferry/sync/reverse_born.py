@@ -116,12 +116,12 @@ class Delivery:
             line = self._inserted(note, mapping, resource, first)
         except _NoRow as refused:
             return self._ended(note, self._held(birth, note, refused.why))
-        except RowConflict:
-            return self._ended(note, [self.births.told(birth, HeldReason.ROW_CHANGED)])
-        except WriterBlocked as error:
+        except RowConflict:  # it may be the commit of a killed process that is in the way: the note stays
+            return [self.births.told(birth, HeldReason.ROW_CHANGED)]
+        except WriterBlocked as error:  # nor does this tell whether there is a row
             log.warning("%s is set aside: %s", note.entity, error)
             self.blocked.add(note.entity)
-            return self._ended(note, [self.births.told(birth, HeldReason.SET_ASIDE, error.problem)])
+            return [self.births.told(birth, HeldReason.SET_ASIDE, error.problem)]
         except WriteRefused as error:
             log.warning("A birth of %s is held back: %s", note.entity, error)
             return self._ended(note, [self.births.told(birth, HeldReason.REFUSED, error.problem)])
