@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from medferry.manifest.births import NotedBirth
+from medferry.manifest.subject import Subject
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.runtime.environment import Environment
 from medferry.stages import load
@@ -19,6 +20,8 @@ from medferry.sync.cycle import cycle
 from medferry.sync.reverse import FoundKind
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import SyncedWave
+from medferry.verification.born import BORN
+from medferry.verification.run import verify_subject
 from tests.sync.conftest import Write
 from tests.sync.taking_births import births_wave, rows
 from tests.sync.test_births import Users, lines, notes
@@ -125,17 +128,23 @@ def unanswered(*_: Any, **__: Any) -> Any:
     raise MedplumUnavailable("Medplum does not answer.", "Wait.")
 
 
+def doubled(taking: SyncedWave) -> str:
+    """The id of a birth whose row became another resource: what a way forth without the lines makes of it."""
+    id_ = Users(taking).create(identifier=None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(adopt.Adopter, "_identified", dead)
+        with pytest.raises(Killed):
+            back_cycle(taking)
+        patched.setattr(adopt, "open_births", lambda *_: list[NotedBirth]())
+        patched.setattr(load, "leave_born", lambda *_: 0)
+        cycle(taking)
+    return id_
+
+
 def test_what_was_doubled_before_is_left_alone_until_one_is_deleted(taking: SyncedWave, write: Write) -> None:
     users = Users(taking)
     for born_stays in (True, False):
-        id_ = users.create(identifier=None)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(adopt.Adopter, "_identified", dead)
-            with pytest.raises(Killed):
-                back_cycle(taking)
-            patched.setattr(adopt, "open_births", lambda *_: list[NotedBirth]())
-            patched.setattr(load, "leave_born", lambda *_: 0)
-            cycle(taking)
+        id_ = doubled(taking)
         key = str(rows(taking)[-1][0])
         other = users.id_of("patient", key)
         assert other != id_, "planted"
@@ -150,3 +159,21 @@ def test_what_was_doubled_before_is_left_alone_until_one_is_deleted(taking: Sync
         assert users.id_of("patient", key) == (id_ if born_stays else other)
         assert (reason(taking, "patient", key), notes(taking)) == ("", 0)
         assert users.read("Patient", users.id_of("patient", key))["birthDate"] == "2001-02-05"
+
+
+def test_a_double_is_not_proven(taking: SyncedWave) -> None:
+    id_ = doubled(taking)
+    told = [result for result in verify_subject(taking.environment).verdict.results if result.name == BORN]
+    assert [(one.entity, one.compared, one.different) for one in told] == [("patient", 1, 1)]
+    [example] = told[0].examples
+    assert example == f"9 Patient/{id_} main another resource"
+
+
+def test_a_birth_that_is_whole_is_equal(taking: SyncedWave) -> None:
+    Users(taking).create(identifier=None)
+    back_cycle(taking)
+    cycle(taking)
+    for subject, equal in ((Subject(units=taking.units), 1), (Subject(keys={"patient": ("1",)}), 0)):
+        verdict = verify_subject(taking.environment, subject).verdict
+        told = [result for result in verdict.results if result.name == BORN]
+        assert [(one.compared, one.different, one.unchecked) for one in told if one.compared] == [(1, 0, 0)] * equal

@@ -111,14 +111,23 @@ def lines_of_keys(connection: sa.Connection, entity: str, keys: Collection[str])
 
     None where the table is missing. Raises DBAPIError.
     """
-    if not keys or not sa.inspect(connection).has_table(BORN):
-        return {}
-    statement = sa.select(*_LINES.c).where(_LINES.c.entity == entity).order_by(sa.column("at"))
-    if len(keys) <= _KEYS_AT_ONCE:
-        statement = statement.where(_LINES.c.key.in_(sorted(keys)))
     wanted = set(keys)
-    lines = (BornLine(*map(str, row)) for row in connection.execute(statement))
-    return {line.key: line for line in lines if line.key in wanted}
+    if not wanted:
+        return {}
+    of_keys = () if len(wanted) > _KEYS_AT_ONCE else (_LINES.c.key.in_(sorted(wanted)),)
+    return {key: line for key, line in _newest(connection, entity, *of_keys).items() if key in wanted}
+
+
+def lines_of_entity(connection: sa.Connection, entity: str) -> dict[str, BornLine]:
+    """The same of all rows of an entity."""
+    return _newest(connection, entity)
+
+
+def _newest(connection: sa.Connection, entity: str, *which: sa.ColumnElement[bool]) -> dict[str, BornLine]:
+    if not sa.inspect(connection).has_table(BORN):
+        return {}
+    statement = sa.select(*_LINES.c).where(_LINES.c.entity == entity, *which).order_by(sa.column("at"))
+    return {line.key: line for line in (BornLine(*map(str, row)) for row in connection.execute(statement))}
 
 
 def settled_line(connection: sa.Connection, line: BornLine) -> BornLine | None:

@@ -18,6 +18,7 @@ from medferry.mapping.declare import MappingSpec
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity
 from medferry.verification.accounting import GONE, KEYS
+from medferry.verification.born import BORN
 from medferry.verification.coverage import DECLARED
 from medferry.verification.leftovers import INACTIVE, LEFT, examine_leftovers
 from medferry.verification.part import VerificationPart
@@ -50,7 +51,7 @@ class Harm(StrEnum):
 
 _VALUE, _LEFTOVERS = "value: ", "leftovers"
 _LOST = (identity.MISSING, KEYS)
-_RESURRECTED = (GONE, LEFT, INACTIVE, DECLARED, identity.UNEXPECTED, identity.TWICE, identity.STRAY)
+_RESURRECTED = (GONE, LEFT, INACTIVE, DECLARED, identity.UNEXPECTED, identity.TWICE, identity.STRAY, BORN)
 _MOVED = ("other unit", "in no unit")
 _UNEXPECTED = ("unexpected", "written all the same", "partly written")
 _ALTERED = (

@@ -26,6 +26,7 @@ from medferry.runtime.legacy_home import check_legacy_if_it_answers
 from medferry.runtime.systems import check_medplum_if_it_answers
 from medferry.verification import acceptance
 from medferry.verification.accounting import examine_rows, examine_source
+from medferry.verification.born import examine_born
 from medferry.verification.hold import holding
 from medferry.verification.leftovers import examine_leftovers
 from medferry.verification.look_again import ONE_STATE, STATE, Looks, look_again
@@ -210,6 +211,7 @@ def _stored(
 ) -> int:
     sent, failed = client.sent, client.failed
     resources = StoredResourceCheck(scope, client, entity, existing, recorder, report_progress).examine()
+    examine_born(scope, client, entity, recorder)
     examine_answers(client.sent - sent, client.failed - failed, recorder)
     return resources
 
