@@ -97,11 +97,11 @@ OF_BIRTHS: dict[str, tuple[list[Patch], range]] = {
         [(cycle, "finish_births", lambda *_: 0), (load, "leave_born", lambda *_: 0)],
         range(100),
     ),
-    "a row is inserted before it is noted": ([(reverse_born, "note_birth", lambda *_: None)], range(5, 100)),
+    "a row is inserted before it is noted": ([(reverse_born, "note_birth", lambda *_: None)], range(21, 100)),
     "a row is inserted without its line": ([(insert, "add_born", lambda *_: None)], range(100)),
     "a birth that was begun is never finished": (
         [(cycle, "finish_births", lambda *_: 0), (reverse_cycle, "finish_births", lambda *_, **__: 0)],
-        range(29, 100),
+        range(36, 100),
     ),
     "a birth is overlooked": ([(reverse_cycle, "classify", _one_overlooked)], range(100)),
 }
