@@ -28,3 +28,11 @@ def test_tables_that_only_a_check_reads_are_there() -> None:
     granted = reader_grants(replace(clinics, checks=checks), "postgresql")
     assert "GRANT SELECT ON only_here TO the_reading_account" in granted
     assert len(granted) == len(set(granted)) and all(line.startswith("GRANT SELECT ON ") for line in granted)
+
+
+def test_where_rows_are_born_their_lines_are_read() -> None:
+    clinics = load_migration("clinics")
+    lines = "GRANT SELECT ON medferry_born TO the_reading_account"
+    assert lines in reader_grants(clinics, "postgresql")
+    none = {name: replace(inverse, births=None) for name, inverse in clinics.inverses.items()}
+    assert lines not in reader_grants(replace(clinics, inverses=none), "postgresql")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlglot.errors import SqlglotError
 
 from medferry.definition.capture import tables_read, tables_selected
+from medferry.definition.inverses import takes_births
 from medferry.definition.migration import Migration
+from medferry.source.births import BORN
 from medferry.source.dialects import DIALECTS
 
 _ACCOUNT = "the_reading_account"
@@ -25,6 +27,8 @@ def reader_grants(migration: Migration, dialect: str) -> list[str]:
         for slot in checks.resources:
             for many in checks.many(slot):
                 tables |= tables_selected(f"SELECT 1 FROM {many.tables}", engine.sqlglot)
+    if takes_births(migration.inverses):
+        tables.add(BORN)
     granted = [*(f"GRANT SELECT ON {table}" for table in sorted(tables)), *engine.grants]
     return [f"{line} TO {_ACCOUNT}" for line in granted]
 
