@@ -26,6 +26,9 @@ from tests import tiny_platform
 
 _MEMORY = Path("/dev/shm")
 
+PATIENCE = 300.0
+"""Seconds for anything that takes fifteen on an idle machine: whoever waits for less tests the machine."""
+
 
 @dataclass(frozen=True)
 class Platform:

@@ -15,9 +15,9 @@ from medferry.manifest.runs import UnknownRun, find_run, list_runs, set_control
 from medferry.medplum.client import MedplumClient
 from medferry_airflow.local import LocalAirflow, LocalAirflowError
 from medferry_airflow.rest import ApiError
-from tests.airflow.conftest import Platform
+from tests.airflow.conftest import PATIENCE, Platform
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1_500)]
 
 PATIENTS = (b"Lindqvist", b"Okafor", b"F" * 50, b"1985-02-30")
 """Words that stand in the legacy database's rows and nowhere else."""
@@ -40,17 +40,17 @@ def early_run(airflow: LocalAirflow) -> str:
 @pytest.fixture(scope="module")
 def red_run(airflow: LocalAirflow, platform: Platform, early_run: str) -> str:
     """A DAG run that Medplum let read, but not write, at its end."""
-    assert airflow.wait("wave_pilot", early_run, 120) == "failed"
+    assert airflow.wait("wave_pilot", early_run, PATIENCE) == "failed"
     platform.start_medplum()
     with platform.refusing(403):
         run_id = airflow.trigger("wave_pilot", {"slice_rows": 10})
-        assert airflow.wait("wave_pilot", run_id, 180) == "failed"
+        assert airflow.wait("wave_pilot", run_id, PATIENCE) == "failed"
     return run_id
 
 
 def test_a_dry_run_needs_no_medplum_and_is_green(airflow: LocalAirflow, platform: Platform, early_run: str) -> None:
     run_id = airflow.trigger("big_bang", {"dry_run": True, "sample": 3, "units": ["south"]})
-    assert airflow.wait("big_bang", run_id, 120) == "success"
+    assert airflow.wait("big_bang", run_id, PATIENCE) == "success"
     assert by_task(airflow, "big_bang", run_id)["load_level_0.load"] == {"skipped": 1}
     assert platform.run(f"big_bang.{run_id}").units == ["shared", "south"]
     assert platform.report(f"big_bang.{run_id}")["verdict"] == "dry run"
@@ -58,14 +58,14 @@ def test_a_dry_run_needs_no_medplum_and_is_green(airflow: LocalAirflow, platform
 
 def test_options_that_do_not_fit_fail_at_once_with_the_reason(airflow: LocalAirflow, platform: Platform) -> None:
     run_id = airflow.trigger("big_bang", {"sample": 3})
-    assert airflow.wait("big_bang", run_id, 60) == "failed"
+    assert airflow.wait("big_bang", run_id, PATIENCE) == "failed"
     assert _try_number(airflow, "big_bang", run_id, "prepare") == 1
     assert any("a sample is for a dry run" in line for line in _log_lines(airflow, "big_bang", run_id, "prepare"))
 
 
 def test_a_conf_with_an_unknown_name_fails_at_once_and_makes_no_run(airflow: LocalAirflow, platform: Platform) -> None:
     airflow.cli("dags", "trigger", "big_bang", "--run-id", "mistyped", "--conf", '{"dryrun": true}')
-    assert airflow.wait("big_bang", "mistyped", 60) == "failed"
+    assert airflow.wait("big_bang", "mistyped", PATIENCE) == "failed"
     assert _try_number(airflow, "big_bang", "mistyped", "prepare") == 1
     assert any("Did you mean dry_run?" in line for line in _log_lines(airflow, "big_bang", "mistyped", "prepare"))
     with platform.manifest.begin() as connection:
@@ -100,7 +100,7 @@ def _known_runs(platform: Platform) -> list[str]:
 def test_with_medplum_down_a_run_tries_again_and_ends_red_before_anything_is_done(
     airflow: LocalAirflow, platform: Platform, early_run: str
 ) -> None:
-    assert airflow.wait("wave_pilot", early_run, 120) == "failed"
+    assert airflow.wait("wave_pilot", early_run, PATIENCE) == "failed"
     assert by_task(airflow, "wave_pilot", early_run)["prepare"] == {"failed": 1}
     assert _try_number(airflow, "wave_pilot", early_run, "prepare") == 5
     assert platform.leases() == 0
@@ -138,7 +138,7 @@ def test_when_the_cause_is_removed_the_cleared_run_goes_on_and_ends_green(
     assert airflow.api is not None
     cleared = {"dry_run": False, "dag_run_id": red_run, "only_failed": True, "include_downstream": True}
     airflow.api.request("POST", "dags/wave_pilot/clearTaskInstances", {**cleared, "reset_dag_runs": True})
-    assert airflow.wait("wave_pilot", red_run, 180) == "success"
+    assert airflow.wait("wave_pilot", red_run, PATIENCE) == "success"
     assert platform.leases() == 0
     assert platform.run(f"wave_pilot.{red_run}").status == "succeeded"
     report = platform.report(f"wave_pilot.{red_run}")
@@ -157,11 +157,13 @@ def test_a_run_that_is_marked_failed_gives_back_its_leases_too(
     with platform.refusing(503):
         run_id = airflow.trigger("wave_rest")
         loading = ("load_level_1.load", 0)  # level 0 is unchanged, and so is not written
-        api.until(lambda: airflow.task_states("wave_rest", run_id).get(loading) == "running", 90, "nothing was loaded")
+        api.until(
+            lambda: airflow.task_states("wave_rest", run_id).get(loading) == "running", PATIENCE, "nothing was loaded"
+        )
         assert platform.leases() > 0
         api.request("PATCH", f"dags/wave_rest/dagRuns/{run_id}", {"state": "failed"})
-        api.until(lambda: platform.leases() == 0, 60, "the leases were not given back")
-        assert airflow.wait("wave_rest", run_id, 60) == "failed"
+        api.until(lambda: platform.leases() == 0, PATIENCE, "the leases were not given back")
+        assert airflow.wait("wave_rest", run_id, PATIENCE) == "failed"
         assert platform.run(f"wave_rest.{run_id}").status == "failed"
 
 
@@ -170,7 +172,7 @@ def test_the_command_line_triggers_a_wave_and_an_empty_level_stops_nothing(
 ) -> None:
     conf = {"entities": ["clinic", "weight"], "batch_size": 7, "slice_rows": 10}
     airflow.cli("dags", "trigger", "wave_pilot", "--run-id", "from_the_command_line", "--conf", json.dumps(conf))
-    assert airflow.wait("wave_pilot", "from_the_command_line", 120) == "success"
+    assert airflow.wait("wave_pilot", "from_the_command_line", PATIENCE) == "success"
     states = by_task(airflow, "wave_pilot", "from_the_command_line")
     assert states["load_level_1.load"] == {"skipped": 1}
     assert states["load_level_2.load"]["success"] >= 3
@@ -181,12 +183,12 @@ def test_a_verification_finds_what_was_changed_in_medplum_since(
     airflow: LocalAirflow, platform: Platform, red_run: str
 ) -> None:
     run_id = airflow.trigger("verify", {"run": f"wave_pilot.{red_run}"})
-    assert airflow.wait("verify", run_id, 90) == "success"
+    assert airflow.wait("verify", run_id, PATIENCE) == "success"
     with _client(platform) as client:
         patient = client.search("Patient", [("_count", "1")])["entry"][0]["resource"]
         client.batch([{"request": {"method": "DELETE", "url": f"Patient/{patient['id']}"}}], 100)
     run_id = airflow.trigger("verify", {"run": f"wave_pilot.{red_run}"})
-    assert airflow.wait("verify", run_id, 90) == "failed"
+    assert airflow.wait("verify", run_id, PATIENCE) == "failed"
     assert by_task(airflow, "verify", run_id) == {
         "choose_run": {"success": 1},
         "verify": {"success": 1},
@@ -195,12 +197,12 @@ def test_a_verification_finds_what_was_changed_in_medplum_since(
     assert platform.report(f"wave_pilot.{red_run}")["verdict"] == "not proven"
     assert any("missing in Medplum of patient" in line for line in _log_lines(airflow, "verify", run_id, "conclude"))
     mended = airflow.trigger("wave_pilot", {"overwrite": True})
-    assert airflow.wait("wave_pilot", mended, 120) == "success"
+    assert airflow.wait("wave_pilot", mended, PATIENCE) == "success"
 
 
 def test_a_replay_without_dead_letters_is_green_and_makes_no_run(airflow: LocalAirflow, platform: Platform) -> None:
     run_id = airflow.trigger("replay", {"run": "wave_pilot.from_the_command_line"})
-    assert airflow.wait("replay", run_id, 90) == "success"
+    assert airflow.wait("replay", run_id, PATIENCE) == "success"
     states = by_task(airflow, "replay", run_id)
     assert states.pop("find_dead_letters") == {"success": 1}
     assert set().union(*states.values()) == {"skipped"}
@@ -212,10 +214,10 @@ def test_an_aborted_run_fails_without_retries_and_is_over(airflow: LocalAirflow,
     assert airflow.api is not None
     run_id = airflow.trigger("wave_rest")
     mine = f"wave_rest.{run_id}"
-    airflow.api.until(lambda: controlled(platform, mine, "pause"), 90, "the run was not prepared")
+    airflow.api.until(lambda: controlled(platform, mine, "pause"), PATIENCE, "the run was not prepared")
     control = airflow.trigger("control", {"run": mine, "action": "abort"})
-    assert airflow.wait("control", control, 60) == "success"
-    assert airflow.wait("wave_rest", run_id, 120) == "failed"
+    assert airflow.wait("control", control, PATIENCE) == "success"
+    assert airflow.wait("wave_rest", run_id, PATIENCE) == "failed"
     assert (platform.run(mine).status, platform.leases()) == ("aborted", 0)
     failed = {key: state for key, state in airflow.task_states("wave_rest", run_id).items() if state == "failed"}
     assert ("conclude", -1) in failed
@@ -294,7 +296,7 @@ def test_a_run_that_is_cleared_after_a_later_one_is_refused(
         "dags/wave_pilot/clearTaskInstances",
         {**cleared, "include_downstream": True, "reset_dag_runs": True},
     )
-    assert airflow.wait("wave_pilot", red_run, 120) == "failed"
+    assert airflow.wait("wave_pilot", red_run, PATIENCE) == "failed"
     assert any("LaterRun" in line for line in _log_lines(airflow, "wave_pilot", red_run, "prepare"))
     assert platform.run(f"wave_pilot.{red_run}") == before
     assert platform.leases() == 0
@@ -302,7 +304,7 @@ def test_a_run_that_is_cleared_after_a_later_one_is_refused(
 
 def test_the_schedule_verifies_everything_that_was_loaded(airflow: LocalAirflow) -> None:
     run_id = airflow.trigger("verify")
-    airflow.wait("verify", run_id, 120)
+    airflow.wait("verify", run_id, PATIENCE)
     assert by_task(airflow, "verify", run_id)["verify"] == {"success": 1}
     assert any("Verification " in line for line in _log_lines(airflow, "verify", run_id, "conclude"))
 

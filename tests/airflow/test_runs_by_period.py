@@ -17,9 +17,9 @@ from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import scope_of
 from medferry.workflows.migrate import execute_run
 from medferry_airflow.local import LocalAirflow
-from tests.airflow.conftest import Platform, backfill
+from tests.airflow.conftest import PATIENCE, Platform, backfill
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1_500)]
 
 DAG_ID = "history_late"
 
@@ -63,9 +63,9 @@ def backfilled(airflow: LocalAirflow, planned: Platform) -> list[Any]:
     assert api is not None
     with planned.refusing(503):
         backfill(airflow, DAG_ID, str(OLDER), str(NEWER), "--run-backwards", "--max-active-runs", "1")
-        api.until(lambda: bool(_loading(airflow)), 120, "nothing was loaded")
+        api.until(lambda: bool(_loading(airflow)), PATIENCE, "nothing was loaded")
         os.kill(_loading(airflow)[0]["pid"], signal.SIGKILL)
-    api.until(lambda: {run["state"] for run in _runs(airflow)} == {"success"}, 200, "the backfill did not end")
+    api.until(lambda: {run["state"] for run in _runs(airflow)} == {"success"}, PATIENCE, "the backfill did not end")
     return _runs(airflow)
 
 

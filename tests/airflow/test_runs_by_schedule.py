@@ -17,10 +17,10 @@ from medferry.source.changes.sweep import Throttle
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import synced_wave
 from medferry_airflow.local import LocalAirflow
-from tests.airflow.conftest import Platform, backfill
+from tests.airflow.conftest import PATIENCE, Platform, backfill
 from tests.sync.conftest import CAPTURE, families
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1_500)]
 
 DAG_ID = "sync_pilot"
 SYNC = 'sync: {schedule: "0 0 1 1 *", since: 2024-01-01, max_lag_seconds: 3600}'
@@ -34,7 +34,7 @@ def in_step(airflow: LocalAirflow, platform: Platform) -> Platform:
     """The pilot wave loaded, swept, and with a change in its journal, before its plan says `sync`."""
     platform.start_medplum()
     if not _is_loaded(platform):
-        assert airflow.wait("wave_pilot", airflow.trigger("wave_pilot"), 200) == "success"
+        assert airflow.wait("wave_pilot", airflow.trigger("wave_pilot"), PATIENCE) == "success"
     (platform.migration / "capture.yaml").write_text(CAPTURE)
     environment = platform.environment()
     wave = synced_wave(environment, "pilot")
@@ -52,7 +52,9 @@ def caught_up(airflow: LocalAirflow, in_step: Platform) -> list[str]:
     api = airflow.api
     assert api is not None
     api.wait_for_dag(DAG_ID)
-    api.until(lambda: _is_quiet(airflow) and _states(airflow, "scheduled") == {"success"}, 200, "no end of catching up")
+    api.until(
+        lambda: _is_quiet(airflow) and _states(airflow, "scheduled") == {"success"}, PATIENCE, "no end of catching up"
+    )
     return [run["dag_run_id"] for run in _runs(airflow, "scheduled")]
 
 
@@ -125,7 +127,7 @@ def test_a_backfill_over_the_past_changes_nothing_and_takes_nothing_from_the_nex
     api = airflow.api
     assert api is not None
     api.until(lambda: len(_runs(airflow, "backfill")) == 3, 30, "the backfill made no runs")
-    api.until(lambda: _states(airflow, "backfill") == {"success"}, 120, "the backfill did not end")
+    api.until(lambda: _states(airflow, "backfill") == {"success"}, PATIENCE, "the backfill did not end")
     # 2022 and 2023, in which nothing had run, and 2024 once more.
     assert [run["data_interval_start"][:4] for run in _runs(airflow, "backfill")] == ["2022", "2023", "2024"]
     assert (versions(in_step), intervals(in_step)) == (before, cuts)
@@ -139,7 +141,7 @@ def test_a_cleared_old_run_writes_nothing(airflow: LocalAirflow, caught_up: list
     tries = api.request("GET", task)["try_number"]
     cleared = {"dry_run": False, "dag_run_id": caught_up[0], "only_failed": False, "reset_dag_runs": True}
     api.request("POST", f"dags/{DAG_ID}/clearTaskInstances", cleared)
-    assert airflow.wait(DAG_ID, caught_up[0], 90) == "success"
+    assert airflow.wait(DAG_ID, caught_up[0], PATIENCE) == "success"
     assert api.request("GET", task)["try_number"] == tries + 1
     assert (versions(in_step), intervals(in_step)) == (before, cuts)
 
@@ -147,6 +149,6 @@ def test_a_cleared_old_run_writes_nothing(airflow: LocalAirflow, caught_up: list
 def test_the_state_is_that_of_having_run_on_time(
     airflow: LocalAirflow, caught_up: list[str], in_step: Platform
 ) -> None:
-    assert airflow.wait(DAG_ID, airflow.trigger(DAG_ID), 90) == "success"
+    assert airflow.wait(DAG_ID, airflow.trigger(DAG_ID), PATIENCE) == "success"
     found = families(in_step.environment())
     assert (found["1"], found["2"]) == ("Adair", "Benedict")

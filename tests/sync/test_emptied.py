@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from medferry.manifest import checkpoints
-from medferry.source.changes.engines import install
 from medferry.source.changes.journal import PositionLost
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.pruning import prune
@@ -58,13 +57,3 @@ def test_what_is_pruned_is_no_loss(wave: SyncedWave, write: Write) -> None:
     assert ends(cycle(wave)) == {"successful": 1}
     assert prune(wave.environment, 1) == 1, "the row that the former position ended with"
     assert cycle(wave) == Cycle()
-
-
-def test_a_trigger_that_was_away_is_told(wave: SyncedWave, write: Write) -> None:
-    environment = wave.environment
-    write("DROP TRIGGER medferry_patient_update", "UPDATE patient SET family = 'Unseen' WHERE id = 1")
-    install(environment.capture, wave.journal)
-    with pytest.raises(PositionLost, match="since the last cut"):
-        cycle(wave)
-    assert sweep_wave(wave, FREE).entities["patient"].missed == {"1"}
-    assert families(environment)["1"] == "Unseen" and cycle(wave) == Cycle()
