@@ -13,7 +13,7 @@ users at work in Medplum; what they write waits to be written back.
 **Example conf**:
 
 ```json
-{"person": "Ada Okafor", "reason": "Charts of the pilot lack allergies."}
+{"person": "Ada Brandt", "reason": "Charts of the pilot lack allergies."}
 ```
 
 With `{"lift": true, …}` writing may begin again; nothing is started by itself.

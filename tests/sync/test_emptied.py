@@ -1,4 +1,4 @@
-"""A journal that others emptied, or whose trigger was away for a while, is told: changes may have gone by."""
+"""A journal that others emptied is told: changes may have gone by."""
 
 from __future__ import annotations
 
