@@ -16,6 +16,7 @@ from tests.workflows.test_migrate import migrate
 
 
 def test_a_wrong_source_stops_before_anything_is_written(tiny: Environment, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
     empty = Environment(tiny.migration, replace(tiny.settings, source_url=f"sqlite:///{tmp_path}/empty.db"))
     with pytest.raises(SourceError, match="refused a query"):
         migrate(empty, "first")
