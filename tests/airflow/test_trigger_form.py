@@ -48,6 +48,8 @@ def open_form(page: Page, airflow: LocalAirflow, dag_id: str) -> None:
 
 
 def test_the_page_of_a_wave_tells_what_it_does_to_whom(page: Page, airflow: LocalAirflow) -> None:
+    assert airflow.api is not None
+    airflow.api.wait_for_dag("wave_rest")
     page.goto(f"{airflow.url}/dags/wave_rest")
     page.get_by_role("button", name="Dag Docs").click()
     expect(page.get_by_role("heading", name="Migrate one wave")).to_be_visible()
