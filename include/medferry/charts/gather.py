@@ -44,12 +44,17 @@ _DATES = ("effectiveDateTime", "onsetDateTime", "authoredOn", "occurrenceDateTim
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One declared check: the legacy value, Medplum's, and equal, different or could_not_check."""
+    """One declared check: the legacy value, Medplum's, and what the comparison found."""
 
     name: str
     legacy: str
     medplum: str
-    status: str
+    status: CheckStatus
+
+    @property
+    def differs(self) -> bool:
+        """A check that compared nothing, as both sides are empty, leaves a clinician nothing to look at."""
+        return self.status not in (CheckStatus.EQUAL, CheckStatus.NOTHING)
 
 
 @dataclass
@@ -68,7 +73,7 @@ class Item:
 
     @property
     def differs(self) -> bool:
-        return bool(self.problems) or any(line.status != CheckStatus.EQUAL for line in self.lines)
+        return bool(self.problems) or any(line.differs for line in self.lines)
 
 
 @dataclass
@@ -175,7 +180,9 @@ def _add(
                 item.lines.append(_line(links, check, known.slot, values[item.key], body, status))
 
 
-def _line(links: Links, check: Check, slot: str, row: dict[str, Any], body: dict[str, Any], status: str) -> Line:
+def _line(
+    links: Links, check: Check, slot: str, row: dict[str, Any], body: dict[str, Any], status: CheckStatus
+) -> Line:
     expressions = (check.comparator, check.sql, check.unit, check.zone)
     legacy = [shown(row[sql]) for sql in expressions if sql and row[sql] is not None]
     try:
