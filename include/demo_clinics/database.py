@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pymysql
+import sqlalchemy as sa
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -64,6 +65,16 @@ def embedded(folder: Path | None = None, port: int | None = None) -> Iterator[Se
         _run_postgresql(programs / "bin", data, port, kept=folder is not None) as server,
     ):
         yield server
+
+
+def another(url: str, name: str) -> str:
+    """The URL of the database `name` on the PostgreSQL server of `url`, made when missing."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if not connection.scalar(sa.text("SELECT count(*) FROM pg_database WHERE datname = :name"), {"name": name}):
+            connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+    engine.dispose()
+    return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 @contextmanager

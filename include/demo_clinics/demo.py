@@ -34,7 +34,7 @@ from medferry.report.table import reconciliation_table
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
-from medferry_airflow.local import USER, LocalAirflow
+from medferry_airflow.local import USER, LocalAirflow, on_postgresql
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "demo"
 
@@ -84,13 +84,12 @@ def running(folder: Path, seed: int, patients: int, canary: str | None, port: in
             medplum_base_url=medplum.base_url,
             medplum_client_id=medplum.client_id,
             medplum_client_secret=medplum.client_secret,
-            manifest_url=_manifest_database(server.url),
+            manifest_url=database.another(server.url, "medferry"),
             staging_url=str(folder / "staging"),
             settle_seconds=_SETTLE_SECONDS,
         )
-        with _told(
-            "Airflow", LocalAirflow(folder / "airflow", _airflow_environment(settings, folder), port)
-        ) as airflow:
+        variables = _airflow_environment(settings, folder) | on_postgresql(database.another(server.url, "airflow"))
+        with _told("Airflow", LocalAirflow(folder / "airflow", variables, port)) as airflow:
             yield Stage(folder, Environment(load_migration("clinics"), settings), airflow)
 
 
@@ -128,17 +127,6 @@ def _fill(url: str, truth: Path, seed: int, patients: int, canary: str | None) -
     engine = sa.create_engine(url)
     fill(engine, seed, patients, canary=canary, truth_path=truth)
     engine.dispose()
-
-
-def _manifest_database(source_url: str) -> str:
-    """A database of its own for the manifest, on the same embedded server."""
-    engine = sa.create_engine(source_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        there = connection.scalar(sa.text("SELECT count(*) FROM pg_database WHERE datname = 'medferry'"))
-        if not there:
-            connection.execute(sa.text("CREATE DATABASE medferry"))
-    engine.dispose()
-    return sa.make_url(source_url).set(database="medferry").render_as_string(hide_password=False)
 
 
 def _airflow_environment(settings: Settings, folder: Path) -> dict[str, str]:

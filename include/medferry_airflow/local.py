@@ -1,7 +1,8 @@
 """A complete Airflow on this machine, for development, the demo and the tests: ``python -m medferry_airflow.local``.
 
-API server, scheduler (LocalExecutor), DAG processor and triggerer, with SQLite, all on loopback; everything they
-write is below one folder.
+API server, scheduler (LocalExecutor), DAG processor and triggerer, all on loopback; everything they write is below one
+folder. Its own database is SQLite there, which one writer locks for all others: enough for a look. Whoever relies on it
+gives it a PostgreSQL (`on_postgresql`), as the demo and the tests do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Annotated, Any, Self
 
 import httpx
+import sqlalchemy as sa
 import typer
 
 from medferry_airflow import sessions
@@ -177,7 +179,6 @@ class LocalAirflow:
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__BASE_URL": self.url,
@@ -257,6 +258,12 @@ class LocalAirflow:
     def _tail(self, name: str) -> str:
         lines = self._log(name).read_text(encoding="utf-8", errors="replace").splitlines()[-25:]
         return "\n".join([f"The end of {self._log(name)}:", *lines])
+
+
+def on_postgresql(url: str) -> dict[str, str]:
+    """The environment of an Airflow whose own database is the one of this SQLAlchemy URL."""
+    driver = sa.make_url(url).set(drivername="postgresql+psycopg2")  # the one that Airflow is tested with
+    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": driver.render_as_string(hide_password=False)}
 
 
 def free_port() -> int:

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 
 _POLL_SECONDS = 0.5
+_TIMEOUT = 180.0
+"""Seconds for one answer: on a machine that others use, Airflow's server may get no turn for a minute."""
 _FINISHED = {"success", "failed"}
 
 
@@ -20,7 +22,7 @@ class AirflowApi:
     """Airflow's REST API, logged in. `check` is called while waiting and may raise when there is no more hope."""
 
     def __init__(self, url: str, user: str, password: str, check: Callable[[], None] = lambda: None) -> None:
-        self._http = httpx.Client(base_url=url, timeout=60)
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT)
         self._login = {"username": user, "password": password}
         self._check = check
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from demo_clinics import database
 from embedded_medplum.server import EmbeddedMedplum, ServerError
 from medferry.definition.migration import load_migration
 from medferry.manifest.database import open_manifest
@@ -20,7 +21,7 @@ from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.tables import lease
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
-from medferry_airflow.local import LocalAirflow, LocalAirflowError, free_port
+from medferry_airflow.local import LocalAirflow, free_port, on_postgresql
 from medferry_airflow.sessions import family_of
 from tests import tiny_platform
 
@@ -125,7 +126,10 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
         ),
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
     }
-    with LocalAirflow(home, environment) as running:
+    with (
+        database.embedded(platform.folder / "airflow-db") as server,
+        LocalAirflow(home, environment | on_postgresql(server.url)) as running,
+    ):
         components = set(running.pids.values())
         assert len(components) == 4 and {process.pid for process in family_of(components)} >= components
         yield running
@@ -133,20 +137,6 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
 
 
 def backfill(airflow: LocalAirflow, dag_id: str, start: str, end: str, *options: str) -> None:
-    """``airflow backfill create``, from one day to another.
-
-    It writes several times into Airflow's SQLite, which may be locked by the scheduler just then: what it has begun is
-    cancelled, and it is tried again, with the runs that are there.
-    """
-    assert airflow.api is not None
+    """``airflow backfill create``, from one day to another."""
     window = ("--dag-id", dag_id, "--from-date", start, "--to-date", end)
-    for tries_left in reversed(range(6)):
-        try:
-            airflow.cli("backfill", "create", *window, "--reprocess-behavior", "completed", *options)
-            return
-        except LocalAirflowError as error:
-            if "database is locked" not in str(error) or not tries_left:
-                raise
-        for begun in airflow.api.request("GET", "backfills", dag_id=dag_id)["backfills"]:
-            if begun["completed_at"] is None:
-                airflow.api.request("PUT", f"backfills/{begun['id']}/cancel")
+    airflow.cli("backfill", "create", *window, "--reprocess-behavior", "completed", *options)

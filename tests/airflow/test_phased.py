@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
-from demo_clinics.database import BinariesMissing
+from demo_clinics.database import BinariesMissing, embedded
 from medferry.cutover.acts import Place
 from medferry.plan.sections import EVERYTHING
-from medferry_airflow.local import LocalAirflow
+from medferry_airflow.local import LocalAirflow, on_postgresql
 from medferry_airflow.rest import AirflowApi, ApiError
 from tests.airflow.phased import WAVES, Phased, begin_work, bring_in_step, make_ready, platform, prove, set_waves
 
@@ -56,7 +56,9 @@ def airflow(made: Phased) -> Iterator[LocalAirflow]:
     with ExitStack() as stack:
         bring_in_step(made, stack)
         make_ready(made)
-        with LocalAirflow(made.folder / "airflow", made.variables() | users) as running:
+        metadata = stack.enter_context(embedded(made.folder / "airflow-db")).url
+        variables = made.variables() | users | on_postgresql(metadata)
+        with LocalAirflow(made.folder / "airflow", variables) as running:
             begin_work(made)
             stack.callback(made.work.close)
             yield running

@@ -110,7 +110,7 @@ def test_a_month_that_is_cleared_when_others_have_begun_is_loaded_by_a_run_of_it
     run_id = backfilled[0]["dag_run_id"]
     cleared = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
     airflow.api.request("POST", f"dags/{DAG_ID}/clearTaskInstances", cleared)
-    assert airflow.wait(DAG_ID, run_id, 150) == "success"
+    assert airflow.wait(DAG_ID, run_id, PATIENCE) == "success"
     assert created(planned, f"{DAG_ID}.{run_id}.2") == {"weight": 0}
 
 

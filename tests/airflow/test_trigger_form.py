@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from medferry_airflow.assets import Milestone
 from medferry_airflow.local import ROOT, USER, LocalAirflow
-from tests.airflow.conftest import Platform
+from tests.airflow.conftest import PATIENCE, Platform
 
 expect.set_options(timeout=60_000)  # a busy machine draws slowly
 
@@ -78,9 +78,9 @@ def test_a_wave_triggered_from_the_form_turns_green(page: Page, airflow: LocalAi
     before = _runs(airflow)
     page.get_by_role("dialog").get_by_role("button", name="Trigger", exact=True).click()
     assert airflow.api is not None
-    airflow.api.until(lambda: len(_runs(airflow)) > len(before), 30, "the form made no run")
+    airflow.api.until(lambda: len(_runs(airflow)) > len(before), PATIENCE, "the form made no run")
     (run_id,) = _runs(airflow) - before
-    assert airflow.wait("wave_rest", run_id, 180) == "success"
+    assert airflow.wait("wave_rest", run_id, PATIENCE) == "success"
     assert platform.run(f"wave_rest.{run_id}").options["batch_size"] == 9
     assert platform.report(f"wave_rest.{run_id}")["verdict"] == "proven"
     events = airflow.api.request("GET", "assets/events", source_dag_id="wave_rest", source_run_id=run_id)[
@@ -121,7 +121,7 @@ def test_the_verdict_and_the_report_stand_beside_the_run(page: Page, airflow: Lo
 
 def test_a_red_log_ends_with_what_is_wrong_and_what_to_do(airflow: LocalAirflow) -> None:
     run_id = airflow.trigger("wave_rest", {"dryrun": True})
-    assert airflow.wait("wave_rest", run_id, 180) == "failed"
+    assert airflow.wait("wave_rest", run_id, PATIENCE) == "failed"
     problem, remedy = _log(airflow, run_id, "prepare")[-2:]
     assert problem.startswith("OptionError: ") and "dryrun" in problem
     assert remedy.startswith("What to do: ") and "dry_run" in remedy
