@@ -119,3 +119,14 @@ def test_an_error_of_our_own_statement_keeps_its_type(manifest: sa.Engine) -> No
     row = {"id": "r", "migration": "m"}
     with pytest.raises(sa.exc.IntegrityError), manifest.begin() as connection:
         connection.execute(metadata.tables["run"].insert(), row)
+
+
+def test_the_server_notices_that_a_worker_s_machine_is_gone(postgresql: str) -> None:
+    """Else a slice would be held for two hours by nobody; what a transaction sets would be gone with its rollback."""
+    create_manifest(postgresql)
+    engine = open_manifest(postgresql)
+    for _ in range(2):
+        with engine.connect() as connection:
+            names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+            assert [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names] == ["60", "10", "6"]
+            connection.rollback()

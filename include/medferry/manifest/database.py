@@ -78,6 +78,7 @@ def _engine(url: str) -> sa.Engine:
     parsed = database_url(url, MANIFEST)
     if parsed.get_backend_name() == "postgresql":
         engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=40)
+        sa.event.listen(engine, "connect", _prepare_postgresql)
     elif parsed.get_backend_name() == "sqlite":
         try:
             engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
@@ -114,6 +115,18 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """Let the server notice within two minutes that a worker's machine is gone, without a word, as of a power cut.
+
+    Its locks on slices end with its connections: by the system's usual setting only after more than two hours.
+    """
+    settings = {"tcp_keepalives_idle": "60", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "6"}
+    with connection.cursor() as cursor:
+        for name, value in settings.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+    connection.commit()
 
 
 def _has_tables(engine: sa.Engine) -> bool:
