@@ -24,7 +24,8 @@ PROBE = "medferry_probe_"
 """With a probe's name of gate.yaml, the connection id of a user of Medplum under the policy of a unit's users."""
 
 STORE = "medferry_store"
-"""The connection id of the protected store: its password is the key, or several, the newest last."""
+"""The connection id of the protected store: its password is the key, or several, the newest last; its extras are what
+the package of an object store is given."""
 
 
 def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Settings:
@@ -52,14 +53,18 @@ def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Setting
             own = {name: (probe.login or "", probe.password or "")}
             settings = replace(settings, probes={**settings.probes, **own})
     if store := _find(STORE):
-        settings = replace(settings, store_keys=_keys(store))
+        options = store.extra_dejson or settings.store_options
+        settings = replace(settings, store_keys=_keys(store), store_options=options)
     return settings
 
 
 def _keys(store: Connection) -> str:
-    if not store.password:
-        raise SettingsError(f"The connection {STORE} has no key.", "Fill in its field Password, or remove it.")
-    return store.password
+    """Empty where it is there for its extras alone: then the key may come from elsewhere."""
+    if not store.password and not store.extra_dejson:
+        raise SettingsError(
+            f"The connection {STORE} has neither a key nor extras.", "Fill in its field Password, or remove it."
+        )
+    return store.password or ""
 
 
 def _http_settings(medplum: Connection, usual: HttpSettings) -> HttpSettings:

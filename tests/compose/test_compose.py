@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.compose.conftest import Compose
 from tests.compose.environment import values
 
 Services = dict[str, dict[str, Any]]
@@ -69,6 +70,7 @@ def test_airflow_services_share_their_settings(services: Services) -> None:
         "MEDFERRY_REPORT_FOLDER",
         "MEDFERRY_EVIDENCE_FOLDER",
     }
+    assert first["MEDFERRY_STORE_OPTIONS"] == "", "object storage only where .env says so"
     assert {key for key in needed if first.get(key)} == needed
     assert first["AIRFLOW__CORE__AUTH_MANAGER"].endswith("FabAuthManager")
     assert first["PYTHONPATH"] == "/opt/medferry/include"
@@ -151,3 +153,17 @@ def test_images_are_pinned(services: Services) -> None:
             _, _, tag = service["image"].partition(":")
             assert tag and tag != "latest", name
     assert services["medplum-server"]["image"].split(":")[1] == services["medplum-app"]["image"].split(":")[1]
+
+
+def test_an_object_store_takes_the_place_of_the_volumes_where_env_says_so(
+    compose: Compose, environment_file: Path, tmp_path: Path
+) -> None:
+    options = '{"key": "k$1", "secret": "it is \\"quoted\\"", "endpoint_url": "https://minio.example"}'
+    asked = tmp_path / "env"
+    places = "MEDFERRY_STAGING_URL=s3://b/staging\nMEDFERRY_REPORT_FOLDER=s3://b/reports\n"
+    asked.write_text(f"{environment_file.read_text()}{places}MEDFERRY_STORE_OPTIONS='{options}'\n")
+    done = compose(asked, "config", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    own = json.loads(done.stdout)["services"]["airflow-worker"]["environment"]
+    assert (own["MEDFERRY_STAGING_URL"], own["MEDFERRY_REPORT_FOLDER"]) == ("s3://b/staging", "s3://b/reports")
+    assert json.loads(own["MEDFERRY_STORE_OPTIONS"].replace("$$", "$")) == json.loads(options)

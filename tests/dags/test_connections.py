@@ -67,7 +67,7 @@ def test_the_key_of_the_store_comes_from_its_connection(monkeypatch: pytest.Monk
     with pytest.raises(KeyMissing, match="from connection and file at once"):
         assert settings_from_connections(PLAN).keys
     monkeypatch.setenv("AIRFLOW_CONN_MEDFERRY_STORE", json.dumps({"conn_type": "generic"}))
-    with pytest.raises(SettingsError, match="has no key"):
+    with pytest.raises(SettingsError, match="neither a key nor extras"):
         settings_from_connections(PLAN)
 
 

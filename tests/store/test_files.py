@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from medferry.definition.migration import load_migration
@@ -17,14 +19,24 @@ from medferry.store.files import Store
 from medferry.store.keys import Key, KeyMissing, Keyring
 from medferry.store.sealed import StoredFileDamaged
 from medferry.store.values import Pointer, ValueChanged, ValueMissing, ValueStore
+from tests.s3 import S3Server, s3_server
 from tests.tiny_platform import MIGRATION
 
 KEYS = Keyring((Key(b"k" * 32),))
 ROWS = [{"id": number, "name": "Canary" * 20} for number in range(3_000)]
 
 
-@pytest.fixture(params=["disk", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with s3_server() as found:
+        yield found
+
+
+@pytest.fixture(params=["disk", "memory", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "s3":
+        monkeypatch.setitem(fsspec.config.conf, "s3", server.options)  # in the place of FSSPEC_S3
+        return f"s3://{server.bucket()}/area"
     return str(tmp_path / "area") if request.param == "disk" else f"memory://{tmp_path.name}"
 
 

@@ -18,6 +18,7 @@ from medferry.report.table import NUMBERS
 from medferry.report.templates import DISPOSITIONS, TEMPLATES
 from medferry.report.throughput import svg
 from medferry.runtime.environment import Environment
+from medferry.store.files import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class ReportPaths:
     html: Path
 
 
+_JSON, _HTML = "reconciliation.json", "reconciliation.html"
+
 Readiness = Mapping[str, Sequence[ReadinessGate]]
 """Wave → its gates, as they are now: they are asked of all systems, which the report does not do by itself."""
 NOT_ASKED: Readiness = MappingProxyType({})
@@ -35,14 +38,32 @@ NOT_ASKED: Readiness = MappingProxyType({})
 
 def write_report(environment: Environment, run_id: str, folder: Path, readiness: Readiness = NOT_ASKED) -> ReportPaths:
     """Write ``reconciliation.json`` and ``.html`` of a run into `folder`. Raises UnknownRun."""
+    files = _files(environment, run_id, readiness)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return ReportPaths(folder / _JSON, folder / _HTML)
+
+
+def publish_report(environment: Environment, run_id: str, url: str) -> str:
+    """Write both files of a run's report below an fsspec URL; returns the address of the page.
+
+    Raises UnknownRun, and what a `Store` raises.
+    """
+    store = Store(url, options=environment.settings.store_options)
+    for name, content in _files(environment, run_id, NOT_ASKED).items():
+        with store.writing(name) as file:
+            file.to.write(content)
+    return f"{url}/{_HTML}"
+
+
+def _files(environment: Environment, run_id: str, readiness: Readiness) -> dict[str, bytes]:
+    """The files of a report, by name."""
     with environment.manifest.begin() as connection:
         content = reconcile(connection, environment.migration, run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = ReportPaths(folder / "reconciliation.json", folder / "reconciliation.html")
     asked = {wave: [asdict(gate) for gate in gates] for wave, gates in readiness.items()}
-    paths.json.write_bytes(orjson.dumps({**content.as_json(), "readiness": asked}, option=orjson.OPT_INDENT_2))
-    paths.html.write_text(render_html(content, readiness), encoding="utf-8")
-    return paths
+    told = orjson.dumps({**content.as_json(), "readiness": asked}, option=orjson.OPT_INDENT_2)
+    return {_JSON: told, _HTML: render_html(content, readiness).encode()}
 
 
 def render_html(content: Reconciliation, readiness: Readiness = NOT_ASKED) -> str:

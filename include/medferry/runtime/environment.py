@@ -95,16 +95,17 @@ class Environment:
             with self.manifest.connect() as connection:
                 return digest_of_file(connection, run_id, name)
 
-        return Staging(self.settings.staging_url, run_id, digest_of, self.settings.keys)
+        s = self.settings
+        return Staging(s.staging_url, run_id, digest_of, s.keys, options=s.store_options)
 
     @property
     def values(self) -> ValueStore:
         """Values kept for people to decide about, such as both sides of a conflict. Raises KeyMissing."""
-        return ValueStore(self.settings.staging_url, self.settings.keys)
+        return ValueStore(self.settings.staging_url, self.settings.keys, self.settings.store_options)
 
     @property
     def staging_area(self) -> StagingArea:
-        return StagingArea(self.settings.staging_url)
+        return StagingArea(self.settings.staging_url, self.settings.store_options)
 
 
 def scopes_of(run: RunRow) -> list[str]:

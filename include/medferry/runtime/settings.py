@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ _VARIABLES = {
     "routing_webhook_secret": "MEDFERRY_ROUTING_WEBHOOK_SECRET",
 }
 PLAIN_STAGING = "MEDFERRY_PLAIN_STAGING"
+STORE_OPTIONS = "MEDFERRY_STORE_OPTIONS"
 _PROBE = re.compile(r"MEDFERRY_PROBE_([A-Z0-9_]+)_CLIENT_ID")
 SETTLE_SECONDS = 600.0
 """No server or gateway that is known holds a request for longer."""
@@ -56,6 +58,8 @@ class Settings:
     """TLS, proxy, headers and time."""
     manifest_url: str = field(default=_DEFAULTS["manifest_url"], repr=False)
     staging_url: str = _DEFAULTS["staging_url"]
+    store_options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    """What the package of an object store is given, such as credentials, for the staging area and the reports."""
     store_keys: str = field(default="", repr=False)
     """Keys of the protected store, as ``store.keys`` reads them; only a connection of Airflow has any."""
     store_key_file: str = ""
@@ -118,6 +122,7 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
     }
     return Settings(
         **values,
+        store_options=_options(environment),
         medplum_http=_http(environment),
         plain_staging=_allowed(PLAIN_STAGING, environment),
         probes=_probes(environment),
@@ -142,6 +147,19 @@ def _http(environment: Mapping[str, str]) -> HttpSettings:
         certificate=tuple(file for file in (certificate, key) if file),
         plain_hosts=plain_hosts(environment),
     )
+
+
+def _options(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Raises SettingsError, which quotes nothing, for what is no JSON object."""
+    try:
+        options = json.loads(environment.get(STORE_OPTIONS) or "{}")
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise SettingsError(
+            f"{STORE_OPTIONS} is no JSON object.", 'Correct it, as in {"endpoint_url": "https://minio.example"}.'
+        )
+    return options
 
 
 def probe_variable(name: str, what: str) -> str:

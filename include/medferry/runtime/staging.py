@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 import orjson
 
 from medferry import __version__
-from medferry.errors import StagingError
+from medferry.errors import MedferryError, StagingError
 from medferry.fhir.bundle import Staged, read_batch
 from medferry.source.types.canonical import as_streamed
 from medferry.store.files import Reader, Store
@@ -58,13 +58,17 @@ class StagedFolder:
 
 @dataclass(frozen=True)
 class StagingArea:
-    """Where the runs of one manifest stage their files; a small file in it says of which manifest."""
+    """Where the runs of one manifest stage their files; a small file in it says of which manifest.
+
+    Where that is an object store, its errors are raised, too (``store.place``).
+    """
 
     url: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @cached_property
     def _store(self) -> Store:
-        return Store(self.url)
+        return Store(self.url, None, self.options)
 
     def folders(self) -> list[StagedFolder]:
         """What runs have staged, in the order of the folders' names. Raises StagingError."""
@@ -111,7 +115,8 @@ class StagedFileChanged(StagingError):
 class Staging:
     """The staged files of one run. `digest_of` tells what a file must be: its digest by name, None: not known.
 
-    All that is read raises StoredFileDamaged, KeyMissing or WrongKey, too, where it is encrypted.
+    All that is read raises StoredFileDamaged, KeyMissing or WrongKey, too, where it is encrypted; whatever is done
+    in an object store raises StoreUnavailable, StoreRefused and BucketMissing.
     """
 
     url: str
@@ -120,10 +125,11 @@ class Staging:
     keys: Keyring | None = field(default=None)
     written: dict[str, str] = field(default_factory=dict)
     """Name → digest of what was written by this object (SHA-256, keyed with a key): to be recorded with the stage."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @cached_property
     def _store(self) -> Store:
-        return Store(self.url, self.keys)
+        return Store(self.url, self.keys, self.options)
 
     def _place(self, name: str) -> str:
         return f"{folder_of(self.run_id)}/{name}"
@@ -149,7 +155,7 @@ class Staging:
         for kind in ("rows", "unchanged"):
             try:
                 self._store.remove(self._place(f"{kind}/{slice_id}.ndjson.gz"))
-            except OSError as error:
+            except (OSError, MedferryError) as error:
                 log.warning("Rows of %s could not be removed (%s).", slice_id, type(error).__name__)
 
     def write_bundle(self, slice_id: str, number: int, bundle: bytes) -> None:

@@ -1,27 +1,31 @@
 """Files below an fsspec URL, encrypted where there is a key; on a local disk for their owner alone (0600, 0700).
 
-A file appears whole or not at all: it is written beside its place, then moved.
+A file appears whole or not at all: it is written beside its place, then moved. In an object store, too: who is stopped
+by an error while he writes must close the file, and what is closed is there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from medferry.store.keys import Keyring
+from medferry.store.place import OBJECT_STORES, open_place, protocol_of
 from medferry.store.sealed import MAGIC, SealedReader, SealedWriter
 
 BLOCK = 1 << 20
 """How much of a file is read at once, in bytes."""
+
+_PART = 8 << 20
+"""Bytes of an upload's part, and of what is read ahead: s3fs takes 50 MiB unless told. S3 allows 10,000 parts."""
 
 
 class Digest(Protocol):
@@ -76,17 +80,23 @@ class Writing:
 class Store:
     """The files below `url`. Names are relative to it, with slashes; an encrypted file can be read under its own only.
 
-    Every method raises OSError as the file system does.
+    Every method raises OSError as a local file system does. Of any other: FileNotFoundError, StoreUnavailable,
+    StoreRefused, BucketMissing, and SettingsError where its package is missing.
     """
 
     url: str
     keys: Keyring | None = field(default=None)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    """What the object store's package is given: credentials, address."""
 
     @cached_property
     def place(self) -> tuple[Any, str]:
         """File system and root, which ends without a slash."""
-        filesystem, root = fsspec.core.url_to_fs(self.url)
-        return filesystem, root.rstrip("/")
+        return open_place(self.url, self.options)
+
+    @property
+    def _is_object_store(self) -> bool:
+        return protocol_of(self.url) in OBJECT_STORES
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Writing]:
@@ -100,7 +110,7 @@ class Store:
                 writing = Writing(SealedWriter(file, self.keys.newest, name) if self.keys else PlainWriter(file))
                 yield writing
                 writing.digest = writing.to.finish()
-            filesystem.mv(part, path)
+            self._move(part, path)
         except BaseException:
             with suppress(Exception):
                 filesystem.rm(part)
@@ -112,7 +122,7 @@ class Store:
         One that was stored before there was a key is read as it is: that it is the same, its digest tells.
         """
         filesystem, root = self.place
-        file: BinaryIO = filesystem.open(f"{root}/{name}", "rb")
+        file: BinaryIO = filesystem.open(f"{root}/{name}", "rb", **self._blocks)
         try:
             sealed = file.read(len(MAGIC)) == MAGIC
             file.seek(0)
@@ -167,9 +177,23 @@ class Store:
             with suppress(FileNotFoundError):
                 filesystem.rm(path)
 
+    @property
+    def _blocks(self) -> dict[str, int]:
+        return {"block_size": _PART} if self._is_object_store else {}
+
+    def _move(self, part: str, path: str) -> None:
+        filesystem, _ = self.place
+        if not self._is_object_store:
+            filesystem.mv(part, path)
+            return
+        filesystem.cp_file(part, path)  # `mv` also looks twice for a folder of that name
+        filesystem.rm_file(part)
+
     def _make_folder(self, path: Path) -> None:
         """With those above it; each that is new is for its owner alone."""
         filesystem, _ = self.place
+        if self._is_object_store:
+            return
         if not isinstance(filesystem, LocalFileSystem):
             filesystem.makedirs(path.as_posix(), exist_ok=True)
         elif not path.is_dir():
@@ -179,7 +203,7 @@ class Store:
     def _new(self, path: str) -> BinaryIO:
         filesystem, _ = self.place
         if not isinstance(filesystem, LocalFileSystem):
-            file: BinaryIO = filesystem.open(path, "wb")
+            file: BinaryIO = filesystem.open(path, "wb", **self._blocks)
             return file
         Path(path).unlink(missing_ok=True)  # of a worker that was killed, perhaps under another umask
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

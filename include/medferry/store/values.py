@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from medferry.errors import MedferryError
 from medferry.store.files import Store
@@ -35,15 +37,16 @@ class Pointer:
 class ValueStore:
     """Values below `url`, encrypted where there is a key, each in a file of its own that is never written again.
 
-    Every method raises OSError as the file system does.
+    Every method raises OSError and what else the `Store` does.
     """
 
     url: str
     keys: Keyring | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @cached_property
     def _store(self) -> Store:
-        return Store(self.url, self.keys)
+        return Store(self.url, self.keys, self.options)
 
     def put(self, value: bytes) -> Pointer:
         """Keep a value; when this returns, it is stored."""

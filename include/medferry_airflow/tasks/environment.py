@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from functools import cache
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from medferry.manifest.audit import acted_by
 from medferry.manifest.database import MANIFEST
 from medferry.manifest.runs import get_run
 from medferry.report.overview import summary_of
+from medferry.report.write import publish_report as publish
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
+from medferry.runtime.staging import folder_of
 from medferry.source.address import database_url
 from medferry_airflow.actor import airflow_actor
 from medferry_airflow.connections import settings_from_connections
@@ -49,10 +50,10 @@ def require_one_manifest(url: str) -> None:
         )
 
 
-def report_folder(run: str) -> Path:
-    """Where a run's report goes: MEDFERRY_REPORT_FOLDER (default build/reports) / the run's id."""
-    root = Path(os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports")
-    return root / re.sub(r"[^A-Za-z0-9._-]", "_", run)
+def report_folder(run: str) -> str:
+    """Where a run's report goes: MEDFERRY_REPORT_FOLDER, a folder or an fsspec URL (build/reports) / the run's id."""
+    root = os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports"
+    return f"{root.rstrip('/')}/{folder_of(run)}"
 
 
 def evidence_folder() -> Path:
@@ -62,7 +63,12 @@ def evidence_folder() -> Path:
 
 def publish_report(run: str) -> None:
     """Write the report; the last line of the log says what the run comes to."""
-    log.info("Reconciliation report: %s", write_report(environment(), run, report_folder(run)).html)
+    folder = report_folder(run)
+    if "://" in folder:
+        page = publish(environment(), run, folder)
+    else:
+        page = str(write_report(environment(), run, Path(folder)).html)
+    log.info("Reconciliation report: %s", page)
     with environment().manifest.begin() as connection:
         word = summary_of(connection, get_run(connection, run)).word
     log.info("Run %s: %s", run, word.upper())
