@@ -31,7 +31,7 @@ $(VENV)/.installed: requirements-dev.lock include/embedded_medplum/package-lock.
 	$(BIN)/python -c 'from embedded_medplum.install import install; install()'
 	@touch $@
 
-system: ## Install what the tests need from Debian (PostgreSQL, MariaDB, Chromium), where it is missing
+system: ## Install what the tests need from Debian (PostgreSQL, MariaDB, Redis, Chromium), where it is missing
 	@bash tests/install_system_packages.sh
 
 lock: ## Resolve requirements*.txt anew into the hashed locks
@@ -61,11 +61,11 @@ live: install ## People work in the demo's legacy database and in Medplum at onc
 airflow: install ## Serve the Airflow UI on the demo clinics until Ctrl-C
 	$(BIN)/python -m demo_clinics.demo --serve
 
-faults: install system ## The long fault suite: random kills (MEDFERRY_FAULT_SEEDS, 1000 by default), random keys and rows, 10000 simulations of the sync (MEDFERRY_SIMULATIONS), ten flips under load
+faults: install system ## The long fault suite: random kills (MEDFERRY_FAULT_SEEDS, 1000 by default), random keys and rows, 10000 simulations of the sync (MEDFERRY_SIMULATIONS), ten flips under load, two Celery workers of which one dies
 	MEDFERRY_FAULT_SEEDS=$${MEDFERRY_FAULT_SEEDS:-1000} MEDFERRY_KEY_EXAMPLES=$${MEDFERRY_KEY_EXAMPLES:-1000} \
 	  MEDFERRY_SIMULATIONS=$${MEDFERRY_SIMULATIONS:-10000} \
-	  MEDFERRY_GAME_DAY_ROUNDS=$${MEDFERRY_GAME_DAY_ROUNDS:-5} TMPDIR=$(MEMORY) \
-	  $(BIN)/python -m pytest tests/faults tests/simulator tests/cutover/test_game_day.py tests/airflow/test_phased.py tests/source/test_random_keys.py tests/source/test_random_rows.py --timeout 14400 \
+	  MEDFERRY_GAME_DAY_ROUNDS=$${MEDFERRY_GAME_DAY_ROUNDS:-5} MEDFERRY_CELERY=yes TMPDIR=$(MEMORY) \
+	  $(BIN)/python -m pytest tests/faults tests/simulator tests/cutover/test_game_day.py tests/airflow/test_phased.py tests/airflow/test_celery.py tests/source/test_random_keys.py tests/source/test_random_rows.py --timeout 14400 \
 	  $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS)) -o tmp_path_retention_policy=failed
 
 bench: install ## Measure Medferry beside Medplum's own ways; results in build/bench

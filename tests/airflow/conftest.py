@@ -25,7 +25,7 @@ from medferry_airflow.local import LocalAirflow, free_port, on_postgresql
 from medferry_airflow.sessions import family_of
 from tests import tiny_platform
 
-_MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")
 
 PATIENCE = 300.0
 """Seconds for anything that takes fifteen on an idle machine: whoever waits for less tests the machine."""
@@ -100,7 +100,7 @@ class Platform:
 @pytest.fixture(scope="package")
 def platform() -> Iterator[Platform]:
     """A legacy database, and a Medplum that has a port but does not run yet."""
-    folder = Path(tempfile.mkdtemp(prefix="medferry-airflow-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="medferry-airflow-", dir=MEMORY if MEMORY.is_dir() else None))
     tiny_platform.fill(f"sqlite:///{folder}/legacy.db")
     shutil.copytree(tiny_platform.MIGRATION, folder / "tiny", ignore=shutil.ignore_patterns("__pycache__"))
     medplum = EmbeddedMedplum(port=free_port(), faults=True, log_file=folder / "medplum.log")
