@@ -11,6 +11,8 @@ import httpx
 _POLL_SECONDS = 0.5
 _TIMEOUT = 180.0
 """Seconds for one answer: on a machine that others use, Airflow's server may get no turn for a minute."""
+_PARSED_SECONDS = 300.0
+"""For a DAG file to be read: its turn comes every 30 seconds, behind all others."""
 _FINISHED = {"success", "failed"}
 
 
@@ -41,13 +43,13 @@ class AirflowApi:
             raise ApiError(f"{method} {path}: HTTP {answer.status_code} {answer.text[:500]}")
         return answer.json() if answer.content else None
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, timeout: float = 90) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, timeout: float = _PARSED_SECONDS) -> str:
         """Start a run of a DAG, when it has been parsed; returns the id of the DAG run."""
         self.wait_for_dag(dag_id, timeout)
         run = self.request("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
         return str(run["dag_run_id"])
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 90) -> None:
+    def wait_for_dag(self, dag_id: str, timeout: float = _PARSED_SECONDS) -> None:
         """Until it has been parsed. Raises ApiError after `timeout` seconds, or where a DAG file has an error."""
         self.until(lambda: self._known(dag_id), timeout, f"the DAG {dag_id} was not parsed")
 

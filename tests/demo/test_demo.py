@@ -20,7 +20,7 @@ from demo_clinics import database
 from medferry.manifest.tables import metadata
 from tests.database_content import content_of
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(3_600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "Zqcanaryxz"
@@ -43,9 +43,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     command = [sys.executable, "-m", "demo_clinics.demo", "--folder", folder, "--patients", "150", "--canary", CANARY]
     printed, reports = "", []
     for _ in range(2):
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stdout + done.stderr
-        printed += done.stdout + done.stderr
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as process:
+            try:
+                told, _ = process.communicate(timeout=1_500)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # and not kill: it has servers to stop
+                raise
+        assert process.returncode == 0, told
+        printed += told
         reports.append(json.loads((folder / "reconciliation.json").read_text()))
     yield Demo(folder, printed, reports)
     elsewhere = folder / "postgresql" / "data-is-elsewhere.txt"
