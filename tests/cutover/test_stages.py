@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medferry.cutover.acts import BACK, FORTH, OBSERVE, Act, Place
 from medferry.cutover.machine import Stuck
-from medferry.cutover.stages import STAGES, Stage, before_flip, missing_before_flip
+from medferry.cutover.stages import STAGES, Stage, acts_before, missing_before
 from medferry.errors import VerificationFailed
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import ActRow, AttemptState, Direction
@@ -33,7 +33,7 @@ def row(act: Act, failed: bool = False, ended: bool = True) -> ActRow:
     return ActRow(act, "A. Operator", "t", "t" if ended else None, failed, "")
 
 
-NEEDED = before_flip(Direction.FORTH)
+NEEDED = acts_before(Direction.FORTH, Stage.FLIP)
 rows = st.builds(row, st.sampled_from([*NEEDED, Act.THAW]), st.booleans(), st.booleans())
 
 
@@ -54,17 +54,19 @@ def test_a_flip_follows_the_last_freeze_with_every_act_in_its_order(acts: list[A
         for number, act in enumerate(NEEDED)
     )
     if not complete:
-        assert missing_before_flip(Direction.FORTH, acts)
+        assert missing_before(Direction.FORTH, Stage.FLIP, acts)
     if complete and [each.act for each in counted] == NEEDED:
-        assert missing_before_flip(Direction.FORTH, acts) == []
+        assert missing_before(Direction.FORTH, Stage.FLIP, acts) == []
 
 
 def test_what_is_repeated_takes_away_what_came_after_it() -> None:
     whole = [row(act) for act in NEEDED]
-    assert missing_before_flip(Direction.FORTH, whole) == []
-    assert missing_before_flip(Direction.FORTH, [*whole, row(Act.FENCE)]) == NEEDED[NEEDED.index(Act.FENCE) + 1 :]
-    assert missing_before_flip(Direction.FORTH, [*whole, row(Act.VERIFY, failed=True)])[0] is Act.VERIFY
-    assert missing_before_flip(Direction.FORTH, [*whole, row(Act.THAW)]) == NEEDED
+    assert missing_before(Direction.FORTH, Stage.FLIP, whole) == []
+    assert (
+        missing_before(Direction.FORTH, Stage.FLIP, [*whole, row(Act.FENCE)]) == NEEDED[NEEDED.index(Act.FENCE) + 1 :]
+    )
+    assert missing_before(Direction.FORTH, Stage.FLIP, [*whole, row(Act.VERIFY, failed=True)])[0] is Act.VERIFY
+    assert missing_before(Direction.FORTH, Stage.FLIP, [*whole, row(Act.THAW)]) == NEEDED
 
 
 # -- on real gates ---------------------------------------------------------------------------------
@@ -108,7 +110,11 @@ def test_nothing_is_flipped_that_was_not_drained_and_verified(clinic: Clinic) ->
     """As where an operator marks a task as a success, or clears one alone after everything was thawed."""
     with pytest.raises(OutOfOrder, match="close-medplum"):
         do(clinic, Stage.FLIP)
-    do(clinic, Stage.FREEZE, Stage.FENCE, Stage.FINAL_CUT)
+    do(clinic, Stage.FREEZE)
+    for stage in (Stage.FINAL_CUT, Stage.VERIFY, Stage.REVERSE_START):
+        with pytest.raises(OutOfOrder, match="fence"):
+            do(clinic, stage)
+    do(clinic, Stage.FENCE, Stage.FINAL_CUT)
     with pytest.raises(OutOfOrder, match="verify, reverse-start was not done"):
         do(clinic, Stage.FLIP)
     do(clinic, Stage.VERIFY, Stage.REVERSE_START, Stage.FENCE)
@@ -116,9 +122,17 @@ def test_nothing_is_flipped_that_was_not_drained_and_verified(clinic: Clinic) ->
         do(clinic, Stage.FLIP)
     assert places(clinic) == {Place.FROZEN}
     assert thaw(clinic).startswith("backed out")
-    do(clinic, Stage.FREEZE, Stage.REVERSE_START)
+    do(clinic, Stage.FREEZE)
     with pytest.raises(OutOfOrder, match="fence, final-cut, verify, reverse-start"):
         do(clinic, Stage.FLIP)
+    assert thaw(clinic).startswith("backed out") and legacy_writes(clinic, 1, "Adair")
+
+
+def test_a_flip_that_is_marked_as_done_is_thawed(clinic: Clinic) -> None:
+    """What observes it would end the attempt, and then nobody would open what is closed before its time is over."""
+    do(clinic, *BEFORE)
+    with pytest.raises(OutOfOrder, match="north: frozen"):
+        do(clinic, Stage.OBSERVE)
     assert thaw(clinic).startswith("backed out") and legacy_writes(clinic, 1, "Adair")
 
 

@@ -74,18 +74,18 @@ STAGES: Mapping[Direction, Mapping[Stage, StageOf]] = {
 """In order. What fails before the flip is backed out of: nothing has changed for the users."""
 
 
-def before_flip(direction: Direction) -> list[Act]:
-    """The acts that must have been done, in this order, before a unit may be flipped."""
+def acts_before(direction: Direction, stage: Stage) -> list[Act]:
+    """The acts that must have been done, in this order, before a stage may begin."""
     stages = STAGES[direction]
-    return [act for stage in [*stages][: [*stages].index(Stage.FLIP)] for act in stages[stage].acts]
+    return [act for each in [*stages][: [*stages].index(stage)] for act in stages[each].acts]
 
 
-def missing_before_flip(direction: Direction, acts: Iterable[ActRow]) -> list[Act]:
-    """What an attempt lacks for its flip. `acts`: all of its own, in the order in which they were begun.
+def missing_before(direction: Direction, stage: Stage, acts: Iterable[ActRow]) -> list[Act]:
+    """What an attempt lacks for a stage. `acts`: all of its own, in the order in which they were begun.
 
     An act counts after those before it; one that is repeated, fails or dies takes away what came after it.
     """
-    needed = before_flip(direction)
+    needed = acts_before(direction, stage)
     done = 0
     for row in acts:
         if row.act == Act.THAW:

@@ -1,15 +1,18 @@
 """A cutover or a rollback stage by stage, as Airflow performs it: each is a process of its own, and may come again.
 
-The gates are looked at first, every time: what is past is not done again, and nothing is flipped that the acts of the
-same attempt have not frozen, drained and verified, whatever was cleared or marked as a success.
+The gates are looked at first, every time: what is past is not done again, and no stage begins before those that come
+first were done in the same attempt. So nothing is flipped that was not frozen, drained and verified, and nothing is
+observed, and so ended, that has not moved, whatever was cleared or marked as a success.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from medferry.cutover.acts import FLIP, Act, Place, all_among
 from medferry.cutover.gates import Gates
 from medferry.cutover.machine import Stuck
-from medferry.cutover.stages import STAGES, Stage, missing_before_flip
+from medferry.cutover.stages import STAGES, Stage, missing_before
 from medferry.cutover.switch import Switch
 from medferry.errors import MedferryError
 from medferry.manifest import cutovers
@@ -25,8 +28,11 @@ _HERE = (Place.LEGACY, Place.FROZEN, Place.BOTH)
 """None is."""
 
 
+_CLEAR = "Clear the stages from the freeze on, with those downstream."
+
+
 class OutOfOrder(MedferryError):
-    """The stages before the flip were not all done in this attempt, one after the other."""
+    """The stages before one were not all done in this attempt, one after the other."""
 
 
 class NotMoved(MedferryError):
@@ -104,18 +110,19 @@ def _end(direction: Direction) -> tuple[Place, ...]:
 
 
 def _acts(switch: Switch, direction: Direction, stage: Stage) -> tuple[Act, ...]:
-    """What is left to do of a stage."""
-    acts = STAGES[direction][stage].acts
-    if stage is not Stage.FLIP:
+    """What is left to do of a stage. Raises OutOfOrder."""
+    acts, places = STAGES[direction][stage].acts, switch.places()
+    if stage is Stage.OBSERVE:
+        if not all_among(places.values(), _end(direction)):
+            raise OutOfOrder(f"The units have not moved ({_told(places)}).", _CLEAR)
         return acts
-    if all_among(switch.places().values(), _past(direction)):  # it died in the middle, or comes again
+    if stage is Stage.FLIP and all_among(places.values(), _past(direction)):  # it died in the middle, or comes again
         return tuple(act for act in acts if act in FLIP)
     with switch.environment.manifest.begin() as connection:
         rows = cutovers.acts_of(connection, switch.attempt)
-    if missing := missing_before_flip(direction, rows):
+    if missing := missing_before(direction, stage, rows):
         raise OutOfOrder(
-            f"Not flipped: {', '.join(missing)} was not done in this attempt, in its order.",
-            "Clear the stages from the freeze on, with those downstream.",
+            f"The stage {stage} was not begun: {', '.join(missing)} was not done in this attempt, in its order.", _CLEAR
         )
     return acts
 
@@ -130,10 +137,13 @@ def _back_out(switch: Switch, direction: Direction) -> str:
     elif not forth and all_among(places.values(), _THERE):
         switch.perform(Act.OPEN_MEDPLUM)
     else:
-        told = ", ".join(f"{unit}: {place}" for unit, place in places.items())
         raise Stuck(
-            f"The flip has begun and is not complete ({told}).",
+            f"The flip has begun and is not complete ({_told(places)}).",
             "Clear `flip`: it goes on where it stopped. Or trigger the rollback.",
         )
     end(switch, AttemptState.BACKED_OUT)
     return "backed out: nothing has changed for the users"
+
+
+def _told(places: Mapping[str, Place]) -> str:
+    return ", ".join(f"{unit}: {place}" for unit, place in places.items())
