@@ -12,6 +12,7 @@ from medferry.cutover.probe import ProbeUnclear
 from medferry.definition.gate import PROBE, tag_system
 from medferry.errors import SettingsError
 from medferry.medplum.access_policy import PolicyChanged, PolicyUnfit, closed, lets_write, with_closed, with_opened
+from medferry.medplum.oauth import Token, TokenSource
 from medferry.source.gate.gate import GateMoved
 from tests.cutover.conftest import Clinic
 
@@ -139,3 +140,21 @@ def test_what_cannot_be_looked_at_is_told(clinic: Clinic) -> None:
         gate.read("north")
     with pytest.raises(SettingsError, match="MEDFERRY_PROBE_WEST_CLIENT_ID"):
         clinic.environment.settings.probe("west")
+
+
+def test_a_probe_keeps_its_token_as_users_do(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Medplum gives 160 a minute: a wave of a hundred policies would wait for the next minute with its units frozen."""
+    fetched: list[str] = []
+    real = TokenSource._fetch
+
+    def fetch(source: TokenSource) -> Token:
+        fetched.append(source._form["client_id"])
+        return real(source)
+
+    monkeypatch.setattr(TokenSource, "_fetch", fetch)
+    gate, (probe, _) = clinic.medplum(), clinic.environment.settings.probes["north"]
+    for epoch in (1, 2):
+        gate.close("north", epoch)
+        assert gate.read("north").state is PolicyState.CLOSED
+        gate.open("north", epoch)
+    assert fetched.count(probe) == 1

@@ -32,9 +32,8 @@ def try_write(environment: Environment, admin: MedplumClient, rule: PolicyRule) 
     system = tag_system(environment.migration.plan.base)
     kind = str(rule.creates["resourceType"])
     remove_left(admin, kind, system)
-    s, (client_id, secret) = environment.settings, environment.settings.probe(rule.probe)
     resource = {**rule.creates, "meta": {"tag": [{"system": system, "code": PROBE}]}}
-    with MedplumClient(s.medplum_base_url, client_id, secret, http=s.medplum_http) as user:
+    with environment.probe(rule.probe) as user:
         try:
             [made] = user.batch([{"resource": resource, "request": {"method": "POST", "url": kind}}], points.WRITE)
         except MedplumUnavailable as error:

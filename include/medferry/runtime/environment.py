@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -31,8 +32,10 @@ class Environment:
 
     migration: Migration
     settings: Settings
-    _token: SharedToken = field(init=False, default_factory=SharedToken, repr=False, compare=False)
-    """Of Medferry's own client, for as many as are opened: Medplum allows an address 160 token requests a minute."""
+    _tokens: dict[str, SharedToken] = field(
+        init=False, default_factory=lambda: defaultdict(SharedToken), repr=False, compare=False
+    )
+    """By client id, for as many clients as are opened: Medplum allows an address 160 token requests a minute."""
     _opened: Environment | None = field(init=False, default=None, repr=False, compare=False)
     """Whose connections are used."""
 
@@ -40,7 +43,7 @@ class Environment:
         """The same systems for another view of the migration, over the same connections: views come and go."""
         made = Environment(migration, self.settings)
         object.__setattr__(made, "_opened", self)
-        object.__setattr__(made, "_token", self._token)
+        object.__setattr__(made, "_tokens", self._tokens)
         return made
 
     @cached_property
@@ -83,7 +86,17 @@ class Environment:
         budget = Budget(options.reserve_points if options else 0, sleep=partial(waits.sleep, WaitFor.QUOTA))
         s = self.settings
         client_id, secret = s.medplum_client_id, s.medplum_client_secret
-        return MedplumClient(s.medplum_base_url, client_id, secret, budget, s.medplum_http, waits, self._token)
+        return MedplumClient(
+            s.medplum_base_url, client_id, secret, budget, s.medplum_http, waits, self._tokens[client_id]
+        )
+
+    def probe(self, name: str) -> MedplumClient:
+        """The client of a user of Medplum who is a probe, to be used as a context manager. Raises SettingsError.
+
+        It keeps its token, as users do: what a policy takes away must be gone for who has had it.
+        """
+        s, (client_id, secret) = self.settings, self.settings.probe(name)
+        return MedplumClient(s.medplum_base_url, client_id, secret, http=s.medplum_http, token=self._tokens[client_id])
 
     def staging(self, run_id: str) -> Staging:
         """The staged files of a run, each checked against what the manifest knows of it when it is read.
