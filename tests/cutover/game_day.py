@@ -19,6 +19,7 @@ from medferry.cutover.acts import Act
 from medferry.governance.forecast import score
 from medferry.manifest import cutovers
 from medferry.manifest.clock import seconds_between
+from medferry.manifest.freezes import MeasuredFreeze
 from medferry.manifest.held_back import held_back_of
 from medferry.manifest.leftovers import leftovers
 from medferry.manifest.unit_state import dead_now
@@ -36,6 +37,14 @@ from tests.users import SECRET, Users
 ROUNDS = int(os.environ.get("MEDFERRY_GAME_DAY_ROUNDS", "0"))
 """Of two flips each; none: the game day is a part of `make faults`."""
 OURS = range(101, 109)
+
+
+def told(one: MeasuredFreeze) -> str:
+    """A freeze by its parts, with the amounts of work, and its forecast; in seconds."""
+    return (
+        f"  {one.seconds:.2f} = drain {one.drain:.2f} + catch up {one.catch_up:.2f} ({one.caught_up}) + check "
+        f"{one.check:.2f} ({one.checked}) + flip {one.flip:.2f} + waits {one.waits:.2f}; forecast {one.forecast}"
+    )
 
 
 @dataclass
@@ -65,12 +74,7 @@ class GameDay:
     def forecasts(self) -> str:
         """What the freezes took and what was forecast of them, and how good that was; in seconds."""
         freezes = Facts(self.environment, "pilot").freezes
-        lines = [
-            f"  {one.seconds:.2f} = {one.drain:.2f} + {one.catch_up:.2f} ({one.caught_up}) + {one.check:.2f} "
-            f"({one.checked}) + {one.flip:.2f}; forecast {one.forecast}"
-            for one in reversed(freezes)
-        ]
-        return "\n".join([f"forecasts of freezes: {score(freezes)}", *lines])
+        return "\n".join([f"forecasts of freezes: {score(freezes)}", *map(told, reversed(freezes))])
 
     @property
     def astray(self) -> list[str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import inf, isfinite
+from statistics import median
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medferry.governance.forecast import FLIP, Work, each_takes, freeze, line, score
+from medferry.governance.forecast import FLIP, WAITS, Work, each_takes, freeze, line, score
 from medferry.manifest.cutovers import ActRow, Attempt, AttemptState, Direction
-from medferry.manifest.freezes import CAUGHT_UP, CHECKED, FORECAST, MeasuredFreeze, measured_freeze
+from medferry.manifest.freezes import BY_STAGES, CAUGHT_UP, CHECKED, FORECAST, MeasuredFreeze, measured_freeze
 
 seconds = st.floats(0.01, 5_000)
 measured = st.lists(st.tuples(st.integers(1, 100_000), seconds), max_size=12)
@@ -69,10 +70,12 @@ def test_nothing_to_do_takes_the_flip() -> None:
 parts_of_freezes = st.lists(st.tuples(seconds, seconds, seconds, seconds, amounts, amounts), min_size=1, max_size=12)
 
 
-def measured_one(*parts: float, forecast: tuple[float, float, float] | None = None) -> MeasuredFreeze:
+def measured_one(
+    *parts: float, waits: float = 0.0, by_stages: bool = False, forecast: tuple[float, float, float] | None = None
+) -> MeasuredFreeze:
     drain, catch_up, check, flip, caught_up, checked = parts
     amounts = (int(caught_up), int(checked))
-    return MeasuredFreeze("pilot", "t", drain, catch_up, check, flip, *amounts, forecast)
+    return MeasuredFreeze("pilot", "t", drain, catch_up, check, flip, waits, *amounts, by_stages, forecast)
 
 
 @given(ages, amounts, measured, amounts, measured, parts_of_freezes)
@@ -138,6 +141,21 @@ def test_who_writes_longer_than_anybody_did_is_waited_for() -> None:
     assert freeze([0.1], Work(0, []), Work(0, []), [last])[-1].probable == pytest.approx(2.5)
 
 
+@given(st.lists(st.floats(0, 300), min_size=1, max_size=12), st.floats(0, 5))
+def test_what_a_scheduler_waited_is_forecast_of_what_it_will_do_alone(slow: list[float], quick: float) -> None:
+    """The acts take the same in both ways: what is known of them from one counts for the other."""
+    one = (0.1, 0.2, 0.3, 0.4, 0, 0)
+    staged = [measured_one(*one, waits=each, by_stages=True) for each in slow]
+    before = [measured_one(*one, waits=quick), *staged]
+    nothing = Work(0, []), Work(0, [])
+    assert freeze([], *nothing, before)[-1].probable == pytest.approx(1.0 + quick)
+    assert freeze([], *nothing, before, by_stages=True)[-1].probable == pytest.approx(1.0 + median(slow))
+    never = freeze([], *nothing, before[:1], by_stages=True)[-1]
+    assert never.probable == pytest.approx(1.0 + WAITS[1]) and never.high > WAITS[2]
+    assert freeze([], *nothing, by_stages=True)[-1].probable == FLIP[1] + WAITS[1]
+    assert freeze([], *nothing, staged)[-1].probable == pytest.approx(1.0), "in one go nothing waits"
+
+
 def test_one_freeze_says_little_and_many_say_more() -> None:
     one = measured_one(0.5, 0.5, 0.5, 0.5, 0, 0)
     wide, narrow = (freeze([], Work(0, []), Work(0, []), [one] * number)[-1] for number in (1, 20))
@@ -162,7 +180,7 @@ def test_the_score_is_how_far_a_forecast_was_from_what_it_took() -> None:
     assert str(score([*scored, measured_one(*one)])) == "3 scored: median error 10%, 2 in the interval"
 
 
-ENDS = ("a", "b", "c", "d")
+PARTS = {"drain": ("a",), "catch_up": ("b", "c"), "check": ("d",), "flip": ("e",)}
 
 
 def at(second: int) -> str:
@@ -173,10 +191,11 @@ def acts(*names: str) -> list[ActRow]:
     return [ActRow(name, "A", at(2 * n), at(2 * n + 1), False, "") for n, name in enumerate(names)]
 
 
-def test_the_parts_of_a_freeze_are_between_the_ends_of_acts() -> None:
-    notes = {CAUGHT_UP: 3, CHECKED: 4, FORECAST: [1.0, 2.0, 3.0]}
+def test_the_parts_of_a_freeze_are_its_acts_and_the_rest_is_waited() -> None:
+    notes = {CAUGHT_UP: 3, CHECKED: 4, BY_STAGES: True, FORECAST: [1.0, 2.0, 3.0]}
     of = Attempt(1, "pilot", Direction.FORTH, AttemptState.DONE, ("north",), "A", 1, notes, at(0), at(59))
-    found = measured_freeze(of, acts("before", *"abxcd", "after"), ENDS)
-    assert found == MeasuredFreeze("pilot", at(2), 1.0, 2.0, 4.0, 2.0, 3, 4, (1.0, 2.0, 3.0))
-    assert measured_freeze(of, acts(*"abcbd"), ENDS) is None, "it was repeated, who knows when"
-    assert measured_freeze(of, acts(*"abc"), ENDS) is None
+    found = measured_freeze(of, acts("before", *"abxcde", "after"), PARTS)
+    assert found == MeasuredFreeze("pilot", at(2), 1.0, 2.0, 1.0, 1.0, 6.0, 3, 4, True, (1.0, 2.0, 3.0))
+    assert found.seconds == 11.0, "from the beginning of the first to the end of the last"
+    assert measured_freeze(of, acts(*"abcbde"), PARTS) is None, "it was repeated, who knows when"
+    assert measured_freeze(of, acts(*"abcd"), PARTS) is None

@@ -1,6 +1,7 @@
-"""How long a wave's freeze would take if it began now: drain, catch up, check, flip, with an interval. Pure.
+"""How long a wave's freeze would take if it began now: drain, catch up, check, flip, and the waits between. Pure.
 
 Before the first freeze (or rehearsal) it is made of what cuts and verifications took; after it, of what freezes took.
+What a freeze does is the same however it is done; what passes between its acts is not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from medferry.manifest.freezes import MeasuredFreeze
 
 FLIP = (0.5, 2.0, 5.0)
 """Seconds of the acts that flip (gates, policy, routing), at least, probably, at most, until they were measured."""
+
+WAITS = (5.0, 20.0, 60.0)
+"""Seconds between the acts of a freeze whose stages are tasks of their own (five are begun), until they were measured:
+a scheduler takes one to twelve for each."""
 
 _MOST_COMPARED = 60
 
@@ -46,24 +51,44 @@ class Work:
     done: Sequence[tuple[int, float]]
 
 
-def freeze(ages: Sequence[float], pending: Work, to_check: Work, before: Sequence[MeasuredFreeze] = ()) -> list[Span]:
+def freeze(
+    ages: Sequence[float],
+    pending: Work,
+    to_check: Work,
+    before: Sequence[MeasuredFreeze] = (),
+    by_stages: bool = False,
+) -> list[Span]:
     """The parts of a freeze, and the whole at the end.
 
     `ages`: of the transactions that write now, in seconds: closing waits for them, for no one longer than it may be old
     when it ends. `pending`: keys in no cut yet, and cuts; `to_check`: records not verified as they are, and
-    verifications. `before`: the freezes that there were. With any, the whole is their median, and not the sum of the
-    parts, which are medians of their own.
+    verifications. `before`: the freezes that there were. With any, what the acts take is the median of all their acts,
+    and not the sum of the parts, which are medians of their own. `by_stages`: each stage is to be a process of its own.
     """
+    waits = _waits(before, by_stages)
     if before:
-        return _as_before(ages, pending, to_check, before)
+        return _as_before(ages, pending, to_check, before, waits)
     parts = [
         Span("drain", 0.0, quantile(ages, 0.99), max(ages, default=0.0)),
         _of_work("catch up", pending),
         _of_work("check", to_check),
         Span("flip", *FLIP),
+        waits,
     ]
+    return [*parts, _sum(parts)]
+
+
+def _sum(parts: Sequence[Span]) -> Span:
     sums = (sum(getattr(part, name) for part in parts) for name in ("low", "probable", "high"))
-    return [*parts, Span("freeze", *sums)]
+    return Span("freeze", *sums)
+
+
+def _waits(before: Sequence[MeasuredFreeze], by_stages: bool) -> Span:
+    """As those that were done in the same way had them."""
+    alike = [one.waits for one in before if one.by_stages is by_stages]
+    if alike:
+        return _spread("waits", alike)
+    return Span("waits", *(WAITS if by_stages else (0.0, 0.0, 0.0)))
 
 
 def _of_work(name: str, work: Work) -> Span:
@@ -80,7 +105,9 @@ def _of_work(name: str, work: Work) -> Span:
     return Span(name, probable * min(low, 1.0), probable, probable * max(high, 1.0))
 
 
-def _as_before(ages: Sequence[float], pending: Work, to_check: Work, before: Sequence[MeasuredFreeze]) -> list[Span]:
+def _as_before(
+    ages: Sequence[float], pending: Work, to_check: Work, before: Sequence[MeasuredFreeze], waits: Span
+) -> list[Span]:
     """As the freezes were, and more only for what none of them is likely to have had."""
     waited = max(one.drain for one in before)
     older = max(0.0, quantile(ages, 0.99) - waited)
@@ -93,7 +120,8 @@ def _as_before(ages: Sequence[float], pending: Work, to_check: Work, before: Seq
         _spread("catch up", [one.catch_up for one in before], caught_up, _MUCH * caught_up),
         _spread("check", [one.check for one in before], checked, _MUCH * checked),
         _spread("flip", [one.flip for one in before]),
-        _spread("freeze", [one.seconds for one in before], more, most),
+        waits,
+        _sum([_spread("acts", [one.at_work for one in before], more, most), waits]),
     ]
 
 

@@ -52,13 +52,12 @@ def record_rehearsal(
     decisions.record(connection, _subject(migration, wave), fingerprint, decision)
 
 
-def newest_rehearsal(connection: sa.Connection, migration: str, wave: str) -> Rehearsal | None:
-    """None: the wave was never rehearsed."""
-    subject = _subject(migration, wave)
-    last = decisions.newest(connection, [subject]).get(subject)
-    if last is None:
-        return None
-    return Rehearsal(_measured(json.loads(last.decision.note)), last.digest, last.decision.person, last.at)
+def rehearsals_of(connection: sa.Connection, migration: str, wave: str) -> list[Rehearsal]:
+    """The newest first."""
+    return [
+        Rehearsal(_measured(json.loads(one.decision.note)), one.digest, one.decision.person, one.at)
+        for one in reversed(decisions.decisions_of(connection, _subject(migration, wave)))
+    ]
 
 
 def _measured(note: dict[str, Any]) -> Measured:

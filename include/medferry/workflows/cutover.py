@@ -48,7 +48,8 @@ class Choice:
     """How an attempt is made. Without `freeze`: as long as the plan lets the units be frozen, else a minute.
 
     `ready` raises where the wave may not be cut over now. It is asked before a freeze can begin, never within one, and
-    not by the stages of a DAG, whose own tasks have asked and were approved.
+    not by the stages of a DAG, whose own tasks have asked and were approved. `by_stages`: each of them is a process of
+    its own.
     """
 
     person: str
@@ -57,6 +58,7 @@ class Choice:
     tell: Callable[[Act, str], None] = lambda *_: None
     ready: Callable[[], object] = lambda: None
     clock: Time = field(default_factory=Time)
+    by_stages: bool = False
 
 
 def cut_over(environment: Environment, wave_id: str, choice: Choice) -> machine.Outcome:
@@ -209,7 +211,7 @@ def _begun(
     if _check_turn(environment, wave, direction, found):
         caught_up(wave, choice)
         notes |= verified(environment, wave)
-        notes |= noted_forecast(environment, wave.id)
+        notes |= noted_forecast(environment, wave.id, choice.by_stages)
     epoch = 1 + max(gates.medplum.read(unit).epoch for unit in units)
     with environment.manifest.begin() as connection:
         return cutovers.begin_attempt(

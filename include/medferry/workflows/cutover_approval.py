@@ -49,7 +49,7 @@ def arm(
 
 
 def _conditions(environment: Environment, wave_id: str) -> list[tuple[str, str]]:
-    return [(str(gate.name), _cell(gate.evidence)) for gate in check_ready(environment, wave_id)]
+    return [(str(gate.name), _cell(gate.evidence)) for gate in check_ready(environment, wave_id, by_stages=True)]
 
 
 def _losses(environment: Environment, wave_id: str) -> list[tuple[str, str]]:

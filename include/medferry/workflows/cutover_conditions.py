@@ -19,9 +19,9 @@ class NotReady(MedferryError):
     """A condition of a cutover does not hold. Nothing was closed."""
 
 
-def check_ready(environment: Environment, wave_id: str) -> list[ReadinessGate]:
+def check_ready(environment: Environment, wave_id: str, by_stages: bool = False) -> list[ReadinessGate]:
     """Every condition of a cutover, all of which hold. Raises NotReady, which names those that do not; NoSuchWave."""
-    found = readiness(environment, wave_id)
+    found = readiness(environment, wave_id, by_stages)
     if left := [gate for gate in found if not gate.ok]:
         told = "; ".join(f"{gate.name}: {gate.evidence}" for gate in left)
         raise NotReady(

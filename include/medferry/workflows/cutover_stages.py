@@ -8,6 +8,7 @@ observed, and so ended, that has not moved, whatever was cleared or marked as a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from medferry.cutover.acts import FLIP, Act, Place, all_among
 from medferry.cutover.gates import Gates
@@ -46,7 +47,7 @@ def perform_stage(environment: Environment, wave_id: str, direction: Direction, 
     """
     if _is_past(environment, wave_id, direction, stage):
         return "passed over: the units have moved already"
-    with switching(environment, wave_id, direction, choice) as switch:
+    with switching(environment, wave_id, direction, replace(choice, by_stages=True)) as switch:
         try:
             for act in _acts(switch, direction, stage):
                 switch.perform(act)

@@ -26,12 +26,13 @@ from medferry.workflows.readiness_facts import Facts
 from medferry.workflows.side_effects import look
 
 
-def readiness(environment: Environment, wave_id: str) -> list[ReadinessGate]:
+def readiness(environment: Environment, wave_id: str, by_stages: bool = False) -> list[ReadinessGate]:
     """Every gate of a wave's cutover as it is now; it may begin when all are ok. Reads only. Raises NoSuchWave.
 
     A gate whose facts cannot be had (a database is away, a right is missing, nothing was ever measured) is not ok.
+    `by_stages`: the cutover would be done as Airflow does it, each stage by a process of its own.
     """
-    facts = _facts(environment, wave_id)
+    facts = _facts(environment, wave_id, by_stages)
     plan, entities = environment.migration.plan, environment.migration.entities
     found = gates.questions(open_questions(plan, wave_id, entities))
     return found + [_asked(name, facts, ask) for name, ask in _GATES.items()]
@@ -69,9 +70,9 @@ def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, 
         consents.record_consent(connection, subject, consent, person, reason)
 
 
-def _facts(environment: Environment, wave_id: str) -> Facts:
+def _facts(environment: Environment, wave_id: str, by_stages: bool = False) -> Facts:
     check_wave(environment.migration.plan, wave_id)
-    return Facts(environment, wave_id)
+    return Facts(environment, wave_id, by_stages)
 
 
 def _asked(name: GateName, facts: Facts, ask: Callable[[Facts], ReadinessGate]) -> ReadinessGate:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
+from statistics import median
 
 from sqlglot.errors import SqlglotError
 
@@ -22,9 +23,9 @@ from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.consents import Subject
 from medferry.manifest.decisions import RecordedDecision, digest_of
 from medferry.manifest.exceptions import ExceptionState
-from medferry.manifest.freezes import MeasuredFreeze, measured_freezes
+from medferry.manifest.freezes import MOST, MeasuredFreeze, measured_freezes
 from medferry.manifest.held_back import HeldBack
-from medferry.manifest.rehearsals import Rehearsal, newest_rehearsal
+from medferry.manifest.rehearsals import Rehearsal, rehearsals_of
 from medferry.manifest.unit_state import count_present, dead_now
 from medferry.plan.questions import wave_ids
 from medferry.plan.sections import zone_named
@@ -43,16 +44,25 @@ from medferry.workflows.safety import look_at_safety
 
 _DAY = 86_400.0
 
-FREEZE_ENDS = (Act.CLOSE_LEGACY, Act.FINAL_CUT, Act.VERIFY, Act.OPEN_MEDPLUM)
-"""The acts with which the parts of a freeze end: drain, catch up, check, flip."""
+FREEZE_PARTS = {
+    "drain": (Act.CLOSE_LEGACY,),
+    "catch_up": (Act.FENCE, Act.FINAL_CUT),
+    "check": (Act.VERIFY,),
+    "flip": (Act.REVERSE_START, Act.SHUT_LEGACY, Act.OPEN_MEDPLUM),
+}
+"""The acts of which each part of a freeze consists, in their order."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one wave; each is read once, when it is first asked for."""
+    """Of one wave; each is read once, when it is first asked for.
+
+    `by_stages`: its cutover would be done as Airflow does it, each stage by a process of its own.
+    """
 
     environment: Environment
     wave: str
+    by_stages: bool = False
 
     @cached_property
     def own_units(self) -> list[str]:
@@ -181,32 +191,40 @@ class Facts:
         return look_at_safety(self.environment, self.units, dead)
 
     @cached_property
+    def rehearsals(self) -> list[Rehearsal]:
+        """The newest first."""
+        with self.environment.manifest.begin() as connection:
+            return rehearsals_of(connection, self.environment.migration.name, self.wave)
+
+    @property
     def rehearsal(self) -> Rehearsal | None:
         """The newest."""
-        with self.environment.manifest.begin() as connection:
-            return newest_rehearsal(connection, self.environment.migration.name, self.wave)
+        return next(iter(self.rehearsals), None)
 
     @property
     def forecast(self) -> list[Span]:
-        """What a freeze would take now, by the freezes that there were, else by the newest rehearsal; the whole last.
+        """What a freeze would take now; the whole last. Transactions that the account does not see are none.
 
-        Transactions that the account does not see are none.
+        By the freezes that the wave had, else by its rehearsals, else by the freezes of other waves.
         """
         waits = any(each.pending for each in self.status.entities)
         pending = pending_records(SyncedWave(self.environment, self.wave)) if waits else 0
-        rehearsed = [_as_freeze(self.wave, self.rehearsal)] if self.rehearsal else []
+        own = [one for one in self.freezes if one.wave == self.wave]
+        flips = [one.flip for one in self.freezes]
+        rehearsed = [_as_freeze(self.wave, one, flips) for one in self.rehearsals[:MOST]]
         return freeze(
             self.transactions or (),
             Work(pending, self.cuts),
             Work(max(pending, self._to_check), self.verifications),  # what is pending was often decided lately, too
-            self.freezes or rehearsed,
+            own or rehearsed or self.freezes,
+            self.by_stages,
         )
 
     @cached_property
     def freezes(self) -> list[MeasuredFreeze]:
         """The newest of the migration, newest first: of any of its waves, they share the systems."""
         with self.environment.manifest.begin() as connection:
-            return measured_freezes(connection, self.environment.migration.name, FREEZE_ENDS)
+            return measured_freezes(connection, self.environment.migration.name, FREEZE_PARTS)
 
     @property
     def _to_check(self) -> int:
@@ -251,9 +269,10 @@ class Facts:
         return self.now.astimezone(zone_named(timeline.zone)).date() if timeline else self.now.date()
 
 
-def _as_freeze(wave: str, of: Rehearsal) -> MeasuredFreeze:
-    """What a rehearsal says of a freeze. It waited for nobody and flipped nothing: these are as without one."""
+def _as_freeze(wave: str, of: Rehearsal, flips: Sequence[float]) -> MeasuredFreeze:
+    """What a rehearsal says of a freeze. It waited for nobody, and flipped nothing: as `flips` took, of other waves."""
     took = {act: of.measured.parts.get(act, 0.0) for act in Act}
     (caught_up, _), (checked, _) = of.measured.caught_up, of.measured.checked
-    parts = (0.0, took[Act.FENCE] + took[Act.FINAL_CUT], took[Act.VERIFY], took[Act.REVERSE_START] + FLIP[1])
-    return MeasuredFreeze(wave, of.at, *parts, caught_up, checked)
+    flip = median(flips) if flips else took[Act.REVERSE_START] + FLIP[1]
+    parts = (0.0, took[Act.FENCE] + took[Act.FINAL_CUT], took[Act.VERIFY], flip)
+    return MeasuredFreeze(wave, of.at, *parts, 0.0, caught_up, checked)
