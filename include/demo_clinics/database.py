@@ -155,6 +155,7 @@ def _run_mariadb(daemon: str, install: str, folder: Path) -> Iterator[Server]:
         daemon,
         "--no-defaults",
         f"--datadir={data}",
+        f"--tmpdir={folder}",  # a server that starts removes the temporary tables of all others from theirs
         f"--socket={plug}",
         f"--port={port}",
         "--bind-address=127.0.0.1",
