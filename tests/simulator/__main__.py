@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.simulator.engines import open_world
+from tests.simulator.engines import medplum_at, open_world
 from tests.simulator.planted import OF_BIRTHS, PLANTED, planted
 from tests.simulator.schedule import MEMORY, births_by_seed, by_program, by_seed, by_seed_in
 
@@ -33,9 +33,9 @@ def main(what: str, *arguments: str) -> int:
         sys.stdout.write(f"{problem}\n")
 
     if what == "engines":
-        first, last, *address = arguments
+        first, last, base_url, client_id, client_secret, *legacy = arguments
         with TemporaryDirectory(dir=MEMORY) as folder:
-            world = open_world(Path(folder), *address)
+            world = open_world(Path(folder), medplum_at(base_url, client_id, client_secret), *legacy)
             for number in range(int(first), int(last)):
                 one = by_seed_in(world, number)
                 for problem in one.problems:

@@ -48,7 +48,7 @@ class ServerUsers:
             self.execute("SET lock_timeout = '50ms'")
         else:
             self._connection = pymysql.connect(**to, database=parsed.database, autocommit=True)
-            self.execute(f"SET @simulated_who = '{PERSON}', SESSION innodb_lock_wait_timeout = 1")
+            self.execute(f"SET @simulated_who = '{PERSON}', SESSION innodb_lock_wait_timeout = 0")
 
     def execute(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
         """A cursor. Raises sqlite3.OperationalError where others hold a lock."""
@@ -169,7 +169,7 @@ def _version(entry: Answer) -> Version:
     )
 
 
-def _medplum_at(base_url: str, client_id: str, client_secret: str) -> EmbeddedMedplum:
+def medplum_at(base_url: str, client_id: str, client_secret: str) -> EmbeddedMedplum:
     """The embedded one that answers there."""
     http = httpx.Client(base_url=base_url, timeout=60)
     form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
@@ -178,9 +178,9 @@ def _medplum_at(base_url: str, client_id: str, client_secret: str) -> EmbeddedMe
     return EmbeddedMedplum(lambda: clock.true, instant, http=http)
 
 
-def open_world(folder: Path, base_url: str, client_id: str, client_secret: str, legacy_url: str = "") -> World:
-    """The world on a legacy database (none named: one in SQLite) and the Medplum that answers there."""
-    settings, wire = settings_in(folder, legacy_url), Wire(_medplum_at(base_url, client_id, client_secret), watch())
+def open_world(folder: Path, medplum: Medplum, legacy_url: str = "") -> World:
+    """The world on a legacy database (none named: one in SQLite) and a Medplum."""
+    settings, wire = settings_in(folder, legacy_url), Wire(medplum, watch())
     fill(legacy_url) if legacy_url else fill_sqlite(folder)
     clock.set(1_767_312_000.0)
     migration = in_step(folder, settings, wire)
