@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from medferry.cutover.gates import Gates
 from medferry.cutover.machine import NotFlipped, NotReturned, Outcome, Stuck
 from medferry.errors import VerificationFailed
 from medferry.governance.forecast import score
-from medferry.manifest import cutovers
+from medferry.manifest import cutovers, sent_batches
+from medferry.manifest.crosswalk import Action
 from medferry.manifest.cutovers import AttemptState, Direction, UnitStage
+from medferry.manifest.sent_batches import Sending, SentEntry
 from medferry.source.gate.gate import GATE, GateState
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
@@ -270,3 +273,35 @@ def test_an_edit_that_was_at_work_when_medplum_was_closed_comes_back(
     clock = Time(monotonic=lambda: next(ticks) * 0.02, sleep=sleep)
     assert roll_back(clinic.environment, "pilot", choice(clock=clock)) is Outcome.RETURNED
     assert family(clinic, 1) == "Late"
+
+
+def _being_sent(clinic: Clinic) -> int:
+    """A batch of somebody who keeps another wave in step."""
+    entry = SentEntry("https://other.example", "9", Action.CREATE, "Patient", "hash")
+    with clinic.environment.manifest.begin() as connection:
+        return sent_batches.note_act(connection, "tiny", "another", "patient", entry, Sending(600.0))
+
+
+def test_what_others_are_sending_is_waited_for(clinic: Clinic) -> None:
+    """At each of the two verifications; only what gets no answer keeps the units where they are."""
+    _being_sent(clinic)
+    ended: list[int] = []
+
+    def answered(_: float) -> None:
+        with clinic.environment.manifest.begin() as connection:
+            left = [one.id for one in sent_batches.open_batches(connection, "tiny")]
+            sent_batches.end(connection, left)
+        ended.extend(left)
+
+    def again(act: Act, _: str) -> None:
+        if act is Act.FINAL_CUT:
+            _being_sent(clinic)
+
+    ticks = iter(range(10_000))
+    lost = choice(clock=Time(monotonic=lambda: next(ticks), sleep=lambda _: None))
+    with pytest.raises(VerificationFailed, match="batches: at an end"):
+        cut_over(clinic.environment, "pilot", lost)
+    assert legacy_writes(clinic, 1, "Adair")
+    moves = replace(choice(clock=Time(sleep=answered)), tell=again)
+    assert cut_over(clinic.environment, "pilot", moves) is Outcome.FLIPPED
+    assert len(ended) == 2

@@ -318,6 +318,7 @@ def _to_its_end(environment: Environment, after: str) -> Outcome:
 
 _GREEN: dict[str, Any] = {
     "nothing_differs": True,
+    "settling": False,
     "unresolved": [],
     "results": ["all"],
     "still_open": [],

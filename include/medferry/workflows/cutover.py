@@ -153,7 +153,7 @@ def _switch(
     going_on = _going_on(environment, wave, gates, direction)
     attempt = going_on or _begun(environment, wave, gates, units, direction, choice)
     hooks = Hooks(
-        verify=lambda keys: verified_keys(environment, keys),
+        verify=lambda keys: verified_keys(environment, keys, choice.clock),
         route=lambda: _routed(environment),
         safety=lambda: require_safety(environment, wave.id),
         parity=lambda: require_parity(environment, wave.id),
@@ -210,7 +210,7 @@ def _begun(
     found = gates.places(units)
     if _check_turn(environment, wave, direction, found):
         caught_up(wave, choice)
-        notes |= verified(environment, wave)
+        notes |= verified(environment, wave, choice.clock)
         notes |= noted_forecast(environment, wave.id, choice.by_stages)
     epoch = 1 + max(gates.medplum.read(unit).epoch for unit in units)
     with environment.manifest.begin() as connection:

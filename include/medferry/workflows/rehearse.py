@@ -68,7 +68,7 @@ def rehearse(environment: Environment, rehearsal: Environment, wave_id: str, cho
 def _measure(gates: Gates, wave: SyncedWave, client: MedplumClient, units: Sequence[str], choice: Choice) -> Measured:
     environment, freeze = wave.environment, freeze_seconds(gates.environment, units, choice)
     caught_up(wave, choice)
-    notes = verified(environment, wave)
+    notes = verified(environment, wave, choice.clock)
     forecast = Facts(environment, wave.id).forecast
     acting = RehearsedSwitch(
         DryRun(wave, gates, units, freeze, choice.patience, choice.tell),
