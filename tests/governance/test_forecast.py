@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medferry.governance.forecast import FLIP, WAITS, Work, each_takes, freeze, line, score
+from medferry.governance.forecast import FLIP, WAITS, Span, Work, each_takes, freeze, line, score, waits_between
 from medferry.manifest.cutovers import ActRow, Attempt, AttemptState, Direction
 from medferry.manifest.freezes import BY_STAGES, CAUGHT_UP, CHECKED, FORECAST, MeasuredFreeze, measured_freeze
 
@@ -148,12 +148,13 @@ def test_what_a_scheduler_waited_is_forecast_of_what_it_will_do_alone(slow: list
     staged = [measured_one(*one, waits=each, by_stages=True) for each in slow]
     before = [measured_one(*one, waits=quick), *staged]
     nothing = Work(0, []), Work(0, [])
-    assert freeze([], *nothing, before)[-1].probable == pytest.approx(1.0 + quick)
-    assert freeze([], *nothing, before, by_stages=True)[-1].probable == pytest.approx(1.0 + median(slow))
-    never = freeze([], *nothing, before[:1], by_stages=True)[-1]
-    assert never.probable == pytest.approx(1.0 + WAITS[1]) and never.high > WAITS[2]
-    assert freeze([], *nothing, by_stages=True)[-1].probable == FLIP[1] + WAITS[1]
-    assert freeze([], *nothing, staged)[-1].probable == pytest.approx(1.0), "in one go nothing waits"
+    quickly, slowly = (
+        freeze([], *nothing, before, waits_between(before, by_stages))[-1] for by_stages in (False, True)
+    )
+    assert (quickly.probable, slowly.probable) == pytest.approx((1.0 + quick, 1.0 + median(slow)))
+    assert waits_between(before[:1], by_stages=True) == Span("waits", *WAITS), "until it was measured"
+    assert waits_between(staged, by_stages=False) == Span("waits", 0.0, 0.0, 0.0)
+    assert freeze([], *nothing, (), Span("waits", *WAITS))[-1].probable == FLIP[1] + WAITS[1]
 
 
 def test_one_freeze_says_little_and_many_say_more() -> None:

@@ -43,6 +43,9 @@ class Span:
         return f"{self.name} {_told(self.probable)} ({_told(self.low)} to {_told(self.high)})"
 
 
+NO_WAITS = Span("waits", 0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """Work that was measured: `done` are pairs of an amount and the seconds that it took."""
@@ -56,16 +59,15 @@ def freeze(
     pending: Work,
     to_check: Work,
     before: Sequence[MeasuredFreeze] = (),
-    by_stages: bool = False,
+    waits: Span = NO_WAITS,
 ) -> list[Span]:
     """The parts of a freeze, and the whole at the end.
 
     `ages`: of the transactions that write now, in seconds: closing waits for them, for no one longer than it may be old
     when it ends. `pending`: keys in no cut yet, and cuts; `to_check`: records not verified as they are, and
     verifications. `before`: the freezes that there were. With any, what the acts take is the median of all their acts,
-    and not the sum of the parts, which are medians of their own. `by_stages`: each stage is to be a process of its own.
+    and not the sum of the parts, which are medians of their own. `waits`: `waits_between`.
     """
-    waits = _waits(before, by_stages)
     if before:
         return _as_before(ages, pending, to_check, before, waits)
     parts = [
@@ -83,12 +85,15 @@ def _sum(parts: Sequence[Span]) -> Span:
     return Span("freeze", *sums)
 
 
-def _waits(before: Sequence[MeasuredFreeze], by_stages: bool) -> Span:
-    """As those that were done in the same way had them."""
+def waits_between(before: Sequence[MeasuredFreeze], by_stages: bool) -> Span:
+    """What passes between the acts, as in those freezes that were done in the same way, of whichever wave.
+
+    `by_stages`: each stage is to be a process of its own.
+    """
     alike = [one.waits for one in before if one.by_stages is by_stages]
     if alike:
         return _spread("waits", alike)
-    return Span("waits", *(WAITS if by_stages else (0.0, 0.0, 0.0)))
+    return Span("waits", *WAITS) if by_stages else NO_WAITS
 
 
 def _of_work(name: str, work: Work) -> Span:

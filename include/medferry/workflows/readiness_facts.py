@@ -13,7 +13,7 @@ from sqlglot.errors import SqlglotError
 from medferry.cutover.acts import Act
 from medferry.definition.capture import tables_read
 from medferry.errors import MedferryError
-from medferry.governance.forecast import FLIP, Span, Work, freeze
+from medferry.governance.forecast import FLIP, Span, Work, freeze, waits_between
 from medferry.governance.readiness import GateName, Proof
 from medferry.governance.safety import SafetyLook
 from medferry.governance.verdict import verdict_of_verification
@@ -205,7 +205,7 @@ class Facts:
     def forecast(self) -> list[Span]:
         """What a freeze would take now; the whole last. Transactions that the account does not see are none.
 
-        By the freezes that the wave had, else by its rehearsals, else by the freezes of other waves.
+        Its acts by the freezes that the wave had, else by its rehearsals, else by the freezes of other waves.
         """
         waits = any(each.pending for each in self.status.entities)
         pending = pending_records(SyncedWave(self.environment, self.wave)) if waits else 0
@@ -217,7 +217,7 @@ class Facts:
             Work(pending, self.cuts),
             Work(max(pending, self._to_check), self.verifications),  # what is pending was often decided lately, too
             own or rehearsed or self.freezes,
-            self.by_stages,
+            waits_between(self.freezes, self.by_stages),
         )
 
     @cached_property
