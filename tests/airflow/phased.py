@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,16 @@ from medferry.cutover.acts import Act, Place
 from medferry.cutover.gates import Gates
 from medferry.definition.migration import load_migration
 from medferry.errors import LeaseHeld, TransientError
+from medferry.governance.forecast import score
 from medferry.governance.readiness import GateName
 from medferry.manifest import cutovers
 from medferry.manifest.clock import seconds_between
 from medferry.manifest.consents import Consent
-from medferry.manifest.rehearsals import Measured, record_rehearsal
+from medferry.manifest.rehearsals import Measured, Rehearsal, record_rehearsal, rehearsals_of
 from medferry.manifest.tables import decision
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
+from medferry.runtime.rehearsal import rehearsal_of
 from medferry.runtime.settings import Settings, probe_variable
 from medferry.source.changes.engines import install
 from medferry.source.gate.engines import gate_of
@@ -40,9 +44,11 @@ from medferry.sync.wave import SyncedWave, synced_wave
 from medferry.verification.run import verify_subject
 from medferry.workflows.cutover import Choice, prepare
 from medferry.workflows.readiness import accept, readiness
+from medferry.workflows.readiness_facts import Facts
 from medferry.workflows.routing import publish_routing
 from medferry.workflows.verify_in_step import verify_present
 from tests import tiny_platform
+from tests.cutover.game_day import told
 from tests.cutover.routed_clients import Client, Diary, FlagdFile, Follower, Stubborn, System, at_work
 from tests.cutover.users_of_systems import LegacyTable, MedplumField
 from tests.sync.conftest import CAPTURE, FREE, load
@@ -63,7 +69,7 @@ DIRT = (
 )
 ANSWERS = """
 stakeholders:
-  - {name: Ada, role: director, contact: ada@tiny.example, approves: [cutover, rollback], airflow_user: admin}
+  - {name: Ada, role: director, contact: ada@tiny.example, approves: [cutover, rollback, retire], airflow_user: admin}
 data_required: {domains: {all: [clinic, staff, patient, weight]}, history: All there is., excluded: {}}
 downtime: {longest_freeze_minutes: 15}
 tools: [{tool: The legacy application, becomes: Medplum's application, done: 2026-01-01}]
@@ -143,6 +149,7 @@ class Phased:
             **probes,
             "MEDFERRY_MIGRATION": str(self.migration),
             "MEDFERRY_REPORT_FOLDER": f"{self.folder}/reports",
+            "MEDFERRY_EVIDENCE_FOLDER": f"{self.folder}/evidence",
             "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
         }
 
@@ -169,12 +176,36 @@ class Phased:
                     found.append(seconds_between(first.begun_at, last.ended_at))
         return found
 
-    def approvals(self) -> list[str]:
+    def forecasts(self) -> str:
+        """Each freeze by its parts, what was forecast of it, and how good that was; in seconds."""
+        freezes = Facts(self.environment, self.waves[0]).freezes
+        return "\n".join([f"forecasts of freezes: {score(freezes)}", *map(told, reversed(freezes))])
+
+    def approvals(self, of: str = "(cutover|rollback)/") -> list[str]:
         """What was approved, and by whom, in its order."""
         told = sa.select(decision.c.subject, decision.c.person).order_by(decision.c.id)
         with self.environment.manifest.begin() as connection:
-            rows = connection.execute(told.where(decision.c.subject.regexp_match("^(cutover|rollback)/"))).all()
+            rows = connection.execute(told.where(decision.c.subject.regexp_match(f"^{of}"))).all()
         return [f"{subject}: {person}" for subject, person in rows]
+
+    def rehearsal(self, wave: str) -> Rehearsal | None:
+        """The newest of a wave."""
+        with self.environment.manifest.begin() as connection:
+            return next(iter(rehearsals_of(connection, "tiny", wave)), None)
+
+    def pass_days(self, days: int) -> None:
+        """Every attempt ended so much earlier."""
+        at = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        with self.environment.manifest.begin() as connection:
+            connection.execute(sa.text("UPDATE cutover SET ended_at = :at WHERE ended_at IS NOT NULL"), {"at": at})
+
+    def tables(self) -> set[str]:
+        """Of the legacy database."""
+        return {*sa.inspect(self.legacy.engine).get_table_names()}
+
+    def staged(self) -> list[str]:
+        """Folders of staged files that are left."""
+        return [folder.name for folder in self.environment.staging_area.folders()]
 
     def final(self) -> dict[str, int]:
         """Every record's number in the system in which its unit is written."""
@@ -205,8 +236,10 @@ def platform(folder: Path) -> Iterator[Phased]:
             manifest_url=f"sqlite:///{folder}/manifest.db",
             staging_url=f"{folder}/staging",
             routing_file=f"{folder}/routing.json",
+            evidence_key_file=f"{folder}/key",
             settle_seconds=1,
         )
+        (folder / "key").write_text(base64.b64encode(b"k" * 32).decode())
         made = Phased(folder, settings)
         _write_files(made)
         with made.legacy.engine.begin() as connection:
@@ -287,13 +320,29 @@ def _users_of(made: Phased, unit: str, stack: ExitStack) -> list[Client]:
     ]
 
 
+def stage_of_rehearsals(made: Phased, stack: ExitStack) -> dict[str, str]:
+    """Another Medplum, loaded by a manifest of its own and swept; returns the variables that name both."""
+    medplum = stack.enter_context(EmbeddedMedplum(quota=1_000_000_000))
+    variables = {
+        "MEDFERRY_REHEARSAL_MANIFEST_URL": f"sqlite:///{made.folder}/rehearsal.db",
+        "MEDFERRY_REHEARSAL_STAGING_URL": f"{made.folder}/rehearsal",
+        "MEDFERRY_REHEARSAL_MEDPLUM_BASE_URL": medplum.base_url,
+        "MEDFERRY_REHEARSAL_MEDPLUM_CLIENT_ID": medplum.client_id,
+        "MEDFERRY_REHEARSAL_MEDPLUM_CLIENT_SECRET": medplum.client_secret,
+    }
+    other = rehearsal_of(made.environment, variables)
+    load(other, None)
+    sweep_wave(synced_wave(other, "pilot"), FREE)
+    return variables
+
+
 def make_ready(made: Phased) -> None:
     """What people do before the cutover of every wave: sweep, verify, rehearse, accept the schema."""
     environment = made.environment
     for wave in made.waves:
         sweep_wave(synced_wave(environment, wave), FREE)
     with made.legacy.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE patient SET family = '0' WHERE id > 100")
+        connection.exec_driver_sql("UPDATE patient SET family = family WHERE id > 100")  # a lag to be measured
     for wave in made.waves:
         cycle(synced_wave(environment, wave))
     verify_subject(environment)
@@ -307,11 +356,16 @@ def make_ready(made: Phased) -> None:
         assert not left, left
 
 
+def rest(made: Phased) -> None:
+    """Nobody is at work any more, and what was written is on both sides."""
+    made.work.close()
+    for wave in [*made.waves] * 2:  # what the first round writes back is in a cut of the second
+        _cycles(synced_wave(made.environment, wave))
+
+
 def prove(made: Phased) -> None:
     """As an operator does before another attempt, in a quiet minute: what is on its way then is not proven."""
-    made.work.close()
-    for wave in made.waves:
-        _cycles(synced_wave(made.environment, wave))
+    rest(made)
     verdict = verify_present(made.environment).verdict
     assert verdict.passed, verdict.text()
     begin_work(made)

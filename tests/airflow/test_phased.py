@@ -20,18 +20,32 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from demo_clinics.database import BinariesMissing, embedded
 from medferry.cutover.acts import Place
 from medferry.plan.sections import EVERYTHING
+from medferry.source.changes.journal import CHANGE
+from medferry.source.gate.gate import GATE
+from medferry.store.evidence import verify_evidence
 from medferry_airflow.local import LocalAirflow, on_postgresql
 from medferry_airflow.rest import AirflowApi, ApiError
-from tests.airflow.phased import WAVES, Phased, begin_work, bring_in_step, make_ready, platform, prove, set_waves
+from tests.airflow.phased import (
+    WAVES,
+    Phased,
+    begin_work,
+    bring_in_step,
+    make_ready,
+    platform,
+    prove,
+    rest,
+    set_waves,
+    stage_of_rehearsals,
+)
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(3_000)]
 
-part_of_faults = pytest.mark.skipif(
-    os.environ.get("MEDFERRY_GAME_DAY_ROUNDS", "0") == "0", reason="a part of `make faults`"
-)
+IN_FAULTS = os.environ.get("MEDFERRY_GAME_DAY_ROUNDS", "0") != "0"
+part_of_faults = pytest.mark.skipif(not IN_FAULTS, reason="a part of `make faults`")
 DESK = "desk"
 """Somebody with an account in Airflow whom the plan lets approve nothing."""
 APPROVAL = "approval.approve"
+RETIREMENT = "retire_"
 PATIENCE = 900.0
 """Seconds: a machine may be busy with other things, and nothing here is about time."""
 
@@ -58,6 +72,8 @@ def airflow(made: Phased) -> Iterator[LocalAirflow]:
         make_ready(made)
         metadata = stack.enter_context(embedded(made.folder / "airflow-db")).url
         variables = made.variables() | users | on_postgresql(metadata)
+        if IN_FAULTS:
+            variables |= stage_of_rehearsals(made, stack)
         with LocalAirflow(made.folder / "airflow", variables) as running:
             begin_work(made)
             stack.callback(made.work.close)
@@ -69,8 +85,13 @@ def api(airflow: LocalAirflow) -> AirflowApi:
     return airflow.api
 
 
+def approval_of(dag_id: str) -> str:
+    """The id of the task that asks."""
+    return "approve" if dag_id.startswith(RETIREMENT) else APPROVAL
+
+
 def details(dag_id: str, run_id: str) -> str:
-    return f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{APPROVAL}/-1/hitlDetails"
+    return f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{approval_of(dag_id)}/-1/hitlDetails"
 
 
 def states(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, str | None]:
@@ -82,8 +103,8 @@ def asked(airflow: LocalAirflow, dag_id: str, run_id: str) -> None:
 
     def is_asked() -> bool:
         found = states(airflow, dag_id, run_id)
-        assert found["readiness.look"] != "failed", "a condition does not hold"
-        return found[APPROVAL] == "awaiting_input"
+        assert "failed" not in found.values(), told(airflow, dag_id)
+        return found[approval_of(dag_id)] == "awaiting_input"
 
     api(airflow).until(is_asked, PATIENCE, "nobody was asked")
 
@@ -93,18 +114,19 @@ def answer(airflow: LocalAirflow, dag_id: str, run_id: str, option: str) -> None
     while True:
         asked(airflow, dag_id, run_id)
         time.sleep(2)  # sooner, and Airflow asks anew: docs/runbooks/cutover.md
-        said = {"chosen_options": [option], "params_input": {"minutes": 30}}
+        minutes = {} if dag_id.startswith(RETIREMENT) else {"minutes": 30}
+        said = {"chosen_options": [option], "params_input": minutes}
         api(airflow).request("PATCH", details(dag_id, run_id), said)
         with pytest.raises(ApiError, match=r"HTTP 40[49]"):  # 404 where Airflow has lost the first one already
             api(airflow).request("PATCH", details(dag_id, run_id), said)
         api(airflow).until(lambda: _is_over(airflow, dag_id, run_id), PATIENCE, "the answer was not heard")
-        if states(airflow, dag_id, run_id)[APPROVAL] in ("success", "failed"):
+        if states(airflow, dag_id, run_id)[approval_of(dag_id)] in ("success", "failed"):
             return
 
 
 def _is_over(airflow: LocalAirflow, dag_id: str, run_id: str) -> bool:
     """Answered for good, or asked anew."""
-    state = states(airflow, dag_id, run_id)[APPROVAL]
+    state = states(airflow, dag_id, run_id)[approval_of(dag_id)]
     if state != "awaiting_input":  # there may be no form between two tries
         return state in ("success", "failed")
     return not api(airflow).request("GET", details(dag_id, run_id))["response_received"]
@@ -171,6 +193,22 @@ def test_a_wave_moves_there_and_back_and_nothing_is_lost(airflow: LocalAirflow, 
 
 
 @part_of_faults
+def test_a_rehearsal_is_measured_while_users_work(airflow: LocalAirflow, made: Phased) -> None:
+    """Against another Medplum. Its tasks tell what each act took, and nothing has moved."""
+    before = made.rehearsal("pilot")
+    run_id = airflow.trigger("rehearse_pilot")
+    assert airflow.wait("rehearse_pilot", run_id, PATIENCE) == "success", told(airflow, "rehearse_pilot")
+    found = made.rehearsal("pilot")
+    assert found and found != before and found.measured.checked[0] > 0
+    path = f"dags/rehearse_pilot/dagRuns/{run_id}/taskInstances"
+    tasks = api(airflow).request("GET", path, limit=100)["task_instances"]
+    labels = [one["rendered_map_index"] for one in tasks if one["task_id"] == "rehearsal.stage"]
+    assert len(labels) == 1 + len(found.measured.parts) and f"freeze: {found.measured.freeze:.1f} s" in labels
+    assert {*made.places().values()} == {Place.LEGACY}
+    written(made, "north", "legacy")
+
+
+@part_of_faults
 def test_what_is_marked_as_done_is_not_flipped(airflow: LocalAirflow, made: Phased) -> None:
     """Somebody marks the fence as a success while people are asked."""
     prove(made)
@@ -180,7 +218,7 @@ def test_what_is_marked_as_done_is_not_flipped(airflow: LocalAirflow, made: Phas
     api(airflow).request("PATCH", fence, {"new_state": "success"})
     answer(airflow, "cutover_pilot", run_id, ApprovalOperator.APPROVE)
     assert airflow.wait("cutover_pilot", run_id, PATIENCE) == "failed"
-    assert any("fence, final-cut, verify, reverse-start was not done" in one for one in told(airflow, "cutover_pilot"))
+    assert any("final_cut was not begun: fence was not done" in one for one in told(airflow, "cutover_pilot"))
     assert set(made.places().values()) == {Place.LEGACY}
 
 
@@ -221,7 +259,7 @@ def test_all_units_move_at_once(airflow: LocalAirflow, made: Phased) -> None:
     """The plan says big bang now, and nothing is loaded anew."""
     for wave in ("rest", "pilot"):
         moved(airflow, f"rollback_{wave}")
-    made.work.close()
+    rest(made)
     set_waves(made, [EVERYTHING])
     made.anew()
     make_ready(made)
@@ -230,6 +268,23 @@ def test_all_units_move_at_once(airflow: LocalAirflow, made: Phased) -> None:
     assert set(made.places().values()) == {Place.MEDPLUM}
     for unit in WAVES.values():
         written(made, unit, "medplum")
+
+
+@part_of_faults
+def test_what_is_over_is_taken_down(airflow: LocalAirflow, made: Phased) -> None:
+    """Its window has passed; the journal goes with the last wave, so nothing is kept in step any more."""
+    prove(made)
+    rest(made)
+    made.pass_days(15)
+    dag_id = f"{RETIREMENT}{EVERYTHING}"
+    run_id = airflow.trigger(dag_id)
+    answer(airflow, dag_id, run_id, ApprovalOperator.APPROVE)
+    assert airflow.wait(dag_id, run_id, PATIENCE) == "success", told(airflow, dag_id)
+    _, members = verify_evidence(made.folder / "evidence" / f"tiny-{EVERYTHING}.zip")
+    assert "cutovers.json" in members
+    assert CHANGE not in made.tables() and GATE in made.tables(), "the gates refuse writes for ever"
+    assert made.staged() == []
+    assert made.approvals("retire/")[-1] == f"retire/tiny/{EVERYTHING}: admin"
 
 
 def test_nothing_was_lost(airflow: LocalAirflow, made: Phased) -> None:
@@ -241,4 +296,5 @@ def test_nothing_was_lost(airflow: LocalAirflow, made: Phased) -> None:
     sys.stdout.write(
         f"{len(made.diary.acknowledged)} writes, 0 lost; seconds without a writer, {len(seconds)} times: "
         f"median {seconds[len(seconds) // 2]:.1f}, p95 {seconds[round(0.95 * (len(seconds) - 1))]:.1f}\n"
+        f"{made.forecasts()}\n"
     )
