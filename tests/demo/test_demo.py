@@ -43,7 +43,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     command = [sys.executable, "-m", "demo_clinics.demo", "--folder", folder, "--patients", "150", "--canary", CANARY]
     printed, reports = "", []
     for _ in range(2):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as process:
             try:
                 told, _ = process.communicate(timeout=1_500)
