@@ -20,10 +20,9 @@ failed, remove the cause, and clear `look` with all that is downstream, or trigg
 `rollback_<wave>`.
 """
 
-from medferry.manifest.cutovers import Direction
-from medferry_airflow.definition import current_or_error, moving_waves
-from medferry_airflow.factory import cutover_dag
+from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.moving import cutover_dag
 
-found = current_or_error()
+found = outline_or_error()
 for wave in moving_waves(found):
-    globals()[f"cutover_{wave}"] = cutover_dag(Direction.FORTH, wave, __doc__, found)
+    globals()[f"cutover_{wave}"] = cutover_dag(wave, __doc__, found)

@@ -25,13 +25,13 @@ begun since, is loaded anew; nothing is written twice. In the end trigger the wa
 what has come since, and proves the whole.
 """
 
-from medferry.definition.migration import Migration
-from medferry_airflow.definition import current_or_error, waves_of
+from medferry.definition.outline import Outline
+from medferry_airflow.definition import outline_or_error, waves_of
 from medferry_airflow.factory import broken_dag, history_dag
 
-found = current_or_error()
+found = outline_or_error()
 for wave in waves_of(found):
-    if wave.history is not None and isinstance(found, Migration):
+    if wave.history is not None and isinstance(found, Outline):
         globals()[f"history_{wave.id}"] = history_dag(wave, wave.history, __doc__, found)
     elif wave.history is not None:
         globals()[f"history_{wave.id}"] = broken_dag(f"history_{wave.id}", f"History of {wave.id}", __doc__, found)

@@ -22,12 +22,12 @@ With `{"lift": true, …}` writing may begin again; nothing is started by itself
 Clear it, or trigger it again: it may be said as often as you like. Where no slot is left, use `medferry panic`.
 """
 
-from medferry.definition.migration import Migration
-from medferry_airflow.definition import current_or_error
+from medferry.definition.outline import Outline
+from medferry_airflow.definition import outline_or_error
 from medferry_airflow.factory import broken_dag, panic_dag
 
-found = current_or_error()
-if isinstance(found, Migration):
+found = outline_or_error()
+if isinstance(found, Outline):
     dag = panic_dag(__doc__, found)
 else:
     dag = broken_dag("panic", "Panic: the migration cannot be read", __doc__, found)

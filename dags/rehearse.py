@@ -17,9 +17,9 @@ the routing changed meanwhile: then look at once. Read the log of `measure`, rem
 it anew.
 """
 
-from medferry_airflow.definition import current_or_error, moving_waves
-from medferry_airflow.factory import rehearsal_dag
+from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.moving import rehearsal_dag
 
-found = current_or_error()
+found = outline_or_error()
 for wave in moving_waves(found):
     globals()[f"rehearse_{wave}"] = rehearsal_dag(wave, __doc__, found)

@@ -22,12 +22,12 @@ run that has left any is replayed:
 failed tasks together with those downstream. When only `conclude` failed, read the reconciliation report.
 """
 
-from medferry.definition.migration import Migration
-from medferry_airflow.definition import current_or_error
+from medferry.definition.outline import Outline
+from medferry_airflow.definition import outline_or_error
 from medferry_airflow.factory import broken_dag, replay_dag
 
-found = current_or_error()
-if isinstance(found, Migration):
+found = outline_or_error()
+if isinstance(found, Outline):
     dag = replay_dag(__doc__, found)
 else:
     dag = broken_dag("replay", "Replay: the migration cannot be read", __doc__, found)

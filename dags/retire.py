@@ -19,9 +19,9 @@ asked.
 `retire`, what was begun goes on when it is cleared.
 """
 
-from medferry_airflow.definition import current_or_error, moving_waves
-from medferry_airflow.factory import retirement_dag
+from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.moving import retirement_dag
 
-found = current_or_error()
+found = outline_or_error()
 for wave in moving_waves(found):
     globals()[f"retire_{wave}"] = retirement_dag(wave, __doc__, found)

@@ -18,10 +18,9 @@ task's log, remove the cause, and clear `look` with all that is downstream, or t
 it: it goes on. Afterwards the next `cutover_<wave>` needs no load.
 """
 
-from medferry.manifest.cutovers import Direction
-from medferry_airflow.definition import current_or_error, moving_waves
-from medferry_airflow.factory import cutover_dag
+from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.moving import rollback_dag
 
-found = current_or_error()
+found = outline_or_error()
 for wave in moving_waves(found):
-    globals()[f"rollback_{wave}"] = cutover_dag(Direction.BACK, wave, __doc__, found)
+    globals()[f"rollback_{wave}"] = rollback_dag(wave, __doc__, found)

@@ -26,12 +26,12 @@ environment of all Airflow processes verifies everything that has been loaded on
 means that a system did not answer: clear `verify` with the tasks downstream when it does.
 """
 
-from medferry.definition.migration import Migration
-from medferry_airflow.definition import current_or_error
+from medferry.definition.outline import Outline
+from medferry_airflow.definition import outline_or_error
 from medferry_airflow.factory import broken_dag, verify_dag, verify_schedule
 
-found = current_or_error()
-if isinstance(found, Migration):
+found = outline_or_error()
+if isinstance(found, Outline):
     dag = verify_dag(__doc__, found, verify_schedule(found))
 else:
     dag = broken_dag("verify", "Verify: the migration cannot be read", __doc__, found)

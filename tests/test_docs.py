@@ -15,7 +15,7 @@ from medferry.cli.main import app
 from medferry.definition.checks import Comparator
 from medferry.definition.migration import load_migration
 from medferry.plan.schema import plan_schema
-from medferry.source.entity import HEADERS
+from medferry.source.headers import HEADERS
 from medferry.source.types import mssql, mysql, postgresql, sqlite
 from tests import reference
 from tests.contract import changes

@@ -23,15 +23,15 @@ from medferry.manifest.conflicts import ConflictState, Direction
 from medferry.manifest.crosswalk import Action, Effect
 from medferry.manifest.exceptions import ExceptionState, Severity
 from medferry.manifest.feeds import FeedKind
+from medferry.manifest.kinds import RunKind
 from medferry.manifest.leftovers import LeftoverKind
-from medferry.manifest.runs import Control, RunKind, RunStatus, SliceStage
+from medferry.manifest.runs import Control, RunStatus, SliceStage
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.mapping.terminology import CodeStatus
 from medferry.medplum.presence import Absence
 from medferry.plan.authority import AgainstPolicy, FieldPolicy, Writer
 from medferry.plan.model import LeftoverPolicy, Strategy
-from medferry.runtime.control import ControlAction
-from medferry.runtime.options import LoadMode
+from medferry.runtime.options import ControlAction, LoadMode
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.keys import KeyFault
 from medferry.sync.reverse import FoundKind
@@ -93,7 +93,7 @@ ALLOWED = {
     ("medferry_airflow/hook.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/local.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/provider.py", "medplum"): "the type or the name of a connection",
-    ("medferry_airflow/tasks/environment.py", "medplum"): "the type or the name of a connection",
+    ("medferry_airflow/names.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/rest.py", "failed"): "Airflow's word, for scripts that need not have Airflow",
 }
 """(file, text) → why it is spelt out."""

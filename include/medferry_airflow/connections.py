@@ -13,19 +13,7 @@ from medferry.medplum.http import HttpSettings
 from medferry.plan.model import Plan
 from medferry.runtime.settings import Settings, settings_from_environment
 from medferry_airflow.legacy_connection import legacy_source
-
-MEDPLUM = "medplum_default"
-"""The connection id of Medplum."""
-
-LEGACY_WRITER = "medferry_legacy_writer"
-"""The connection id of the legacy database under an account that may write what comes back from Medplum."""
-
-PROBE = "medferry_probe_"
-"""With a probe's name of gate.yaml, the connection id of a user of Medplum under the policy of a unit's users."""
-
-STORE = "medferry_store"
-"""The connection id of the protected store: its password is the key, or several, the newest last; its extras are what
-the package of an object store is given."""
+from medferry_airflow.names import LEGACY_WRITER, MEDPLUM, PROBE, STORE
 
 
 def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Settings:

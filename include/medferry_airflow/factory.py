@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,17 +22,13 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.timetables.base import Timetable
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from medferry.definition.migration import Migration
+from medferry.definition.outline import Outline
 from medferry.errors import MedferryError
-from medferry.manifest.cutovers import Direction
-from medferry.manifest.runs import RunKind
-from medferry.plan.model import Every, History, Plan, Sync, Wave
-from medferry.plan.sections import Approval
+from medferry.manifest.kinds import RunKind
+from medferry.plan.model import Every, History, Sync, Wave
 from medferry.workflows.order import migrate
 from medferry_airflow.addresses import RunLink
-from medferry_airflow.around import draw_rehearsal, draw_retirement
 from medferry_airflow.conf import refuse_unknown_conf
-from medferry_airflow.cutover import WORDS, draw
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import (
     control_params,
@@ -65,11 +61,11 @@ NEVER = date(3000, 1, 1)
 
 
 def migration_dag(
-    dag_id: str, kind: RunKind, title: str, text: str, migration: Migration, units: list[str] | None = None
+    dag_id: str, kind: RunKind, title: str, text: str, migration: Outline, units: list[str] | None = None
 ) -> DAG:
     """A DAG that migrates `units` (None: those chosen in the trigger form) in one run."""
     choice = unit_param(migration) if units is None else {}
-    with _dag(
+    with new_dag(
         dag_id,
         title,
         page(text, migration, units or migration.plan.unit_ids),
@@ -80,10 +76,10 @@ def migration_dag(
     return dag
 
 
-def replay_dag(text: str, migration: Migration) -> DAG:
+def replay_dag(text: str, migration: Outline) -> DAG:
     """A DAG that runs the dead letters of an earlier run again, as a run of their own; skipped when there are none."""
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("replay", "Replay dead letters", text, ["replay"], replay_params(migration)) as dag:
+    with new_dag("replay", "Replay dead letters", text, ["replay"], replay_params(migration)) as dag:
         found: Any = run_tasks.find_dead_letters(RUN)
         prepared: Any = run_tasks.prepare_again(RUN)
         found >> prepared
@@ -96,7 +92,7 @@ class RunInTasks:
     """The acts of a prepared run as tasks, drawn into the present DAG. `prepared` gives the ids of the slices."""
 
     prepared: Any
-    migration: Migration
+    migration: Outline
     run: str = RUN
 
     def stage(self) -> Any:
@@ -147,7 +143,7 @@ NIGHTLY, OFF = "0 3 * * *", "off"
 """When `verify` runs by itself where a wave is kept in step; and what says that it shall not."""
 
 
-def verify_schedule(migration: Migration) -> str | None:
+def verify_schedule(migration: Outline) -> str | None:
     """When `verify` runs by itself: the cron expression or preset in MEDFERRY_VERIFY_SCHEDULE.
 
     By default nightly where the plan keeps a wave in step, else never.
@@ -157,42 +153,42 @@ def verify_schedule(migration: Migration) -> str | None:
     return (NIGHTLY if in_step else None) if not asked else None if asked == OFF else asked
 
 
-def verify_dag(text: str, migration: Migration, schedule: str | None) -> DAG:
+def verify_dag(text: str, migration: Outline, schedule: str | None) -> DAG:
     """A DAG that verifies everything that was loaded, or a finished run, again; also by itself on a schedule.
 
     It writes to the manifest and the report only. A schedule that Airflow does not understand raises its own error.
     """
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("verify", "Verify again", text, ["verification"], verify_params(), schedule) as dag:
+    with new_dag("verify", "Verify again", text, ["verification"], verify_params(), schedule) as dag:
         chosen: Any = verify.choose_run()
         verified: Any = verify.verify_again(chosen)
         verify.conclude_verification(chosen, verified)
     return dag
 
 
-def control_dag(text: str, migration: Migration) -> DAG:
+def control_dag(text: str, migration: Outline) -> DAG:
     """A DAG that tells the workers of a run to pause, to go on or to end. It writes to the manifest only."""
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("control", "Pause, resume or abort a run", text, ["control"], control_params()) as dag:
+    with new_dag("control", "Pause, resume or abort a run", text, ["control"], control_params()) as dag:
         control.control()
     return dag
 
 
-def panic_dag(text: str, migration: Migration) -> DAG:
+def panic_dag(text: str, migration: Outline) -> DAG:
     """A DAG that stops the writing of all waves, or lets it begin again."""
     text = page(text, migration, migration.plan.unit_ids)
-    with _dag("panic", "Stop the writing of all waves", text, ["control"], panic_params()) as dag:
+    with new_dag("panic", "Stop the writing of all waves", text, ["control"], panic_params()) as dag:
         panic.panic()
     return dag
 
 
-def sync_dag(wave: Wave, sync: Sync, text: str, migration: Migration) -> DAG:
+def sync_dag(wave: Wave, sync: Sync, text: str, migration: Outline) -> DAG:
     """A DAG that keeps a wave in step, interval by interval; missed intervals are caught up one by one."""
     text = page(text, migration, migration.plan.units_of_wave(wave.id))
     # Not the trigger timetable that Airflow makes of a text by default: its intervals are points.
     every = CronDataIntervalTimetable(sync.schedule, timezone="UTC")
     title = f"Sync of wave {wave.id}"
-    with _dag(f"sync_{wave.id}", title, text, ["sync"], {}, every, since=sync.since) as dag:
+    with new_dag(f"sync_{wave.id}", title, text, ["sync"], {}, every, since=sync.since) as dag:
         dag.deadline = _deadlines(wave.id, sync)
         forward = sync_tasks.sync(wave.id, sync.tail_seconds)
         if sync.reverse:
@@ -209,13 +205,13 @@ def _deadlines(wave: str, sync: Sync) -> list[DeadlineAlert] | None:
     return [DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, within, told, name=f"sync_{wave} is late")]
 
 
-def history_dag(wave: Wave, plan: History, text: str, migration: Migration) -> DAG:
+def history_dag(wave: Wave, plan: History, text: str, migration: Outline) -> DAG:
     """A DAG that loads a wave by months or years, each by a run of its own; only backfills begin it."""
     text = page(text, migration, migration.plan.units_of_wave(wave.id))
     every = CronDataIntervalTimetable(_CRON[plan.every], timezone="UTC")
     title = f"History of wave {wave.id}"
     params = history_params(migration)
-    with _dag(f"history_{wave.id}", title, text, ["history"], params, every, since=NEVER, by_hand=False) as dag:
+    with new_dag(f"history_{wave.id}", title, text, ["history"], params, every, since=NEVER, by_hand=False) as dag:
         found: Any = history.find_records(RUN, wave.id)
         prepared: Any = history.prepare_of_period(RUN, wave.id)
         found >> prepared
@@ -223,43 +219,9 @@ def history_dag(wave: Wave, plan: History, text: str, migration: Migration) -> D
     return dag
 
 
-_APPROVALS = {Direction.FORTH: Approval.CUTOVER, Direction.BACK: Approval.ROLLBACK}
-
-
-def cutover_dag(direction: Direction, wave: str, text: str, found: Migration | MedferryError) -> DAG:
-    """A DAG that moves a wave's operations to Medplum, or back; `all` where the plan has no waves."""
-    word, approval = WORDS[direction], _APPROVALS[direction]
-    return _of_wave(
-        word, word.capitalize(), wave, text, found, lambda plan: draw(direction, wave, plan.approvers(approval))
-    )
-
-
-def rehearsal_dag(wave: str, text: str, found: Migration | MedferryError) -> DAG:
-    """A DAG that measures a wave's freeze against another Medplum, and cannot flip."""
-    return _of_wave("rehearse", "Rehearsal", wave, text, found, lambda _: draw_rehearsal(wave))
-
-
-def retirement_dag(wave: str, text: str, found: Migration | MedferryError) -> DAG:
-    """A DAG that takes down a wave that is over, once people have approved."""
-    who = Approval.RETIRE
-    return _of_wave("retire", "Retirement", wave, text, found, lambda plan: draw_retirement(wave, plan.approvers(who)))
-
-
-def _of_wave(
-    word: str, noun: str, wave: str, text: str, found: Migration | MedferryError, drawn: Callable[[Plan], None]
-) -> DAG:
-    title = f"{noun} of wave {wave}"
-    if not isinstance(found, Migration):
-        return broken_dag(f"{word}_{wave}", title, text, found)
-    units = found.plan.units_of_wave(wave) if found.plan.waves else found.plan.unit_ids
-    with _dag(f"{word}_{wave}", title, page(text, found, units), ["cutover"], {}) as dag:
-        drawn(found.plan)
-    return dag
-
-
 def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
     """A DAG whose page shows what is wrong with the migration, and whose task fails with it."""
-    with _dag(dag_id, title, broken_page(text, error), ["broken"], {}) as dag:
+    with new_dag(dag_id, title, broken_page(text, error), ["broken"], {}) as dag:
 
         @task(pre_execute=None)  # whatever the conf says, what is wrong with the migration comes first
         def broken_migration() -> None:
@@ -270,7 +232,7 @@ def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
     return dag
 
 
-def _dag(
+def new_dag(
     dag_id: str,
     title: str,
     text: str,

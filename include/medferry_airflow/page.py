@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from medferry.definition.migration import Migration
+from medferry.definition.outline import Outline
 from medferry.errors import DefinitionError, MedferryError
-from medferry_airflow.connections import MEDPLUM
-from medferry_airflow.tasks.environment import POOL
+from medferry_airflow.names import MEDPLUM, POOL
 
 
-def page(text: str, migration: Migration, units: Sequence[str]) -> str:
+def page(text: str, migration: Outline, units: Sequence[str]) -> str:
     """`text`, with the scope, the connections and the load order of the migration below it."""
     plan = migration.plan
     titles = {unit.id: unit.title for unit in plan.units}

@@ -8,10 +8,17 @@ from typing import Any
 from airflow.sdk import Param
 from pydantic import BaseModel
 
-from medferry.definition.migration import Migration
-from medferry.runtime.control import ControlAction
-from medferry.runtime.options import NOT_IN_REPLAY, LoadMode, Options, RunOptions, read_options, schema_of
-from medferry.verification.scope import VerifyOptions
+from medferry.definition.outline import Outline
+from medferry.runtime.options import (
+    NOT_IN_REPLAY,
+    ControlAction,
+    LoadMode,
+    Options,
+    RunOptions,
+    read_options,
+    schema_of,
+)
+from medferry.verification.options import VerifyOptions
 
 ADVANCED = "Advanced"
 _PLAIN = ("dry_run", "sample")
@@ -26,7 +33,7 @@ _LOAD_MODES = {
 NAME_OF_RUN = "The run, by its id of `medferry runs` or by the id that Airflow shows of its DAG run,"
 
 
-def unit_param(migration: Migration) -> dict[str, Param]:
+def unit_param(migration: Outline) -> dict[str, Param]:
     """The choice of units, shown by their titles."""
     units = {unit.id: f"{unit.title} ({unit.id})" for unit in migration.plan.units if not unit.shared}
     return {
@@ -34,21 +41,21 @@ def unit_param(migration: Migration) -> dict[str, Param]:
     }
 
 
-def run_params(migration: Migration) -> dict[str, Param]:
+def run_params(migration: Outline) -> dict[str, Param]:
     """The choice of entities, and every option of a run."""
-    entities = {name: migration.entities[name].title for level in migration.levels for name in level}
+    entities = {name: migration.titles[name] for level in migration.levels for name in level}
     options = option_params(RunOptions, _PLAIN)
     plain = {name: options.pop(name) for name in _PLAIN}
     choice = _choice(entities, "Source entities to migrate. Empty: all.", "Entities", ADVANCED)
     return {**plain, "entities": choice, **options}
 
 
-def history_params(migration: Migration) -> dict[str, Param]:
+def history_params(migration: Outline) -> dict[str, Param]:
     """The choice of entities, and the options of a run of a period."""
     return {name: param for name, param in run_params(migration).items() if name not in NOT_IN_REPLAY}
 
 
-def replay_params(migration: Migration) -> dict[str, Param]:
+def replay_params(migration: Outline) -> dict[str, Param]:
     """The choice of dead letters, and the options of a replay."""
     description = f"{NAME_OF_RUN} whose dead letters are run again. Empty: the newest that has any."
     reason = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}

@@ -22,8 +22,9 @@ from medferry.errors import MedferryError, VerificationFailed
 from medferry.manifest.charts import charts_of
 from medferry.manifest.runs import get_run
 from medferry.runtime.environment import Environment
+from medferry.verification.options import Sampling
 from medferry.verification.run import verify_run
-from medferry.verification.scope import Sampling, scope_of_run
+from medferry.verification.scope import scope_of_run
 from medferry.workflows.decide import NotDecidable, review
 from medferry.workflows.finish import finish_run
 from tests.tiny_platform import variables

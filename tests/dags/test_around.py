@@ -12,6 +12,7 @@ from airflow.sdk import DAG, TriggerRule
 from medferry.errors import SettingsError
 from medferry.manifest.cutovers import Direction
 from medferry.store.keys import KeyMissing
+from medferry.workflows import retire as workflow
 from medferry.workflows.retire import NotOver, Retired
 from medferry_airflow.around import draw_rehearsal, draw_retirement
 from medferry_airflow.asked import NOBODY
@@ -114,9 +115,9 @@ def test_without_its_settings_it_fails_in_the_words_of_the_command(
     with pytest.raises(SettingsError, match="MEDFERRY_REHEARSAL_MANIFEST_URL"):
         rehearse.measure.function("pilot")
     found = Retired([], ["DROP TABLE x"], ["Tell them."])
-    monkeypatch.setattr(retire, "told", lambda *_: (found, ["it was never flipped"]))
+    monkeypatch.setattr(workflow, "told", lambda *_: (found, ["it was never flipped"]))
     with pytest.raises(NotOver, match="never flipped"):
         retire.look.function("pilot")
-    monkeypatch.setattr(retire, "told", lambda *_: (found, []))
+    monkeypatch.setattr(workflow, "told", lambda *_: (found, []))
     with pytest.raises(KeyMissing, match="no key to sign"):
         retire.look.function("pilot")

@@ -12,12 +12,14 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from medferry.definition.migration import load_migration
 from medferry.manifest.database import create_manifest
-from medferry.manifest.runs import RunKind, RunRow, RunStatus, add_run
+from medferry.manifest.kinds import RunKind
+from medferry.manifest.runs import RunRow, RunStatus, add_run
 from medferry.manifest.tables import source_record
 from medferry.mapping.outcomes import Disposition
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings
-from medferry_airflow.assets import WAVES, Milestone, tell_milestone, whole_waves
+from medferry_airflow.assets import WAVES, Milestone
+from medferry_airflow.milestones import tell_milestone, whole_waves
 from tests import tiny_platform
 
 TINY = load_migration(tiny_platform.MIGRATION)

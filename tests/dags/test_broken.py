@@ -59,3 +59,16 @@ def test_the_only_task_fails_with_the_error(copy: Path) -> None:
     (task,) = dags_of(copy)["wave_pilot"].tasks
     with pytest.raises(DefinitionError, match=r"patient\.sql"):
         task.python_callable()  # type: ignore[attr-defined]
+
+
+def test_what_no_dag_is_drawn_from_is_judged_by_the_first_task(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DAG file is read too often to judge all that an engineer wrote; a run that begins does so before it writes."""
+    (copy / "checks" / "patient.yaml").write_text("from: [", encoding="utf-8")
+    dags = dags_of(copy)
+    assert "broken" not in dags["wave_pilot"].tags
+    monkeypatch.setenv("MEDFERRY_MIGRATION", str(copy))
+    monkeypatch.setenv("MEDFERRY_MANIFEST_URL", f"sqlite:///{copy}/manifest.db")
+    prepare = dags["wave_pilot"].get_task("prepare").python_callable  # type: ignore[attr-defined]
+    with pytest.raises(DefinitionError, match=r"checks/patient\.yaml"):
+        prepare("wave_pilot.broken", "wave", ["north"], {}, None)
+    assert not (copy / "manifest.db").exists()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 from airflow.sdk import TaskInstanceState
 
+from medferry.manifest.kinds import RunKind
 from medferry.manifest.leases import alive
-from medferry.manifest.runs import RunKind
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import prepare_run, scope_of

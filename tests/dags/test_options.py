@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from medferry.cli.main import app
 from medferry.errors import OptionError
 from medferry.runtime.options import NOT_IN_REPLAY, RunOptions, read_options, refuse_unknown, schema_of
-from medferry.verification.scope import VerifyOptions
+from medferry.verification.options import VerifyOptions
 
 DOORS = [
     ("run", "big_bang", RunOptions, frozenset()),

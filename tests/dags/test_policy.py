@@ -16,7 +16,7 @@ from medferry.definition.migration import load_migration
 from medferry.plan.model import Sync
 from medferry_airflow.definition import current_migration
 from medferry_airflow.factory import TAGS, verify_schedule
-from medferry_airflow.tasks.environment import POOL
+from medferry_airflow.names import POOL
 from tests import tiny_platform
 from tests.dags.conftest import ROOT, parse
 

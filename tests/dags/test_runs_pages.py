@@ -18,7 +18,8 @@ from fastapi.testclient import TestClient
 
 from medferry.manifest import turns
 from medferry.manifest.database import create_manifest, open_manifest
-from medferry.manifest.runs import Control, RunKind, RunRow, RunStatus, SliceStage, add_run, set_control
+from medferry.manifest.kinds import RunKind
+from medferry.manifest.runs import Control, RunRow, RunStatus, SliceStage, add_run, set_control
 from medferry.manifest.tables import slice_, source_record
 from medferry.mapping.outcomes import Disposition
 from medferry.source.slices import SliceSpec

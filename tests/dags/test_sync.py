@@ -15,8 +15,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from medferry_airflow.factory import TAGS
-from medferry_airflow.tasks.environment import POOL
-from medferry_airflow.tasks.sync import _tail
+from medferry_airflow.in_step import tail_of
+from medferry_airflow.names import POOL
 from tests import tiny_platform
 from tests.dags.conftest import parse
 
@@ -67,9 +67,9 @@ def test_it_can_be_serialized(dag: DAG) -> None:
 def test_the_tail_ends_when_the_next_run_takes_over() -> None:
     now = datetime.now(UTC)
     five = timedelta(minutes=5)
-    assert _tail(now - five, now, 60) == 60
-    assert 290 <= _tail(now - five, now, 900) <= 300
-    assert _tail(now - 4 * five, now - 3 * five, 240) == 0
+    assert tail_of(now - five, now, 60) == 60
+    assert 290 <= tail_of(now - five, now, 900) <= 300
+    assert tail_of(now - 4 * five, now - 3 * five, 240) == 0
 
 
 def test_a_run_that_is_not_over_in_time_is_told(dag: DAG, caplog: pytest.LogCaptureFixture) -> None:

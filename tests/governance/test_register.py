@@ -21,8 +21,8 @@ from medferry.manifest.checks import CheckResult, verification_of
 from medferry.manifest.exceptions import ExceptionRow, decisions_about, exceptions_of
 from medferry.manifest.runs import get_run
 from medferry.runtime.environment import Environment
+from medferry.verification.options import Sampling
 from medferry.verification.run import verify_run
-from medferry.verification.scope import Sampling
 from medferry.workflows.decide import NotDecidable, decide
 from medferry.workflows.finish import finish_run
 from tests.tiny_platform import variables

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from medferry.definition.migration import MIGRATIONS_FOLDER
+from medferry.definition.outline import MIGRATIONS_FOLDER
 from medferry.errors import DefinitionError
 from medferry.plan.load import load_plan
 from medferry.plan.model import Plan

@@ -10,7 +10,7 @@ import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.manifest.database import create_manifest
-from medferry.manifest.runs import RunKind
+from medferry.manifest.kinds import RunKind
 from medferry.runtime.control import RunAborted, abort
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions

@@ -11,7 +11,7 @@ import pytest
 
 from medferry.definition.migration import load_migration
 from medferry.manifest.database import create_manifest
-from medferry.manifest.runs import RunKind
+from medferry.manifest.kinds import RunKind
 from medferry.plan.authority import AuthorityMatrix
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions

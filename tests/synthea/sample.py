@@ -12,7 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from medferry.definition.migration import MIGRATIONS_FOLDER, Migration, load_migration
+from medferry.definition.migration import Migration, load_migration
+from medferry.definition.outline import MIGRATIONS_FOLDER
 from medferry.mapping.apply import MappedRow
 from medferry.source.count import count_by_unit
 from medferry.source.database import connect_engine, snapshot, stream

@@ -8,7 +8,7 @@ from copy import deepcopy
 
 import pytest
 
-from medferry.definition.migration import MIGRATIONS_FOLDER
+from medferry.definition.outline import MIGRATIONS_FOLDER
 from tests.synthea.parity import Difference, compare, judge, load_accepted
 from tests.synthea.sample import Resource, Sample, reference_resources
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from medferry.definition.migration import MIGRATIONS_FOLDER
+from medferry.definition.outline import MIGRATIONS_FOLDER
 from medferry.errors import DefinitionError, SourceError
 from medferry.plan.load import load_plan
 from medferry.source.database import connect_engine

@@ -33,10 +33,11 @@ from medferry.verification import identity, meaning
 from medferry.verification.content import digest
 from medferry.verification.coverage import Coverage
 from medferry.verification.legacy import LegacyReader
+from medferry.verification.options import Sampling
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import fault, held_references
-from medferry.verification.scope import Sampling, VerificationScope
+from medferry.verification.scope import VerificationScope
 from medferry.verification.values import Places, Values
 from tests.clinics.whole import migrate
 from tests.verification.generated import Mutation, Resource, mutations

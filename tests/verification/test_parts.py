@@ -15,10 +15,10 @@ from medferry.manifest.subject import Record
 from medferry.verification import identity, references
 from medferry.verification.content import binary_id, digest
 from medferry.verification.meaning import examine_lifetimes, is_after
+from medferry.verification.options import Sampling
 from medferry.verification.pages import Page, WrittenResource
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import Life, fault, held_references
-from medferry.verification.scope import Sampling
 from medferry.verification.structure import Structure, model_fault
 
 ID = "2b1f3a52-1111-4222-8333-444455556666"

@@ -18,9 +18,9 @@ from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.report.reconciliation import reconcile
 from medferry.runtime.environment import Environment
+from medferry.verification.options import Sampling
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.run import verify_run
-from medferry.verification.scope import Sampling
 from medferry.verification.stored import StoredResourceCheck
 from medferry.workflows.finish import finish_run
 from tests.verification.conftest import RUN, into

@@ -26,8 +26,9 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.stages.prepare import scope_of
 from medferry.stages.replay import Choice
+from medferry.verification.options import Sampling
 from medferry.verification.run import SubjectVerification, verify_run, verify_subject
-from medferry.verification.scope import Sampling, UnknownSubject
+from medferry.verification.scope import UnknownSubject
 from medferry.verification.stored import StoredResourceCheck
 from medferry.workflows.decide import decide
 from medferry.workflows.migrate import execute_run

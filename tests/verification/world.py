@@ -16,8 +16,9 @@ from medferry.manifest.checks import Difference
 from medferry.manifest.subject import Subject
 from medferry.manifest.tables import source_record, target
 from medferry.runtime.environment import Environment
+from medferry.verification.options import Sampling
 from medferry.verification.run import examine, parts
-from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
+from medferry.verification.scope import VerificationScope, scope_of_run, scope_of_subject
 from tests.verification.conftest import RUN
 
 Resource = dict[str, Any]

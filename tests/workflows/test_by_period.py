@@ -17,7 +17,8 @@ from medferry.definition.migration import load_migration
 from medferry.errors import DefinitionError
 from medferry.manifest.accounting import accounts
 from medferry.manifest.database import create_manifest
-from medferry.manifest.runs import RunKind, get_run, list_runs, slices_of
+from medferry.manifest.kinds import RunKind
+from medferry.manifest.runs import get_run, list_runs, slices_of
 from medferry.plan.periods import Period
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions

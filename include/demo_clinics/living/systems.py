@@ -21,7 +21,7 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.definition.migration import load_migration
 from medferry.errors import MedferryError
 from medferry.manifest.held_back import HeldReason, held_back_of
-from medferry.manifest.runs import RunKind
+from medferry.manifest.kinds import RunKind
 from medferry.manifest.unit_state import states_of
 from medferry.mapping.outcomes import Reason
 from medferry.runtime.environment import Environment

@@ -32,7 +32,7 @@ from medferry.manifest.conflicts import (
     conflicts_of_names,
 )
 from medferry.manifest.crosswalk import ConfirmedWrite, Name
-from medferry.manifest.runs import wave_of_kind
+from medferry.manifest.kinds import wave_of_kind
 from medferry.manifest.source_records import SourceOfRecord, sources_of
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import Hold

@@ -19,7 +19,8 @@ from medferry.manifest.charts import record_charts
 from medferry.manifest.checks import CheckStatus
 from medferry.manifest.database import now
 from medferry.runtime.environment import Environment
-from medferry.verification.scope import Sampling, scope_of_run
+from medferry.verification.options import Sampling
+from medferry.verification.scope import scope_of_run
 
 INDEX = "index.html"
 

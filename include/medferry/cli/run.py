@@ -20,6 +20,7 @@ from medferry.cli.terminal import (
 )
 from medferry.errors import MedferryError, OptionError
 from medferry.manifest import runs
+from medferry.manifest.kinds import RunKind
 from medferry.plan.model import Plan
 from medferry.plan.periods import Period, periods_of
 from medferry.runtime.environment import Environment
@@ -57,7 +58,7 @@ def run(
     if period or by_period:
         _run_periods(environment, wave, scope, _periods(plan, wave, period, by_period), options, report_folder)
         return
-    kind = f"{runs.RunKind.WAVE}_{wave}" if wave else runs.RunKind.WHOLE
+    kind = f"{RunKind.WAVE}_{wave}" if wave else RunKind.WHOLE
     run_id = resume or _new_id(kind)
     if resume:
         with environment.manifest.begin() as connection:
@@ -111,7 +112,7 @@ def _run_periods(
     report_folder: Path,
 ) -> None:
     """A run for each period that has anything; the first that fails ends it."""
-    kind = f"{runs.RunKind.HISTORY}_{wave}" if wave else str(runs.RunKind.HISTORY)
+    kind = f"{RunKind.HISTORY}_{wave}" if wave else str(RunKind.HISTORY)
     for period in periods:
         run_id = _new_id(kind)
         try:

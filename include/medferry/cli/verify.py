@@ -28,8 +28,8 @@ from medferry.report.checks_table import checks_table
 from medferry.report.coverage import coverage_text
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
+from medferry.verification.options import VerifyOptions
 from medferry.verification.run import EntityProgress, verify_run
-from medferry.verification.scope import VerifyOptions
 from medferry.verification.stored import ResourceProgress
 from medferry.workflows.finish import settle
 from medferry.workflows.verify_in_step import verify_present

@@ -51,10 +51,14 @@ def local_modules(package: str, folder: Path) -> dict[str, Path]:
     """
     own = folder.resolve().parent
     found: dict[str, Path] = {}
+    looked_at: set[str] = set()
     waiting = [(f"{package}.{path.stem}", path) for path in sorted(folder.rglob("*.py"))]
     while waiting:
         module, path = waiting.pop()
-        for name in _imports(module, path):
+        for name in dict.fromkeys(_imports(module, path)):
+            if name in looked_at:
+                continue
+            looked_at.add(name)
             root, place = _locate(name)
             if place is None or root in found or not _is_local(place) or place.is_relative_to(own):
                 continue

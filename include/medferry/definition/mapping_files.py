@@ -6,17 +6,15 @@ import importlib
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
-from medferry.definition.inverses import check_inverse
 from medferry.errors import DefinitionError
 from medferry.mapping.declare import MappingSpec
-from medferry.mapping.inverse import InverseSpec
-from medferry.source.entity import SourceEntity
 
 
-def load_spec(package: str, path: Path, source: SourceEntity) -> tuple[MappingSpec, InverseSpec | None]:
-    """The mapping that a file declares, and its inverse where it has one. Raises DefinitionError."""
-    entity = source.name
+def load_spec(package: str, path: Path) -> tuple[MappingSpec, ModuleType]:
+    """The mapping that the file `path` of an entity declares, and the module that it is. Raises DefinitionError."""
+    entity = path.stem
     if not path.is_file():
         raise DefinitionError(
             path, None, f"the entity {entity} has no mapping.", "Write this file, or remove the entity."
@@ -40,7 +38,7 @@ def load_spec(package: str, path: Path, source: SourceEntity) -> tuple[MappingSp
             f"it must declare one mapping of {entity}.",
             f"Decorate one function with @mapping(entity={entity!r}, …).",
         )
-    return found[0], check_inverse(path, source, found[0], module)
+    return found[0], module
 
 
 def _own_line(path: Path, places: Sequence[tuple[str, int | None]]) -> tuple[Path, int | None]:

@@ -13,9 +13,10 @@ from medferry.definition.checks import Declared, load_checks
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.gate import GateRules, load_gate
 from medferry.definition.importing import installed_packages, local_modules, mappings_package
-from medferry.definition.inverses import check_deleted
+from medferry.definition.inverses import check_deleted, check_inverse
 from medferry.definition.lookups import check_tables_named
 from medferry.definition.mapping_files import check_strays, load_spec
+from medferry.definition.outline import check_order, migration_folder
 from medferry.definition.planned import check_planned
 from medferry.errors import DefinitionError, gathered
 from medferry.fhir.inactive import NOT_IN_USE
@@ -24,15 +25,12 @@ from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.identity import Naming
 from medferry.mapping.inverse import InverseSpec
-from medferry.mapping.levels import ReferenceCycle, load_levels
+from medferry.mapping.levels import load_levels
 from medferry.mapping.terminology import CodeTable, load_code_table
 from medferry.mapping.values import zone_of
 from medferry.plan.load import line_of, load_plan
 from medferry.plan.model import LeftoverPolicy, Plan
 from medferry.source.entity import SourceEntity, load_entities
-
-MIGRATIONS_FOLDER = Path(__file__).resolve().parents[2] / "migrations"
-"""Where ``<name>/plan.yaml`` is looked for when a migration is given by name."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,7 @@ def load_migration(name_or_folder: str | Path) -> Migration:
 
     Raises DefinitionError (file, line, remedy) for all faults that do not hide each other. Touches no database.
     """
-    given = Path(name_or_folder)
-    folder = given if given.is_dir() else MIGRATIONS_FOLDER / str(name_or_folder)
-    if not folder.is_dir():
-        known = ", ".join(sorted(p.parent.name for p in MIGRATIONS_FOLDER.glob("*/plan.yaml"))) or "none"
-        raise DefinitionError(folder, None, "there is no such migration.", f"Known migrations: {known}.")
+    folder = migration_folder(name_or_folder)
     before = DefinitionFiles(folder).fingerprint()
     plan, entities = _plan_and_entities(folder)
     package = mappings_package(plan.name, folder / "mappings")
@@ -162,8 +156,9 @@ def _tables_and_mappings(
     inverses: dict[str, InverseSpec] = {}
 
     def load(name: str, entity: SourceEntity) -> None:
-        specs[name], inverse = load_spec(package, folder / "mappings" / f"{name}.py", entity)
-        if inverse:
+        path = folder / "mappings" / f"{name}.py"
+        specs[name], module = load_spec(package, path)
+        if inverse := check_inverse(path, entity, specs[name], module):
             inverses[name] = inverse
 
     attempts: list[Callable[[], None]] = [
@@ -248,17 +243,6 @@ def _check_history(folder: Path, plan: Plan, entities: Mapping[str, SourceEntity
 
 
 def _check_references(folder: Path, specs: Mapping[str, MappingSpec]) -> None:
+    check_order(folder, specs)
     for name, spec in specs.items():
-        path = folder / "mappings" / f"{name}.py"
-        unknown = sorted(set(spec.references) - set(specs))
-        if unknown:
-            raise DefinitionError(path, 1, f"it refers to the unknown entity {unknown[0]}.", "Correct `references`.")
-        if not spec.produces:
-            raise DefinitionError(path, 1, "it produces nothing.", "Name a slot and its resource type in `produces`.")
-        _check_types(path, spec)
-    try:
-        load_levels(specs)
-    except ReferenceCycle as cycle:
-        raise DefinitionError(
-            folder / "mappings", None, f"these refer to each other in a ring: {cycle}.", "Leave one reference out."
-        ) from cycle
+        _check_types(folder / "mappings" / f"{name}.py", spec)

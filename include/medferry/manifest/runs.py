@@ -14,6 +14,7 @@ from medferry.manifest import audit
 from medferry.manifest.audit import Act
 from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.database import later
+from medferry.manifest.kinds import RunKind
 from medferry.manifest.tables import lease, run, slice_
 from medferry.source.slices import SliceSpec
 
@@ -37,25 +38,6 @@ class RunStatus(StrEnum):
     """By an operator."""
     APPLIED = "applied"
     """A cut of the synchronisation: every key is settled. What is true then is verified by subject, not by run."""
-
-
-class RunKind(StrEnum):
-    """What a run is, as it is kept and shown; of the command line's waves the id stands behind it."""
-
-    WHOLE = "run"
-    """Of the command line: everything, or chosen units."""
-    BIG_BANG = "big_bang"
-    WAVE = "wave"
-    REPLAY = "replay"
-    SYNC = "sync"
-    """A cut of a wave's changes; the wave's id stands behind it."""
-    HISTORY = "history"
-    """A period of a wave's records; the wave's id stands behind it."""
-
-
-def wave_of_kind(kind: str) -> str:
-    """The wave of a run of the synchronisation, by its kind."""
-    return kind.removeprefix(f"{RunKind.SYNC}_")
 
 
 class Control(StrEnum):

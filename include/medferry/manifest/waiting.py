@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest.clock import clock
-from medferry.manifest.runs import RunKind
+from medferry.manifest.kinds import RunKind
 from medferry.manifest.tables import run, unit_state
 from medferry.mapping.outcomes import Disposition, Reason
 

@@ -41,9 +41,22 @@ def load_plan(path: Path) -> Plan:
 
 def load_model(path: Path, model: type[Model], dates_as_text: bool = False) -> Model:
     """Read a YAML file as `model`. Raises DefinitionError that names every fault, the first by its line in front."""
+    data = load_yaml(path, dates_as_text)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        faults = [_fault(path, one, model) for one in error.errors(include_url=False)]
+        line, problem = faults[0]
+        others = "".join(f"\n  {path.name}:{line}: {text}" for line, text in faults[1:])
+        remedy = f"Correct {path.name}." if len(faults) == 1 else f"Correct these {len(faults)} places."
+        raise DefinitionError(path, line, problem + others, remedy) from error
+
+
+def load_yaml(path: Path, dates_as_text: bool = False) -> Any:
+    """What a YAML file holds, not judged any further. Raises DefinitionError."""
     text = path.read_text(encoding="utf-8")
     try:
-        data = yaml.load(text, Loader=_TextDates if dates_as_text else _Loader)
+        return yaml.load(text, Loader=_TextDates if dates_as_text else _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
@@ -55,14 +68,6 @@ def load_model(path: Path, model: type[Model], dates_as_text: bool = False) -> M
     except ValueError as error:  # of a date such as 2024-02-30, which YAML makes a date of
         problem, remedy = f"one of its dates is none ({error}).", "Correct it, or put it in quotes where it is a text."
         raise DefinitionError(path, None, problem, remedy) from error
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        faults = [_fault(path, one, model) for one in error.errors(include_url=False)]
-        line, problem = faults[0]
-        others = "".join(f"\n  {path.name}:{line}: {text}" for line, text in faults[1:])
-        remedy = f"Correct {path.name}." if len(faults) == 1 else f"Correct these {len(faults)} places."
-        raise DefinitionError(path, line, problem + others, remedy) from error
 
 
 def _fault(path: Path, fault: Any, model: type[BaseModel]) -> tuple[int | None, str]:

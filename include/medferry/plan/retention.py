@@ -21,7 +21,7 @@ Days = Annotated[int, BeforeValidator(_days), Field(ge=0, le=36_500), WithJsonSc
 class Retention(BaseModel):
     """For how many days patient data is kept that no run needs any more."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     staged: Days = 0
     """Rows that were transformed, Bundles of runs that are proven or over. 0: they go at once."""

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from medferry.errors import MedferryError
 from medferry.manifest import audit, leases, runs, turns
@@ -19,6 +18,7 @@ from medferry.manifest.run_names import run_at_work, run_called
 from medferry.manifest.runs import Control, RunRow, RunStatus
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import Hold
+from medferry.runtime.options import ControlAction
 
 log = logging.getLogger(__name__)
 
@@ -131,14 +131,6 @@ def abort(environment: Environment, run_id: str) -> None:
         if not leases.alive(connection, run_id):
             runs.finish_run(connection, run_id, RunStatus.ABORTED)
             leases.release(connection, run_id)
-
-
-class ControlAction(StrEnum):
-    """What an operator may ask for, by the operator's word."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    ABORT = "abort"
 
 
 CONTROLS = {ControlAction.PAUSE: pause, ControlAction.RESUME: resume, ControlAction.ABORT: abort}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,6 +26,14 @@ class LoadMode(StrEnum):
     """Look up, create the missing, update the known by id: for a writer that alone owns its keys."""
     CONDITIONAL = "conditional"
     """As lookup, with conditional creates: slower, for keys that others create too."""
+
+
+class ControlAction(StrEnum):
+    """What an operator may ask for, by the operator's word."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
 
 
 class RunOptions(BaseModel):
@@ -87,7 +96,7 @@ def refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
 
 def schema_of(model: type[BaseModel], name: str) -> dict[str, Any]:
     """Type and bounds of a field as JSON Schema, flat: ``{"type": ["null", "integer"], "minimum": 1}``."""
-    whole = model.model_json_schema()
+    whole = _schema(model)
     field = whole["properties"][name]
     if reference := field.get("$ref"):
         field = whole["$defs"][reference.rpartition("/")[2]]
@@ -95,6 +104,11 @@ def schema_of(model: type[BaseModel], name: str) -> dict[str, Any]:
         field = next(choice for choice in either if choice["type"] != "null")
         field = {**field, "type": ["null", field["type"]]}
     return {keyword: value for keyword, value in field.items() if keyword not in ("title", "description", "default")}
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def kept_options(kept: Mapping[str, Any]) -> RunOptions:

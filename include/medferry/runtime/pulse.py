@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from medferry.manifest.runs import RunKind, RunRow, SliceRow
+from medferry.manifest.kinds import RunKind
+from medferry.manifest.runs import RunRow, SliceRow
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.beat import beating
 from medferry.runtime.control import aborted, is_aborted

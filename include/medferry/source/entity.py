@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +14,9 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from medferry.errors import DefinitionError, gathered
 from medferry.source.dialects import VARIANTS
+from medferry.source.headers import entity_files, headers_of, text_of
 from medferry.source.keys import key_text, ledger_key, unit_text
 from medferry.source.refused import placed
-
-_SETTING = re.compile(r"--\s*(\w+)\s*:\s*(.+?)\s*$")
-_COLUMN = re.compile(r'\s*(?:"([^"]{1,63})"|([^\W\d]\w{0,62}))\s*')
-HEADERS = frozenset({"key", "unit", "changed", "dated", "title"})
-"""Of the comments above the SELECT, those that say something of the entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +56,7 @@ class SourceEntity:
 
 def load_entities(folder: Path) -> dict[str, SourceEntity]:
     """Read every ``*.sql`` of `folder`. Raises DefinitionError naming file, line and remedy."""
-    portable = {path.stem: path for path in sorted(folder.glob("*.sql")) if "." not in path.stem}
-    if not portable:
-        raise DefinitionError(folder, None, "there are no entities.", "Write one <entity>.sql a source entity.")
+    portable = entity_files(folder)
     variants: dict[str, dict[str, str]] = {name: {} for name in portable}
     for path in sorted(folder.glob("*.*.sql")):
         name, _, dialect = path.stem.partition(".")
@@ -74,60 +67,25 @@ def load_entities(folder: Path) -> dict[str, SourceEntity]:
                 "this file belongs to no entity and dialect.",
                 f"Name it <entity>.<{'|'.join(VARIANTS)}>.sql.",
             )
-        variants[name][dialect] = _statement(path, _text(path), [VARIANTS[dialect]])
+        variants[name][dialect] = _statement(path, text_of(path), [VARIANTS[dialect]])
     loads = [partial(_entity, path, variants[name]) for name, path in portable.items()]
     return dict(zip(portable, gathered(loads), strict=True))
 
 
-def _text(path: Path) -> str:
-    """The file's text, without the byte order mark that some editors write. Raises DefinitionError."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DefinitionError(path, None, "it is not UTF-8.", "Save it as UTF-8.") from None
-
-
 def _entity(path: Path, variants: Mapping[str, str]) -> SourceEntity:
-    text = _text(path)
-    settings = _settings(path, text)
-    for required in ("key", "unit"):
-        if required not in settings:
-            raise DefinitionError(path, 1, f"the {required} is missing.", f"Add a line '-- {required}: <column>'.")
+    text = text_of(path)
+    said = headers_of(path, text)
     return SourceEntity(
         name=path.stem,
         path=path,
-        key=tuple(_column(path, "key", part) for part in settings["key"].split(",")),
-        unit=_column(path, "unit", settings["unit"]),
-        changed=_column(path, "changed", settings["changed"]) if "changed" in settings else None,
-        title=settings.get("title", path.stem.replace("_", " ").capitalize()),
+        key=said.key,
+        unit=said.unit,
+        changed=said.changed,
+        title=said.title,
         sql=_statement(path, text),
         variants=variants,
-        dated=_column(path, "dated", settings["dated"]) if "dated" in settings else None,
+        dated=said.dated,
     )
-
-
-def _column(path: Path, setting: str, text: str) -> str:
-    match = _COLUMN.fullmatch(text)
-    if not match:
-        remedy = 'Name a column of the SELECT, in "quotes" where it is no plain word; several of a key with commas.'
-        raise DefinitionError(path, 1, f"the {setting} is no column name.", remedy)
-    return match[1] or match[2]
-
-
-def _settings(path: Path, text: str) -> dict[str, str]:
-    """The ``-- name: value`` lines above the SELECT."""
-    settings: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.startswith("--"):
-            break
-        match = _SETTING.fullmatch(line)
-        if not match:
-            continue
-        if match[1] not in HEADERS:
-            known = ", ".join(sorted(HEADERS))
-            raise DefinitionError(path, number, f"unknown setting {match[1]!r}.", f"Use {known}.")
-        settings[match[1]] = match[2]
-    return settings
 
 
 def _statement(path: Path, sql: str, dialects: Sequence[str] = tuple(VARIANTS.values())) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from medferry.definition.migration import Migration
-from medferry.manifest.runs import RunKind, RunRow, SliceRow
+from medferry.manifest.kinds import RunKind
+from medferry.manifest.runs import RunRow, SliceRow
 from medferry.runtime.options import RunOptions
 from medferry.source.slices import SliceSpec
 from medferry.stages.prepare import RunScope

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from medferry.manifest import runs
 from medferry.manifest.dead_letters import Choice, dead_letter_groups, dead_letters, newest_with_dead_letters
+from medferry.manifest.kinds import RunKind
 from medferry.manifest.run_names import run_called
-from medferry.manifest.runs import RunKind, RunRow, SliceRow
+from medferry.manifest.runs import RunRow, SliceRow
 from medferry.manifest.source_records import GONE, SourceRecord, units_of
 from medferry.manifest.unit_state import states_of
 from medferry.mapping.outcomes import Disposition

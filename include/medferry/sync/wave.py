@@ -16,8 +16,9 @@ from medferry.errors import MedferryError, TransientError
 from medferry.governance.authority import flipped
 from medferry.manifest import checkpoints, leases, runs
 from medferry.manifest.checkpoints import Checkpoint
+from medferry.manifest.kinds import RunKind
 from medferry.manifest.panics import check_no_panic
-from medferry.manifest.runs import RunKind, RunStatus
+from medferry.manifest.runs import RunStatus
 from medferry.manifest.slice_lock import SliceBusy, only_worker
 from medferry.manifest.subject import Records, loaded_units, present_keys
 from medferry.manifest.unit_state import RecordState, states_of

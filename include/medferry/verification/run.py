@@ -30,10 +30,11 @@ from medferry.verification.born import examine_born
 from medferry.verification.hold import holding
 from medferry.verification.leftovers import examine_leftovers
 from medferry.verification.look_again import ONE_STATE, STATE, Looks, look_again
+from medferry.verification.options import Sampling
 from medferry.verification.part import VerificationPart, do_part, keep_of
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.references import ReferenceResolver
-from medferry.verification.scope import Sampling, VerificationScope, scope_of_run, scope_of_subject
+from medferry.verification.scope import VerificationScope, scope_of_run, scope_of_subject
 from medferry.verification.second_look import FirstLook, Motion
 from medferry.verification.sent import examine_sent
 from medferry.verification.server import examine_answers

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from medferry.definition.checks import EntityChecks
 from medferry.definition.migration import Migration
@@ -19,48 +16,11 @@ from medferry.manifest.runs import RunRow, get_run, slices_of
 from medferry.manifest.subject import Records, Subject, loaded_units
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions, kept_options
-
-_CONFIDENT = 3.0
-"""Rule of three: no difference in n random rows means, with 95 % confidence, at most 3/n of all rows differ."""
+from medferry.verification.options import Sampling
 
 
 class UnknownSubject(MedferryError):
     """The migration does not know what is to be verified, or nothing of it has been loaded."""
-
-
-class Sampling(BaseModel):
-    """What the operator chose. A share of 1 compares the values of every row."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sample_share: Annotated[float, Field(gt=0, le=1, description="Share of the rows whose values are compared.")] = 1.0
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="Of the sample; the same seed, the same rows.")] = 0
-    validate_all: Annotated[
-        bool, Field(description="Send every resource to $validate (20 points each), not a sample.")
-    ] = False
-
-    def takes(self, entity: str, key: str) -> bool:
-        """Whether a row is in the sample: a function of seed, entity and key alone."""
-        if self.sample_share == 1:
-            return True
-        digest = hashlib.sha256(f"{self.seed}/{entity}/{key}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") < self.sample_share * 2**64
-
-    def bound(self, rows: int) -> str:
-        """What a sample of `rows` without a difference says about all; empty when it was no sample."""
-        return "" if self.sample_share == 1 else error_bound(rows, self.seed)
-
-
-class VerifyOptions(Sampling):
-    """What an operator may choose when starting a verification."""
-
-    force: bool = Field(False, description="Begin again, also when one that died could go on.")
-
-
-def error_bound(number: int, seed: int) -> str:
-    """What a random sample says about all, when nothing in it differs."""
-    says = f"at most {min(_CONFIDENT / number, 1):.2%} of all differ" if number else "nothing is known of the others"
-    return f"Sample of {number:,}, seed {seed}: when none of them differs, {says} (95 % confidence)."
 
 
 _DEFAULTS = RunOptions()

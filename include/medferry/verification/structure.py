@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from medferry.errors import MedferryError
 from medferry.medplum.client import MedplumClient
+from medferry.verification.options import Sampling, error_bound
 from medferry.verification.pages import WrittenResource
 from medferry.verification.recorder import CheckRecorder
-from medferry.verification.scope import Sampling, error_bound
 
 SERVER, MODELS = "structure: $validate", "structure: FHIR R4 models"
 

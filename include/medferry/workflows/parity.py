@@ -29,7 +29,8 @@ from medferry.sync.in_flight import records_in_flight, waves_in_step
 from medferry.sync.wave import SyncedWave, check_wave
 from medferry.verification.identity import values_of
 from medferry.verification.legacy import condition
-from medferry.verification.scope import Sampling, VerificationScope, scope_of_subject
+from medferry.verification.options import Sampling
+from medferry.verification.scope import VerificationScope, scope_of_subject
 from medferry.verification.second_look import PATIENCE_SECONDS, PAUSE_SECONDS
 
 PATIENTS = 10

@@ -22,7 +22,7 @@ from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.runtime.rehearsal import NeverInRehearsal, check_apart
 from medferry.sync.wave import SyncedWave
-from medferry.verification.scope import VerifyOptions
+from medferry.verification.options import VerifyOptions
 from medferry.workflows.cutover import (
     Choice,
     Otherwise,

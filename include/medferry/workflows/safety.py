@@ -19,7 +19,8 @@ from medferry.runtime.systems import check_medplum_if_it_answers
 from medferry.sync.in_flight import records_in_flight, waves_in_step
 from medferry.sync.wave import SyncedWave, check_wave
 from medferry.verification.harm import Finding, clinical_entities, examine_harm
-from medferry.verification.scope import Sampling, UnknownSubject, VerificationScope, scope_of_subject
+from medferry.verification.options import Sampling
+from medferry.verification.scope import UnknownSubject, VerificationScope, scope_of_subject
 
 
 class Unsafe(VerificationFailed):

@@ -7,8 +7,8 @@ from functools import partial
 from medferry.manifest.subject import Subject
 from medferry.runtime.environment import Environment
 from medferry.sync.in_flight import records_in_flight, waves_in_step
+from medferry.verification.options import VerifyOptions
 from medferry.verification.run import EVERYTHING, EntityProgress, SubjectVerification, verify_subject
-from medferry.verification.scope import VerifyOptions
 from medferry.verification.stored import ResourceProgress
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import task
 
-from medferry.runtime.control import CONTROLS, ControlAction, controlled_run
+from medferry.runtime.options import ControlAction
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
 
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 @guarded
 def control(params: dict[str, Any] | None = None) -> None:
     """Pause, resume or abort a run at work; its workers obey within seconds, after the chunk in flight."""
+    from medferry.runtime.control import CONTROLS, controlled_run
+
     chosen = params or {}
     run, action = controlled_run(environment(), chosen.get("run")), ControlAction(chosen["action"])
     CONTROLS[action](environment(), run)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
-from medferry.cutover.acts import Act
-from medferry.cutover.stages import Stage
-from medferry.manifest.cutovers import Direction
-from medferry.workflows.cutover import Choice
-from medferry.workflows.cutover_approval import arm as arm_wave
-from medferry.workflows.cutover_approval import evidence
-from medferry.workflows.cutover_stages import conclude, perform_stage
 from medferry_airflow.asked import SOON, SOON_AT_MOST, who_answered
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
+
+if TYPE_CHECKING:
+    from medferry.cutover.acts import Act
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +22,9 @@ log = logging.getLogger(__name__)
 @guarded
 def look(wave: str, direction: str) -> str:
     """See that every condition holds; returns the evidence, for the form of the approval."""
+    from medferry.manifest.cutovers import Direction
+    from medferry.workflows.cutover_approval import evidence
+
     return evidence(environment(), wave, Direction(direction))
 
 
@@ -33,16 +32,24 @@ def look(wave: str, direction: str) -> str:
 @guarded
 def arm(wave: str, direction: str, shown: str, answer: dict[str, Any]) -> str:
     """Record who approved, and see that it is not too late and that the conditions still hold."""
+    from medferry.manifest.cutovers import Direction
+    from medferry.workflows.cutover_approval import arm
+
     at = answer["responded_at"]
     at = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
     minutes = int(answer["params_input"]["minutes"])
-    return arm_wave(environment(), wave, Direction(direction), shown, who_answered(answer), at, minutes)
+    return arm(environment(), wave, Direction(direction), shown, who_answered(answer), at, minutes)
 
 
 @task(retry_delay=SOON, max_retry_delay=SOON_AT_MOST)
 @guarded
 def perform(wave: str, direction: str, stage: str, person: str) -> str:
     """Do one stage of a cutover or a rollback; both gates are looked at first."""
+    from medferry.cutover.stages import Stage
+    from medferry.manifest.cutovers import Direction
+    from medferry.workflows.cutover import Choice
+    from medferry.workflows.cutover_stages import perform_stage
+
     return perform_stage(environment(), wave, Direction(direction), Stage(stage), Choice(person, tell=_tell))
 
 
@@ -50,6 +57,10 @@ def perform(wave: str, direction: str, stage: str, person: str) -> str:
 @guarded
 def thaw(wave: str, direction: str, person: str) -> str:
     """Open what is closed and was not flipped, however the stages ended; it is red unless the units have moved."""
+    from medferry.manifest.cutovers import Direction
+    from medferry.workflows.cutover import Choice
+    from medferry.workflows.cutover_stages import conclude
+
     told = conclude(environment(), wave, Direction(direction), Choice(person, tell=_tell))
     log.info("%s", told)
     return told

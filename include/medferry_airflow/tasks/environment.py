@@ -6,30 +6,25 @@ import logging
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medferry.errors import SettingsError
-from medferry.manifest.audit import acted_by
-from medferry.manifest.database import MANIFEST
-from medferry.manifest.runs import get_run
-from medferry.report.overview import summary_of
-from medferry.report.write import publish_report as publish
-from medferry.report.write import write_report
-from medferry.runtime.environment import Environment
-from medferry.runtime.staging import folder_of
-from medferry.source.address import database_url
-from medferry_airflow.actor import airflow_actor
-from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import current_migration
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from medferry.runtime.environment import Environment
 
-POOL = "medplum"
-"""The Airflow pool whose slots bound the tasks that talk to Medplum at once."""
+log = logging.getLogger(__name__)
 
 
 @cache
 def environment() -> Environment:
     """The systems of the current migration, opened when first needed. Raises SettingsError."""
+    from medferry.manifest.audit import acted_by
+    from medferry.runtime.environment import Environment
+    from medferry_airflow.actor import airflow_actor
+    from medferry_airflow.connections import settings_from_connections
+
     require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
     actor = airflow_actor()
     acted_by(lambda: actor)  # asked now, since other threads of the task know no context
@@ -41,6 +36,9 @@ def environment() -> Environment:
 
 def require_one_manifest(url: str) -> None:
     """Raises SettingsError for a URL by which each process may find another manifest."""
+    from medferry.manifest.database import MANIFEST
+    from medferry.source.address import database_url
+
     parsed = database_url(url, MANIFEST) if url else None
     if parsed is None or (parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_absolute()):
         problem = "is not set" if parsed is None else "is a relative path"
@@ -52,6 +50,8 @@ def require_one_manifest(url: str) -> None:
 
 def report_folder(run: str) -> str:
     """Where a run's report goes: MEDFERRY_REPORT_FOLDER, a folder or an fsspec URL (build/reports) / the run's id."""
+    from medferry.runtime.staging import folder_of
+
     root = os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports"
     return f"{root.rstrip('/')}/{folder_of(run)}"
 
@@ -63,6 +63,11 @@ def evidence_folder() -> Path:
 
 def publish_report(run: str) -> None:
     """Write the report; the last line of the log says what the run comes to."""
+    from medferry.manifest.runs import get_run
+    from medferry.report.overview import summary_of
+    from medferry.report.write import publish_report as publish
+    from medferry.report.write import write_report
+
     folder = report_folder(run)
     if "://" in folder:
         page = publish(environment(), run, folder)

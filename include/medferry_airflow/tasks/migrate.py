@@ -1,34 +1,22 @@
-"""Tasks that carry a run out: prepare, extract, transform, load, conclude; and what a replay begins with."""
+"""Tasks that carry a run out: prepare, extract, transform, load, conclude; and what a replay begins with.
+
+Here as in the other files of tasks each imports what it calls when it runs: Airflow reads these files with every DAG
+file, again and again.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from airflow.sdk import TaskInstanceState, task
-from airflow.sdk.configuration import conf
 
 from medferry.errors import MedferryError
-from medferry.manifest import runs
-from medferry.manifest.database import create_manifest
-from medferry.manifest.dead_letters import Choice
-from medferry.runtime.options import RunOptions
-from medferry.runtime.systems import check_systems
-from medferry.stages.extract import extract_slice
-from medferry.stages.load import load_slice
-from medferry.stages.prepare import RunScope, prepare_run, scope_of
-from medferry.stages.replay import anything_to_replay, prepare_replay
-from medferry.stages.transform import transform_slice
-from medferry.workflows.finish import finish_run, give_up
 from medferry.workflows.order import READERS
-from medferry_airflow.assets import WAVES, Milestone, tell_milestone
-from medferry_airflow.definition import current_migration
+from medferry_airflow.assets import WAVES, Milestone
 from medferry_airflow.guard import guarded
-from medferry_airflow.params import options_among
-from medferry_airflow.tasks.environment import POOL, environment, publish_report
-from medferry_airflow.turn import in_turn
+from medferry_airflow.names import POOL
+from medferry_airflow.tasks.environment import environment, publish_report
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +31,6 @@ class TaskEnded(MedferryError):
     """Airflow has ended this task already: its run was marked as failed or succeeded before the task began to work."""
 
 
-class TooManySlices(MedferryError):
-    """Airflow would refuse to map a task over that many slices."""
-
-
 @task(pool=POOL)
 @guarded
 def prepare(
@@ -57,32 +41,20 @@ def prepare(
     dag_run: Any = None,
 ) -> list[str]:
     """Count what is eligible, cut it into slices, take the leases; returns the slice ids."""
-    chosen = params or {}
-    scope = scope_of(current_migration(), units or chosen.get("units"), chosen.get("entities"))
-    options = options_among(chosen, RunOptions)
-    create_manifest(environment().settings.manifest_url)
-    return in_turn(environment(), run, options, dag_run, partial(_prepare, run, kind, scope, options))
+    from medferry_airflow.preparing import prepare_new
 
-
-def _prepare(run: str, kind: str, scope: RunScope, options: RunOptions) -> list[str]:
-    if not options.dry_run:
-        check_medplum(scope.entities, options)
-    try:
-        check_systems(environment(), options.dry_run)
-        slices = prepare_run(environment(), run, kind, scope, options)
-        check_number(len(slices))
-    except BaseException as error:
-        give_up(environment(), run, error)  # `conclude` does not run after a failed preparation
-        raise
-    return [one.id for one in slices]
+    return [one.id for one in prepare_new(run, kind, units, params or {}, dag_run)]
 
 
 @task.short_circuit
 @guarded
 def find_dead_letters(run: str, params: dict[str, Any] | None = None) -> bool:
     """Whether there is anything to replay; if not, everything after this is skipped and no run is made."""
+    from medferry.stages.replay import anything_to_replay
+    from medferry_airflow.preparing import letters
+
     chosen = params or {}
-    found = anything_to_replay(environment(), run, chosen.get("run"), _letters(chosen))
+    found = anything_to_replay(environment(), run, chosen.get("run"), letters(chosen))
     log.info("There is %s to replay.", "something" if found else "nothing")
     return found
 
@@ -91,33 +63,17 @@ def find_dead_letters(run: str, params: dict[str, Any] | None = None) -> bool:
 @guarded
 def prepare_again(run: str, params: dict[str, Any] | None = None, dag_run: Any = None) -> list[str]:
     """Cut the dead letters' keys into slices and take the leases; returns the slice ids."""
-    chosen = params or {}
-    options = options_among(chosen, RunOptions)
-    again = partial(_prepare_again, run, chosen.get("run"), _letters(chosen), options)
-    return in_turn(environment(), run, options, dag_run, again)
+    from medferry_airflow import preparing
 
-
-def _prepare_again(run: str, replays: str | None, letters: Choice, options: RunOptions) -> list[str]:
-    try:
-        check_systems(environment(), options.dry_run)
-        slices = prepare_replay(environment(), run, replays, letters, options)
-        check_number(len(slices))
-        if not options.dry_run:
-            check_medplum({one.entity for one in slices}, options)
-    except BaseException as error:
-        give_up(environment(), run, error)  # `conclude` does not run after a failed preparation
-        raise
-    return [one.id for one in slices]
-
-
-def _letters(params: Mapping[str, Any]) -> Choice:
-    return Choice(tuple(params.get("entities") or ()), tuple(params.get("reasons") or ()))
+    return [one.id for one in preparing.prepare_again(run, params or {}, dag_run)]
 
 
 @task
 @guarded
 def slices_of_level(run: str, level: int) -> list[str]:
     """The ids of the slices to load at one level of the reference graph; none of a sample, which loads nothing."""
+    from medferry.manifest import runs
+
     with environment().manifest.begin() as connection:
         if runs.get_run(connection, run).options.get("sample") is not None:
             return []
@@ -128,6 +84,8 @@ def slices_of_level(run: str, level: int) -> list[str]:
 @guarded
 def extract(run: str, slice_id: str, ti: Any = None) -> int:
     """Stage the rows of one slice of the legacy database; returns their number."""
+    from medferry.stages.extract import extract_slice
+
     require_running(ti)
     return extract_slice(environment(), run, slice_id)
 
@@ -136,6 +94,8 @@ def extract(run: str, slice_id: str, ti: Any = None) -> int:
 @guarded
 def transform(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
     """Map one staged slice to validated FHIR Bundles; returns the rows by disposition."""
+    from medferry.stages.transform import transform_slice
+
     require_running(ti)
     return transform_slice(environment(), run, slice_id)
 
@@ -147,6 +107,8 @@ def load(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
 
     A dry run judges its references instead.
     """
+    from medferry.stages.load import load_slice
+
     require_running(ti)
     return load_slice(environment(), run, slice_id)
 
@@ -155,6 +117,9 @@ def load(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
 @guarded
 def conclude(run: str, ti: Any = None, dag_run: Any = None, outlet_events: Any = None) -> None:
     """Record the run's end, give back its leases, write its report; fail unless every step and every check is good."""
+    from medferry.workflows.finish import finish_run
+    from medferry_airflow.milestones import tell_milestone
+
     states = ti.get_task_states(ti.dag_id, run_ids=[dag_run.run_id])[dag_run.run_id]
     missing = incomplete(states)
     try:
@@ -193,24 +158,4 @@ def require_running(ti: Any) -> None:
         raise TaskEnded(
             f"Airflow has this task as {state}: its run was marked, or the task was, before it began. It did nothing.",
             "Nothing, where this was wished. Else clear the task with those downstream.",
-        )
-
-
-def check_medplum(entities: Iterable[str], options: RunOptions) -> None:
-    """Search each of their resource types once: better to learn now than after hours that Medplum is out of reach.
-
-    Raises MedplumUnavailable, Unauthorised.
-    """
-    specs = current_migration().specs
-    with environment().medplum(options) as client:
-        for resource_type in sorted({kind for name in entities for kind in specs[name].produces.values()}):
-            client.count(resource_type)
-
-
-def check_number(slices: int) -> None:
-    most = conf.getint("core", "max_map_length")
-    if slices > most:
-        raise TooManySlices(
-            f"The run has {slices:,} slices, and Airflow maps a task {most:,} times at most.",
-            "Raise the param slice_rows, or AIRFLOW__CORE__MAX_MAP_LENGTH; then trigger a new run.",
         )

@@ -8,9 +8,6 @@ from typing import Any
 
 from airflow.sdk import task
 
-from medferry.workflows.cutover import Choice
-from medferry.workflows.panic import Panic, lift
-from medferry.workflows.panic import panic as stop
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
 
@@ -23,6 +20,10 @@ SOON = timedelta(seconds=2)
 @guarded
 def panic(params: dict[str, Any] | None = None) -> None:
     """Stop the writing of all waves and open what is closed and not flipped, or lift it; in no pool."""
+    from medferry.workflows.cutover import Choice
+    from medferry.workflows.panic import Panic, lift
+    from medferry.workflows.panic import panic as stop
+
     chosen = params or {}
     if chosen["lift"]:
         lift(environment(), chosen["person"], chosen["reason"])

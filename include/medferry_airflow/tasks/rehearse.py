@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from airflow.sdk import task
 
-from medferry.cutover.acts import Act
-from medferry.runtime.rehearsal import rehearsal_of
-from medferry.workflows.cutover import Choice
-from medferry.workflows.rehearse import rehearse
-from medferry_airflow.actor import airflow_actor
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
+
+if TYPE_CHECKING:
+    from medferry.cutover.acts import Act
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +22,11 @@ STAGE_LABEL = "{{ task.op_kwargs['told'] }}"
 @guarded
 def measure(wave: str) -> list[str]:
     """Measure the freeze against the other Medplum, and record it; returns what each act took, and the whole."""
+    from medferry.runtime.rehearsal import rehearsal_of
+    from medferry.workflows.cutover import Choice
+    from medferry.workflows.rehearse import rehearse
+    from medferry_airflow.actor import airflow_actor
+
     found = rehearse(environment(), rehearsal_of(environment()), wave, Choice(airflow_actor(), tell=_tell))
     forecast = "not known" if found.forecast is None else f"{found.forecast:.1f} s"
     log.info("Rehearsed, nothing flipped. The forecast was %s.", forecast)

@@ -7,8 +7,6 @@ from typing import Any
 
 from airflow.sdk import task
 
-from medferry.workflows.retire import lines_of, not_over, told
-from medferry.workflows.retire import retire as retire_now
 from medferry_airflow.asked import who_answered
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment, evidence_folder
@@ -20,6 +18,8 @@ log = logging.getLogger(__name__)
 @guarded
 def look(wave: str) -> str:
     """Tell what would be removed, for the form of the approval; changes nothing, and fails where it is not over."""
+    from medferry.workflows.retire import lines_of, not_over, told
+
     found, open_ = told(environment(), wave)
     lines = lines_of(found, "would be removed")
     for line in lines:
@@ -36,6 +36,9 @@ def look(wave: str) -> str:
 @guarded
 def retire(wave: str, answer: dict[str, Any]) -> None:
     """Take the wave down, by who has approved; every condition is looked at again. It may be repeated."""
+    from medferry.workflows.retire import lines_of
+    from medferry.workflows.retire import retire as retire_now
+
     found = retire_now(environment(), wave, who_answered(answer), evidence_folder())
     for line in lines_of(found, "removed"):
         log.info("%s", line)

@@ -9,19 +9,13 @@ from typing import Any
 from airflow.sdk import task
 
 from medferry.errors import MedferryError
-from medferry.governance.verdict import verdict_of, verdict_of_verification
-from medferry.manifest import runs
-from medferry.manifest.run_names import run_called
-from medferry.runtime.continuing import is_dry
-from medferry.verification.run import EVERYTHING, verify_run
-from medferry.verification.scope import VerifyOptions
-from medferry.workflows.finish import settle
-from medferry.workflows.verify_in_step import verify_present
-from medferry_airflow.assets import WAVES, Milestone, tell_milestone
+from medferry.verification.options import VerifyOptions
+from medferry_airflow.assets import WAVES, Milestone
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
+from medferry_airflow.names import POOL
 from medferry_airflow.params import options_among
-from medferry_airflow.tasks.environment import POOL, environment, publish_report
+from medferry_airflow.tasks.environment import environment, publish_report
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +28,9 @@ class RunNotFinished(MedferryError):
 @guarded
 def verify(run: str, params: dict[str, Any] | None = None, outlet_events: Any = None) -> dict[str, int]:
     """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
+    from medferry.verification.run import verify_run
+    from medferry_airflow.milestones import tell_milestone
+
     options = options_among(params or {}, VerifyOptions)
     results = verify_run(environment(), run, _log_entity, options, options.force)
     tell_milestone(environment(), run, Milestone.LOADED, outlet_events)
@@ -48,6 +45,10 @@ def _log_entity(name: str, _parts: int) -> None:
 @guarded
 def choose_run(params: dict[str, Any] | None = None) -> str:
     """The run to verify, if one is asked for and finished; returns its id. Empty: everything that has been loaded."""
+    from medferry.manifest import runs
+    from medferry.manifest.run_names import run_called
+    from medferry.runtime.continuing import is_dry
+
     wanted, migration = (params or {}).get("run"), current_migration()
     if not wanted:
         return ""
@@ -68,6 +69,9 @@ def choose_run(params: dict[str, Any] | None = None) -> str:
 @guarded
 def verify_again(run: str, params: dict[str, Any] | None = None) -> int:
     """Compare a run, or everything that has been loaded; returns the id of a verification that is of no run, else 0."""
+    from medferry.verification.run import EVERYTHING, verify_run
+    from medferry.workflows.verify_in_step import verify_present
+
     options = options_among(params or {}, VerifyOptions)
     if run:
         verify_run(environment(), run, _log_entity, options, options.force)
@@ -79,6 +83,9 @@ def verify_again(run: str, params: dict[str, Any] | None = None) -> int:
 @guarded
 def conclude_verification(run: str, verification_id: int) -> None:
     """Set the status of the verified run, write its report; fail unless every check is equal, or accepted by name."""
+    from medferry.governance.verdict import verdict_of, verdict_of_verification
+    from medferry.workflows.finish import settle
+
     with environment().manifest.begin() as connection:
         if not run:
             verdict = verdict_of_verification(connection, verification_id)

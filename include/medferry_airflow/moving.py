@@ -1,0 +1,62 @@
+"""Builds the DAGs of a wave whose operations move: cutover and way back, what comes long before and long after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airflow.sdk import DAG
+
+from medferry.definition.outline import Outline
+from medferry.errors import MedferryError
+from medferry.plan.model import Plan
+from medferry.plan.sections import Approval
+from medferry_airflow.around import draw_rehearsal, draw_retirement
+from medferry_airflow.factory import broken_dag, new_dag
+from medferry_airflow.page import page
+
+
+def cutover_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+    """A DAG that moves a wave's operations to Medplum; `all` where the plan has no waves."""
+
+    def drawn(plan: Plan) -> None:
+        from medferry.manifest.cutovers import Direction
+        from medferry_airflow.cutover import draw  # dear, and most migrations move no unit
+
+        draw(Direction.FORTH, wave, plan.approvers(Approval.CUTOVER))
+
+    return _of_wave("cutover", "Cutover", wave, text, found, drawn)
+
+
+def rollback_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+    """A DAG that moves a wave's operations back; `all` where the plan has no waves."""
+
+    def drawn(plan: Plan) -> None:
+        from medferry.manifest.cutovers import Direction
+        from medferry_airflow.cutover import draw
+
+        draw(Direction.BACK, wave, plan.approvers(Approval.ROLLBACK))
+
+    return _of_wave("rollback", "Rollback", wave, text, found, drawn)
+
+
+def rehearsal_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+    """A DAG that measures a wave's freeze against another Medplum, and cannot flip."""
+    return _of_wave("rehearse", "Rehearsal", wave, text, found, lambda _: draw_rehearsal(wave))
+
+
+def retirement_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+    """A DAG that takes down a wave that is over, once people have approved."""
+    who = Approval.RETIRE
+    return _of_wave("retire", "Retirement", wave, text, found, lambda plan: draw_retirement(wave, plan.approvers(who)))
+
+
+def _of_wave(
+    word: str, noun: str, wave: str, text: str, found: Outline | MedferryError, drawn: Callable[[Plan], None]
+) -> DAG:
+    title = f"{noun} of wave {wave}"
+    if not isinstance(found, Outline):
+        return broken_dag(f"{word}_{wave}", title, text, found)
+    units = found.plan.units_of_wave(wave) if found.plan.waves else found.plan.unit_ids
+    with new_dag(f"{word}_{wave}", title, page(text, found, units), ["cutover"], {}) as dag:
+        drawn(found.plan)
+    return dag
