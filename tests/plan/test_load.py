@@ -80,3 +80,11 @@ def test_an_identifier_base_that_no_search_finds_is_refused(tmp_path: Path) -> N
     error = _fault(tmp_path, SOUND.replace("toy.example/legacy", "toy.example/a|b"))
     assert error.line == 4
     assert "identifier_base: must hold no |" in error.problem
+
+
+def test_a_file_that_ends_too_early_is_told(tmp_path: Path) -> None:
+    """What is missing is behind the last line, where there is no text to look at."""
+    path = tmp_path / "plan.yaml"
+    path.write_text("name: [", encoding="utf-8")
+    with pytest.raises(DefinitionError, match="not valid YAML"):
+        load_plan(path)

@@ -60,7 +60,8 @@ def load_yaml(path: Path, dates_as_text: bool = False) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
-        if line and "\t" in text.split("\n")[line - 1]:
+        at = text.split("\n")[line - 1 : line] if line else []  # none of what is missing behind the last line
+        if any("\t" in each for each in at):
             problem, remedy = "there is a tab; YAML is indented by spaces alone.", "Put spaces in its place."
         else:
             problem, remedy = "this is not valid YAML.", "Check indentation, colons, quotes."
