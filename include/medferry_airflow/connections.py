@@ -15,9 +15,12 @@ from medferry.runtime.settings import Settings, settings_from_environment
 from medferry_airflow.legacy_connection import legacy_source
 from medferry_airflow.names import LEGACY_WRITER, MEDPLUM, PROBE, STORE
 
+PEPPER = "medferry_pepper"
+"""The connection id of the pepper: its password is the pepper, or several, the newest last."""
+
 
 def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Settings:
-    """Where the systems are: by connections of source, writer, Medplum, probes and the store's key; else by variables.
+    """Where the systems are: by connections of source, writer, Medplum, probes, store and pepper; else by variables.
 
     Raises SettingsError when a connection does not hold what it must.
     """
@@ -43,6 +46,8 @@ def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Setting
     if store := _find(STORE):
         options = store.extra_dejson or settings.store_options
         settings = replace(settings, store_keys=_keys(store), store_options=options)
+    if pepper := _find(PEPPER):
+        settings = replace(settings, pepper_keys=_pepper(pepper))
     return settings
 
 
@@ -53,6 +58,12 @@ def _keys(store: Connection) -> str:
             f"The connection {STORE} has neither a key nor extras.", "Fill in its field Password, or remove it."
         )
     return store.password or ""
+
+
+def _pepper(connection: Connection) -> str:
+    if not connection.password:
+        raise SettingsError(f"The connection {PEPPER} has no pepper.", "Fill in its field Password, or remove it.")
+    return connection.password
 
 
 def _http_settings(medplum: Connection, usual: HttpSettings) -> HttpSettings:

@@ -120,9 +120,10 @@ def _made_by(dag_id: str, run_id: str) -> list[runs.RunRow]:
 
 
 def _manifest() -> sa.Engine:
-    """Raises SettingsError where the API server does not know the manifest, or there is none yet."""
+    """Raises SettingsError where the API server does not know the manifest, or there is none yet, and KeyMissing."""
     require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
-    return open_manifest(settings_from_environment().manifest_url)
+    settings = settings_from_environment()
+    return open_manifest(settings.manifest_url, settings.pepper)
 
 
 def _root(request: Request) -> str:

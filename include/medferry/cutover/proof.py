@@ -14,6 +14,7 @@ from more_itertools import map_reduce
 from medferry.errors import MedferryError
 from medferry.fhir.references import by_type, literal_references
 from medferry.manifest.decisions import digest_of
+from medferry.manifest.hashes import mark, protection_of
 from medferry.manifest.held_back import held_back_of
 from medferry.manifest.known_lines import KnownLine, lines_of_ids
 from medferry.manifest.write_backs import open_write_backs
@@ -88,10 +89,12 @@ def prove(wave: SyncedWave, client: MedplumClient, units: Collection[str], since
         held = [one for one in held_back_of(connection, migration.name, wave.units) if one.unit in units]
         written = [one for one in open_write_backs(connection, migration.name, wave.id) if one.unit in units]
     for one in held:
-        what, known = one.place or f"{one.entity} {one.key}", (one.reason, one.slot, one.path, one.detail)
+        what = one.place or f"{one.entity} {one.key}"
+        known = (one.reason, one.slot, one.path, one.detail)
         proof.note(what, known, [(one.entity, one.key)])
     for note in written:
-        proof.note(f"{note.entity} {note.key}", [note.expected], [(note.entity, note.key)])
+        state = mark(note.expected, protection_of(environment.manifest.dialect))
+        proof.note(f"{note.entity} {note.key}", [state], [(note.entity, note.key)])
     return proof
 
 

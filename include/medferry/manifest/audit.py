@@ -50,6 +50,10 @@ class Act(StrEnum):
     PURGED = "purged"
     DRAWN = "drawn"
     """Charts for review: whoever draws them may see them."""
+    REWRAPPED = "rewrapped"
+    """All hashes of contents, by the newest pepper."""
+    FORGOT = "forgot"
+    """Hashes of contents whose pepper is lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from medferry.manifest.clock import clock
+from medferry.manifest.hashes import ContentHash
 from medferry.manifest.tables import Time, metadata
 
 birth = sa.Table(
@@ -24,7 +25,7 @@ birth = sa.Table(
     sa.Column("wave", sa.String(40), nullable=False),
     sa.Column("unit", sa.String(64), nullable=False),
     sa.Column("version_id", sa.String(64), nullable=False, comment="of which the row is made"),
-    sa.Column("content_hash", sa.String(64), nullable=False, comment="SHA-256 of that version"),
+    sa.Column("content_hash", ContentHash, nullable=False, comment="SHA-256 of that version"),
     sa.Column("noted_at", Time, nullable=False),
     comment="rows that are about to be inserted for resources that users created",
 )

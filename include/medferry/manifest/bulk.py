@@ -14,6 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from medferry.manifest.hashes import stored_rows
+
 Row = tuple[Any, ...]
 
 
@@ -32,19 +34,19 @@ def upsert(
     key_of = itemgetter(*(columns.index(name) for name in keys))
     changed = tuple(name for name in columns if name not in keys) if update is None else update
     sql = _insert_sql(connection.dialect.name, table, columns, keys, changed)
-    _write(connection, sql, list({key_of(row): row for row in rows}.values()))
+    _write(connection, sql, table, columns, list({key_of(row): row for row in rows}.values()))
 
 
 def append(connection: sa.Connection, table: sa.Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
     """Insert `rows` (values of `columns`) of a table that numbers them itself."""
-    _write(connection, _insert_sql(connection.dialect.name, table, columns, (), ()), rows)
+    _write(connection, _insert_sql(connection.dialect.name, table, columns, (), ()), table, columns, rows)
 
 
 def change(
     connection: sa.Connection, table: sa.Table, columns: tuple[str, ...], keys: tuple[str, ...], rows: Sequence[Row]
 ) -> None:
     """Set `columns` of the rows that `keys` name; each of `rows` holds the values of `columns`, then of `keys`."""
-    _write(connection, _update_sql(connection.dialect.name, table, columns, keys), rows)
+    _write(connection, _update_sql(connection.dialect.name, table, columns, keys), table, columns + keys, rows)
 
 
 def forget(connection: sa.Connection, table: sa.Table, migration: str, records: Iterable[tuple[str, str]]) -> None:
@@ -65,9 +67,10 @@ def among(
     return column.in_(sa.select(listed.c.value))
 
 
-def _write(connection: sa.Connection, sql: str, rows: Sequence[Row]) -> None:
+def _write(connection: sa.Connection, sql: str, table: sa.Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
     if not rows:
         return
+    rows = stored_rows(connection.dialect, [table.c[name] for name in columns], rows)
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(sql, tuple(list(values) for values in zip(*rows, strict=True)))
     else:

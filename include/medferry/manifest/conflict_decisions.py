@@ -14,6 +14,7 @@ from medferry.fhir.sides import Side
 from medferry.manifest import decisions
 from medferry.manifest.conflicts import LIVE, Conflict, ConflictState, find_conflict, set_state, supersede
 from medferry.manifest.decisions import Decision, RecordedDecision
+from medferry.manifest.hashes import is_stored, protection_of, stored
 from medferry.manifest.tables import run, unit_state
 from medferry.manifest.tables_of_conflicts import conflict as table
 from medferry.mapping.outcomes import Reason
@@ -42,8 +43,9 @@ def decide(
         raise UnknownPath(
             f"Conflict {conflict.id} is not about {', '.join(unknown)}.", f"Its paths: {', '.join(present.paths)}."
         )
+    digest = stored(present.digest, protection_of(connection.dialect))  # it tells of contents, as hashes of them do
     for path in chosen:
-        decisions.record(connection, _subject(present.id, path), present.digest, Decision(side, person, reason))
+        decisions.record(connection, _subject(present.id, path), digest, Decision(side, person, reason))
     all_decided = sides_of(connection, [present])[present.id].keys() == set(present.paths)
     state = ConflictState.DECIDED if all_decided else ConflictState.OPEN
     if not set_state(connection, [present.id], state):  # a cycle was quicker
@@ -72,7 +74,7 @@ def decided_paths(connection: sa.Connection, conflicts: Collection[Conflict]) ->
     found: dict[int, dict[str, RecordedDecision]] = {one.id: {} for one in conflicts}
     for subject, made in decisions.newest(connection, subjects).items():
         one, path = subjects[subject]
-        if made.digest == one.digest:
+        if is_stored(made.digest, one.digest, protection_of(connection.dialect)):
             found[one.id][path] = made
     return found
 

@@ -20,6 +20,7 @@ from medferry.errors import ManifestTooNew, ManifestUnavailable, SettingsError
 from medferry.manifest import tables_of_audit as tables_of_audit
 from medferry.manifest import tables_of_conflicts, tables_of_documents, tables_of_place, tables_of_sending  # noqa: F401 -- whoever opens a manifest knows all of its tables
 from medferry.manifest import tables_of_cutover as tables_of_cutover
+from medferry.manifest.hashes import HashProtection, protect
 from medferry.source.address import database_url, unusable
 
 _BUSY_SECONDS = 120
@@ -38,13 +39,15 @@ def later(time: str, milliseconds: int = 1) -> str:
 
 
 @cache
-def open_manifest(url: str) -> sa.Engine:
+def open_manifest(url: str, pepper: HashProtection | None = None) -> sa.Engine:
     """The engine of the manifest that exists at `url` (SQLite or PostgreSQL), upgraded to the newest revision.
+
+    It protects hashes of content by the `pepper`.
 
     Its statements raise ManifestUnavailable where the database does not answer. Raises SettingsError for another
     engine, and where there is no manifest: an empty one in the place of a mistyped address would deny every run.
     """
-    engine = _engine(url)
+    engine = _engine(url, pepper)
     path = _file(engine.url)
     if (path is not None and not path.exists()) or not _has_tables(engine):
         raise SettingsError(
@@ -61,7 +64,7 @@ def create_manifest(url: str) -> None:
 
     Raises SettingsError for another engine, or for a file that cannot be made, and ManifestUnavailable.
     """
-    engine = _engine(url)
+    engine = _engine(url, None)
     path = _file(engine.url)
     try:
         if path is not None:
@@ -74,7 +77,7 @@ def create_manifest(url: str) -> None:
 
 
 @cache
-def _engine(url: str) -> sa.Engine:
+def _engine(url: str, pepper: HashProtection | None) -> sa.Engine:
     parsed = database_url(url, MANIFEST)
     if parsed.get_backend_name() == "postgresql":
         engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, max_overflow=40)
@@ -91,6 +94,7 @@ def _engine(url: str) -> sa.Engine:
     else:
         raise SettingsError("The manifest can live in SQLite or PostgreSQL only.", "Correct MEDFERRY_MANIFEST_URL.")
     sa.event.listen(engine, "handle_error", _tell)
+    protect(engine, pepper)
     return engine
 
 

@@ -23,6 +23,8 @@ class HomeKind(StrEnum):
     MEDPLUM = "medplum"
     LEGACY = "legacy"
     CLAIM = "claim"
+    PEPPER = "pepper"
+    """That has made hashes which may still be there, by its id."""
 
 
 class Unclaimed(StrEnum):

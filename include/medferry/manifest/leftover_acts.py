@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from medferry.manifest.bulk import among
 from medferry.manifest.clock import clock
 from medferry.manifest.crosswalk import Action, Name
+from medferry.manifest.hashes import ContentHash
 from medferry.manifest.paging import pages
 from medferry.manifest.replaced import former_target
 from medferry.manifest.tables import Key, Time, metadata, target
@@ -29,7 +30,7 @@ leftover_act = sa.Table(
     sa.Column("person", sa.String(100), nullable=False),
     sa.Column("holder", sa.String(200), nullable=False, comment="the act, as leases name it"),
     sa.Column("version_before", sa.String(64), nullable=False),
-    sa.Column("content_hash", sa.String(64), nullable=False, comment="of what is inactivated; empty: removed"),
+    sa.Column("content_hash", ContentHash, nullable=False, comment="of what is inactivated; empty: removed"),
     sa.Column("version_after", sa.String(64), nullable=False, server_default="", comment="of what was inactivated"),
     sa.Column("noted_at", Time, nullable=False),
     sa.Column("ended_at", Time, comment="when it was proven; null: not, or refused"),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from medferry.manifest.hashes import ContentHash
+
 metadata = sa.MetaData()
 
 Time = sa.String(24)
@@ -65,7 +67,7 @@ source_record = sa.Table(
     sa.Column("field", sa.String(128), nullable=False, server_default=""),
     sa.Column("place", sa.String(500), nullable=False, server_default="", comment="code or FHIR path, no data"),
     sa.Column("mapping_version", sa.String(40), nullable=False),
-    sa.Column("source_digest", sa.String(64), nullable=False, server_default="", comment="SHA-256 of the row as read"),
+    sa.Column("source_digest", ContentHash, nullable=False, server_default="", comment="SHA-256 of the row as read"),
     sa.Column("fingerprint", sa.String(64), nullable=False, server_default="", comment="of what mapped it"),
     sa.Index("source_unit_slice", "run_id", "slice_id", "disposition"),
     sa.Index("source_unit_key", "entity", "key"),
@@ -81,7 +83,7 @@ unit_state = sa.Table(
     sa.Column("unit", sa.String(64), nullable=False),
     sa.Column("disposition", sa.String(12), nullable=False),
     sa.Column("reason", sa.String(60), nullable=False),
-    sa.Column("source_digest", sa.String(64), nullable=False, comment="SHA-256 of the row as read; empty: unknown"),
+    sa.Column("source_digest", ContentHash, nullable=False, comment="SHA-256 of the row as read; empty: unknown"),
     sa.Column("mapping_version", sa.String(40), nullable=False),
     sa.Column("fingerprint", sa.String(64), nullable=False, comment="of what mapped it: its own, else the run's"),
     sa.Column("run_id", sa.String(200), nullable=False, comment="the run that decided last; never a dry run"),
@@ -112,9 +114,9 @@ target = sa.Table(
     sa.Column("resource_type", sa.String(40), nullable=False),
     sa.Column("medplum_id", sa.String(64), nullable=False),
     sa.Column("version_id", sa.String(64), nullable=False),
-    sa.Column("content_hash", sa.String(64), nullable=False),
+    sa.Column("content_hash", ContentHash, nullable=False),
     sa.Column("run_id", sa.String(200), nullable=False, comment="the run that last wrote or confirmed it"),
-    sa.Column("wanted_hash", sa.String(64), comment="of what the mapping made; null: the same as content_hash"),
+    sa.Column("wanted_hash", ContentHash, comment="of what the mapping made; null: the same as content_hash"),
     sa.Index("target_entity", "migration", "entity"),
     comment="the crosswalk: source identifier to Medplum id and version",
 )

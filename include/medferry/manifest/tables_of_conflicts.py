@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from medferry.manifest.hashes import ContentHash
 from medferry.manifest.tables import Key, Time, metadata
 
 _LIVE = sa.text("state IN ('open', 'decided')")
@@ -23,14 +24,14 @@ conflict = sa.Table(
     sa.Column("paths", sa.JSON, nullable=False, comment="elements that both sides changed; * is all of it"),
     sa.Column("direction", sa.String(10), nullable=False, comment="forward, reverse: what found it"),
     sa.Column("version_id", sa.String(64), nullable=False, comment="Medplum's; empty: it was deleted there"),
-    sa.Column("row_digest", sa.String(64), nullable=False, comment="SHA-256 of the row; empty: there was none"),
-    sa.Column("legacy_hash", sa.String(64), nullable=False, comment="of what the mapping made of the row; empty: no"),
+    sa.Column("row_digest", ContentHash, nullable=False, comment="SHA-256 of the row; empty: there was none"),
+    sa.Column("legacy_hash", ContentHash, nullable=False, comment="of what the mapping made of the row; empty: no"),
     sa.Column("base_name", sa.String(200), comment="of the kept value; null: it is not certain, or not kept any more"),
-    sa.Column("base_digest", sa.String(64)),
+    sa.Column("base_digest", ContentHash),
     sa.Column("legacy_name", sa.String(200)),
-    sa.Column("legacy_digest", sa.String(64)),
+    sa.Column("legacy_digest", ContentHash),
     sa.Column("medplum_name", sa.String(200)),
-    sa.Column("medplum_digest", sa.String(64)),
+    sa.Column("medplum_digest", ContentHash),
     sa.Column("owner", sa.String(100), nullable=False, comment="role that is to decide"),
     sa.Column("due", sa.String(10), nullable=False, comment="day, or empty"),
     sa.Column("state", sa.String(12), nullable=False, comment="open, decided, applied, superseded"),

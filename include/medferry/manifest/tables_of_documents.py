@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from medferry.manifest.hashes import ContentHash
 from medferry.manifest.tables import Key, Time, metadata
 
 upload = sa.Table(
@@ -15,7 +16,7 @@ upload = sa.Table(
     sa.Column("entity", sa.String(40), nullable=False),
     sa.Column("system", sa.String(300), nullable=False, comment="with value: the resource that refers to it"),
     sa.Column("value", Key, nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of the document's bytes"),
+    sa.Column("digest", ContentHash, nullable=False, comment="SHA-256 of the document's bytes"),
     sa.Column("state", sa.String(10), nullable=False, comment="sent, stored, proven, refused"),
     sa.Column("medplum_id", sa.String(64), nullable=False, comment="of the Binary; empty: no answer told it"),
     sa.Column("sent_at", Time, nullable=False, comment="by the database's clock, before it was sent"),

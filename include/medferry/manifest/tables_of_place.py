@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from medferry.manifest.hashes import ContentHash
 from medferry.manifest.tables import Time, metadata
 
 home = sa.Table(
@@ -31,7 +32,7 @@ staged_file = sa.Table(
     metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("name", sa.String(120), primary_key=True, comment="below the run's folder"),
-    sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of its bytes"),
+    sa.Column("digest", ContentHash, nullable=False, comment="SHA-256 of its bytes"),
     comment="what each staged file held when its stage was recorded",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from medferry.manifest.hashes import LinesWithHashes
 from medferry.manifest.tables import Time, metadata
 
 _OPEN = sa.text("ended_at IS NULL")
@@ -16,7 +17,12 @@ sent_batch = sa.Table(
     sa.Column("run_id", sa.String(200), nullable=False),
     sa.Column("slice_id", sa.String(60), nullable=False),
     sa.Column("entity", sa.String(40), nullable=False),
-    sa.Column("entries", sa.JSON, nullable=False, comment="those whose end is not known, in the order of sending"),
+    sa.Column(
+        "entries",
+        LinesWithHashes(4, 7),
+        nullable=False,
+        comment="those whose end is not known, in the order of sending",
+    ),
     sa.Column("sent_at", Time, nullable=False, comment="by the database's clock, before it was sent"),
     sa.Column("ended_at", Time, comment="null: some of it may still arrive"),
     sa.Column("settle_seconds", sa.Float, comment="by the sender's settings; null: not known"),

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from medferry.manifest.bulk import among
 from medferry.manifest.database import now
+from medferry.manifest.hashes import ContentHash
 from medferry.manifest.tables import run, source_record, unit_state
 from medferry.mapping.outcomes import DEAD, Disposition, Reason
 
@@ -54,7 +55,9 @@ def digests_of(connection: sa.Connection, migration: str, entity: str, keys: Ite
         source_record.c.entity == unit_state.c.entity,
         source_record.c.key == unit_state.c.key,
     )
-    digest = sa.func.coalesce(sa.func.nullif(unit_state.c.source_digest, ""), source_record.c.source_digest, "")
+    digest = sa.func.coalesce(
+        sa.func.nullif(unit_state.c.source_digest, "", type_=ContentHash), source_record.c.source_digest, ""
+    )
     statement = (
         sa.select(unit_state.c.key, digest)
         .outerjoin(source_record, line)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from medferry.manifest.bulk import forget
 from medferry.manifest.clock import clock
+from medferry.manifest.hashes import ContentHash, LinesWithHashes
 from medferry.manifest.tables import Key, Time, metadata
 
 write_back = sa.Table(
@@ -24,9 +25,9 @@ write_back = sa.Table(
     sa.Column("wave", sa.String(40), nullable=False),
     sa.Column("unit", sa.String(64), nullable=False),
     sa.Column("run_id", sa.String(200), nullable=False),
-    sa.Column("expected", sa.String(64), nullable=False, comment="SHA-256 of the row as it is to read, but for times"),
+    sa.Column("expected", ContentHash, nullable=False, comment="SHA-256 of the row as it is to read, but for times"),
     sa.Column("in_step", sa.Boolean, nullable=False, comment="that row and the resources then say the same"),
-    sa.Column("bases", sa.JSON, nullable=False, comment="of each resource: name, id, versions, hashes"),
+    sa.Column("bases", LinesWithHashes(6, 7), nullable=False, comment="of each resource: name, id, versions, hashes"),
     sa.Column("noted_at", Time, nullable=False),
     comment="rows that are about to be written into the legacy database",
 )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from medferry.definition.migration import Migration
 from medferry.manifest import leases
 from medferry.manifest.database import open_manifest
+from medferry.manifest.peppers import check_pepper
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.staged_files import digest_of_file
 from medferry.medplum.budget import Budget
@@ -48,10 +49,13 @@ class Environment:
 
     @cached_property
     def manifest(self) -> sa.Engine:
-        """Raises SettingsError when there is none: only `prepare_run` makes one."""
+        """Raises SettingsError when there is none: only `prepare_run` makes one. PepperMissing, KeyMissing."""
         if self._opened:
             return self._opened.manifest
-        return open_manifest(self.settings.manifest_url)
+        pepper = self.settings.pepper
+        engine = open_manifest(self.settings.manifest_url, pepper)
+        check_pepper(engine, pepper)
+        return engine
 
     @cached_property
     def source(self) -> sa.Engine:

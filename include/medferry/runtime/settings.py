@@ -11,7 +11,8 @@ from typing import Any
 
 from medferry.errors import SettingsError
 from medferry.medplum.http import PLAIN_HTTP, HttpSettings
-from medferry.store.keys import EVIDENCE_KEY, Key, KeyMissing, Keyring, keys_from
+from medferry.store.keys import EVIDENCE_KEY, PEPPER, Key, KeyMissing, Keyring, keys_from
+from medferry.store.pepper import Pepper
 
 _VARIABLES = {
     "source_url": "MEDFERRY_SOURCE_URL",
@@ -26,6 +27,8 @@ _VARIABLES = {
     "store_key_command": "MEDFERRY_STORE_KEY_COMMAND",
     "evidence_key_file": "MEDFERRY_EVIDENCE_KEY_FILE",
     "evidence_key_command": "MEDFERRY_EVIDENCE_KEY_COMMAND",
+    "pepper_file": "MEDFERRY_PEPPER_FILE",
+    "pepper_command": "MEDFERRY_PEPPER_COMMAND",
     "routing_file": "MEDFERRY_ROUTING_FILE",
     "routing_webhook": "MEDFERRY_ROUTING_WEBHOOK",
     "routing_webhook_secret": "MEDFERRY_ROUTING_WEBHOOK_SECRET",
@@ -68,6 +71,11 @@ class Settings:
     evidence_key_file: str = ""
     evidence_key_command: str = field(default="", repr=False)
     """Prints the key that signs the evidence of a wave that is over."""
+    pepper_keys: str = field(default="", repr=False)
+    """Peppers, as ``store.keys`` reads keys; only a connection of Airflow has any."""
+    pepper_file: str = ""
+    pepper_command: str = field(default="", repr=False)
+    """Prints the peppers; where they are in a vault."""
     routing_file: str = ""
     """Where the routing is published as flag definitions of flagd."""
     routing_webhook: str = field(default="", repr=False)
@@ -85,6 +93,12 @@ class Settings:
     def keys(self) -> Keyring | None:
         """The keys of the protected store; None: what it holds is in plain text. Raises KeyMissing."""
         return keys_from(self.store_keys, self.store_key_file, self.store_key_command)
+
+    @property
+    def pepper(self) -> Pepper | None:
+        """What protects the manifest's hashes, and shown keys; None: hashes can be tried. Raises KeyMissing."""
+        ring = keys_from(self.pepper_keys, self.pepper_file, self.pepper_command, PEPPER)
+        return Pepper(ring) if ring else None
 
     @property
     def evidence_key(self) -> Key:

@@ -20,8 +20,9 @@ from medferry.errors import MedferryError
 
 KEY_BYTES = 32
 _COMMAND_SECONDS = 60
-STORE_KEY, EVIDENCE_KEY = "MEDFERRY_STORE_KEY", "MEDFERRY_EVIDENCE_KEY"
+STORE_KEY, EVIDENCE_KEY, PEPPER = "MEDFERRY_STORE_KEY", "MEDFERRY_EVIDENCE_KEY", "MEDFERRY_PEPPER"
 """Of what: the names of the variables begin so."""
+_CONNECTIONS = {STORE_KEY: "medferry_store", PEPPER: "medferry_pepper"}
 _MAKE = "A key is made by `openssl rand -base64 32`; a newer one goes behind the older ones."
 
 
@@ -42,7 +43,7 @@ class Key:
     @property
     def id(self) -> bytes:
         """8 bytes that name the key and tell nothing of it."""
-        return self._derived(b"id")[:8]
+        return self.derived(b"id")[:8]
 
     @property
     def name(self) -> str:
@@ -51,9 +52,10 @@ class Key:
 
     def new_digest(self) -> hmac.HMAC:
         """SHA-256 keyed by this key: nobody without it can try values until one fits."""
-        return hmac.new(self._derived(b"digest"), digestmod=hashlib.sha256)
+        return hmac.new(self.derived(b"digest"), digestmod=hashlib.sha256)
 
-    def _derived(self, purpose: bytes) -> bytes:
+    def derived(self, purpose: bytes) -> bytes:
+        """32 bytes for one purpose, which tell nothing of the key or of those for others."""
         return hmac.digest(self.material, b"medferry store " + purpose, "sha256")
 
 
@@ -97,7 +99,7 @@ def keys_from(text: str = "", file: str = "", command: str = "", variable: str =
         return keyring(_of_file(file, variable), f"the file of {variable}_FILE")
     if command:
         return keyring(_of_command(command, variable), f"the output of {variable}_COMMAND")
-    return keyring(text, "the password of the connection medferry_store")
+    return keyring(text, f"the password of the connection {_CONNECTIONS[variable]}")
 
 
 def keyring(text: str, place: str) -> Keyring:

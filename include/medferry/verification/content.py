@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -33,15 +34,21 @@ _SIGNED = re.compile(
 )
 
 
-def examine(items: Items, client: MedplumClient, recorder: CheckRecorder) -> None:
-    """Judge resources of one type as they were read, each beside what the manifest says of it."""
+def examine(
+    items: Items, client: MedplumClient, recorder: CheckRecorder, mark: Callable[[str], str] = lambda hash_: hash_
+) -> None:
+    """Judge resources of one type as they were read, each beside what the manifest says of it.
+
+    `mark` is told of a content instead of its hash, which could be tried.
+    """
     later: Items = []
     for written, resource in items:
         version, found = resource.get("meta", {}).get("versionId"), digest(resource)
         if found == written.content_hash:
             recorder.equal(CONTENT)
         else:  # version and hash, so that who accepts this difference accepts no later one
-            recorder.different(CONTENT, written.key, f"{written.slot} {found[:16]}", "other content", written.place)
+            told = f"{written.slot} {mark(found)[:16]}"
+            recorder.different(CONTENT, written.key, told, "other content", written.place)
         if version == written.version_id:
             recorder.equal(VERSIONS)
         elif found == written.content_hash:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from more_itertools import chunked
 
 from medferry.errors import MedferryError
 from medferry.fhir.additions import without_meta
+from medferry.manifest.hashes import mark, protection_of
 from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.verification import content, identity, meaning, references
@@ -139,7 +141,8 @@ class StoredResourceCheck:
             self.identified[slot] += bool(identity.values_of(resource, written.system))
             identity.examine(written, resource, self.recorder)
             meaning.examine(written, resource, migration, self.recorder)
-        content.examine(items, self.client, self.recorder)
+        told = partial(mark, protection=protection_of(self.scope.environment.manifest.dialect))
+        content.examine(items, self.client, self.recorder, told)
         fhirs = [(written, without_meta(resource)) for written, resource in items]
         references.examine(fhirs, self.existing, self.recorder)
         self.structure.examine(fhirs, self.recorder)

@@ -1,0 +1,52 @@
+"""The pepper: `pepper show`, `pepper protect`, `pepper forget`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.manifest.database import open_manifest
+from medferry.manifest.peppers import peppers_of
+from medferry.runtime.settings import settings_from_environment
+from medferry.workflows.pepper import described, forget, protect_all
+
+pepper_app = typer.Typer(no_args_is_help=True, help="The secret without which hashes and shown keys cannot be tried.")
+
+
+@pepper_app.command("show")
+@report_errors
+def show() -> None:
+    """Tell which pepper protects the manifest's hashes, and which ones it needs. Shows no pepper."""
+    settings = settings_from_environment()
+    console.print(f"hashes: {described(settings.pepper)}", highlight=False)
+    with open_manifest(settings.manifest_url, settings.pepper).connect() as connection:
+        needed = sorted(peppers_of(connection))
+    console.print(f"the manifest needs: {', '.join(needed) or 'none'}", highlight=False)
+
+
+@pepper_app.command("protect")
+@report_errors
+def protect(migration: MigrationOption = "clinics") -> None:
+    """Protect all hashes by the newest pepper: plain ones, and those of older peppers, which are needed no more then.
+
+    Reads and changes the manifest alone. May be said again, also when it was killed.
+    """
+    changed = protect_all(environment_of(migration))
+    for table, number in changed.items():
+        console.print(f"{table}: {number:,}", highlight=False)
+    console.print(f"{sum(changed.values()):,} rows protected anew.")
+
+
+@pepper_app.command("forget")
+@report_errors
+def forget_lost(
+    lost: Annotated[str, typer.Argument(metavar="ID", help="As `medferry pepper show` names it.")],
+) -> None:
+    """Give up the hashes of a pepper that is lost for good: the next run writes their records once more.
+
+    What others have changed in Medplum before cannot be told from what was written: people decide.
+    """
+    changed = forget(settings_from_environment(), lost)
+    console.print(f"{sum(changed.values()):,} rows have no hash of the pepper {lost} any more.")
