@@ -123,6 +123,7 @@ def _manifest() -> sa.Engine:
     """Raises SettingsError where the API server does not know the manifest, or there is none yet, and KeyMissing."""
     require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
     settings = settings_from_environment()
+    settings.show_keys()
     return open_manifest(settings.manifest_url, settings.pepper)
 
 

@@ -21,6 +21,9 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
+from medferry.store.keys import KeyMissing
+from medferry.workflows.given_key import UnknownDigest, key_given
+from medferry.workflows.given_key import digests_of as shown_digests_of
 from medferry.workflows.pepper import NoPepper, forget, protect_all
 from medferry.workflows.verify_in_step import verify_present
 from tests.stages.test_unchanged import clinic, write
@@ -132,6 +135,24 @@ def test_a_lost_pepper_costs_a_write_of_each_record_and_doubles_none(tiny: Envir
     assert migrate(fresh, "third") == UNCHANGED
     with fresh.medplum() as client:
         assert client.count("Patient") == 3
+
+
+def test_a_digest_that_is_shown_names_its_key(tiny: Environment) -> None:
+    salted = peppered(tiny, b"1")
+    migrate(salted, "first")
+    [shown] = shown_digests_of(salted, "patient", "4")
+    both = peppered(tiny, b"1", b"2")
+    assert key_given(both, "patient", shown) == "4", "an older report's"
+    assert key_given(both, "patient", "4") == "4"
+    with pytest.raises(UnknownDigest):
+        key_given(both, "weight", shown)
+    with pytest.raises(NoPepper):
+        key_given(Environment(tiny.migration, tiny.settings), "patient", shown)
+
+
+def test_keys_are_not_shown_as_digests_without_a_pepper(tiny: Environment) -> None:
+    with pytest.raises(KeyMissing, match="MEDFERRY_SHOW_KEYS"):
+        Environment(tiny.migration, replace(tiny.settings, digest_keys=True))
 
 
 def test_every_hash_in_the_manifest_is_of_no_content_or_protected(tiny: Environment) -> None:

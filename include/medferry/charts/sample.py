@@ -19,6 +19,7 @@ from medferry.manifest.charts import remarks
 from medferry.manifest.subject import records_by_key, successful_keys
 from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import MedplumClient
+from medferry.source.shown_keys import shown_keys
 
 _WIDER = 20
 """Candidates of each risk for one chart wanted: some are not in the run, or are in the sample already."""
@@ -40,7 +41,10 @@ def draw(links: Links, client: MedplumClient, wanted: Wanted) -> dict[str, str]:
         records = records_by_key(connection, links.scope.records, links.patient, wanted.keys)
     unknown = [key for key in wanted.keys if key not in records]
     if unknown:
-        raise MedferryError(f"Run {links.run.id} has no patient {', '.join(unknown[:5])}.", "Give keys of its rows.")
+        raise MedferryError(
+            f"Run {links.run.id} has no patient {', '.join(shown_keys(links.patient, unknown[:5]))}.",
+            "Give keys of its rows.",
+        )
     chosen: dict[str, list[str]] = {key: ["given"] for key in wanted.keys}
     for key in _random(links, wanted):
         chosen.setdefault(key, []).append(f"random, seed {wanted.seed}")

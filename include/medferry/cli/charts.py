@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from medferry.charts.links import patient_entity
 from medferry.charts.sample import Wanted
 from medferry.charts.write import INDEX, write_charts
 from medferry.cli.terminal import (
@@ -25,7 +26,9 @@ from medferry.cli.terminal import (
 )
 from medferry.governance.verdict import verdict_of
 from medferry.manifest.charts import ReviewOutcome, charts_of
+from medferry.source.shown_keys import shown_key
 from medferry.workflows.decide import review
+from medferry.workflows.given_key import key_given
 
 charts_app = typer.Typer(
     cls=group_with_default("draw"),
@@ -49,14 +52,16 @@ def draw_charts(
     """Write a page for each chosen patient: legacy rows and Medplum side by side, read again. PATIENT DATA."""
     environment = environment_of(migration)
     run_id = chosen_run(environment, run_id)
-    wanted = Wanted(tuple(key or ()), patients, risk, seed)
+    patient = patient_entity(environment.migration.specs)
+    wanted = Wanted(tuple(key_given(environment, patient, one) for one in key or ()), patients, risk, seed)
     place = folder / re.sub(r"[^A-Za-z0-9._-]", "_", run_id)
     with console.status("drawing charts"):
         charts = write_charts(environment, run_id, wanted, place)
     table = Table("chart", "key", "why", "items", "with differences")
     for number, chart in enumerate(charts, start=1):
         differing = sum(item.differs for item in chart.items)
-        table.add_row(str(number), escape(chart.key), chart.why, str(len(chart.items)), str(differing))
+        shown = escape(shown_key(patient, chart.key))
+        table.add_row(str(number), shown, chart.why, str(len(chart.items)), str(differing))
     console.print(table)
     console.print(f"patient data: {place / INDEX}", soft_wrap=True)
 
@@ -75,6 +80,7 @@ def record_chart(
 ) -> None:
     """Record the review of a chart that was drawn; earlier ones are kept."""
     environment = environment_of(migration)
+    key = key_given(environment, patient_entity(environment.migration.specs), key)
     review(environment, run_id, key, reviewer, outcome, finding)
     with environment.manifest.begin() as connection:
         counts = Counter(chart.outcome or "not yet reviewed" for chart in charts_of(connection, run_id))

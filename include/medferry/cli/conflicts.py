@@ -14,6 +14,7 @@ from medferry.errors import MedferryError
 from medferry.fhir.sides import Side
 from medferry.manifest.conflict_decisions import sides_of
 from medferry.manifest.conflicts import LIVE, Conflict, ConflictState, list_conflicts
+from medferry.source.shown_keys import shown_name
 from medferry.workflows.conflicts import ShownConflict, decide, show
 
 conflicts_app = typer.Typer(
@@ -47,7 +48,7 @@ def list_all(
     for one in found:
         elements = "\n".join(_element(path, sides[one.id].get(path)) for path in one.paths)
         place = f"{one.resource_type}/{one.medplum_id}"
-        cells = (str(one.id), one.state, f"{one.unit}/{one.entity} {one.key}", place, elements, one.found_at[:16])
+        cells = (str(one.id), one.state, _record(one), place, elements, one.found_at[:16])
         table.add_row(*map(Text, (*cells, one.owner, one.due)))
     console.print(table)
     if any(one.state is ConflictState.OPEN for one in found):
@@ -63,7 +64,7 @@ def show_one(number: NumberArgument, migration: MigrationOption = "clinics", as_
     if as_json:
         typer.echo(json.dumps(_shown_as_json(found), indent=2, ensure_ascii=False))
         return
-    title = f"Conflict {conflict.id}, {conflict.state}: {conflict.unit}/{conflict.entity} {conflict.key}"
+    title = f"Conflict {conflict.id}, {conflict.state}: {_record(conflict)}"
     table = Table(title=Text(f"{title}, {conflict.resource_type}/{conflict.medplum_id}"), title_justify="left")
     for name in ("element", "both knew", "legacy", "Medplum"):
         table.add_column(name, overflow="fold")
@@ -98,6 +99,10 @@ def decide_one(
     state = decide(environment_of(migration), number, side, path or (), by, reason)
     follows = "the next cycle does it" if state is ConflictState.DECIDED else "other elements are still open"
     console.print(f"Conflict {number} is {state}: {follows}.")
+
+
+def _record(one: Conflict) -> str:
+    return f"{one.unit}/{shown_name(one.entity, one.key)}"
 
 
 def _element(path: str, side: Side | None) -> str:

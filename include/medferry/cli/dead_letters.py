@@ -31,10 +31,13 @@ from medferry.errors import MedferryError
 from medferry.manifest.dead_letters import Choice, DeadLetter, DeadLetterGroup, dead_letter_groups, dead_letters
 from medferry.manifest.history import HistoryEntry, history
 from medferry.manifest.runs import get_run
+from medferry.mapping.outcomes import Reason
 from medferry.runtime.continuing import OtherScope
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import NOT_IN_REPLAY, RunOptions
+from medferry.source.shown_keys import shown_key, shown_name, shown_place
 from medferry.stages.replay import anything_to_replay
+from medferry.workflows.given_key import key_given
 from medferry.workflows.replay import execute_replay
 
 dead_letters_app = typer.Typer()
@@ -84,7 +87,8 @@ def _write_json(run_id: str, groups: list[DeadLetterGroup], letters: islice[Dead
     group_list = orjson.dumps([asdict(group) for group in groups]).decode()
     sys.stdout.write(f'{{"run": {orjson.dumps(run_id).decode()}, "groups": {group_list}, "dead_letters": [')
     for number, letter in enumerate(letters):
-        sys.stdout.write(("," if number else "") + "\n" + orjson.dumps(asdict(letter)).decode())
+        told = {**asdict(letter), "key": shown_key(letter.entity, letter.key), "place": _place(letter)}
+        sys.stdout.write(("," if number else "") + "\n" + orjson.dumps(told).decode())
     sys.stdout.write("\n]}\n")
 
 
@@ -102,8 +106,9 @@ def _show_letters(letters: list[DeadLetter], of: int) -> None:
     for name in ("entity", "key", "unit", "disposition", "reason", "field", "place", "mapping", "attempts", "now"):
         table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
     for letter in letters:
-        what = (letter.entity, letter.key, letter.unit, letter.disposition, letter.reason, letter.field, letter.place)
-        cells = (*what, letter.mapping_version, str(letter.attempts), letter.now)
+        key = shown_key(letter.entity, letter.key)
+        what = (letter.entity, key, letter.unit, letter.disposition, letter.reason, letter.field)
+        cells = (*what, _place(letter), letter.mapping_version, str(letter.attempts), letter.now)
         table.add_row(*map(Text, cells))
     console.print(table)
     if len(letters) < of:
@@ -115,20 +120,25 @@ def _show_letters(letters: list[DeadLetter], of: int) -> None:
 def show_history(entity: str, key: str, migration: MigrationOption = "clinics") -> None:
     """Tell what every run made of one source record, and every attempt at its targets, oldest first."""
     environment = environment_of(migration)
+    key = key_given(environment, entity, key)
     found = _history(environment, entity, key)
-    table = Table(title=Text(f"{entity} {key}"), title_justify="left")
+    table = Table(title=Text(shown_name(entity, key)), title_justify="left")
     for name in ("run", "time", "what", "status", "reason", "mapping"):
         table.add_column(name, overflow="fold")
     for entry in found:
         for sent in entry.attempts:
             slot = sent.system.removeprefix(f"{environment.migration.naming.base}/")
             table.add_row("", sent.at, f"{sent.action} {slot}", str(sent.status or "no answer"), escape(sent.reason))
-        why = " ".join(part for part in (entry.reason, entry.field, entry.place) if part)
+        why = " ".join(part for part in (entry.reason, entry.field, _place(entry)) if part)
         table.add_row(
             entry.run_id, entry.started_at, f"[bold]{entry.disposition}[/]", "", escape(why), entry.mapping_version
         )
         table.add_section()
     console.print(table)
+
+
+def _place(of: DeadLetter | HistoryEntry) -> str:
+    return shown_place(of.reason == Reason.UNRESOLVED_REFERENCE, of.place)
 
 
 def _history(environment: Environment, entity: str, key: str) -> list[HistoryEntry]:
@@ -137,7 +147,8 @@ def _history(environment: Environment, entity: str, key: str) -> list[HistoryEnt
         found = history(connection, migration.name, migration.systems.get(entity, []), entity, key)
     if not found:
         raise MedferryError(
-            f"No run of {migration.name} has met a source record {entity} {key}.", "Check the entity and the key."
+            f"No run of {migration.name} has met a source record {shown_name(entity, key)}.",
+            "Check the entity and the key.",
         )
     return found
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors, show_findings
 from medferry.manifest.crosswalk import Action
+from medferry.source.shown_keys import shown_key
 from medferry.workflows.heal import Finding, heal
 
 heal_app = typer.Typer()
@@ -52,5 +53,6 @@ def _table(found: list[Finding], otherwise: str) -> Table:
     for finding in found:
         twin = finding.twin
         told = f"kept: {finding.reason}" if finding.reason else otherwise
-        table.add_row(*map(Text, (twin.place, twin.known.medplum_id, *twin.name, told)))
+        named = (twin.name[0], shown_key(twin.entity, twin.name[1]))
+        table.add_row(*map(Text, (twin.place, twin.known.medplum_id, *named, told)))
     return table

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors, show_findings
 from medferry.errors import MedferryError
+from medferry.source.shown_keys import shown_key
 from medferry.workflows.act_on_leftovers import deal_with_leftovers
 from medferry.workflows.leftovers import LeftoverFinding
 
@@ -53,6 +54,7 @@ def _table(found: list[LeftoverFinding], apply: bool) -> Table:
     for finding in found:
         leftover = finding.leftover
         told = f"stays: {finding.reason}" if finding.reason else "done" if apply else "would be done"
-        cells = (leftover.place, leftover.entity, leftover.key, leftover.kind, finding.policy, told)
+        key = shown_key(leftover.entity, leftover.key)
+        cells = (leftover.place, leftover.entity, key, leftover.kind, finding.policy, told)
         table.add_row(*map(Text, cells))
     return table

@@ -23,7 +23,7 @@ from medferry.cli.leftovers import leftovers_app
 from medferry.cli.medplum import medplum_app
 from medferry.cli.new import new_app
 from medferry.cli.panic import panic_app
-from medferry.cli.pepper import pepper_app
+from medferry.cli.pepper import key_app, pepper_app
 from medferry.cli.plan import plan_app
 from medferry.cli.purge import purge_app
 from medferry.cli.readiness import readiness_app
@@ -81,6 +81,7 @@ app.add_typer(safety_app)
 app.add_typer(side_effects_app)
 app.add_typer(announce_app)
 app.add_typer(audit_app, name="audit")
+app.add_typer(key_app)
 app.add_typer(pepper_app, name="pepper")
 
 

@@ -1,4 +1,4 @@
-"""The pepper: `pepper show`, `pepper protect`, `pepper forget`."""
+"""The pepper: `key`, `pepper show`, `pepper protect`, `pepper forget`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,28 @@ from typing import Annotated
 
 import typer
 
-from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.cli.terminal import MigrationOption, console, entity_of, environment_of, report_errors
 from medferry.manifest.database import open_manifest
 from medferry.manifest.peppers import peppers_of
 from medferry.runtime.settings import settings_from_environment
+from medferry.workflows.given_key import digests_of
 from medferry.workflows.pepper import described, forget, protect_all
 
+key_app = typer.Typer()
 pepper_app = typer.Typer(no_args_is_help=True, help="The secret without which hashes and shown keys cannot be tried.")
+
+
+@key_app.command("key")
+@report_errors
+def show_digest(
+    entity: Annotated[str, typer.Argument(help="Of which the key is.")],
+    key: Annotated[str, typer.Argument(help="A source key, as the manifest writes it.")],
+    migration: MigrationOption = "clinics",
+) -> None:
+    """Tell what reports and lists show instead of a source key; with several peppers the newest's first."""
+    environment = environment_of(migration)
+    for digest in digests_of(environment, entity_of(environment.migration, entity).name, key):
+        console.print(digest, highlight=False)
 
 
 @pepper_app.command("show")

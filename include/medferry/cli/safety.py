@@ -12,7 +12,7 @@ from rich.table import Table
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
 from medferry.governance.safety import SafetyLook, clinical_safety, harms
-from medferry.workflows.safety import wave_safety
+from medferry.workflows.safety import shown_look, wave_safety
 
 safety_app = typer.Typer()
 
@@ -31,11 +31,11 @@ def safety(
     """
     environment = environment_of(migration)
     look = wave_safety(environment, wave)
-    gate = clinical_safety(look, None)
+    gate, shown = clinical_safety(look, None), shown_look(environment, look)
     if as_json:
-        typer.echo(json.dumps({**asdict(look), "ok": gate.ok, "evidence": gate.evidence}, indent=1))
+        typer.echo(json.dumps({**asdict(shown), "ok": gate.ok, "evidence": gate.evidence}, indent=1))
     else:
-        _show(wave, look, f"{environment.settings.medplum_base_url.rstrip('/')}/fhir/R4/")
+        _show(wave, shown, f"{environment.settings.medplum_base_url.rstrip('/')}/fhir/R4/")
         console.print(f"[green]ok[/] {gate.evidence}" if gate.ok else f"[red]no[/] {escape(gate.evidence)}")
     if not gate.ok:
         raise typer.Exit(1)

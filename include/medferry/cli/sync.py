@@ -15,6 +15,7 @@ from medferry.manifest.held_back import HeldBack
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.changes.sweep import Swept, Throttle
+from medferry.source.shown_keys import shown_name
 from medferry.sync.cycle import Cycle
 from medferry.sync.in_flight import unread_edits
 from medferry.sync.preview import pending_keys
@@ -175,7 +176,8 @@ def _tell_unread(environment: Environment, wave: str) -> None:
 
 def _tell_held(held: HeldBack) -> None:
     where = " at ".join(part for part in (held.slot, held.path) if part)
-    told = " ".join(part for part in (held.entity, held.key, where, f"{held.reason}:", held.detail, held.place) if part)
+    parts = (shown_name(held.entity, held.key), where, f"{held.reason}:", held.detail, held.place)
+    told = " ".join(part for part in parts if part)
     console.print(f"  {told}", soft_wrap=True, markup=False)
 
 

@@ -34,7 +34,9 @@ from medferry.source.count import require_columns
 from medferry.source.database import set_apart, snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.lookup import first_row, rows_of_key
+from medferry.source.shown_keys import shown_key
 from medferry.stages.transform import map_row
+from medferry.workflows.given_key import key_given
 
 try_app = typer.Typer()
 
@@ -71,6 +73,7 @@ def try_row(
     if edited is not None and key is None and where is None:
         show_birth(environment.migration, entity, resource_of(edited))
         return
+    key = key if key is None else key_given(environment, entity, key)
     row, doubts = _find_row(environment, definition, key, where)
     with nullcontext() if as_json else heard():
         mapped = map_row(environment.migration.specs[entity], definition, row, environment.migration.settings)
@@ -179,7 +182,13 @@ def _find_row(
         require_columns(connection, entity)
         found = rows_of_key(connection, entity, key) if key is not None else _first(connection, entity, where)
     if not found:
-        missing = f"with the key {key}" if key is not None else f"where {where}" if where else "at all"
+        missing = (
+            f"with the key {shown_key(entity.name, key)}"
+            if key is not None
+            else f"where {where}"
+            if where
+            else "at all"
+        )
         raise MedferryError(f"{entity.name} has no row {missing}.", "Check the key or condition, or the entity's SQL.")
     return found[0], _doubts(environment.migration, entity, found)
 

@@ -32,6 +32,7 @@ from medferry.verification.options import VerifyOptions
 from medferry.verification.run import EntityProgress, verify_run
 from medferry.verification.stored import ResourceProgress
 from medferry.workflows.finish import settle
+from medferry.workflows.given_key import key_given
 from medferry.workflows.verify_in_step import verify_present
 
 verify_app = typer.Typer()
@@ -60,7 +61,8 @@ def verify(
     """
     environment = environment_of(migration)
     if run_id is None:
-        _verify_subject(environment, _subject(unit or [], entity or [], key or []), options)
+        keys = [key_given(environment, entity[0], one) for one in key or ()] if entity else key or []
+        _verify_subject(environment, _subject(unit or [], entity or [], keys), options)
     elif unit or entity or key:
         raise MedferryError("A run has its own units, entities and keys.", "Name a run, or a subject.")
     else:

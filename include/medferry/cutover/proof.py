@@ -20,6 +20,7 @@ from medferry.manifest.known_lines import KnownLine, lines_of_ids
 from medferry.manifest.write_backs import open_write_backs
 from medferry.medplum.changes import begin, next_page
 from medferry.medplum.client import MedplumClient
+from medferry.source.shown_keys import shown_name
 from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
 from medferry.sync.reverse_sweep import sweep_page
 from medferry.sync.wave import SyncedWave
@@ -89,12 +90,12 @@ def prove(wave: SyncedWave, client: MedplumClient, units: Collection[str], since
         held = [one for one in held_back_of(connection, migration.name, wave.units) if one.unit in units]
         written = [one for one in open_write_backs(connection, migration.name, wave.id) if one.unit in units]
     for one in held:
-        what = one.place or f"{one.entity} {one.key}"
+        what = one.place or shown_name(one.entity, one.key)
         known = (one.reason, one.slot, one.path, one.detail)
         proof.note(what, known, [(one.entity, one.key)])
     for note in written:
         state = mark(note.expected, protection_of(environment.manifest.dialect))
-        proof.note(f"{note.entity} {note.key}", [state], [(note.entity, note.key)])
+        proof.note(shown_name(note.entity, note.key), [state], [(note.entity, note.key)])
     return proof
 
 

@@ -71,7 +71,9 @@ def record_review(
     """Append a review. Raises UnknownChart."""
     found = connection.execute(sa.select(chart).where(chart.c.run_id == run_id, chart.c.key == key)).one_or_none()
     if found is None:
-        raise UnknownChart(f"No chart {key} was drawn for run {run_id}.", "Draw it: `medferry charts RUN --key KEY`.")
+        raise UnknownChart(
+            f"No chart of that key was drawn for run {run_id}.", "Draw it: `medferry charts RUN --key KEY`."
+        )
     decision = Decision(outcome, reviewer, finding)
     decisions.record(connection, _subject(run_id, found.entity, key), digest_of(found.seed, found.drawn_at), decision)
 

@@ -21,6 +21,7 @@ from medferry.manifest.bulk import among
 from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.crosswalk import Name, values_by_system
 from medferry.manifest.tables_of_conflicts import conflict as table
+from medferry.source.shown_keys import shown_key
 
 DAY_SECONDS = 86_400.0
 
@@ -125,14 +126,14 @@ class Conflict:
         return self.name[1]
 
     def as_json(self) -> dict[str, Any]:
-        """Where it is and how far it got, without a pointer to its values."""
+        """Where it is and how far it got, its key as it may be shown, without a pointer to its values."""
         return {
             "id": self.id,
             "state": self.state,
             "wave": self.wave,
             "unit": self.unit,
             "entity": self.entity,
-            "key": self.key,
+            "key": shown_key(self.entity, self.key),
             "resource_type": self.resource_type,
             "medplum_id": self.medplum_id,
             "paths": list(self.paths),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among, change, upsert
+from medferry.manifest.paging import pages
 from medferry.manifest.tables import finding, outcome, source_record
 from medferry.manifest.unit_state import take_over_decided
 from medferry.mapping.outcomes import Disposition, Reason
@@ -141,6 +142,12 @@ def sources_of(connection: sa.Connection, run_id: str, entity: str, keys: Iterab
         of_entity, among(connection, source_record.c.key, keys)
     )
     return {key: SourceOfRecord(unit, digest) for key, unit, digest in connection.execute(statement)}
+
+
+def key_pages(manifest: sa.Engine, entity: str) -> Iterator[Sequence[str]]:
+    """Every key of an entity that any run has met, 1,000 at a time."""
+    keys = sa.select(source_record.c.key).where(source_record.c.entity == entity).distinct()
+    return ([row.key for row in page] for page in pages(manifest, keys, [source_record.c.key]))
 
 
 def dispositions_of(connection: sa.Connection, run_id: str) -> Counter[str]:

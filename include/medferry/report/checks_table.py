@@ -13,6 +13,7 @@ from rich.table import Table
 
 from medferry.governance.register import family_of, is_fault
 from medferry.manifest.checks import CheckResult, CheckStatus
+from medferry.report.shown import shown_check
 
 
 def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:
@@ -22,6 +23,7 @@ def checks_table(results: Sequence[CheckResult], run_id: str) -> Table:
         number = name in ("compared", "different", "unchecked")
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     order = list(CheckStatus)
+    results = [shown_check(one) for one in results]
     for one in sorted(filter(is_fault, results), key=lambda one: -order.index(one.status)):
         examples = escape("; ".join(one.examples[:3]) or one.note)
         numbers = (f"{one.compared:,}", f"{one.different:,}", f"{one.unchecked:,}")

@@ -23,7 +23,9 @@ from medferry.manifest.throughput import Second, seconds
 from medferry.mapping.outcomes import Disposition
 from medferry.report.cutovers import CutoverTimeline, timelines
 from medferry.report.in_step import WaveInStep, waves_in_step
+from medferry.report.shown import shown_check
 from medferry.runtime.claim import unclaimed_text
+from medferry.source.shown_keys import shown_key, shown_keys, shown_subject
 
 READY = "ready"
 """Of a record in a dry run: mapped, valid, all it refers to is ready or known, and a real one would load it."""
@@ -96,6 +98,8 @@ class Reconciliation:
     def _verification(self) -> dict[str, Any] | None:
         """The checks that it has run stand beside it, as `declared_checks`."""
         facts = asdict(self.verification) if self.verification else {}
+        if facts:
+            facts["subject"] = shown_subject(facts["subject"])
         return {name: value for name, value in facts.items() if name != "declared"} or None
 
     def total(self, name: str) -> int:
@@ -118,9 +122,9 @@ class Reconciliation:
             "fingerprint": self.run.fingerprint,
             "options": self.run.options,
             "rows": [asdict(row) for row in self.rows],
-            "checks": [asdict(check) for check in self.checks],
+            "checks": [asdict(shown_check(check)) for check in self.checks],
             "exceptions": [asdict(one) for one in self.exceptions],
-            "charts": [asdict(chart) for chart in self.charts],
+            "charts": [{**asdict(one), "key": shown_key(one.entity, one.key)} for one in self.charts],
             "verification": self._verification(),
             "coverage": [asdict(count) for count in self.coverage],
             "parts": [asdict(part) for part in self.parts],
@@ -130,7 +134,7 @@ class Reconciliation:
             "in_step": [asdict(wave) for wave in self.in_step],
             "cutovers": [asdict(one) for one in self.cutovers],
             "declared_checks": self.declared,
-            "reasons": [asdict(reason) for reason in self.reasons],
+            "reasons": [{**asdict(one), "keys": shown_keys(one.entity, one.keys)} for one in self.reasons],
             "conflicts": [one.as_json() for one in self.conflicts],
             "unclaimed": self.unclaimed,
             "head_of_acts": self.head,

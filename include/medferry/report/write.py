@@ -14,10 +14,12 @@ from medferry.governance.register import family_of, is_fault, kind_of
 from medferry.manifest.checks import CheckResult, CheckStatus, worst
 from medferry.report.coverage import coverage_text
 from medferry.report.reconciliation import Reconciliation, reconcile
+from medferry.report.shown import shown_check
 from medferry.report.table import NUMBERS
 from medferry.report.templates import DISPOSITIONS, TEMPLATES
 from medferry.report.throughput import svg
 from medferry.runtime.environment import Environment
+from medferry.source.shown_keys import shown_key, shown_keys
 from medferry.store.files import Store
 
 
@@ -76,9 +78,11 @@ def render_html(content: Reconciliation, readiness: Readiness = NOT_ASKED) -> st
         units=list(dict.fromkeys(row.unit for row in content.rows)),
         throughput=svg(content.sent),
         families=_families(content),
+        shown_key=shown_key,
+        shown_keys=shown_keys,
         status_of=_status,
         coverage_text=coverage_text,
-        faults=list(filter(is_fault, content.checks)),
+        faults=list(map(shown_check, filter(is_fault, content.checks))),
         dispositions=DISPOSITIONS,
         numbers=NUMBERS,
         readiness=readiness,
@@ -89,7 +93,9 @@ def _families(content: Reconciliation) -> dict[str, dict[str, list[CheckResult]]
     """Category → family of checks → results, the worst first."""
     found: dict[str, dict[str, list[CheckResult]]] = {}
     order = list(CheckStatus)
-    for result in sorted(content.checks, key=lambda one: (-order.index(one.status), one.entity, one.name)):
+    for result in sorted(
+        map(shown_check, content.checks), key=lambda one: (-order.index(one.status), one.entity, one.name)
+    ):
         family = family_of(result.name)
         found.setdefault(kind_of(family)[0], {}).setdefault(family, []).append(result)
     return found

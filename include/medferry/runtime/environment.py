@@ -40,6 +40,10 @@ class Environment:
     _opened: Environment | None = field(init=False, default=None, repr=False, compare=False)
     """Whose connections are used."""
 
+    def __post_init__(self) -> None:
+        """Raises KeyMissing."""
+        self.settings.show_keys()
+
     def of(self, migration: Migration) -> Environment:
         """The same systems for another view of the migration, over the same connections: views come and go."""
         made = Environment(migration, self.settings)

@@ -11,6 +11,7 @@ from typing import Any
 
 from medferry.errors import SettingsError
 from medferry.medplum.http import PLAIN_HTTP, HttpSettings
+from medferry.source.shown_keys import show_keys_by
 from medferry.store.keys import EVIDENCE_KEY, PEPPER, Key, KeyMissing, Keyring, keys_from
 from medferry.store.pepper import Pepper
 
@@ -35,6 +36,7 @@ _VARIABLES = {
 }
 PLAIN_STAGING = "MEDFERRY_PLAIN_STAGING"
 STORE_OPTIONS = "MEDFERRY_STORE_OPTIONS"
+SHOW_KEYS = "MEDFERRY_SHOW_KEYS"
 _PROBE = re.compile(r"MEDFERRY_PROBE_([A-Z0-9_]+)_CLIENT_ID")
 SETTLE_SECONDS = 600.0
 """No server or gateway that is known holds a request for longer."""
@@ -76,6 +78,8 @@ class Settings:
     pepper_file: str = ""
     pepper_command: str = field(default="", repr=False)
     """Prints the peppers; where they are in a vault."""
+    digest_keys: bool = False
+    """Whether source keys are shown as digests."""
     routing_file: str = ""
     """Where the routing is published as flag definitions of flagd."""
     routing_webhook: str = field(default="", repr=False)
@@ -99,6 +103,16 @@ class Settings:
         """What protects the manifest's hashes, and shown keys; None: hashes can be tried. Raises KeyMissing."""
         ring = keys_from(self.pepper_keys, self.pepper_file, self.pepper_command, PEPPER)
         return Pepper(ring) if ring else None
+
+    def show_keys(self) -> None:
+        """Have source keys shown in this process as these settings say. Raises KeyMissing."""
+        if not self.digest_keys:
+            show_keys_by(None)
+        elif (pepper := self.pepper) is not None:
+            show_keys_by(pepper.shown)
+        else:
+            problem = f"Keys are to be shown as digests ({SHOW_KEYS}), and there is no pepper."
+            raise KeyMissing(problem, "Make one and give it: docs/runbooks/pepper.md.")
 
     @property
     def evidence_key(self) -> Key:
@@ -139,6 +153,7 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
         store_options=_options(environment),
         medplum_http=_http(environment),
         plain_staging=_allowed(PLAIN_STAGING, environment),
+        digest_keys=_shows_digests(environment),
         probes=_probes(environment),
         settle_seconds=_seconds("MEDFERRY_SETTLE_SECONDS", environment),
     )
@@ -198,6 +213,14 @@ def _allowed(variable: str, environment: Mapping[str, str]) -> bool:
     if word not in ("", "no", "yes"):
         raise SettingsError(f"{variable} is neither yes nor no.", "Correct it; without it the answer is no.")
     return word == "yes"
+
+
+def _shows_digests(environment: Mapping[str, str]) -> bool:
+    """Raises SettingsError for a word that is neither: a slip must not show what is to be hidden."""
+    word = environment.get(SHOW_KEYS, "").strip().lower()
+    if word not in ("", "plain", "digest"):
+        raise SettingsError(f"{SHOW_KEYS} is neither plain nor digest.", "Correct it; without it keys are shown plain.")
+    return word == "digest"
 
 
 def _seconds(variable: str, environment: Mapping[str, str]) -> float:

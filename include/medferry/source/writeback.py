@@ -23,6 +23,7 @@ from medferry.source.gate.passing import passed
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
 from medferry.source.session import pin_settings
+from medferry.source.shown_keys import shown_name
 
 Row = Mapping[str, Any]
 
@@ -56,13 +57,14 @@ def write_row(
     Raises RowConflict, WriteRefused, SourceUnavailable, and SourceError from reading. No message quotes a value.
     """
     key = entity.ledger_key_of(base)
+    name = shown_name(entity.name, key)
     with writing_rows(engine, entity, through) as (connection, now):
         held = [lock_rows(connection, table, base) for table in tables]
         present = row_of_key(connection, entity, key)
         if present is None or held[0] != 1:
-            raise RowConflict(f"{entity.name} {key} is gone.", "Read the row again.")
+            raise RowConflict(f"{name} is gone.", "Read the row again.")
         if present != dict(base):
-            raise RowConflict(f"{entity.name} {key} was changed by somebody else.", "Read the row again.")
+            raise RowConflict(f"{name} was changed by somebody else.", "Read the row again.")
         for table, number in zip(tables, held, strict=True):
             write_table(connection, table, number, base, changes, now)
         written = row_of_key(connection, entity, key)
@@ -84,11 +86,15 @@ def remove_row(
     Raises as `write_row`, also where the entity's SQL would show the row as it was.
     """
     key = entity.ledger_key_of(base)
+    name = shown_name(entity.name, key)
     own = tables[0]
     with writing_rows(engine, entity, through) as (connection, now):
         held = [lock_rows(connection, table, base) for table in tables]
         if row_of_key(connection, entity, key) != dict(base) or held[0] != 1:
-            raise RowConflict(f"{entity.name} {key} was changed by somebody else, or is gone.", "Read it again.")
+            raise RowConflict(
+                f"{name} was changed by somebody else, or is gone.",
+                "Read it again.",
+            )
         if mark and own.removed:
             marks = {own.removed: now, **({own.touched: now} if own.touched else {})}
             connection.execute(sa.update(table_of(own)).where(_found_by(own, base)).values(bound(marks)))
@@ -97,7 +103,8 @@ def remove_row(
                 connection.execute(sa.delete(table_of(table)).where(_found_by(table, base)))
         if row_of_key(connection, entity, key) == dict(base):
             raise WriteRefused(
-                f"{entity.name} {key} would still be read as it was.", "Let the entity's SQL read the column `removed`."
+                f"{name} would still be read as it was.",
+                "Let the entity's SQL read the column `removed`.",
             )
 
 

@@ -26,6 +26,7 @@ from medferry.plan.model import DeletedPolicy
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
+from medferry.source.shown_keys import shown_name
 from medferry.source.writeback import RowConflict, WriterBlocked, WriteRefused, remove_row, write_row
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
 from medferry.stages.prepare import begin
@@ -127,7 +128,8 @@ def _finish(wave: SyncedWave, note: WriteBack) -> None:
         if read is not None:
             _take_over(connection, wave, read)
         close_write_backs(connection, environment.migration.name, [(note.entity, note.key)])
-    log.info("%s %s was %s by a cycle that was killed.", note.entity, note.key, "written" if written else "not written")
+    told = (shown_name(note.entity, note.key), "written" if written else "not written")
+    log.info("%s was %s by a cycle that was killed.", *told)
 
 
 def _begun(wave: SyncedWave, run_id: str, wanted: Sequence[Decision]) -> list[WriteBack]:
@@ -199,7 +201,7 @@ def _tried(decision: Decision, blocked: set[str], done: WrittenBack, act: Callab
         blocked.add(look.entity)
         done.held.append(held_instead(decision, HeldReason.SET_ASIDE, error.problem))
     except WriteRefused as error:
-        log.warning("%s %s is held back: %s", look.entity, look.key, error)
+        log.warning("%s is held back: %s", shown_name(look.entity, look.key), error)
         done.held.append(held_instead(decision, HeldReason.REFUSED, error.problem))
 
 

@@ -73,7 +73,7 @@ def _judge(scope: VerificationScope, client: MedplumClient, found: Iterable[Left
             try:
                 there = client.versions(resource_type, [leftover.medplum_id for leftover in page])
             except MedferryError as error:
-                recorder.unchecked(LEFT, len(page), error.problem, *(leftover.key for leftover in page))
+                recorder.unchecked(LEFT, len(page), error.problem, *(f"{one.entity}/{one.key}" for one in page))
                 continue
             with scope.environment.manifest.begin() as connection:
                 done = inactivated(connection, scope.migration.name, [leftover.medplum_id for leftover in page])
@@ -90,7 +90,9 @@ def _inactivated(scope: VerificationScope, client: MedplumClient, recorder: Chec
             try:
                 there = client.versions(resource_type, [one.medplum_id for one in of_type])
             except MedferryError as error:
-                recorder.unchecked(INACTIVE, len(of_type), error.problem, *(one.value for one in of_type))
+                recorder.unchecked(
+                    INACTIVE, len(of_type), error.problem, *(f"{one.entity}/{one.value}" for one in of_type)
+                )
                 continue
             for one in of_type:
                 changed = there.get(one.medplum_id, one.version_id) != one.version_id

@@ -10,6 +10,7 @@ from typing import Any
 from medferry.manifest.checks import EXAMPLES, CheckResult, CheckStatus, Difference, PeriodCount
 from medferry.manifest.coverage import LeafCount
 from medferry.source.keys import MAX_KEY_BYTES
+from medferry.source.shown_keys import shown_record
 
 Keep = Callable[[list[Difference]], None]
 """Writes differences away; called with some hundreds at a time."""
@@ -44,6 +45,8 @@ class CheckRecorder:
     waiting: list[Difference] = field(default_factory=list)
     periods: list[PeriodCount] = field(default_factory=list)
     leaves: list[LeafCount] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
+    """What stands in the place of source keys and is none: units, entities."""
 
     def expect(self, name: str, note: str = "") -> None:
         """Have a result for `name`, also when nothing comes up to be compared."""
@@ -57,18 +60,21 @@ class CheckRecorder:
         count = self._of(name)
         count.different += 1
         if len(count.examples) < EXAMPLES:
-            count.examples.append(" ".join(part for part in (key, place, field, kind) if part))
+            count.examples.append(" ".join(part for part in (self._shown(key), place, field, kind) if part))
         self.waiting.append(Difference(name, self.entity, key[:MAX_KEY_BYTES], field[:200], kind, place))
         if len(self.waiting) >= _AT_ONCE:
             self.flush()
 
     def over_limit(self, name: str, key: str, field: str, kind: str) -> None:
         """A limit that the plan sets is not kept: of no record, but of what `key` names."""
+        self.named.add(key)
         self.different(name, key, field, kind)
 
     def other_number(self, name: str, unit: str, there: int, here: int) -> None:
         """The source has `there` rows in a unit ("": in none), and the manifest's ledger `here`."""
-        self.different(name, *told_number(unit, there, here))
+        told = told_number(unit, there, here)
+        self.named.add(told[0])
+        self.different(name, *told)
 
     def empty(self, name: str) -> None:
         """Nothing stands on either side: equal beside comparisons that had a value, and by itself no comparison."""
@@ -104,7 +110,7 @@ class CheckRecorder:
         for key in keys:
             count.unchecked_keys.update(f"{key}\0".encode())
         room = max(EXAMPLES - len(count.examples), 0)
-        count.examples += [f"{key} could not check" for key in keys[:room]]
+        count.examples += [f"{self._shown(key)} could not check" for key in keys[:room]]
 
     def settling(self, name: str, number: int, why: str) -> None:
         """`number` things may still change by what was sent; `why` holds no data."""
@@ -140,6 +146,9 @@ class CheckRecorder:
             if overlooked > 0:
                 self.unchecked(name, overlooked, f"{overlooked:,} of {count.due:,} that there are were not compared.")
         return [_result(name, self.entity, count) for name, count in self.counts.items()]
+
+    def _shown(self, key: str) -> str:
+        return key if key in self.named else shown_record(self.entity, key)
 
     def _of(self, name: str) -> _Count:
         return self.counts.setdefault(name, _Count())

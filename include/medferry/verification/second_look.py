@@ -77,10 +77,12 @@ class SecondLook(CheckRecorder):
             self._set_aside(name, key)
 
     def over_limit(self, name: str, key: str, field: str, kind: str) -> None:
+        self.named.add(key)
         CheckRecorder.different(self, name, key, field, kind)
 
     def other_number(self, name: str, unit: str, there: int, here: int) -> None:
         key, _, kind = told_number(unit, there, here)
+        self.named.add(key)
         if self._was_seen((name, key, kind, "")):
             self.numbers.append((name, unit, there, here))
         else:

@@ -37,10 +37,12 @@ def examine_sent(scope: VerificationScope, client: MedplumClient, recorder: Chec
                 AT_AN_END, 1, f"A batch got no answer; its end is known in {minutes:.0f} min at the latest."
             )
     watched = [batch for batch in batches if batch.age >= batch.settles_after(settle)]
+    entities = {entry.name: batch.entity for batch in watched for entry in batch.entries}
     doubled = _doubled(client, watched)
     recorder.equal(AT_AN_END, len(watched))
     for entry, ids in doubled:
-        recorder.different(AT_AN_END, entry.value, "identifier", "doubled", f"{entry.resource_type}/{ids[0]}")
+        key = f"{entities[entry.name]}/{entry.value}"
+        recorder.different(AT_AN_END, key, "identifier", "doubled", f"{entry.resource_type}/{ids[0]}")
 
 
 def _doubled(client: MedplumClient, batches: Iterable[SentBatch]) -> list[tuple[SentEntry, list[str]]]:

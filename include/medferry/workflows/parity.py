@@ -25,6 +25,7 @@ from medferry.mapping.declare import MAIN
 from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
+from medferry.source.shown_keys import shown_key
 from medferry.sync.in_flight import records_in_flight, waves_in_step
 from medferry.sync.wave import SyncedWave, check_wave
 from medferry.verification.identity import values_of
@@ -118,7 +119,9 @@ def _again(asker: _Asker, differing: Mapping[Question, set[str]], motion: Callab
         second = asker.differences(question) & first
         counts = second - before - {*motion().get(question.entity, ())}
         asker.parity.in_flight += not counts
-        asker.parity.differing += [f"{question.name}: {question.entity} {key}" for key in sorted(counts)]
+        asker.parity.differing += [
+            f"{question.name}: {question.entity} {shown_key(question.entity, key)}" for key in sorted(counts)
+        ]
 
 
 @dataclass(frozen=True)

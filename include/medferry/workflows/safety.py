@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from more_itertools import map_reduce
 
-from medferry.charts.links import Links, NoPatients
+from medferry.charts.links import Links, NoPatients, patient_entity
 from medferry.errors import MedferryError, VerificationFailed
 from medferry.governance.safety import LOOK, SafetyFinding, SafetyLook, harms
 from medferry.manifest.crosswalk import find_targets, places_of
@@ -16,6 +17,7 @@ from medferry.mapping.declare import MAIN
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import check_legacy_if_it_answers
 from medferry.runtime.systems import check_medplum_if_it_answers
+from medferry.source.shown_keys import shown_key, shown_record
 from medferry.sync.in_flight import records_in_flight, waves_in_step
 from medferry.sync.wave import SyncedWave, check_wave
 from medferry.verification.harm import Finding, clinical_entities, examine_harm
@@ -78,6 +80,19 @@ def look_at_safety(
         tuple(unchecked),
         tuple(_with_charts(scope, [finding for one in found for finding in one.findings])),
     )
+
+
+def shown_look(environment: Environment, look: SafetyLook) -> SafetyLook:
+    """What was found, with the keys of records and patients as they may be shown."""
+    try:
+        patient = patient_entity(environment.migration.specs)
+    except NoPatients:  # then nothing names one
+        patient = ""
+    findings = tuple(
+        replace(one, key=shown_key(one.entity, one.key), patient=one.patient and shown_key(patient, one.patient))
+        for one in look.findings
+    )
+    return replace(look, dead=tuple(shown_record("all", one) for one in look.dead), findings=findings)
 
 
 def _with_charts(scope: VerificationScope, findings: Sequence[Finding]) -> list[SafetyFinding]:
