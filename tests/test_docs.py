@@ -55,6 +55,7 @@ _COMMANDS += (("capture",), ("capture", "install"), ("capture", "check"), ("capt
 _COMMANDS += (("gate",), *(("gate", name) for name in ("install", "check", "remove", "show", "close", "open")))
 _COMMANDS += (("routing",), *(("routing", name) for name in ("show", "check", "publish")))
 _COMMANDS += (("cutover",), *(("cutover", name) for name in ("wave", "prepare", "status")), ("rollback",), ("panic",))
+_COMMANDS += (("key",), ("pepper",), *(("pepper", name) for name in ("show", "protect", "forget")))
 _COMMANDS += (("retire",), ("evidence",), ("evidence", "verify"))
 _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
 _COMMANDS += (("readiness",), ("readiness", "show"), ("readiness", "accept"), ("safety",), ("side-effects",))
