@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -179,6 +180,12 @@ def gcs_errors() -> list[tuple[Exception, type[Exception]]]:
         (google.auth.exceptions.TransportError("canary"), StoreUnavailable),  # type: ignore[no-untyped-call]
         (ValueError("Bad Request: canary"), StoreRefused),
     ]
+
+
+def test_a_package_that_logs_the_server_s_words_is_silent() -> None:
+    import gcsfs.retry
+
+    assert not gcsfs.retry.logger.isEnabledFor(logging.ERROR)
 
 
 def azure_errors() -> list[tuple[Exception, type[Exception]]]:

@@ -8,6 +8,7 @@ is tried again, what is refused needs a person. No text of theirs goes on.
 from __future__ import annotations
 
 import errno
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +23,9 @@ from medferry.errors import MedferryError, SettingsError, TransientError
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 """Protocols without folders: nothing has to be made before a file, and their packages would make a missing bucket."""
+
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+"""It logs each failure with the server's words; what fails is told below."""
 
 _OPTIONS = "the extras of the connection medferry_store, MEDFERRY_STORE_OPTIONS or the packages' own variables"
 _MANUAL = "docs/runbooks/scale_out.md"
