@@ -71,6 +71,20 @@ def test_the_key_of_the_store_comes_from_its_connection(monkeypatch: pytest.Monk
         settings_from_connections(PLAN)
 
 
+def test_the_pepper_comes_from_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_from_connections(PLAN).pepper is None
+    pepper = b64encode(b"p" * 32).decode()
+    monkeypatch.setenv("AIRFLOW_CONN_MEDFERRY_PEPPER", json.dumps({"conn_type": "generic", "password": pepper}))
+    settings = settings_from_connections(PLAN)
+    assert settings.pepper is not None
+    assert settings.pepper.ring == keyring(pepper, "")
+    assert settings.keys is None, "it is no key of the store"
+    assert pepper not in repr(settings)
+    monkeypatch.setenv("AIRFLOW_CONN_MEDFERRY_PEPPER", json.dumps({"conn_type": "generic"}))
+    with pytest.raises(SettingsError, match="has no pepper"):
+        settings_from_connections(PLAN)
+
+
 def test_airflow_finds_the_connection_type_and_its_labels() -> None:
     from airflow.providers_manager import ProvidersManager
     from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
