@@ -217,7 +217,7 @@ def test_a_revoked_token_is_renewed_unseen_and_a_wrong_secret_is_not(
     assert client.count("Patient") == 0
     with (
         MedplumClient(medplum.base_url, medplum.client_id, "wrong") as stranger,
-        pytest.raises(Unauthorised, match="Check the ClientApplication"),
+        pytest.raises(Unauthorised, match="MEDFERRY_MEDPLUM_CLIENT_SECRET"),
     ):
         stranger.count("Patient")
 

@@ -10,6 +10,7 @@ import typer
 
 from medferry.cli.flags import with_options
 from medferry.cli.terminal import (
+    NOT_BEGUN,
     Bars,
     MigrationOption,
     ReportFolderOption,
@@ -51,10 +52,14 @@ def run(
     report_folder: ReportFolderOption = Path("build/reports"),
 ) -> None:
     """Migrate: everything, a wave, or chosen units. Running it again changes nothing that is right already."""
-    environment = environment_of(migration)
-    plan = environment.migration.plan
-    _check_choice(plan, wave, by_period, resume if period else None)
-    scope = scope_of(environment.migration, plan.units_of_wave(wave) if wave else unit, entity)
+    try:
+        environment = environment_of(migration)
+        plan = environment.migration.plan
+        _check_choice(plan, wave, by_period, resume if period else None)
+        scope = scope_of(environment.migration, plan.units_of_wave(wave) if wave else unit, entity)
+    except MedferryError:
+        console.print(NOT_BEGUN)
+        raise
     if period or by_period:
         _run_periods(environment, wave, scope, _periods(plan, wave, period, by_period), options, report_folder)
         return

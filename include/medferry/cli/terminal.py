@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from medferry.mapping.outcomes import DEAD
 from medferry.report.reconciliation import reconcile
 from medferry.report.table import reconciliation_table, unexplained
 from medferry.report.write import NOT_ASKED, Readiness, write_report
+from medferry.runtime import pulse
 from medferry.runtime.environment import Environment
 from medferry.runtime.settings import settings_from_environment
 from medferry.source.entity import SourceEntity
@@ -43,6 +45,8 @@ class SafeConsole(Console):
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Controls, and the marks that turn the direction of writing; not the tab and the end of a line."""
 
+_PULSE = logging.getLogger(pulse.__name__)
+
 console = SafeConsole(width=None if sys.stdout.isatty() else 132, emoji=False)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +57,7 @@ MigrationOption = Annotated[
     typer.Option("--migration", "-m", envvar="MEDFERRY_MIGRATION", help="Name under include/migrations, or a folder."),
 ]
 ReportFolderOption = Annotated[Path, typer.Option(help="Where the reports go.")]
+NOT_BEGUN = "No run was begun: nothing was staged, and nothing written."
 FREE_TEXT = "Free text: it is kept in the manifest and shown in the report, so it must hold no patient data."
 """What the help of every such option ends with."""
 RunArgument = Annotated[
@@ -126,9 +131,10 @@ def chosen_run(environment: Environment, name: str | None) -> str:
 
 
 def show_report(environment: Environment, run_id: str, folder: Path, readiness: Readiness = NOT_ASKED) -> None:
-    """Print a run's reconciliation and write its files; nothing when the run was refused before it began."""
+    """Print a run's reconciliation and write its files; where it was refused before it began, that it did nothing."""
     with environment.manifest.begin() as connection:
         if runs.find_run(connection, run_id) is None:
+            console.print(NOT_BEGUN)
             return
         content = reconcile(connection, environment.migration, run_id)
     console.print(reconciliation_table(content))
@@ -140,19 +146,30 @@ def show_report(environment: Environment, run_id: str, folder: Path, readiness: 
         console.print(f"to decide: medferry dead-letters {run_id}", soft_wrap=True)
 
 
+class _Shown(logging.Handler):
+    """Shows what a task at work logs, above the bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(escape(record.getMessage()), soft_wrap=True, highlight=False)
+
+
 class Bars:
-    """One progress bar a stage."""
+    """One progress bar a stage; and every half minute what the present one has done, and what it waits for."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, TextColumn("[dim]{task.fields[entity]}"), console=console)
         self._bars: dict[str, TaskID] = {}
+        self._pulse = _Shown()
 
     def __enter__(self) -> Callable[[str, str, int, int], None]:
         self._progress.start()
+        _PULSE.addHandler(self._pulse)
+        _PULSE.setLevel(logging.INFO)
         return self.tell
 
     def __exit__(self, *_: object) -> None:
+        _PULSE.removeHandler(self._pulse)
         self._progress.stop()
 
     def tell(self, stage: str, entity: str, done: int, total: int) -> None:

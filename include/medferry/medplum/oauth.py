@@ -24,6 +24,9 @@ from medferry.medplum.trust import certificate_refused
 
 _MARGIN_SECONDS = 30.0
 
+_ADDRESS = "MEDFERRY_MEDPLUM_BASE_URL; in Airflow the connection medplum_default"
+_CLIENT = "MEDFERRY_MEDPLUM_CLIENT_ID, MEDFERRY_MEDPLUM_CLIENT_SECRET; in Airflow the connection medplum_default"
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -67,6 +70,11 @@ class TokenSource:
         self.profile = ""
         """"ClientApplication/<id>": as whom the server takes this client, as it said then; else empty."""
 
+    @property
+    def _where(self) -> str:
+        """Host and port, without what else an address may hold."""
+        return f" at {self._http.base_url.netloc.decode()}"
+
     def token(self, refused: str | None = None) -> str:
         """The present token; a new one when it is about to expire or is the one that was `refused`.
 
@@ -88,19 +96,21 @@ class TokenSource:
             if (refused := certificate_refused(error)) is not None:
                 raise refused from None
             raise NotReached(
-                f"Medplum's token endpoint did not answer ({type(error).__name__}).", "Check that the server runs."
+                f"Medplum's token endpoint did not answer{self._where} ({type(error).__name__}).",
+                f"Check that the server runs, and its address ({_ADDRESS}).",
             ) from None
         if answer.status_code == 429:
             raise Throttled(60)
         if answer.status_code >= 500:
-            raise NotReached(f"Medplum's token endpoint answered {answer.status_code}.", "Try again.")
-        if answer.is_redirect:
-            problem = f"A redirect answered (HTTP {answer.status_code}), not Medplum's token endpoint."
-            raise AnswerUnfit(problem, "Check the base URL.")
+            raise NotReached(f"Medplum's token endpoint answered {answer.status_code}{self._where}.", "Try again.")
+        if answer.is_redirect or answer.status_code == 404:
+            told = "A redirect answered" if answer.is_redirect else "There is no token endpoint of Medplum's"
+            raise AnswerUnfit(f"{told}{self._where} (HTTP {answer.status_code}).", f"Check the address ({_ADDRESS}).")
         if answer.status_code != 200:
             raise Unauthorised(
-                f"Medplum refused the client id and secret (HTTP {answer.status_code}).",
-                "Check the ClientApplication and the connection, then run again: it goes on where it stopped.",
+                f"Medplum refused the client id and secret{self._where} (HTTP {answer.status_code}).",
+                f"Correct them by Medplum's ClientApplication ({_CLIENT}), then run again. A run that had begun goes "
+                "on where it stopped: by --resume, in Airflow by clearing the task.",
             )
         try:
             body = orjson.loads(answer.content)

@@ -14,6 +14,7 @@ from medferry.manifest import homes
 from medferry.manifest.homes import Home
 from medferry.manifest.renamed import Renaming, renamings
 from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import CertificateRefused, Unauthorised
 from medferry.medplum.http import is_local
 from medferry.runtime.approval import check_approved
 from medferry.runtime.claim import check_claim, others_claim, take_claim
@@ -41,7 +42,8 @@ def check_systems(environment: Environment, dry: bool) -> None:
     """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
 
     Raises OtherSystem, OtherManifest, OtherMigration, Renamed, StagingError, DraftMapping, PlainStaging, KeyMissing,
-    SourceBehind, SourceUnavailable. A Medplum that does not answer is asked again before the load.
+    SourceBehind, SourceUnavailable, SettingsError, Unauthorised, CertificateRefused: hours of staging would mend none
+    of them. A Medplum that does not answer is asked again before the load.
     """
     check_approved(environment.migration, environment.settings, dry)
     check_protection(environment.settings, dry)
@@ -50,11 +52,7 @@ def check_systems(environment: Environment, dry: bool) -> None:
         return
     claim_identifiers(environment)
     check_legacy(environment)
-    try:
-        opened = environment.medplum()
-    except MedferryError:
-        return  # what needs it will say what is missing
-    with opened as client:
+    with environment.medplum() as client:
         check_medplum_if_it_answers(environment, client, claim=True)
 
 
@@ -66,16 +64,16 @@ def check_medplum(environment: Environment, client: MedplumClient) -> None:
 def check_medplum_if_it_answers(environment: Environment, client: MedplumClient, claim: bool = False) -> None:
     """To be asked before it is compared, or, with its `claim`, before there is anything to write.
 
-    Raises OtherSystem, OtherManifest.
+    Raises OtherSystem, OtherManifest, Unauthorised, CertificateRefused.
     """
     try:
         _check_medplum(environment, _present(environment, client, patient=False))
         if claim:
             check_claim(environment, client)
-    except NotContinued:
+    except (NotContinued, Unauthorised, CertificateRefused):
         raise
     except MedferryError as error:
-        log.info("Which Medplum this is cannot be asked now (%s).", type(error).__name__)
+        log.warning("%s It is asked again when it is needed.", error.problem)
 
 
 def _present(environment: Environment, client: MedplumClient, patient: bool) -> Home:
