@@ -91,7 +91,6 @@ ALLOWED = {
     ("medferry/verification/references.py", "conditional"): "the kind of a difference",
     ("medferry_airflow/tasks/history.py", "run"): "the key of a value between tasks",
     ("medferry_airflow/hook.py", "medplum"): "the type or the name of a connection",
-    ("medferry_airflow/local.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/provider.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/names.py", "medplum"): "the type or the name of a connection",
     ("medferry_airflow/rest.py", "failed"): "Airflow's word, for scripts that need not have Airflow",

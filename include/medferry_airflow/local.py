@@ -29,7 +29,6 @@ from medferry_airflow.rest import AirflowApi
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = "admin"
-POOL, POOL_SLOTS = "medplum", 4
 
 _START_SECONDS = 120.0
 _COMPONENTS = {
@@ -86,7 +85,6 @@ class LocalAirflow:
                 self._processes[name] = self._spawn(name, command)
             self._wait_until_healthy()
             self.api = AirflowApi(self.url, USER, self.password, self.check)
-            self._make_pool()
         except BaseException:
             self.stop()
             raise
@@ -244,13 +242,6 @@ class LocalAirflow:
             return ["api-server"]
         needed = ("metadatabase", "scheduler", "dag_processor", "triggerer")
         return [name for name in needed if (health.get(name) or {}).get("status") != "healthy"]
-
-    def _make_pool(self) -> None:
-        pools = self._ready.request("GET", "pools", limit=100)["pools"]
-        if all(pool["name"] != POOL for pool in pools):
-            text = "Tasks that talk to Medplum at once; each may have several batches in flight (param lanes)."
-            body = {"name": POOL, "slots": POOL_SLOTS, "description": text, "include_deferred": False}
-            self._ready.request("POST", "pools", body)
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

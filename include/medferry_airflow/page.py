@@ -18,7 +18,7 @@ def page(text: str, migration: Outline, units: Sequence[str]) -> str:
         ("Migration", f"{plan.title} (`{plan.name}`)"),
         ("Units", ", ".join(f"{titles[unit]} (`{unit}`)" for unit in units)),
         ("Connections", f"`{plan.source.connection}` (legacy database), `{MEDPLUM}` (Medplum)"),
-        ("Pool", f"`{POOL}` must exist; without it the tasks that talk to Medplum are never started"),
+        ("Pool", f"`{POOL}` bounds the tasks that talk to Medplum at once; the scheduler makes it when it starts"),
         *((f"Load level {number}", ", ".join(names)) for number, names in enumerate(migration.levels)),
     ]
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])

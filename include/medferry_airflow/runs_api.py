@@ -25,6 +25,7 @@ from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html
 from medferry.runtime.settings import settings_from_environment
 from medferry_airflow.definition import current_plan, present_migration
+from medferry_airflow.pool import require_pool
 from medferry_airflow.tasks.environment import require_one_manifest
 
 LIMIT = 50
@@ -65,7 +66,11 @@ def report(run_id: str) -> Response:
 @of_one.get("/dags/{dag_id}/runs/{run_id:path}")
 def run_of_dag(request: Request, dag_id: str, run_id: str) -> Response:
     """The run that a DAG run has made."""
-    found = _made_by(dag_id, run_id)
+    try:
+        found = _made_by(dag_id, run_id)
+    except MedferryError:
+        require_pool()  # without it nothing ever begins
+        raise
     address = f"{_root(request)}/dags/{_quoted(dag_id)}/report/{_quoted(run_id)}"
     return _run(request, found[0], address, [run.id for run in found[1:]])
 

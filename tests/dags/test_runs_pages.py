@@ -23,6 +23,7 @@ from medferry.manifest.runs import Control, RunRow, RunStatus, SliceStage, add_r
 from medferry.manifest.tables import slice_, source_record
 from medferry.mapping.outcomes import Disposition
 from medferry.source.slices import SliceSpec
+from medferry_airflow import runs_api
 from medferry_airflow.addresses import OF_A_RUN, RunLink
 from medferry_airflow.web import app
 from tests import tiny_platform
@@ -52,6 +53,7 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
     """A wave at work, a dry run behind it, a cut of the synchronisation, and a run of another migration."""
     url = f"sqlite:///{tmp_path}/manifest.db"
     monkeypatch.setenv("MEDFERRY_MANIFEST_URL", url)
+    monkeypatch.setattr(runs_api, "require_pool", lambda: None)  # there is no database of Airflow's
     monkeypatch.setenv("MEDFERRY_MIGRATION", str(tiny_platform.MIGRATION))
     create_manifest(url)
     engine = open_manifest(url)

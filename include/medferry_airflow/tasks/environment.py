@@ -26,6 +26,7 @@ def environment() -> Environment:
     from medferry_airflow.connections import settings_from_connections
 
     require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
+    require_one_staging(os.environ.get("MEDFERRY_STAGING_URL", ""))
     actor = airflow_actor()
     acted_by(lambda: actor)  # asked now, since other threads of the task know no context
     migration = current_migration()
@@ -45,6 +46,16 @@ def require_one_manifest(url: str) -> None:
         raise SettingsError(
             f"MEDFERRY_MANIFEST_URL {problem}: tasks would open a second ledger beside the command line's.",
             "Set it for all of Airflow's processes: PostgreSQL, or sqlite:////absolute/path on a single machine.",
+        )
+
+
+def require_one_staging(url: str) -> None:
+    """Raises SettingsError for a staging area that each process may find elsewhere."""
+    if "://" not in url and not Path(url).is_absolute():
+        problem = "is a relative path" if url else "is not set"
+        raise SettingsError(
+            f"MEDFERRY_STAGING_URL {problem}: a task would not find what another has staged.",
+            "Set it for all of Airflow's processes: s3://…, or the absolute path of a folder that all workers share.",
         )
 
 
