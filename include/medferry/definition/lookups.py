@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from medferry.errors import DefinitionError, gathered
-from medferry.mapping.terminology import CodeTable
+from medferry.mapping.terminology import CodeStatus, CodeTable
 
 _LOOKUPS = frozenset({"code", "coding", "local_coding", "optional_code", "required_code"})
 """Methods of a mapping's context, and of its ``ctx.row``, whose first argument names a code table."""
@@ -36,9 +36,11 @@ def _named(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def unreachable(tables: Mapping[str, CodeTable], null_tokens: Collection[str]) -> list[str]:
-    """What to be told of tables without a line, and of lines whose code means "no value" before it is looked up."""
+    """What to be told of tables of which nothing maps, and of lines whose code is no value before it is looked up."""
     told = [
-        f"the code table {name} has no line: none of its codes maps" for name, table in tables.items() if not table.rows
+        f"the code table {name} has no {'approved ' if table.rows else ''}line: none of its codes maps"
+        for name, table in tables.items()
+        if not any(row.status == CodeStatus.APPROVED for row in table.rows.values())
     ]
     return told + [
         f"the code table {name} has the code {row.local_code!r}, which the plan's null_tokens call no value: it never "

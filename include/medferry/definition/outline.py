@@ -24,6 +24,8 @@ from medferry.source.headers import entity_files, headers_of, text_of
 MIGRATIONS_FOLDER = Path(__file__).resolve().parents[2] / "migrations"
 """Where ``<name>/plan.yaml`` is looked for when a migration is given by name."""
 
+_NAME = "Name one of {}, or a folder with a plan.yaml (--migration, MEDFERRY_MIGRATION)."
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -44,7 +46,7 @@ def migration_folder(name_or_folder: str | Path) -> Path:
     folder = given if given.is_dir() else MIGRATIONS_FOLDER / str(name_or_folder)
     if not folder.is_dir():
         known = ", ".join(sorted(p.parent.name for p in MIGRATIONS_FOLDER.glob("*/plan.yaml"))) or "none"
-        raise DefinitionError(folder, None, "there is no such migration.", f"Known migrations: {known}.")
+        raise DefinitionError(folder, None, "there is no such migration.", _NAME.format(known))
     return folder
 
 

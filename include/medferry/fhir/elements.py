@@ -50,7 +50,7 @@ def _walk(path: str, resource_type: str) -> Any:
 def fault_in_all(path: str, resource_types: Iterable[str]) -> str:
     """The fault of a path that is wrong for each of some types, as a sentence; empty where it fits one."""
     faults = [fault_in(path, kind) for kind in resource_types]
-    return f"{faults[0]}." if faults and all(faults) else ""
+    return f"{faults[0]}.".replace("?.", "?") if faults and all(faults) else ""
 
 
 def _members(path: str) -> list[str] | None:

@@ -104,9 +104,9 @@ def find_run(connection: sa.Connection, run_id: str) -> RunRow | None:
 
 def get_run(connection: sa.Connection, run_id: str) -> RunRow:
     """The run of that id. Raises UnknownRun."""
-    found = find_run(connection, run_id)
-    if found is None:
-        raise UnknownRun(f"The manifest has no run {run_id}.", "List the runs with `medferry runs`.")
+    if (found := find_run(connection, run_id)) is None:
+        remedy = "List the runs with `medferry runs`; if another process made it, both need one MEDFERRY_MANIFEST_URL."
+        raise UnknownRun(f"The manifest has no run {run_id}.", remedy)
     return found
 
 

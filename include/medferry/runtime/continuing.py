@@ -62,7 +62,8 @@ def check_continues(connection: sa.Connection, migration: Migration, run: RunRow
     """
     if run.migration != migration.name:
         raise OtherMigration(
-            f"Run {run.id} is of the migration {run.migration}, not of {migration.name}.", "Name that migration."
+            f"Run {run.id} is of the migration {run.migration}, not of {migration.name}.",
+            "Name that migration: --migration, or MEDFERRY_MIGRATION, which all of Airflow's processes need alike.",
         )
     if run.fingerprint != migration.fingerprint:
         raise FilesChanged(

@@ -32,7 +32,7 @@ def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: I
     require_columns(connection, entity)
     counts = _units(connection, entity, source)
     known = set(plan_units)
-    strays = sorted("NULL (they have none)" if name is None else str(name) for name in counts if name not in known)
+    strays = sorted(_told(name) for name in counts if name not in known)
     if strays:
         rows = sum(number for name, number in counts.items() if name not in known)
         told = f"1 row of {entity.name} belongs" if rows == 1 else f"{rows:,} rows of {entity.name} belong"
@@ -42,6 +42,13 @@ def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: I
         )
     _check_keys(connection, entity, source, [sa.column(name) for name in entity.key])
     return {str(name): number for name, number in counts.items()}
+
+
+def _told(unit: str | None) -> str:
+    """The name of a unit, in quotes where blanks would not be seen."""
+    if unit is None:
+        return "NULL (they have none)"
+    return unit if unit.strip() == unit != "" else repr(unit)
 
 
 def require_columns(connection: sa.Connection, entity: SourceEntity) -> None:
@@ -78,7 +85,12 @@ def _check_keys(connection: sa.Connection, entity: SourceEntity, source: sa.Text
     asked = sa.select(sa.func.count().label("rows"), number.label("keys"), size.label("size")).select_from(source)
     ((total, with_key, longest),) = (map(int, row.values()) for row in stream(connection, asked, {}))
     ((distinct,),) = (row.values() for row in stream(connection, _distinct(dialect, keys, source, there), {}))
-    if not total == with_key == distinct:
+    if with_key < total:
+        raise SourceError(
+            f"{total - with_key:,} of {total:,} rows of {entity.name} have no key (NULL in {name}).",
+            f"Choose another key, or leave these rows out in {entity.path.name}.",
+        )
+    if total != distinct:
         raise SourceError(
             f"The key {name} of {entity.name} is not unique: {total} rows, {distinct} keys.",
             "Choose another key, or make one in the entity's SQL. Keys count as the database compares them: where its "
