@@ -15,6 +15,7 @@ from medferry.mapping.context import Context
 from medferry.mapping.declare import MappingStatus
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.mapping.terminology import CodeStatus
+from medferry.runtime import variables as declared
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/reference.md"
@@ -76,10 +77,18 @@ def _statuses() -> str:
     return "\n".join([*lines, ""])
 
 
-_TABLES = {"readers": _readers, "datatypes": _datatypes, "statuses": _statuses}
+def _settings() -> str:
+    lines = ["| Variable | Says | Without it |", "|---|---|---|"]
+    lines += [f"| `{name}` | {variable.says} | {variable.without} |" for name, variable in declared.VARIABLES.items()]
+    return "\n".join([*lines, ""])
+
+
+_TABLES = {"readers": _readers, "datatypes": _datatypes, "statuses": _statuses, "settings": _settings}
 
 
 def variables() -> set[str]:
-    """The MEDFERRY_* variables that the program's sources spell out; some are put together."""
+    """The MEDFERRY_* variables that the program's sources spell out, but where they are told; some are put together."""
     sources = [*(ROOT / "include").rglob("*.py"), *(ROOT / "plugins").rglob("*.py"), *(ROOT / "dags").rglob("*.py")]
-    return {name for path in sources for name in _VARIABLE.findall(path.read_text()) if "_LIVE_" not in name}
+    told = Path(str(declared.__file__))
+    found = (_VARIABLE.findall(path.read_text()) for path in sources if path != told)
+    return {name for names in found for name in names if "_LIVE_" not in name}
