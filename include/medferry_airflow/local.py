@@ -25,6 +25,7 @@ import sqlalchemy as sa
 import typer
 
 from medferry_airflow import sessions
+from medferry_airflow.names import AIRFLOW
 from medferry_airflow.rest import AirflowApi
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,7 +183,15 @@ class LocalAirflow:
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API_AUTH__JWT_SECRET": self._secret,
+            **self._own_account(),
         }
+
+    def _own_account(self) -> dict[str, str]:
+        """By which the tasks note verdicts, as soon as there is a password."""
+        if not self._passwords.exists():
+            return {}
+        account = {"conn_type": "http", "host": self.url, "login": USER, "password": self.password}
+        return {f"AIRFLOW_CONN_{AIRFLOW.upper()}": json.dumps(account)}
 
     # -- parts -------------------------------------------------------------------------------------
 

@@ -17,3 +17,6 @@ PROBE = "medferry_probe_"
 STORE = "medferry_store"
 """The connection id of the protected store: its password is the key, or several, the newest last; its extras are what
 the package of an object store is given."""
+
+AIRFLOW = "medferry_airflow"
+"""The connection id of this Airflow's own REST API, by an account that may change DAG runs: for notes."""

@@ -23,8 +23,15 @@ class ApiError(RuntimeError):
 class AirflowApi:
     """Airflow's REST API, logged in. `check` is called while waiting and may raise when there is no more hope."""
 
-    def __init__(self, url: str, user: str, password: str, check: Callable[[], None] = lambda: None) -> None:
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT)
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        password: str,
+        check: Callable[[], None] = lambda: None,
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout)
         self._login = {"username": user, "password": password}
         self._check = check
 

@@ -55,6 +55,8 @@ def test_a_dry_run_needs_no_medplum_and_is_green(airflow: LocalAirflow, platform
     assert by_task(airflow, "big_bang", run_id)["load_level_0.load"] == {"skipped": 1}
     assert platform.run(f"big_bang.{run_id}").units == ["shared", "south"]
     assert platform.report(f"big_bang.{run_id}")["verdict"] == "dry run"
+    assert airflow.api is not None
+    assert airflow.api.request("GET", f"dags/big_bang/dagRuns/{run_id}")["note"] == "Medferry: DRY RUN"
 
 
 def test_options_that_do_not_fit_fail_at_once_with_the_reason(airflow: LocalAirflow, platform: Platform) -> None:

@@ -9,7 +9,7 @@ from airflow.sdk import task
 
 from medferry.runtime.options import ControlAction
 from medferry_airflow.guard import guarded
-from medferry_airflow.tasks.environment import environment
+from medferry_airflow.tasks.environment import environment, noted
 
 log = logging.getLogger(__name__)
 
@@ -24,3 +24,4 @@ def control(params: dict[str, Any] | None = None) -> None:
     run, action = controlled_run(environment(), chosen.get("run")), ControlAction(chosen["action"])
     CONTROLS[action](environment(), run)
     log.info("Run %s: %s.", run, action)
+    noted(run)

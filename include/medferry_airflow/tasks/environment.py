@@ -73,9 +73,7 @@ def evidence_folder() -> Path:
 
 
 def publish_report(run: str) -> None:
-    """Write the report; the last line of the log says what the run comes to."""
-    from medferry.manifest.runs import get_run
-    from medferry.report.overview import summary_of
+    """Write the report; the last line of the log says what the run comes to, and Airflow's note of its DAG run."""
     from medferry.report.write import publish_report as publish
     from medferry.report.write import write_report
 
@@ -85,6 +83,18 @@ def publish_report(run: str) -> None:
     else:
         page = str(write_report(environment(), run, Path(folder)).html)
     log.info("Reconciliation report: %s", page)
+    log.info("Run %s: %s", run, noted(run))
+
+
+def noted(run: str) -> str:
+    """What a run comes to or, at work, what an operator has made of it; noted at its DAG run, too. Empty: no run."""
+    from medferry.manifest.runs import find_run
+    from medferry.report.overview import summary_of
+    from medferry_airflow.note import note_run
+
     with environment().manifest.begin() as connection:
-        word = summary_of(connection, get_run(connection, run)).word
-    log.info("Run %s: %s", run, word.upper())
+        found = find_run(connection, run)
+        word = summary_of(connection, found).word.upper() if found else ""
+    if word:
+        note_run(run, word)
+    return word
