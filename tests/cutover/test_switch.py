@@ -77,6 +77,25 @@ def failing(monkeypatch: pytest.MonkeyPatch, act: Act, error: BaseException) -> 
     monkeypatch.setitem(switching._ACTS, act, fail)  # type: ignore[arg-type]
 
 
+def test_a_table_that_is_dropped_meanwhile_keeps_all_from_moving_by_its_name(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(clinic.environment, "pilot", choice())
+    fenced = switching._ACTS[Act.FENCE]
+
+    def dropped(switch: Any) -> str:
+        with clinic.environment.source.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE staff")
+        return fenced(switch)
+
+    monkeypatch.setitem(switching._ACTS, Act.FENCE, dropped)  # type: ignore[arg-type]
+    with pytest.raises(NotFlipped, match="no table staff"):
+        cut_over(clinic.environment, "pilot", choice())
+    assert places(clinic) == {Place.LEGACY} and legacy_writes(clinic, 1, "Adair")
+    cycle(synced_wave(clinic.environment, "pilot"))
+    assert in_medplum(clinic, 1) == "Adair", "all other entities go on"
+
+
 def test_there_and_back_with_all_that_was_written(clinic: Clinic) -> None:
     done: list[Act] = []
     assert legacy_writes(clinic, 1, "Adair")

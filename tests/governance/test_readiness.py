@@ -18,7 +18,7 @@ from medferry.manifest.consents import Consent
 from medferry.manifest.decisions import Decision, RecordedDecision
 from medferry.manifest.sweeps import SweepRow
 from medferry.plan.sections import ReadinessLimits, ToolChange, Training
-from medferry.source.changes.journal import Writer
+from medferry.source.changes.observe import Writer
 from medferry.source.gate.gate import GateState
 from tests.governance.test_strategy import plan_of
 

@@ -71,6 +71,31 @@ def test_a_dropped_trigger_stops_its_entity_alone_and_nothing_of_it_is_lost(wave
     assert not sweep_wave(wave, FREE).applied, "and nothing was missed"
 
 
+def test_a_dropped_table_stops_its_entity_alone_and_nothing_of_it_is_lost(wave: SyncedWave, write: Write) -> None:
+    kept = "CREATE TABLE kept AS SELECT * FROM weight"
+    write("UPDATE weight SET kg = 99 WHERE id = 0", kept, "DROP TABLE weight", "DELETE FROM kept WHERE id = 4")
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1")
+    status = status_of(wave)
+    assert "no table weight" in status.fault and {one.entity: one.pending for one in status.entities}["patient"] == 1
+    assert ends(cycle(wave)) == {"successful": 1}
+    with pytest.raises(EntityUnreadable, match=r"weight, 2 change\(s\) since .*no table weight"):
+        check_readable(wave)
+    swept = sweep_wave(wave, FREE)
+    assert (list(swept.refused), swept.goes_on, swept.applied) == (["weight"], True, {})
+    write("CREATE VIEW weight AS SELECT * FROM kept", "UPDATE patient SET family = 'Bell' WHERE id = 1")
+    assert ends(cycle(wave)) == {"successful": 1} and families(wave.environment)["1"] == "Bell"
+    write("DROP VIEW weight", "CREATE TABLE weight AS SELECT * FROM kept", "UPDATE weight SET kg = 98 WHERE id = 1")
+    assert cycle(wave) == Cycle(), "its triggers are missing"
+    install(wave.environment.capture, wave.journal)
+    assert status_of(wave).fault == ""
+    done = ends(cycle(wave))
+    assert done["skipped"] == 1 and done["successful"] > 1, "all of it is read"
+    weights = kilograms(wave)
+    assert (reason(wave, "weight", "4"), weights["0"], weights["1"]) == ("source-row-gone", 99, 98)
+    check_readable(wave)
+    assert cycle(wave) == Cycle() and not sweep_wave(wave, FREE).applied
+
+
 def test_a_trigger_that_was_away_between_two_cuts_is_known(wave: SyncedWave, write: Write) -> None:
     write(DROPPED, "UPDATE weight SET kg = 99 WHERE id = 0")
     install(wave.environment.capture, wave.journal)

@@ -15,6 +15,7 @@ from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import execute, journal_of, to_install, to_remove
 from medferry.source.changes.journal import Journal
+from medferry.source.changes.observe import census
 from medferry.source.database import snapshot
 from medferry.source.objects import LegacyObjects
 from medferry.sync.pruning import prune
@@ -51,7 +52,7 @@ def capture_check(migration: MigrationOption = "clinics") -> None:
     journal = _journal(environment)
     with snapshot(environment.source) as connection:
         journal.check(connection)
-        lines = journal.census(connection)
+        lines = census(connection)
     console.print(f"Capture is complete: {len(journal.watched)} tables.")
     table = Table(title="Who has written what since the journal began", title_justify="left")
     for name in ("account", "application", "entity", "changes"):

@@ -11,7 +11,7 @@ from medferry.governance.readiness import GateName, ReadinessGate, could_not_say
 from medferry.manifest.sweeps import SweepRow
 from medferry.plan.model import Plan
 from medferry.plan.sections import ReadinessLimits
-from medferry.source.changes.journal import Writer
+from medferry.source.changes.observe import Writer
 from medferry.source.gate.gate import GateState
 
 

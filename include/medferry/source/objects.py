@@ -83,6 +83,10 @@ class LegacyObjects(ABC):
         found = self.found(connection) if there_are is None else there_are
         return self.faults_of_tables(connection) + faults_of(self.triggers(connection), found)
 
+    @abstractmethod
+    def check(self, connection: sa.Connection) -> None:
+        """Raises a MedferryError when not all is as it must be."""
+
     def removal(self, connection: sa.Connection) -> list[str]:
         """The statements that leave nothing of ours."""
         drops = [statement for trigger in self.found(connection) for statement in trigger.drop]
@@ -99,8 +103,11 @@ class LegacyObjects(ABC):
 
 
 def faults_of(wanted: Iterable[Trigger], there: Iterable[Found]) -> list[Fault]:
-    """What is to be done so that the triggers that are there are those that must be."""
-    faults = []
+    """What is to be done so that the triggers that are there are those that must be, in that order.
+
+    What is no longer needed goes first: a table that was renamed has kept triggers of names that are needed elsewhere.
+    """
+    faults = list[Fault]()
     found = {(trigger.table, trigger.name): trigger for trigger in there}
     for trigger in wanted:
         name = f"the trigger {trigger.name} on {trigger.table}"
@@ -111,7 +118,8 @@ def faults_of(wanted: Iterable[Trigger], there: Iterable[Found]) -> list[Fault]:
             faults.append(Fault(f"{name} is not what the definition says", (*trigger.drop, *trigger.create)))
         elif not present.enabled:
             faults.append(Fault(f"{name} is switched off", (*trigger.drop, *trigger.create)))
-    return faults + [Fault(f"the trigger {t.name} on {t.table} is no longer needed", t.drop) for t in found.values()]
+    stray = [Fault(f"the trigger {t.name} on {t.table} is no longer needed", t.drop) for t in found.values()]
+    return stray + faults
 
 
 def short(name: str, limit: int) -> str:

@@ -62,7 +62,7 @@ class TriggerKind:
 
 
 def oids(connection: sa.Connection, tables: Collection[str]) -> dict[str, Any]:
-    """Table → what the catalogue knows it by; None where there is none of that name."""
+    """Table → what the catalogue knows it by; None where there is none of that name, or a view, say."""
     rows = connection.execute(sa.text(_OIDS), {"names": list(tables)})
     return {str(table): oid for table, oid in rows}
 
@@ -73,7 +73,10 @@ def search_path(connection: sa.Connection) -> str:
     return ", ".join([*map(str, schemas), "pg_temp"])
 
 
-_OIDS = "SELECT name, to_regclass(name)::oid FROM unnest(CAST(:names AS text[])) AS watched (name)"
+_OIDS = """
+SELECT name, c.oid FROM unnest(CAST(:names AS text[])) AS watched (name)
+LEFT JOIN pg_class c ON c.oid = to_regclass(name) AND c.relkind IN ('r', 'p', 'f')
+"""
 
 _FOUND = """
 SELECT t.tgrelid::bigint, t.tgrelid::regclass::text, t.tgname::text, t.tgenabled::text, p.prosrc,

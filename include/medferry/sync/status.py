@@ -18,10 +18,12 @@ from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.manifest.set_aside import EntitySetAside, entities_set_aside
 from medferry.manifest.sweeps import SweepRow
 from medferry.manifest.waiting import waiting_records
-from medferry.source.changes.journal import CaptureBroken, Writer
+from medferry.source.changes.journal import CaptureBroken
 from medferry.source.changes.observe import (
     Ages,
+    Writer,
     ages_behind,
+    census,
     heartbeat_seconds,
     is_installed,
     oldest_transaction_seconds,
@@ -66,10 +68,10 @@ class FeedStatus:
 
 @dataclass(frozen=True, slots=True)
 class WaveStatus:
-    """`fault` says why the next cut cannot be made; empty: it can. `conflicts` wait for people.
+    """`fault` says what is wrong with the capture: no cut can be made, or entities are set aside by it; empty: nothing.
 
-    `held_back` is what users did in Medplum and the legacy database does not have; `set_aside` are entities that cannot
-    be read, whose changes wait.
+    `conflicts` wait for people. `held_back` is what users did in Medplum and the legacy database does not have;
+    `set_aside` are entities that cannot be read, whose changes wait.
     """
 
     wave: str
@@ -103,12 +105,13 @@ def status_of(wave: SyncedWave) -> WaveStatus:
             name: len(waiting_records(connection, migration.name, name, wave.units)) for name in migration.entities
         }
     with snapshot(wave.environment.source) as view:
-        fault = _fault(wave, newest)
         there = is_installed(view)
-        ages = _pending(wave, view, newest.position_to) if newest and there and not fault else {}
+        lost = wave.journal.lost(view, newest.position_to, wave.journal.epoch(view)) if newest and there else ""
+        fault = _fault(wave, view, newest, lost)
+        ages = _pending(wave, view, newest.position_to) if newest and there and not lost else {}
         heartbeat = heartbeat_seconds(wave.journal, view) if there else None
         oldest = oldest_transaction_seconds(wave.journal, view)
-        writers = wave.journal.census(view) if there else []
+        writers = census(view) if there else []
     lags = lags_of(recent)
     entities = [
         _entity(name, ages.get(name, {}), waiting[name], lags.get(name, Counter()), swept.get(name))
@@ -157,15 +160,13 @@ def _feeds(connection: sa.Connection, migration: str, wave: str) -> list[FeedSta
     ]
 
 
-def _fault(wave: SyncedWave, newest: Checkpoint | None) -> str:
+def _fault(wave: SyncedWave, view: sa.Connection, newest: Checkpoint | None, lost: str) -> str:
     if newest is None:
         return f"No position yet: run `medferry sweep {wave.id}`."
-    with snapshot(wave.environment.source) as view:
-        try:
-            wave.journal.check(view)
-            lost = wave.journal.lost(view, newest.position_to, wave.journal.epoch(view))
-        except CaptureBroken as broken:
-            return broken.problem
+    try:
+        wave.journal.check(view)
+    except CaptureBroken as broken:
+        return broken.problem
     return f"The position is lost ({lost}): run `medferry sweep {wave.id}`." if lost else ""
 
 

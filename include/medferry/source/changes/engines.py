@@ -49,9 +49,15 @@ def execute(engine: sa.Engine, objects: LegacyObjects, statements: Iterable[str]
 
 
 def to_install(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
-    """The statements that make what is missing or not as it must be; none when all is there. Raises as `faults`."""
+    """The statements that make what is missing or not as it must be; none when all is there.
+
+    Raises as `faults`, and as `check` where no statement mends what is amiss.
+    """
     with writing(engine, objects) as connection:
-        return list(dict.fromkeys(statement for fault in objects.faults(connection) for statement in fault.mend))
+        statements = list(dict.fromkeys(one for fault in objects.faults(connection) for one in fault.mend))
+        if not statements:
+            objects.check(connection)
+        return statements
 
 
 def to_remove(engine: sa.Engine, objects: LegacyObjects) -> list[str]:

@@ -13,6 +13,10 @@ class ChangesUnseen(SourceError):
     """A trigger of an entity is missing, off, or not what the definition says: its changes go by the journal."""
 
 
+class TableGone(SourceError):
+    """The legacy database has a table of an entity no longer, or does not show it to the account."""
+
+
 def entities_of(watched: Watched) -> frozenset[str]:
     return frozenset(key.entity for keys in watched.values() for key in keys)
 
@@ -27,7 +31,7 @@ def unseen(
         of_table = [trigger for trigger in wanted if trigger.table == table]
         faults = faults_of(of_table, [trigger for trigger in there_are if trigger.table == table])
         told = "; ".join(fault.problem for fault in faults)
-        logged = logged_by(wanted, {table}, entities)
+        logged = logged_by([*wanted, *there_are], {table}, entities)
         rest += faults if not logged else []
         for entity in logged if faults else ():
             before = f"{found[entity].problem[:-1]}; " if entity in found else "Capture is broken: "
@@ -37,7 +41,19 @@ def unseen(
     return found, rest
 
 
-def logged_by(wanted: Iterable[Trigger], tables: Collection[str], entities: Collection[str]) -> frozenset[str]:
+def gone(watched: Watched, tables: Collection[str]) -> dict[str, SourceError]:
+    """Entity → that those of its tables which are among `tables` are not there."""
+    found: dict[str, SourceError] = {}
+    for entity in sorted(entities_of({table: watched[table] for table in tables})):
+        of_it = sorted(table for table in tables if any(key.entity == entity for key in watched[table]))
+        found[entity] = TableGone(
+            f"There is no table {', '.join(of_it)}, or the account may not see it.",
+            "Bring it back or grant the right, then run `medferry capture install`; or correct capture.yaml.",
+        )
+    return found
+
+
+def logged_by(wanted: Iterable[Trigger | Found], tables: Collection[str], entities: Collection[str]) -> frozenset[str]:
     """The entities whose keys the triggers of some tables log; a trigger names them in its body."""
     bodies = [trigger.body for trigger in wanted if trigger.table in tables]
     return frozenset(entity for entity in entities if any(literal(entity) in body for body in bodies))

@@ -19,7 +19,7 @@ from medferry.source.changes import generations
 from medferry.source.changes.rules import Watched
 from medferry.source.database import set_apart
 from medferry.source.keys import key_text, parts_of
-from medferry.source.objects import Fault, Found, LegacyObjects, digest
+from medferry.source.objects import Fault, Found, LegacyObjects, Trigger, digest
 
 CHANGE, HEARTBEAT = "medferry_change", "medferry_heartbeat"
 TABLES = (CHANGE, HEARTBEAT)
@@ -43,10 +43,10 @@ def place_of(position: str) -> str:
 def broken(faults: Sequence[Fault]) -> CaptureBroken:
     """The error of what an installation has to mend."""
     problem = "; ".join(fault.problem for fault in faults[:5])
-    return CaptureBroken(
-        f"Capture has {len(faults)} fault(s): {problem}.",
-        "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal.",
-    )
+    remedy = "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal."
+    if not any(fault.mend for fault in faults):
+        remedy = "Bring the table back, or grant the account a right to it; or correct capture.yaml."
+    return CaptureBroken(f"Capture has {len(faults)} fault(s): {problem}.", remedy)
 
 
 def anchor_of(position: str) -> int | None:
@@ -78,16 +78,6 @@ class Cut:
         return frozenset(one for one in self.logged if one[0] == entity)
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """A line of the census: who has written what since the journal began."""
-
-    who: str
-    application: str
-    entity: str
-    changes: int
-
-
 class Journal(LegacyObjects):
     """The journal on one engine. Statements run on the connections that are handed in."""
 
@@ -102,6 +92,22 @@ class Journal(LegacyObjects):
     @abstractmethod
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """Table → the statements that make and fill it."""
+
+    @abstractmethod
+    def gone(self, connection: sa.Connection) -> frozenset[str]:
+        """The watched tables that are not there."""
+
+    @abstractmethod
+    def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
+        """Every trigger that must be on some watched tables, which are all there."""
+
+    def triggers(self, connection: sa.Connection) -> list[Trigger]:
+        gone = self.gone(connection)
+        return self.triggers_on(connection, {table: keys for table, keys in self.watched.items() if table not in gone})
+
+    def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
+        gone = [Fault(f"there is no table {table}", ()) for table in sorted(self.gone(connection))]
+        return gone + super().faults(connection, there_are)
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
         there = set(sa.inspect(connection).get_table_names())
@@ -151,11 +157,12 @@ class Journal(LegacyObjects):
     def cut(self, connection: sa.Connection, previous: str | None) -> Cut:
         """The changes since `previous`, as of the connection's snapshot; none for the first cut (None).
 
-        An entity whose trigger is missing or off is `refused`, the others go on; one whose trigger was made anew is
-        `whole`. Raises CaptureBroken, and PositionLost, after which only a complete sweep knows what changed.
+        An entity whose table is gone, or a trigger missing or off, is `refused`, the others go on; one whose trigger
+        was made anew is `whole`. Raises CaptureBroken, and PositionLost: then only a complete sweep knows what changed.
         """
-        there_are, wanted = self.found(connection), self.triggers(connection)
+        gone, there_are, wanted = self.gone(connection), self.found(connection), self.triggers(connection)
         unseen, faults = generations.unseen(wanted, there_are, generations.entities_of(self.watched))
+        unseen |= generations.gone(self.watched, gone)
         if rest := self.faults_of_tables(connection) + faults:
             raise broken(rest)
         epoch = self.epoch(connection, there_are)
@@ -288,13 +295,3 @@ class Journal(LegacyObjects):
 
     None: nobody has said how to see them. Empty: there are no others while one writes.
     """
-
-    def census(self, connection: sa.Connection) -> list[Writer]:
-        """Who writes, from which application, as far as the engine knows."""
-        of = f"FROM {CHANGE} WHERE entity <> '{FENCE}'"
-        statement = f"SELECT who, application, entity, count(*) {of} GROUP BY who, application, entity"
-        return sorted(
-            (Writer(str(who or ""), str(application or ""), str(entity), int(number))
-             for who, application, entity, number in connection.execute(sa.text(statement))),
-            key=lambda line: (-line.changes, line.who, line.entity),
-        )  # fmt: skip

@@ -20,10 +20,9 @@ from medferry.source.changes.cascades import cascading, statements
 from medferry.source.changes.journal import (
     CHANGE,
     HEARTBEAT,
-    CaptureBroken,
     Journal,
 )
-from medferry.source.changes.rules import KeyOf, column_of
+from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import mysql_server
 from medferry.source.objects import Found, Trigger, literal, short
 
@@ -76,20 +75,18 @@ class MysqlJournal(Journal):
             ),
         }
 
-    def triggers(self, connection: sa.Connection) -> list[Trigger]:
-        there = set(sa.inspect(connection).get_table_names())
-        if missing := [table for table in self.watched if table not in there]:
-            raise CaptureBroken(
-                f"There is no table {missing[0]}.", "Correct capture.yaml, or the legacy schema is another."
-            )
+    def gone(self, connection: sa.Connection) -> frozenset[str]:
+        return frozenset(self.watched) - set(sa.inspect(connection).get_table_names())
+
+    def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
         binary = _binary(connection)
-        for table, keys in self.watched.items():
+        for table, keys in watched.items():
             for event, op, rows in _EVENTS:
                 found[table, event] += [_insert(table, key, binary[table], op, rows) for key in keys]
-        for chain in cascading(connection, self.watched):
+        for chain in cascading(connection, watched):
             text = partial(_key, binary=binary[chain.child])
-            for event, select, key in statements(chain, self.watched[chain.child], text):
+            for event, select, key in statements(chain, watched[chain.child], text):
                 found[chain.parent, event].append(_logged(chain.child, key, "C", select))
         return [_trigger(table, event, inserts) for (table, event), inserts in sorted(found.items())]
 

@@ -1,14 +1,15 @@
-"""What can be seen of the journal and its database beside the changes: their age, the heartbeat, old transactions."""
+"""What can be seen of the journal and its database beside the changes: ages, heartbeat, old transactions, writers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from medferry.source.changes.journal import CHANGE, HEARTBEAT, TABLES, Journal, place_of
+from medferry.source.changes.journal import CHANGE, FENCE, HEARTBEAT, TABLES, Journal, place_of
 from medferry.source.keys import ledger_key
 
 Ages = dict[str, dict[str, int]]
@@ -78,3 +79,24 @@ def writing_transactions_seconds(journal: Journal, connection: sa.Connection) ->
     except DBAPIError:
         return None  # a right that the reading account lacks
     return None if None in found else [max(0, int(seconds)) for seconds in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A line of the census: who has written what since the journal began."""
+
+    who: str
+    application: str
+    entity: str
+    changes: int
+
+
+def census(connection: sa.Connection) -> list[Writer]:
+    """Who writes, from which application, as far as the engine knows."""
+    of = f"FROM {CHANGE} WHERE entity <> '{FENCE}'"
+    statement = f"SELECT who, application, entity, count(*) {of} GROUP BY who, application, entity"
+    return sorted(
+        (Writer(str(who or ""), str(application or ""), str(entity), int(number))
+         for who, application, entity, number in connection.execute(sa.text(statement))),
+        key=lambda line: (-line.changes, line.who, line.entity),
+    )  # fmt: skip

@@ -16,10 +16,9 @@ import sqlalchemy as sa
 from medferry.source.changes.journal import (
     CHANGE,
     HEARTBEAT,
-    CaptureBroken,
     Journal,
 )
-from medferry.source.changes.rules import KeyOf, column_of
+from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import postgresql_server
 from medferry.source.objects import Found, Trigger, literal
 from medferry.source.postgresql_triggers import TriggerKind, oids, search_path
@@ -65,14 +64,12 @@ class PostgresqlJournal(Journal):
             ),
         }
 
-    def triggers(self, connection: sa.Connection) -> list[Trigger]:
-        path, there, binary = search_path(connection), oids(connection, self.watched), self._binary(connection)
-        found = []
-        for table, keys in self.watched.items():
-            if there[table] is None:
-                raise CaptureBroken(
-                    f"There is no table {table}.", "Correct capture.yaml, or the legacy schema is another."
-                )
+    def gone(self, connection: sa.Connection) -> frozenset[str]:
+        return frozenset(table for table, oid in oids(connection, self.watched).items() if oid is None)
+
+    def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
+        path, binary, found = search_path(connection), self._binary(connection), list[Trigger]()
+        for table, keys in watched.items():
             found += _TRIGGERS.wanted(table, path, _body(table, keys, binary[table]))
         return found
 

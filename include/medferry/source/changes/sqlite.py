@@ -13,10 +13,9 @@ import sqlalchemy as sa
 from medferry.source.changes.journal import (
     CHANGE,
     HEARTBEAT,
-    CaptureBroken,
     Journal,
 )
-from medferry.source.changes.rules import KeyOf
+from medferry.source.changes.rules import KeyOf, Watched
 from medferry.source.objects import Found, Trigger, literal, short
 
 _ANEW = f"INSERT OR REPLACE INTO {HEARTBEAT} VALUES ('{{name}}', hex(randomblob(16)), CURRENT_TIMESTAMP)"
@@ -45,14 +44,13 @@ class SqliteJournal(Journal):
             ),
         }
 
-    def triggers(self, connection: sa.Connection) -> list[Trigger]:
+    def gone(self, connection: sa.Connection) -> frozenset[str]:
         there = {name.casefold() for name in sa.inspect(connection).get_table_names()}
+        return frozenset(table for table in self.watched if table.casefold() not in there)
+
+    def triggers_on(self, _: sa.Connection, watched: Watched) -> list[Trigger]:
         found = []
-        for table, keys in self.watched.items():
-            if table.casefold() not in there:
-                raise CaptureBroken(
-                    f"There is no table {table}.", "Correct capture.yaml, or the legacy schema is another."
-                )
+        for table, keys in watched.items():
             for event, (op, rows) in _EVENTS.items():
                 name = short(f"medferry_{table}_{event.lower()}", 100)
                 inserts = " ".join(_insert(table, key, op, rows) for key in keys)
