@@ -16,11 +16,12 @@ from medferry.manifest.crosswalk import find_targets
 from medferry.plan.authority import AuthorityMatrix
 from medferry.source.births import BORN
 from medferry.sync import adopt, reverse_born
+from medferry.sync.aside import entities_of
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.reverse_cycle import back_cycle, pending_back
 from medferry.sync.wave import SyncedWave
 from tests.sync.conftest import Write, families
-from tests.sync.taking_births import births_wave, rows
+from tests.sync.taking_births import PATIENTS, births_wave, rows
 from tests.sync.test_cycle import Killed, ends, reason
 from tests.sync.test_reverse_cycle import held, looked_at_again
 
@@ -239,3 +240,59 @@ def test_a_kill_at_any_act_makes_one_row_and_no_second_resource(taking: SyncedWa
     assert [found[str(9 + number)] for number in range(len(ACTS))] == [f"Kill {n}" for n in range(len(ACTS))]
     with taking.environment.medplum() as client:
         assert client.count("Patient") == 3 + len(ACTS)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_open_note_of_an_unreadable_entity_stops_neither_way(
+    taking: SyncedWave, users: Users, write: Write, when: str
+) -> None:
+    id_ = users.create(identifier=None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reverse_born, "insert_row", dying(reverse_born.insert_row, when))
+        with pytest.raises(Killed):
+            back_cycle(taking)
+    write("ALTER TABLE patient RENAME COLUMN born TO birth", "UPDATE weight SET kg = 71 WHERE id = 0")
+    assert ends(cycle(taking)) == {"successful": 1}
+    looked_at_again(taking)
+    assert not back_cycle(taking).born
+    assert (notes(taking), {one[2] for one in held(taking)}) == (1, {"entity-set-aside"})
+    write("ALTER TABLE patient RENAME COLUMN birth TO born")
+    looked_at_again(taking)
+    cycle(taking)
+    back_cycle(taking)
+    assert (len(rows(taking)), notes(taking), users.id_of("patient", "9"), held(taking)) == (1, 0, id_, set())
+    cycle(taking)
+    assert families(taking.environment)["9"] == "Ito"
+
+
+def test_a_function_of_the_migration_that_raises_holds_its_birth_back(wave: SyncedWave) -> None:
+    def fits(resource: Resource, _: str) -> bool:
+        return bool(resource["nowhere"])
+
+    taking = births_wave(wave, replace(PATIENTS, fits=fits))
+    Users(taking).create()
+    assert not back_cycle(taking).born
+    assert {one[2] for one in held(taking)} == {"inverse-error"}
+
+
+def test_lines_that_cannot_be_read_stop_what_takes_births_alone(taking: SyncedWave, users: Users, write: Write) -> None:
+    id_ = users.create(identifier=None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reverse_born, "insert_row", dying(reverse_born.insert_row, "after"))
+        with pytest.raises(Killed):
+            back_cycle(taking)
+    write(f"ALTER TABLE {BORN} RENAME COLUMN made TO hidden", "UPDATE staff SET family = 'Roe' WHERE id = 1")
+    assert ends(cycle(taking)) == {"successful": 1}, "the staff; of the patient nobody knows whose row it is"
+    assert [one.entity for one in entities_of(taking)] == ["patient"]
+    ada = users.id_of("patient", "1")
+    users.send("PUT", f"Patient/{ada}", {**users.read("Patient", ada), "birthDate": "1971-01-01"})
+    done = back_cycle(taking)
+    assert (done.born, done.written, notes(taking)) == (Counter(), Counter(), 1)
+    assert ("1", "", "entity-set-aside") in held(taking)
+    write(f"ALTER TABLE {BORN} RENAME COLUMN hidden TO made")
+    cycle(taking)
+    looked_at_again(taking)
+    back_cycle(taking)
+    assert (len(rows(taking)), notes(taking), users.id_of("patient", "9"), held(taking)) == (1, 0, id_, set())
+    cycle(taking)
+    assert entities_of(taking) == [] and cycle(taking) == Cycle()

@@ -13,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 import sqlalchemy as sa
 
-from medferry.errors import SettingsError
+from medferry.errors import SettingsError, SourceError
 from medferry.manifest import feeds, held_back
 from medferry.manifest.conflicts import open_conflicts
 from medferry.manifest.crosswalk import find_targets
@@ -413,3 +413,15 @@ def test_without_an_account_for_that_very_database_nothing_is_done(wave: SyncedW
     settings = replace(wave.environment.settings, legacy_writer_url=f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(OtherSystem):
         back_cycle(SyncedWave(replace(wave.environment, settings=settings), wave.id))
+
+
+def test_what_the_writing_account_may_not_read_holds_its_entity_back(both: SyncedWave, user: User) -> None:
+    """Its tables it may write; of what else the entity's SQL reads, the database refuses it the row."""
+    user.rename("Baker")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reverse_write, "write_row", Mock(side_effect=SourceError("permission denied for table code")))
+        assert not back_cycle(both).written
+    assert held(both) == {("1", "", "entity-set-aside")}
+    looked_at_again(both)
+    assert back_cycle(both).written == Counter(patient=1)
+    assert (row(both)[0], held(both)) == ("Baker", set())

@@ -7,6 +7,7 @@ reader's sessions are pinned read-only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -182,7 +183,7 @@ _REASONS: dict[str | int, tuple[str, str]] = {
 def _why(error: DBAPIError) -> tuple[str, str]:
     state: Any = getattr(error.orig, "sqlstate", None)
     number = error.orig.args[0] if error.orig and error.orig.args else None
-    if isinstance(number, str) and number.startswith(("no such column", "no such table")):
+    if isinstance(number, str) and re.match(r"no such (column|table)|table \S+ has no column named", number):
         return _SCHEMA
     if isinstance(number, str) and "constraint failed" in number:
         return _VALUE

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from medferry.errors import SourceError
 from medferry.manifest.runs import slices_of
 from medferry.manifest.source_records import GONE
+from medferry.source.births import lines_of_keys
 from medferry.source.changes.journal import Cut, Logged
 from medferry.source.database import set_apart, stream
 from medferry.source.entity import SourceEntity
@@ -58,11 +59,13 @@ def _of_entity(
     if entity.name in cut.whole:
         with set_apart(view):
             present = _all_rows(wave, view, entity)
+            try_lines(wave, view, entity.name)
         return present.keys() | wave.known_keys(entity.name), present
     if not (texts := cut.keys.get(entity.name, ())):
         return set(), {}
     with set_apart(view):
         present = units_of_logged(view, entity, texts)
+        try_lines(wave, view, entity.name)
     return present.keys() | {ledger_key(text) for text in texts}, present
 
 
@@ -82,12 +85,23 @@ def keys_of_run(wave: SyncedWave, view: sa.Connection, run_id: str) -> ReadKeys:
                 if entity is not None:
                     for _ in stream_keys(view, entity, wave.environment.migration.plan.unit_ids, list(of_entity)):
                         pass
+                try_lines(wave, view, name)
         except SourceError as error:
             read.refused[name] = error
             read.waiting |= {(name, "", None if is_escaped(key) else key) for key in of_entity}
             continue
         read.found |= found
     return read
+
+
+def try_lines(wave: SyncedWave, view: sa.Connection, entity: str) -> None:
+    """The load asks which rows were born, of what takes births: where it cannot, nothing of the entity is settled.
+
+    Raises SourceError.
+    """
+    inverse = wave.environment.migration.inverses.get(entity)
+    if inverse is not None and inverse.births:
+        lines_of_keys(view, entity, [""])
 
 
 def present_in_wave(wave: SyncedWave, view: sa.Connection, keys: Mapping[str, Collection[str]]) -> dict[str, ByKey]:

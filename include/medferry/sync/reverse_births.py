@@ -16,6 +16,7 @@ from medferry.definition.migration import Migration
 from medferry.fhir.references import by_type, literal_references
 from medferry.manifest.held_back import HeldBack, HeldReason
 from medferry.manifest.known_lines import lines_of_ids
+from medferry.mapping.inverse import Inexpressible
 from medferry.medplum.changes import Resource
 from medferry.medplum.client import MedplumClient
 from medferry.sync.reverse import Found, FoundKind
@@ -92,7 +93,7 @@ class Births:
         """The same, when some of what they refer to may have got its row since."""
         return self._births({one.place: one.resource for one in births})
 
-    def told(self, birth: Birth, reason: HeldReason = HeldReason.BORN, detail: str = "") -> HeldBack:
+    def told(self, birth: Birth, reason: HeldReason | Inexpressible = HeldReason.BORN, detail: str = "") -> HeldBack:
         """Why a birth has no row."""
         place = "/".join(birth.place)
         return HeldBack(self._entity_of(birth.place[0]), place, self.unit_of(birth), reason, detail=detail, place=place)

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from medferry.errors import LeaseHeld
+from medferry.errors import LeaseHeld, SourceError
 from medferry.fhir.additions import split
 from medferry.fhir.canonical import Resource, stored_hash
 from medferry.fhir.references import literal_references
@@ -25,8 +25,9 @@ from medferry.fhir.sides import Side
 from medferry.governance.authority import authority
 from medferry.manifest.births import NotedBirth, close_birth, note_birth
 from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
+from medferry.mapping.apply import place_of
 from medferry.mapping.apply_birth import BirthMapping, RowBirth
-from medferry.mapping.inverse import CannotExpress
+from medferry.mapping.inverse import CannotExpress, Inexpressible
 from medferry.medplum.client import MedplumClient
 from medferry.source.births import BornLine
 from medferry.source.insert import insert_row
@@ -105,7 +106,7 @@ class Delivery:
     def deliver(self, birth: Birth) -> list[HeldBack]:
         """Insert the row of a birth and adopt the resource; why not, where there is no row.
 
-        Raises SourceUnavailable, SourceError, MedplumUnavailable, Unauthorised: the next cycle goes on.
+        Raises SourceUnavailable, MedplumUnavailable, Unauthorised: the next cycle goes on.
         """
         begun = self._begun(birth)
         if isinstance(begun, list):
@@ -118,7 +119,7 @@ class Delivery:
             return self._ended(note, self._held(birth, note, refused.why))
         except RowConflict:  # it may be the commit of a killed process that is in the way: the note stays
             return [self.births.told(birth, HeldReason.ROW_CHANGED)]
-        except WriterBlocked as error:  # nor does this tell whether there is a row
+        except (WriterBlocked, SourceError) as error:  # nor does this tell whether there is a row
             log.warning("%s is set aside: %s", note.entity, error)
             self.blocked.add(note.entity)
             return [self.births.told(birth, HeldReason.SET_ASIDE, error.problem)]
@@ -130,6 +131,8 @@ class Delivery:
         except LeaseHeld as error:
             log.info("A birth of %s is adopted later: %s", note.entity, error.problem)
             return [self.births.told(birth, HeldReason.IN_DOUBT)]
+        except SourceError as error:  # its row is there, and the note: it is adopted when it can be read
+            return [self.births.told(birth, HeldReason.SET_ASIDE, error.problem)]
 
     def foretold(self, birth: Birth) -> tuple[str, list[str]] | list[HeldBack]:
         """The entity and the columns of the row that a birth would be inserted with, or why there would be none.
@@ -162,7 +165,10 @@ class Delivery:
         ]
         if not taking:
             return told()
-        fits = [(name, slot, new) for name, slot, new in taking if new.fits(birth.resource, slot)]
+        try:
+            fits = [(name, slot, new) for name, slot, new in taking if new.fits(birth.resource, slot)]
+        except Exception as error:  # noqa: BLE001 - any fault of a migration's own function is told, and stops no other
+            return told(Inexpressible.INVERSE_ERROR, place_of(error))
         if len(fits) != 1:
             return told(HeldReason.NO_ENTITY, ", ".join(f"{name} {slot}" for name, slot, _ in fits))
         [(entity, slot, new)] = fits

@@ -32,6 +32,7 @@ from medferry.source.database import snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.lookup import stream_keys
 from medferry.stages.transform import map_row
+from medferry.sync.keys import try_lines
 from medferry.sync.stored import StoredResource, stored_resources
 from medferry.sync.wave import SyncedWave
 
@@ -118,6 +119,7 @@ class Looker:
         own = list(states)
         with snapshot(self._environment.source) as view:
             rows = {self._source.ledger_key_of(row): row for row in self._rows(view, own)}
+            try_lines(self.wave, view, self.entity)
         units = {key: self._source.unit_of(row) for key, row in rows.items()}
         with self._environment.manifest.begin() as connection:
             patience, now = self._environment.settings.settle_seconds, self.client.server_clock.now()

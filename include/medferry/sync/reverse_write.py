@@ -196,7 +196,7 @@ def _tried(decision: Decision, blocked: set[str], done: WrittenBack, act: Callab
         act()
     except RowConflict:
         done.held.append(held_instead(decision, HeldReason.ROW_CHANGED))
-    except WriterBlocked as error:
+    except (WriterBlocked, SourceError) as error:  # refused, too, is what the entity's SQL reads by this account
         log.warning("%s is set aside: %s", look.entity, error)
         blocked.add(look.entity)
         done.held.append(held_instead(decision, HeldReason.SET_ASIDE, error.problem))
