@@ -8,7 +8,8 @@ from typing import Any
 from airflow.sdk import Param
 from pydantic import BaseModel
 
-from medferry.definition.outline import Outline
+from medferry.definition.outline import Outline, migration_folder
+from medferry.definition.reasons import dead_reasons
 from medferry.runtime.options import (
     NOT_IN_REPLAY,
     ControlAction,
@@ -19,6 +20,7 @@ from medferry.runtime.options import (
     schema_of,
 )
 from medferry.verification.options import VerifyOptions
+from medferry_airflow.definition import migration_name
 
 ADVANCED = "Advanced"
 _PLAIN = ("dry_run", "sample")
@@ -59,11 +61,14 @@ def replay_params(migration: Outline) -> dict[str, Param]:
     """The choice of dead letters, and the options of a replay."""
     description = f"{NAME_OF_RUN} whose dead letters are run again. Empty: the newest that has any."
     reason = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}
-    reasons = "Only dead letters of these reasons, one a line (`impossible-date`, …). Empty: all."
+    reasons = "Only dead letters of these reasons. Empty: all. A conf may name others that a mapping gives."
+    known = [str(one) for one in dead_reasons(migration_folder(migration_name()))]
     options = {name: param for name, param in run_params(migration).items() if name not in NOT_IN_REPLAY}
     return {
         "run": Param(None, type=["null", "string"], title="Run", description=description),
-        "reasons": Param(None, type=["null", "array"], items=reason, title="Reasons", description=reasons),
+        "reasons": Param(
+            None, type=["null", "array"], items=reason, examples=known, title="Reasons", description=reasons
+        ),
         **options,
     }
 

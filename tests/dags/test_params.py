@@ -92,6 +92,13 @@ def test_a_wrong_choice_of_dead_letters_is_refused(dags: dict[str, DAG], wrong: 
     assert not _refused(_params(dags["replay"]), {"run": "r", "reasons": ["unmapped-code"], "entities": ["patient"]})
 
 
+def test_the_reasons_of_a_replay_are_a_list_to_choose_from(dags: dict[str, DAG]) -> None:
+    shown = schemas(dags["replay"])["reasons"]["examples"]
+    assert {"impossible-date", "target-changed", "key-blank", "impossible-period"} <= set(shown)
+    assert not {"source-row-gone", "no-resource"} & set(shown) and shown == sorted(shown)
+    assert not _refused(_params(dags["replay"]), {"reasons": ["put-together-by-a-mapping"]})
+
+
 def test_a_replay_takes_no_sample_and_no_units(dags: dict[str, DAG]) -> None:
     assert not {"sample", "units"} & schemas(dags["replay"]).keys()
 

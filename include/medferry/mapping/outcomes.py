@@ -61,6 +61,23 @@ SYSTEMATIC = frozenset(
 """Reasons that a mapping, the server or a missing level can give to any row, unlike a date that is impossible."""
 
 
+OF_VALUES = (
+    "ambiguous-local-time",
+    "binary-value",
+    "decoded-as-latin-1",
+    "impossible-date",
+    "key-is-no-code",
+    "missing-required",
+    "nonexistent-local-time",
+    "not-a-number",
+    "not-binary",
+    "precision-loss",
+    "undecodable-text",
+    "unmapped-code",
+)
+"""Reasons that reading a row's values gives, beside those of its key (``source.keys``)."""
+
+
 DECIDED_BY_LOAD = frozenset(
     {
         Reason.AMBIGUOUS_TARGET,
