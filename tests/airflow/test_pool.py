@@ -34,11 +34,16 @@ def test_a_pool_that_was_taken_away_is_told_where_a_run_is_looked_at_and_made_ag
 def test_the_slots_that_somebody_has_set_stay(airflow: LocalAirflow) -> None:
     assert airflow.api is not None
     try:
-        airflow.api.request("PATCH", f"pools/{POOL}", {"slots": 7}, update_mask=["slots"])
+        set_slots(airflow, 7)
         start_again(airflow)
         assert airflow.api.request("GET", f"pools/{POOL}")["slots"] == 7
     finally:
-        airflow.api.request("PATCH", f"pools/{POOL}", {"slots": SLOTS}, update_mask=["slots"])
+        set_slots(airflow, SLOTS)
+
+
+def set_slots(airflow: LocalAirflow, slots: int) -> None:
+    assert airflow.api is not None
+    airflow.api.request("PATCH", f"pools/{POOL}", {"pool": POOL, "slots": slots, "include_deferred": False})
 
 
 def page(airflow: LocalAirflow) -> httpx.Response:
