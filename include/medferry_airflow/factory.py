@@ -131,6 +131,8 @@ def _load_level(number: int, entities: Sequence[str], of: RunInTasks, before: An
     label = f"load {number}: {', '.join(entities[:2])}" + (f" +{len(entities) - 2}" if len(entities) > 2 else "")
     tooltip = f"To Medplum: {', '.join(entities)}"
     with TaskGroup(f"load_level_{number}", group_display_name=label, tooltip=tooltip) as group:
+        # A task for each level, that only reads the manifest: Airflow maps over what a task returns, and over no other
+        # value of it, so that `prepare` cannot hand each level a list of its own.
         slice_ids = run_tasks.slices_of_level.override(task_id="slices")(of.run, number)
         described = run_tasks.load.override(doc_md=inspect.getdoc(run_tasks.load.function))  # lost by `partial`
         loaded = described.partial(run=of.run).expand(slice_id=slice_ids)
