@@ -10,8 +10,9 @@ from functools import cached_property, partial
 import sqlalchemy as sa
 
 from medferry.definition.migration import Migration
+from medferry.errors import SettingsError
 from medferry.manifest import leases
-from medferry.manifest.database import open_manifest
+from medferry.manifest.database import MANIFEST, open_manifest
 from medferry.manifest.peppers import check_pepper
 from medferry.manifest.runs import RunRow, get_run
 from medferry.manifest.staged_files import digest_of_file
@@ -23,6 +24,7 @@ from medferry.runtime.continuing import check_continues, check_files, is_dry
 from medferry.runtime.options import RunOptions, kept_options
 from medferry.runtime.settings import Settings
 from medferry.runtime.staging import Staging, StagingArea
+from medferry.source.address import database_url
 from medferry.source.database import connect_engine
 from medferry.store.values import ValueStore
 
@@ -56,8 +58,24 @@ class Environment:
         """Raises SettingsError when there is none: only `prepare_run` makes one. PepperMissing, KeyMissing."""
         if self._opened:
             return self._opened.manifest
+        return self._manifest_by(self.settings.manifest_url)
+
+    @cached_property
+    def decisions(self) -> sa.Engine:
+        """The manifest for what a person decides, under the role that may. Raises SettingsError."""
+        if self._opened:
+            return self._opened.decisions
+        manifest, decision = (self.settings.manifest_url, self.settings.decision_url or self.settings.manifest_url)
+        if _place(manifest) != _place(decision):
+            raise SettingsError(
+                "MEDFERRY_DECISION_URL leads to another database than MEDFERRY_MANIFEST_URL.",
+                "Give both the same host, port and database: they differ in role and password alone.",
+            )
+        return self._manifest_by(decision)
+
+    def _manifest_by(self, url: str) -> sa.Engine:
         pepper = self.settings.pepper
-        engine = open_manifest(self.settings.manifest_url, pepper)
+        engine = open_manifest(url, pepper)
         check_pepper(engine, pepper)
         return engine
 
@@ -127,6 +145,11 @@ class Environment:
     @property
     def staging_area(self) -> StagingArea:
         return StagingArea(self.settings.staging_url, self.settings.store_options)
+
+
+def _place(url: str) -> tuple[object, ...]:
+    parsed = database_url(url, MANIFEST)
+    return parsed.get_backend_name(), parsed.host, parsed.port, parsed.database
 
 
 def scopes_of(run: RunRow) -> list[str]:

@@ -41,7 +41,13 @@ def rehearsal_of(environment: Environment, variables: Mapping[str, str] = os.env
             "Name another Medplum project and a manifest of its own: docs/runbooks/cutover.md.",
         )
     given: dict[str, Any] = {name: variables[variable] for name, variable in _VARIABLES.items()}
-    none: dict[str, Any] = {"legacy_writer_url": "", "legacy_writer_arguments": {}, "probes": {}, "routing_file": ""}
+    none: dict[str, Any] = {
+        "decision_url": "",
+        "legacy_writer_url": "",
+        "legacy_writer_arguments": {},
+        "probes": {},
+        "routing_file": "",
+    }
     settings = replace(environment.settings, **given, **none, routing_webhook="", routing_webhook_secret="")
     rehearsal = Environment(replace(environment.migration, gate=None), settings)
     sa.event.listen(rehearsal.capture, "before_cursor_execute", _refuse_gates)

@@ -23,6 +23,7 @@ _VARIABLES = {
     "medplum_client_id": "MEDFERRY_MEDPLUM_CLIENT_ID",
     "medplum_client_secret": "MEDFERRY_MEDPLUM_CLIENT_SECRET",
     "manifest_url": "MEDFERRY_MANIFEST_URL",
+    "decision_url": "MEDFERRY_DECISION_URL",
     "staging_url": "MEDFERRY_STAGING_URL",
     "store_key_file": "MEDFERRY_STORE_KEY_FILE",
     "store_key_command": "MEDFERRY_STORE_KEY_COMMAND",
@@ -62,6 +63,8 @@ class Settings:
     medplum_http: HttpSettings = field(default_factory=HttpSettings)
     """TLS, proxy, headers and time."""
     manifest_url: str = field(default=_DEFAULTS["manifest_url"], repr=False)
+    decision_url: str = field(default="", repr=False)
+    """The manifest under the role by which people decide; as `manifest_url` without."""
     staging_url: str = _DEFAULTS["staging_url"]
     store_options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     """What the package of an object store is given, such as credentials, for the staging area and the reports."""

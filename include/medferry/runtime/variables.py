@@ -43,6 +43,9 @@ VARIABLES: Mapping[str, Variable] = {
     "MEDFERRY_MANIFEST_URL": Variable(
         "SQLAlchemy URL of the manifest; in Airflow none but an absolute one is taken", "a SQLite file in `build`"
     ),
+    "MEDFERRY_DECISION_URL": Variable(
+        "the same, with the [role that decides](runbooks/roles.md); the same server and database", "the manifest's"
+    ),
     "MEDFERRY_STAGING_URL": Variable(
         "folder or [object storage](runbooks/scale_out.md) for staged rows and Bundles; in Airflow no relative one is "
         "taken",

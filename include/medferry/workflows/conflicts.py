@@ -81,7 +81,7 @@ def decide(
     if not person.strip() or not reason.strip():
         raise NotDecided("A decision needs a person and a reason.", "Give --by and --reason, without patient data.")
     conflict = find(environment, number)
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         made_by = (person.strip()[:100], reason.strip()[:1000])
         return conflict_decisions.decide(connection, conflict, paths, side, *made_by)
 

@@ -43,7 +43,7 @@ def arm(
         _conditions(environment, wave_id)
     subject = f"{'cutover' if direction is Direction.FORTH else 'rollback'}/{environment.migration.name}/{wave_id}"
     note = f"answered at {at.astimezone(UTC).isoformat(timespec='seconds')}, for {minutes} min"
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         record(connection, subject, digest_of(shown), Decision(Consent.ACCEPTED, person, note))
     return person
 

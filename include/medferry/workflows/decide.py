@@ -40,7 +40,7 @@ def decide(
     A run that has finished becomes succeeded when it passes by this, and failed when it passes no more.
     Raises UnknownException, NotDecidable.
     """
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         row = get_exception(connection, exception_id)
         wanted = Decision(
             verdict=decision or row.decision,
@@ -64,7 +64,7 @@ def review(
         raise NotDecidable(
             "A review needs a reviewer, and one that differs a finding.", "Give them, without patient data."
         )
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         runs.get_run(connection, run_id)
         record_review(connection, run_id, key, reviewer.strip(), outcome, finding.strip()[:1000])
         settle(connection, run_id)

@@ -19,7 +19,7 @@ def leave_behind(environment: Environment, wave_id: str, accepted: Mapping[str, 
     check_wave(migration.plan, wave_id)
     if not person.strip() or any(len(reason.strip()) < 8 for reason in accepted.values()):
         raise OptionError("A person must answer for it.", "Give a name (--by), and WHAT=REASON with a sentence each.")
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         refused = left_behind.unproven_of(connection, migration.name, wave_id)
         for what, reason in accepted.items():
             if what not in refused:

@@ -65,7 +65,7 @@ def panic(environment: Environment, said: Panic) -> None:
 def lift(environment: Environment, person: str, reason: str) -> bool:
     """Let writing begin again; starts nothing. Returns False where nothing was held. Raises OptionError."""
     _check(Panic(Choice(person), reason))
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         return panics.record_panic(connection, environment.migration.name, PanicState.LIFTED, person, reason)
 
 

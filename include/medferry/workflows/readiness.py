@@ -66,7 +66,7 @@ def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, 
     if not person.strip() or len(reason.strip()) < 8:
         raise OptionError("A person must answer for it.", "Give a name, and a reason of a sentence.")
     subject = facts.subject(GateName(gate))
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         consents.record_consent(connection, subject, consent, person, reason)
 
 

@@ -190,5 +190,5 @@ def _left(environment: Environment, wave_id: str) -> list[str]:
 
 
 def _note(environment: Environment, wave_id: str, state: Retirement, digest: str, person: str, note: str) -> None:
-    with environment.manifest.begin() as connection:
+    with environment.decisions.begin() as connection:
         record_retirement(connection, environment.migration.name, wave_id, state, digest, person, note)
