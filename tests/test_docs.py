@@ -65,6 +65,7 @@ _COMMANDS += (("sync",), ("sync", "wave"), ("sync", "status"), ("sweep",))
 _COMMANDS += (("readiness",), ("readiness", "show"), ("readiness", "accept"), ("safety",), ("side-effects",))
 _COMMANDS += (("announce",),)
 _COMMANDS += (("audit",), ("audit", "verify"), ("audit", "show"))
+_COMMANDS += (("four-eyes",), ("four-eyes", "list"), ("four-eyes", "refuse"))
 _COMMANDS += (("conflicts",), ("conflicts", "list"), ("conflicts", "show"), ("conflicts", "decide"))
 
 

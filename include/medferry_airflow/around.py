@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk import TaskGroup
 
-from medferry.plan.sections import Stakeholder
+from medferry.plan.people import Stakeholder
 from medferry_airflow.asked import approval
 from medferry_airflow.tasks import rehearse, retire
 
@@ -24,9 +24,17 @@ def draw_rehearsal(wave: str) -> None:
         rehearse.stage.expand(told=rehearse.measure(wave))
 
 
-def draw_retirement(wave: str, approvers: Sequence[Stakeholder]) -> None:
-    """Draw the tasks that take a wave down into the present DAG."""
-    looked: Any = retire.look(wave)
-    approved = approval(f"May wave {wave} be taken down? There is no way back afterwards.", _SHOWN, approvers, {})
-    answer: Any = approved.output
-    looked >> approved >> retire.retire(wave, answer)
+def draw_retirement(wave: str, approvers: Sequence[Stakeholder], two: bool) -> None:
+    """Draw the tasks that take a wave down into the present DAG. `two`: two people are asked, one after the other."""
+    before: Any = retire.look(wave)
+    answer: Any
+    subject, task_id = f"May wave {wave} be taken down? There is no way back afterwards.", "approve"
+    if two:
+        first = approval(subject, _SHOWN, approvers, {})
+        answer = first.output
+        said: Any = retire.say(wave, answer)
+        before >> first >> said
+        before, task_id = said, "approve_second"
+    approved = approval(subject, _SHOWN, approvers, {}, task_id)
+    answer = approved.output
+    before >> approved >> retire.retire(wave, answer)

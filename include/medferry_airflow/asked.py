@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.execution_time.hitl import HITLUser
 
-from medferry.plan.sections import Stakeholder
+from medferry.plan.people import Stakeholder
 
 NOBODY = HITLUser(id=":nobody", name="nobody")
 """Who may answer where the plan names nobody: to leave it open would let everybody approve."""
@@ -22,10 +22,12 @@ SOON, SOON_AT_MOST = timedelta(seconds=2), timedelta(seconds=8)
 """A freeze does not wait minutes for another try. Nor for a slot of the pool: these tasks are in none."""
 
 
-def approval(subject: str, body: str, approvers: Sequence[Stakeholder], params: dict[str, Param]) -> ApprovalOperator:
+def approval(
+    subject: str, body: str, approvers: Sequence[Stakeholder], params: dict[str, Param], task_id: str = "approve"
+) -> ApprovalOperator:
     """Rejected, or without an answer in time, it fails: nothing downstream runs, and the run is red."""
     return ApprovalOperator(
-        task_id="approve",
+        task_id=task_id,
         subject=subject,
         body=body,
         assigned_users=_users(approvers),
@@ -39,8 +41,15 @@ def approval(subject: str, body: str, approvers: Sequence[Stakeholder], params: 
 
 
 def who_answered(answer: Mapping[str, Any]) -> str:
-    """The person's name, else the id of the account. `answer`: what an approval returns."""
+    """The person's name, else the id of the account. `answer`: what an approval returns.
+
+    From now on it is this account that acts in the task, in the chain of acts too, and not who triggered the DAG run.
+    """
+    from medferry.manifest.audit import acted_by
+
     user = answer["responded_by_user"]
+    actor = f"airflow:{user['id']}"
+    acted_by(lambda: actor)
     return str(user["name"] or user["id"])
 
 

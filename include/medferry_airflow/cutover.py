@@ -17,40 +17,46 @@ from airflow.sdk import Param, TaskGroup
 
 from medferry.cutover.stages import STAGES, Stage
 from medferry.manifest.cutovers import Direction
-from medferry.plan.sections import Stakeholder
+from medferry.plan.people import Stakeholder
 from medferry_airflow.asked import approval
 from medferry_airflow.tasks import cutover as tasks
 
 WORDS = {Direction.FORTH: "cutover", Direction.BACK: "rollback"}
 
 _SHOWN = "{{ ti.xcom_pull(task_ids='readiness.look') }}"
-_PERSON = "{{ ti.xcom_pull(task_ids='approval.arm') }}"
+_PERSON = "{{{{ ti.xcom_pull(task_ids='approval.{}') }}}}"
 
 
-def draw(direction: Direction, wave: str, approvers: Sequence[Stakeholder]) -> None:
-    """Draw the tasks of one direction into the present DAG."""
+def draw(direction: Direction, wave: str, approvers: Sequence[Stakeholder], two: bool) -> None:
+    """Draw the tasks of one direction into the present DAG. `two`: two people are asked, one after the other."""
     with TaskGroup("readiness", tooltip="Every condition, with its evidence"):
         looked: Any = tasks.look(wave, str(direction))
     with TaskGroup("approval", tooltip="People decide, before anything is closed"):
-        approved = _approval(direction, wave, approvers)
-        armed: Any = tasks.arm(wave, str(direction), _SHOWN, approved.output)
-        looked >> approved >> armed
-    made = [armed]
+        armed = looked
+        for number in ("", "_second") if two else ("",):
+            approved = _approval(direction, wave, approvers, f"approve{number}")
+            before, armed = (
+                armed,
+                tasks.arm.override(task_id=f"arm{number}")(wave, str(direction), _SHOWN, approved.output),
+            )
+            before >> approved >> armed
+    person, made = _PERSON.format(f"arm{number}"), [armed]
     for stage in STAGES[direction]:
-        made.append(_stage(direction, wave, stage))
+        made.append(_stage(direction, wave, stage, person))
         made[-2] >> made[-1]
-    thaw: Any = tasks.thaw(wave, str(direction), _PERSON)
+    thaw: Any = tasks.thaw(wave, str(direction), person)
     made[-1] >> thaw.as_teardown(setups=made[1], on_failure_fail_dagrun=True)
 
 
-def _stage(direction: Direction, wave: str, stage: Stage) -> Any:
+def _stage(direction: Direction, wave: str, stage: Stage, person: str) -> Any:
     page = STAGES[direction][stage].page
     with TaskGroup(stage.value, group_display_name=stage.replace("_", " "), tooltip=page):
         described = tasks.perform.override(task_id=stage.value, doc_md=page)
-        return described(wave, str(direction), stage.value, _PERSON)
+        return described(wave, str(direction), stage.value, person)
 
 
-def _approval(direction: Direction, wave: str, approvers: Sequence[Stakeholder]) -> Any:
+def _approval(direction: Direction, wave: str, approvers: Sequence[Stakeholder], task_id: str) -> Any:
     minutes = "The freeze must begin within so many minutes of your answer."
     param = Param(60, type="integer", minimum=1, maximum=1_440, title="Minutes", description=minutes)
-    return approval(f"May the {WORDS[direction]} of wave {wave} begin?", _SHOWN, approvers, {"minutes": param})
+    subject = f"May the {WORDS[direction]} of wave {wave} begin?"
+    return approval(subject, _SHOWN, approvers, {"minutes": param}, task_id)

@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 from medferry.definition.outline import Outline
 from medferry.errors import MedferryError
 from medferry.plan.model import Plan
-from medferry.plan.sections import Approval
+from medferry.plan.people import Approval
 from medferry_airflow.around import draw_rehearsal, draw_retirement
 from medferry_airflow.factory import broken_dag, new_dag
 from medferry_airflow.page import page
@@ -22,7 +22,7 @@ def cutover_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
         from medferry.manifest.cutovers import Direction
         from medferry_airflow.cutover import draw  # dear, and most migrations move no unit
 
-        draw(Direction.FORTH, wave, plan.approvers(Approval.CUTOVER))
+        draw(Direction.FORTH, wave, plan.approvers(Approval.CUTOVER), plan.needs_two(Approval.CUTOVER))
 
     return _of_wave("cutover", "Cutover", wave, text, found, drawn)
 
@@ -34,7 +34,7 @@ def rollback_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
         from medferry.manifest.cutovers import Direction
         from medferry_airflow.cutover import draw
 
-        draw(Direction.BACK, wave, plan.approvers(Approval.ROLLBACK))
+        draw(Direction.BACK, wave, plan.approvers(Approval.ROLLBACK), plan.needs_two(Approval.ROLLBACK))
 
     return _of_wave("rollback", "Rollback", wave, text, found, drawn)
 
@@ -47,7 +47,11 @@ def rehearsal_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
 def retirement_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
     """A DAG that takes down a wave that is over, once people have approved."""
     who = Approval.RETIRE
-    return _of_wave("retire", "Retirement", wave, text, found, lambda plan: draw_retirement(wave, plan.approvers(who)))
+
+    def drawn(plan: Plan) -> None:
+        draw_retirement(wave, plan.approvers(who), plan.needs_two(who))
+
+    return _of_wave("retire", "Retirement", wave, text, found, drawn)
 
 
 def _of_wave(

@@ -15,7 +15,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from medferry.cutover.stages import STAGES, Stage
 from medferry.manifest.cutovers import Direction
-from medferry.plan.sections import Approval, Stakeholder
+from medferry.plan.people import Approval, Stakeholder
 from medferry_airflow.asked import NOBODY
 from medferry_airflow.cutover import draw
 from tests import tiny_platform
@@ -43,9 +43,9 @@ PEOPLE = [
 ]
 
 
-def drawn(people: list[Stakeholder] = PEOPLE, direction: Direction = Direction.FORTH) -> DAG:
+def drawn(people: list[Stakeholder] = PEOPLE, direction: Direction = Direction.FORTH, two: bool = False) -> DAG:
     with DAG("cutover_pilot", schedule=None) as dag:
-        draw(direction, "pilot", people)
+        draw(direction, "pilot", people, two)
     return dag
 
 
@@ -66,6 +66,16 @@ def test_a_cutover_and_a_rollback_as_they_are_drawn_are_safe(direction: Directio
     assert faults(dag) == []
     stages = [f"{stage}.{stage}" for stage in STAGES[direction] if stage not in (Stage.FLIP, Stage.OBSERVE)]
     assert succeeded_before(dag, "flip.flip") == {"readiness.look", "approval.approve", "approval.arm", *stages}
+
+
+@pytest.mark.parametrize("direction", STAGES)
+def test_where_the_plan_asks_for_two_both_are_asked_one_after_the_other(direction: Direction) -> None:
+    dag = drawn(direction=direction, two=True)
+    assert faults(dag) == []
+    asked = {"approval.approve", "approval.arm", "approval.approve_second", "approval.arm_second"}
+    assert asked < succeeded_before(dag, "flip.flip")
+    assert succeeded_before(dag, "approval.approve_second") == {"readiness.look", "approval.approve", "approval.arm"}
+    assert "approval.arm_second" in str(dag.get_task("freeze.freeze").op_args)
 
 
 def rule(task_id: str, of: TriggerRule) -> Callable[[DAG], None]:

@@ -23,7 +23,7 @@ from medferry.source.gate.gate import GateState
 from tests.governance.test_strategy import plan_of
 
 LIMITS = ReadinessLimits()
-SAID = RecordedDecision("", "", "2027-01-01T00:00:00.000Z", Decision(Consent.ACCEPTED, "Ada", "We looked at each."))
+SAID = RecordedDecision("", "", "2027-01-01T00:00:00.000Z", Decision(Consent.ACCEPTED, "Ada", "We looked at each."), 1)
 PROOF = Proof(7, True, "proven", 1.0, True, 1.0, 10, 0)
 SWEPT = {name: SweepRow(1, name, 100, 0, True, "", "") for name in ("patient", "weight")}
 AGES = {"patient": 1.0, "weight": 2.0}

@@ -16,10 +16,11 @@ from medferry.definition.outline import MIGRATIONS_FOLDER
 from medferry.errors import DefinitionError
 from medferry.plan.load import load_plan
 from medferry.plan.model import Plan
+from medferry.plan.people import Approval
 from medferry.plan.questions import Question, open_questions
 from medferry.plan.rows import text_of_rows
 from medferry.plan.schema import plan_schema
-from medferry.plan.sections import Approval, LegacyWriter, Training
+from medferry.plan.sections import LegacyWriter, Training
 
 ANSWERED = """name: toy
 title: Toy
@@ -225,3 +226,30 @@ def test_the_demo_s_plan_answers_every_question() -> None:
     entities = {path.stem.partition(".")[0] for path in (MIGRATIONS_FOLDER / "clinics/entities").glob("*.sql")}
     assert [open_questions(plan, wave.id, entities) for wave in plan.waves] == [[], [], []]
     assert plan.approvers(Approval.RETIRE)
+
+
+FOUR_EYES = """
+four_eyes: {acts: [cutover]}
+stakeholders:
+  - {name: Ada, role: medical director, contact: ada@toy.example, approves: [cutover, rollback], os_user: ada}
+"""
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        ("", "Ada alone may"),
+        ("  - {name: Ben, role: operations, contact: b@x, approves: [cutover]}", "Ada alone may"),
+        ("  - {name: Ben, role: operations, contact: b@x, approves: [rollback], os_user: ben}", "Ada alone may"),
+        ("  - {name: Ben, role: operations, contact: b@x, approves: [cutover], os_user: Ada}", "account os:ada is of"),
+    ],
+)
+def test_four_eyes_need_two_people_each_with_an_account(tmp_path: Path, added: str, told: str) -> None:
+    with pytest.raises(DefinitionError, match=told):
+        plan_of(tmp_path, without("stakeholders") + FOUR_EYES + added)
+
+
+def test_four_eyes_of_two(tmp_path: Path) -> None:
+    second = "  - {name: Ben, role: operations, contact: b@x, approves: [cutover], airflow_user: ben}"
+    plan = plan_of(tmp_path, without("stakeholders") + FOUR_EYES + second)
+    assert plan.needs_two(Approval.CUTOVER) and not plan.needs_two(Approval.ROLLBACK)

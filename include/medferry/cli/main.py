@@ -16,6 +16,7 @@ from medferry.cli.cutover import cutover_app, rollback_app
 from medferry.cli.dead_letters import dead_letters_app
 from medferry.cli.examples import test_app
 from medferry.cli.exceptions import exceptions_app
+from medferry.cli.four_eyes import four_eyes_app
 from medferry.cli.gate import gate_app
 from medferry.cli.heal import heal_app
 from medferry.cli.inventory import inventory_app
@@ -83,6 +84,7 @@ app.add_typer(announce_app)
 app.add_typer(audit_app, name="audit")
 app.add_typer(key_app)
 app.add_typer(pepper_app, name="pepper")
+app.add_typer(four_eyes_app, name="four-eyes")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from enum import StrEnum
 from string import Template
 
 from medferry.plan.model import Plan
-from medferry.plan.sections import Stakeholder
+from medferry.plan.people import Stakeholder
 
 
 class Event(StrEnum):

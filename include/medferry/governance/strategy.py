@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from medferry.errors import MedferryError
 from medferry.plan.model import Plan, Strategy
-from medferry.plan.sections import Approval
+from medferry.plan.people import Approval
 
 LARGEST = {"units": 3, "users": 100, "integrations": 3, "records": 1_000_000}
 """What moves at once may have of each, at most."""

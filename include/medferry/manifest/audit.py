@@ -7,17 +7,19 @@ reports, in logs, on the paper of whoever signs.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
+import os
+import pwd
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.manifest.bulk import among
 from medferry.manifest.database import now
 from medferry.manifest.tables import check, decision, verification
 from medferry.manifest.tables_of_audit import audit
@@ -90,11 +92,11 @@ class Fault:
 
 
 def os_user() -> str:
-    """Who runs this process, and where."""
+    """Who runs this process, and where: the operating system's word, not that of variables such as LOGNAME."""
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        name = "?"
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        name = str(os.getuid())
     return f"os:{name}@{socket.gethostname()}"[:200]
 
 
@@ -107,12 +109,22 @@ def acted_by(actor: Callable[[], str]) -> None:
     _Surroundings.actor = staticmethod(actor)
 
 
-def append(connection: sa.Connection, act: Act, subject: str, digest: str = "") -> None:
-    """Add a line, in the transaction of what it is about."""
+def actor() -> str:
+    """Who acts in this process now."""
+    return _Surroundings.actor()[:200]
+
+
+def lock(connection: sa.Connection) -> None:
+    """Let nobody else append before this transaction ends: who looks, then appends, must see all that is there."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+
+
+def append(connection: sa.Connection, act: Act, subject: str, digest: str = "") -> None:
+    """Add a line, in the transaction of what it is about."""
+    lock(connection)
     last = head(connection)
-    values = (last.count + 1, now(), _Surroundings.actor()[:200], str(act), subject[:300], digest)
+    values = (last.count + 1, now(), actor(), str(act), subject[:300], digest)
     line = dict(zip(Line.__slots__, (*values, hash_of(last.hash, *values)), strict=True))
     connection.execute(sa.insert(audit), [line])
 
@@ -132,6 +144,14 @@ def head(connection: sa.Connection) -> Head:
     """Of the chain as it is; without a line 0 and an empty hash."""
     row = connection.execute(sa.select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).one_or_none()
     return Head(row.seq, row.hash) if row else Head(0, "")
+
+
+def actors_of(connection: sa.Connection, decisions: Collection[int]) -> dict[int, str]:
+    """Decision (its number) → who made it, of those that the chain has."""
+    named = {f"decision/{number}": number for number in decisions}
+    chosen = (audit.c.act == Act.DECIDED, among(connection, audit.c.subject, named))
+    rows = connection.execute(sa.select(audit.c.subject, audit.c.actor).where(*chosen))
+    return {named[row.subject]: row.actor for row in rows}
 
 
 def lines(connection: sa.Connection, limit: int) -> list[Line]:

@@ -16,7 +16,6 @@ from medferry.manifest.bulk import among
 from medferry.manifest.database import now
 from medferry.manifest.tables import decision as table
 
-
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What a person decided, in words without patient data. `due` is a day, YYYY-MM-DD, or empty."""
@@ -30,12 +29,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class RecordedDecision:
-    """A decision as it was recorded: of which subject, about what (its digest), at which time (UTC)."""
+    """A decision as it was recorded: of which subject, about what (its digest), at which time (UTC), in which line."""
 
     subject: str
     digest: str
     at: str
     decision: Decision
+    number: int
 
 
 def digest_of(*parts: object) -> str:
@@ -72,4 +72,4 @@ def decisions_below(connection: sa.Connection, *subjects: str) -> list[RecordedD
 
 def _recorded(row: sa.Row) -> RecordedDecision:  # type: ignore[type-arg]
     decision = Decision(*(getattr(row, name) for name in Decision.__slots__))
-    return RecordedDecision(row.subject, row.digest, row.at, decision)
+    return RecordedDecision(row.subject, row.digest, row.at, decision, row.id)

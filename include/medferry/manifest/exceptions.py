@@ -141,15 +141,16 @@ def get_exception(connection: sa.Connection, exception_id: int) -> ExceptionRow:
 
 def record_decision(connection: sa.Connection, row: ExceptionRow, decision: Decision) -> None:
     """Append a decision about the exception as it is in `row`."""
-    decisions.record(connection, _subject(row.id), row.digest, decision)
+    decisions.record(connection, about_exception(row.id), row.digest, decision)
 
 
 def decisions_about(connection: sa.Connection, exception_id: int) -> list[RecordedDecision]:
     """All decisions about an exception, oldest first."""
-    return decisions.decisions_of(connection, _subject(exception_id))
+    return decisions.decisions_of(connection, about_exception(exception_id))
 
 
-def _subject(exception_id: int) -> str:
+def about_exception(exception_id: int) -> str:
+    """What decisions about it have as their subject."""
     return f"exception/{exception_id}"
 
 
@@ -158,8 +159,8 @@ def _lines(
 ) -> Iterable[tuple[sa.Row, RecordedDecision | None]]:  # type: ignore[type-arg]
     """Each exception with its newest decision."""
     rows = connection.execute(sa.select(exception_).where(condition)).all()
-    newest = decisions.newest(connection, [_subject(row.id) for row in rows])
-    return [(row, newest.get(_subject(row.id))) for row in rows]
+    newest = decisions.newest(connection, [about_exception(row.id) for row in rows])
+    return [(row, newest.get(about_exception(row.id))) for row in rows]
 
 
 def _row(row: sa.Row, last: RecordedDecision | None) -> ExceptionRow:  # type: ignore[type-arg]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from medferry.plan.model import Plan
-from medferry.plan.sections import EVERYTHING, Approval
+from medferry.plan.people import Approval
+from medferry.plan.sections import EVERYTHING
 
 
 class Question(StrEnum):

@@ -17,23 +17,15 @@ from pendulum import Timezone
 from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, WithJsonSchema, model_validator
 
 from medferry.plan.authority import Name, UnitId
+from medferry.plan.people import Approval, FourEyes, Stakeholder, Text, faults_of
 
 EVERYTHING = "all"
 """The one wave of a plan that has none."""
 
-Text = Annotated[str, Field(min_length=2, max_length=300)]
 Sentence = Annotated[str, Field(min_length=8, max_length=1_000)]
 
 _WALL_TIME = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2})?$"}
 WallTime = Annotated[NaiveDatetime, WithJsonSchema(_WALL_TIME)]
-
-
-class Approval(StrEnum):
-    """What a stakeholder may approve."""
-
-    CUTOVER = "cutover"
-    ROLLBACK = "rollback"
-    RETIRE = "retire"
 
 
 class _Part(BaseModel):
@@ -86,18 +78,6 @@ class Timeline(_Part):
         zone, window = zone_named(self.zone), self.waves[wave]
         opens, closes = (time.replace(tzinfo=zone).astimezone(UTC) for time in (window.opens, window.closes))
         return opens, closes
-
-
-class Stakeholder(_Part):
-    """The second question: a person, how to reach him, and what he approves."""
-
-    name: Text
-    role: Text
-    contact: Text
-    """An address of electronic mail, or another that a message can be sent to."""
-    approves: frozenset[Approval] = frozenset()
-    airflow_user: Text | None = None
-    """The id of this person's account in Airflow, by which approvals are given there."""
 
 
 class DataRequired(_Part):
@@ -239,6 +219,7 @@ class Sections(_Part):
 
     timeline: Timeline | None = None
     stakeholders: list[Stakeholder] = []
+    four_eyes: FourEyes | None = None
     data_required: DataRequired | None = None
     downtime: Downtime | None = None
     tools: list[ToolChange] = []
@@ -253,6 +234,9 @@ class Sections(_Part):
 
     def approvers(self, of: Approval) -> list[Stakeholder]:
         return [person for person in self.stakeholders if of in person.approves]
+
+    def needs_two(self, act: Approval) -> bool:
+        return self.four_eyes is not None and act in self.four_eyes.acts
 
     def before(self, wave: str, waves: Sequence[str]) -> list[str]:
         """The waves that must have been flipped before one, by the timeline, else by the plan's order of `waves`."""
@@ -271,10 +255,7 @@ class Sections(_Part):
             yield from (f"{section} names the unknown wave {name}" for name in sorted({*names} - {*waves}))
         for unit in sorted({*(self.downtime.units if self.downtime else {})} - {*units}):
             yield f"downtime names the unknown unit {unit}"
-        people = [person.name for person in self.stakeholders]
-        yield from (
-            f"{name} stands twice in stakeholders" for name in sorted({n for n in people if people.count(n) > 1})
-        )
+        yield from faults_of(self.stakeholders, self.four_eyes)
         try:
             if {*windows} <= {*waves}:
                 TopologicalSorter({wave: self.before(wave, waves) for wave in waves}).prepare()

@@ -17,6 +17,7 @@ from medferry.manifest.checks import Verification, whole_verifications
 from medferry.manifest.clock import read_clock
 from medferry.manifest.decisions import decisions_below
 from medferry.manifest.purges import purges_of
+from medferry.manifest.spoken import said_below
 from medferry.manifest.unit_state import counts_of
 
 _ALL = 1_000_000
@@ -43,6 +44,7 @@ def members_of(
     verdicts = [verdict_of_verification(connection, one.id) for one in verified]
     exceptions = sorted({one.id for verdict in verdicts for one in verdict.exceptions})
     subjects = [*(f"{kind}/{name}/{wave}" for kind in _DECIDED), *(f"exception/{one}" for one in exceptions)]
+    subjects.append(said_below(name))
     columns = ("entity", "unit", "disposition", "records")
     return {
         "retirement.json": _json(head),

@@ -22,9 +22,12 @@ from medferry.manifest.conflicts import (
     KeptValue,
     find_conflict,
 )
-from medferry.manifest.decisions import RecordedDecision
+from medferry.manifest.decisions import RecordedDecision, digest_of
+from medferry.manifest.spoken import Matter
+from medferry.plan.people import Approval
 from medferry.runtime.environment import Environment
 from medferry.store.values import Pointer, ValueMissing
+from medferry.workflows.four_eyes import say
 
 
 class NoSuchConflict(MedferryError):
@@ -76,14 +79,20 @@ def decide(
 ) -> ConflictState:
     """Decide of some paths (none: of all) whose values stand; the next cycle does it.
 
-    Raises NoSuchConflict, NotDecided, ConflictClosed, UnknownPath.
+    Raises NoSuchConflict, NotDecided, ConflictClosed, UnknownPath; WaitingForSecond where the plan asks for two.
     """
     if not person.strip() or not reason.strip():
         raise NotDecided("A decision needs a person and a reason.", "Give --by and --reason, without patient data.")
     conflict = find(environment, number)
     with environment.decisions.begin() as connection:
-        made_by = (person.strip()[:100], reason.strip()[:1000])
-        return conflict_decisions.decide(connection, conflict, paths, side, *made_by)
+        state = digest_of(conflict.digest, conflict.changed_at, side, *(sorted(paths) or conflict.paths))
+        matter = Matter(conflict.migration, Approval.CONFLICT, f"conflict/{number}", state)
+        agreement = say(connection, environment.migration.plan, matter, person.strip()[:100], reason.strip())
+        if agreement.agreed:
+            made_by = (agreement.person, reason.strip()[:1000])
+            return conflict_decisions.decide(connection, conflict, paths, side, *made_by)
+    agreement.require()
+    return conflict.state
 
 
 def _places(environment: Environment, conflict: Conflict) -> list[Place]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medferry.cutover import machine
 from medferry.cutover.acts import Act, Place
@@ -18,13 +18,13 @@ from medferry.manifest import cutovers
 from medferry.manifest.cutovers import Attempt, AttemptState, Direction
 from medferry.manifest.retirements import retirement_of
 from medferry.manifest.slice_lock import SliceBusy, only_worker
-from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import NothingBack
 from medferry.sync.wave import SyncedWave, shut_units
-from medferry.workflows.cutover_conditions import would_freeze
+from medferry.workflows.cutover_conditions import would_move
 from medferry.workflows.cutover_proof import verified, verified_keys
+from medferry.workflows.cutover_words import agree_to_move
 from medferry.workflows.freeze_forecast import noted_forecast
 from medferry.workflows.parity import require_parity
 from medferry.workflows.readiness import require_turn
@@ -59,23 +59,25 @@ class Choice:
     ready: Callable[[], object] = lambda: None
     clock: Time = field(default_factory=Time)
     by_stages: bool = False
+    speaks: bool = False
+    """Whether `person` says by this that it is to be done, as one of two where the plan asks for them."""
 
 
 def cut_over(environment: Environment, wave_id: str, choice: Choice) -> machine.Outcome:
     """Move the wave's units to Medplum, or go on where an attempt has stopped.
 
-    Raises NotFlipped, Stuck, CutoverBusy, Otherwise, NothingBack, and what keeps it from beginning.
+    Raises NotFlipped, Stuck, CutoverBusy, Otherwise, NothingBack, WaitingForSecond, and what keeps it from beginning.
     """
-    with _attempt(environment, wave_id, Direction.FORTH, choice) as switch:
+    with _attempt(environment, wave_id, Direction.FORTH, replace(choice, speaks=True)) as switch:
         return machine.cut_over(switch, switch.places)
 
 
 def roll_back(environment: Environment, wave_id: str, choice: Choice) -> machine.Outcome:
     """Move the wave's units back, with all that was written in Medplum; thaw them where they are not flipped.
 
-    Raises NotReturned, Stuck, CutoverBusy, NothingBack, and what keeps it from beginning.
+    Raises NotReturned, Stuck, CutoverBusy, NothingBack, WaitingForSecond, and what keeps it from beginning.
     """
-    with _attempt(environment, wave_id, Direction.BACK, choice) as switch:
+    with _attempt(environment, wave_id, Direction.BACK, replace(choice, speaks=True)) as switch:
         return machine.roll_back(switch, switch.places)
 
 
@@ -122,16 +124,23 @@ def _attempt(environment: Environment, wave_id: str, direction: Direction, choic
 
 
 @contextmanager
-def switching(environment: Environment, wave_id: str, direction: Direction, choice: Choice) -> Iterator[Switch]:
+def switching(
+    environment: Environment, wave_id: str, direction: Direction, choice: Choice, moves: bool = True
+) -> Iterator[Switch]:
     """Be the only one who moves units; begin an attempt, or go on with the one that came to no end.
 
-    Raises CutoverBusy, Otherwise, NothingBack, and what keeps it from beginning.
+    `moves`: False for who only backs out, of whom nothing is asked. Raises CutoverBusy, Otherwise, NothingBack,
+    NotAgreed, and what keeps it from beginning.
     """
     wave = checked_wave(environment, wave_id)
     with only_mover(environment), environment.medplum() as client:
         if direction is Direction.BACK:
             _check_not_retired(environment, wave_id)
-        yield _switch(environment, wave, client, direction, choice)
+        gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
+        if moves and would_move(gates, wave_id, units, direction):
+            choice.ready()
+            agree_to_move(environment, wave_id, direction, choice.person if choice.speaks else None)
+        yield _switch(environment, wave, gates, units, direction, choice)
 
 
 def _check_not_retired(environment: Environment, wave_id: str) -> None:
@@ -145,11 +154,13 @@ def _check_not_retired(environment: Environment, wave_id: str) -> None:
 
 
 def _switch(
-    environment: Environment, wave: SyncedWave, client: MedplumClient, direction: Direction, choice: Choice
+    environment: Environment,
+    wave: SyncedWave,
+    gates: Gates,
+    units: Sequence[str],
+    direction: Direction,
+    choice: Choice,
 ) -> Switch:
-    gates, units = Gates(environment, client), units_to_move(environment, wave, direction)
-    if direction is Direction.FORTH and would_freeze(gates, wave.id, units):
-        choice.ready()
     going_on = _going_on(environment, wave, gates, direction)
     attempt = going_on or _begun(environment, wave, gates, units, direction, choice)
     hooks = Hooks(

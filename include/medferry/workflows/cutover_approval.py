@@ -11,6 +11,7 @@ from medferry.manifest.decisions import Decision, digest_of, record
 from medferry.runtime.environment import Environment
 from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import cutover_status
+from medferry.workflows.cutover_words import say_of_move
 
 
 class ApprovalTooOld(MedferryError):
@@ -29,9 +30,10 @@ def evidence(environment: Environment, wave_id: str, direction: Direction) -> st
 def arm(
     environment: Environment, wave_id: str, direction: Direction, shown: str, person: str, at: datetime, minutes: int
 ) -> str:
-    """Record who approved what he was shown, at which time; the conditions must still hold. Returns the person.
+    """Record who approved what he was shown, at which time; the conditions must still hold. Returns who did.
 
-    Raises ApprovalTooOld more than `minutes` after it, NotReady.
+    Of two whom the plan asks for the first one's word is noted, and is no approval yet. Raises ApprovalTooOld more than
+    `minutes` after it, NotReady; SamePerson, NotAnApprover.
     """
     latest = at + timedelta(minutes=minutes)
     if datetime.now(UTC) > latest:
@@ -43,9 +45,11 @@ def arm(
         _conditions(environment, wave_id)
     subject = f"{'cutover' if direction is Direction.FORTH else 'rollback'}/{environment.migration.name}/{wave_id}"
     note = f"answered at {at.astimezone(UTC).isoformat(timespec='seconds')}, for {minutes} min"
-    with environment.decisions.begin() as connection:
-        record(connection, subject, digest_of(shown), Decision(Consent.ACCEPTED, person, note))
-    return person
+    agreement = say_of_move(environment, wave_id, direction, person, note)
+    if agreement.agreed:
+        with environment.decisions.begin() as connection:
+            record(connection, subject, digest_of(shown), Decision(Consent.ACCEPTED, agreement.person, note))
+    return agreement.person
 
 
 def _conditions(environment: Environment, wave_id: str) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ def back_out(environment: Environment, wave_id: str, direction: Direction, choic
     """Undo what is closed and not flipped; do nothing where all came to its end. Raises Stuck."""
     if not _is_running(environment, wave_id, direction):
         return "nothing to do: no attempt is at work"
-    with switching(environment, wave_id, direction, choice) as switch:
+    with switching(environment, wave_id, direction, choice, moves=False) as switch:
         return _back_out(switch, direction)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import sqlalchemy as sa
@@ -11,15 +12,20 @@ from medferry.governance.register import NEVER
 from medferry.manifest import runs
 from medferry.manifest.charts import ReviewOutcome, record_review
 from medferry.manifest.checks import checks_of
-from medferry.manifest.decisions import Decision
+from medferry.manifest.decisions import Decision, digest_of
 from medferry.manifest.exceptions import (
     ExceptionRow,
     ExceptionState,
+    about_exception,
+    decisions_about,
     get_exception,
     record_decision,
 )
+from medferry.manifest.spoken import Matter
+from medferry.plan.people import Approval
 from medferry.runtime.environment import Environment
 from medferry.workflows.finish import settle
+from medferry.workflows.four_eyes import Agreement, say
 
 
 class NotDecidable(MedferryError):
@@ -38,7 +44,7 @@ def decide(
     """Record a decision and return the exception with it; what is not given stays as it was.
 
     A run that has finished becomes succeeded when it passes by this, and failed when it passes no more.
-    Raises UnknownException, NotDecidable.
+    Raises UnknownException, NotDecidable; WaitingForSecond where the plan asks for two and this was the first's word.
     """
     with environment.decisions.begin() as connection:
         row = get_exception(connection, exception_id)
@@ -50,10 +56,28 @@ def decide(
             due=row.due if due is None else due.strip(),
         )
         _check(connection, row, wanted)
-        record_decision(connection, row, wanted)
-        if row.run_id is not None:
-            settle(connection, row.run_id)
+        agreement = _agreed(connection, environment, row, wanted, approver)
+        if agreement.agreed:
+            record_decision(connection, row, replace(wanted, person=agreement.person))
+            if row.run_id is not None:
+                settle(connection, row.run_id)
+    agreement.require()
+    with environment.decisions.begin() as connection:
         return get_exception(connection, exception_id)
+
+
+def _agreed(
+    connection: sa.Connection, environment: Environment, row: ExceptionRow, wanted: Decision, typed: str
+) -> Agreement:
+    """To open it again needs one; to accept it, or to change what it is accepted with, as many as the plan says."""
+    state = (row.digest, len(decisions_about(connection, row.id)), wanted.note, wanted.owner, wanted.due)
+    plan, about = environment.migration.plan, about_exception(row.id)
+    matter = Matter(environment.migration.name, Approval.EXCEPTION, about, digest_of(*state))
+    if wanted.verdict != ExceptionState.ACCEPTED:
+        return Agreement(matter, wanted.person, agreed=True)
+    told = "; ".join(part for part in (wanted.note, wanted.owner, wanted.due) if part)
+    person = typed if plan.needs_two(matter.act) else wanted.person
+    return say(connection, plan, matter, person, told)
 
 
 def review(

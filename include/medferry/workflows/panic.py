@@ -13,14 +13,17 @@ from medferry.cutover.gates import Gates
 from medferry.errors import MedferryError, OptionError
 from medferry.manifest import cutovers, panics
 from medferry.manifest.cutovers import Attempt, Direction
-from medferry.manifest.decisions import RecordedDecision
+from medferry.manifest.decisions import RecordedDecision, digest_of
 from medferry.manifest.panics import PanicState
+from medferry.manifest.spoken import Matter
+from medferry.plan.people import Approval
 from medferry.runtime import control
 from medferry.runtime.control import NotAtWork
 from medferry.runtime.environment import Environment
 from medferry.source.gate.gate import GateState
 from medferry.workflows.cutover import Choice, CutoverBusy, only_mover
 from medferry.workflows.cutover_stages import back_out
+from medferry.workflows.four_eyes import say
 
 PAUSE_SECONDS = 0.5
 """Between two tries to be the one who moves units."""
@@ -63,10 +66,22 @@ def panic(environment: Environment, said: Panic) -> None:
 
 
 def lift(environment: Environment, person: str, reason: str) -> bool:
-    """Let writing begin again; starts nothing. Returns False where nothing was held. Raises OptionError."""
+    """Let writing begin again; starts nothing. Returns False where nothing was held.
+
+    Raises OptionError; WaitingForSecond where the plan asks for two.
+    """
     _check(Panic(Choice(person), reason))
+    migration = environment.migration
     with environment.decisions.begin() as connection:
-        return panics.record_panic(connection, environment.migration.name, PanicState.LIFTED, person, reason)
+        held = panics.panic_of(connection, migration.name)
+        if held is None:
+            return False
+        matter = Matter(migration.name, Approval.PANIC_LIFT, held.subject, digest_of(held.number))
+        agreement = say(connection, migration.plan, matter, person, reason)
+        if agreement.agreed:
+            return panics.record_panic(connection, migration.name, PanicState.LIFTED, agreement.person, reason)
+    agreement.require()
+    return False
 
 
 def present_panic(environment: Environment) -> RecordedDecision | None:

@@ -18,10 +18,14 @@ from medferry.governance.strategy import sizes_of
 from medferry.manifest import consents, sweeps
 from medferry.manifest.conflicts import list_conflicts
 from medferry.manifest.consents import Consent
+from medferry.manifest.decisions import decisions_of, digest_of
+from medferry.manifest.spoken import Matter
 from medferry.mapping.declare import MappingStatus
+from medferry.plan.people import Approval
 from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
 from medferry.sync.wave import check_wave
+from medferry.workflows.four_eyes import Agreement, say
 from medferry.workflows.readiness_facts import Facts
 from medferry.workflows.side_effects import look
 
@@ -59,7 +63,10 @@ def asked_of(environment: Environment, wave_id: str, names: Sequence[GateName]) 
 
 
 def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, person: str, reason: str) -> None:
-    """Record what a named person says of a gate, as it is now. Raises NoSuchWave, OptionError."""
+    """Record what a named person says of a gate, as it is now.
+
+    Raises NoSuchWave, OptionError; WaitingForSecond where the plan asks for two to accept it.
+    """
     facts = _facts(environment, wave_id)
     if gate not in ACCEPTABLE:
         raise OptionError(f"Nobody can accept the gate {gate}.", f"These can be: {', '.join(ACCEPTABLE)}.")
@@ -67,7 +74,13 @@ def accept(environment: Environment, wave_id: str, gate: str, consent: Consent, 
         raise OptionError("A person must answer for it.", "Give a name, and a reason of a sentence.")
     subject = facts.subject(GateName(gate))
     with environment.decisions.begin() as connection:
-        consents.record_consent(connection, subject, consent, person, reason)
+        state = digest_of(subject.digest, len(decisions_of(connection, subject.name)))
+        agreement = Agreement(Matter(subject.migration, Approval.READINESS, subject.name, state), person, agreed=True)
+        if consent is Consent.ACCEPTED:
+            agreement = say(connection, environment.migration.plan, agreement.matter, person, reason)
+        if agreement.agreed:
+            consents.record_consent(connection, subject, consent, agreement.person, reason)
+    agreement.require()
 
 
 def _facts(environment: Environment, wave_id: str, by_stages: bool = False) -> Facts:

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from functools import cached_property
 from statistics import median
 
+import sqlalchemy as sa
 from sqlglot.errors import SqlglotError
 
 from medferry.cutover.acts import Act
@@ -22,11 +23,12 @@ from medferry.manifest.checks import resources_read, whole_verifications
 from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.consents import Subject
 from medferry.manifest.decisions import RecordedDecision, digest_of
-from medferry.manifest.exceptions import ExceptionState
+from medferry.manifest.exceptions import ExceptionRow, ExceptionState, about_exception
 from medferry.manifest.freezes import MOST, MeasuredFreeze, measured_freezes
 from medferry.manifest.held_back import HeldBack
 from medferry.manifest.rehearsals import Rehearsal, rehearsals_of
 from medferry.manifest.unit_state import count_present, dead_now
+from medferry.plan.people import Approval
 from medferry.plan.questions import wave_ids
 from medferry.plan.sections import zone_named
 from medferry.runtime.environment import Environment
@@ -40,6 +42,7 @@ from medferry.sync.status import RECENT, WaveStatus, pending_records, status_of
 from medferry.sync.wave import SyncedWave
 from medferry.verification.harm import clinical_entities
 from medferry.workflows.cutover_proof import APART
+from medferry.workflows.four_eyes import was_made_by_two
 from medferry.workflows.safety import look_at_safety
 
 _DAY = 86_400.0
@@ -148,7 +151,8 @@ class Facts:
             newest = next((one for one in found if one.sample_share == 1), found[0])
             verdict = verdict_of_verification(connection, newest.id)
             changed = count_present(connection, migration.name, self.units, newest.started_at)
-        undecided = [e for e in verdict.exceptions if e.decision != ExceptionState.FIXED and e not in verdict.accepted]
+            accepted = [one for one in verdict.accepted if self._by_two(connection, one)]
+        undecided = [e for e in verdict.exceptions if e.decision != ExceptionState.FIXED and e not in accepted]
         return Proof(
             newest.id,
             verdict.proven_but_for_in_flight,
@@ -159,6 +163,10 @@ class Facts:
             changed + verdict.in_flight,
             len(undecided),
         )
+
+    def _by_two(self, connection: sa.Connection, accepted: ExceptionRow) -> bool:
+        plan, about = self.environment.migration.plan, about_exception(accepted.id)
+        return was_made_by_two(connection, plan, Approval.EXCEPTION, about)
 
     @cached_property
     def transactions(self) -> list[int] | None:
@@ -254,9 +262,12 @@ class Facts:
         return Subject(self.environment.migration.name, self.wave, gate, about[gate]())
 
     def accepted(self, gate: GateName) -> RecordedDecision | None:
-        subject = self.subject(gate)
+        """By two people, where the plan asks for them: also of what one has accepted before it did."""
+        subject, plan = self.subject(gate), self.environment.migration.plan
         with self.environment.manifest.begin() as connection:
-            return consents.consent_to(connection, subject)
+            found = consents.consent_to(connection, subject)
+            by_two = found and was_made_by_two(connection, plan, Approval.READINESS, subject.name)
+        return found if by_two else None
 
     def count(self, units: list[str]) -> int:
         with self.environment.manifest.begin() as connection:

@@ -20,6 +20,7 @@ from medferry.manifest import cutovers
 from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.purges import PurgeReason
 from medferry.manifest.retirements import Retirement, record_retirement, retired_waves, retirement_of
+from medferry.plan.people import Approval
 from medferry.plan.questions import wave_ids
 from medferry.report.evidence import members_of
 from medferry.runtime.environment import Environment
@@ -28,6 +29,8 @@ from medferry.source.changes.journal import Journal
 from medferry.store.evidence import digest_of_archive, write_evidence
 from medferry.sync.wave import check_wave
 from medferry.workflows.cutover import only_mover
+from medferry.workflows.cutover_words import say_of_wave
+from medferry.workflows.four_eyes import Agreement
 from medferry.workflows.purge import Found, Kept, find, purge
 from medferry.workflows.readiness import asked_of
 
@@ -68,13 +71,15 @@ def told(environment: Environment, wave_id: str) -> tuple[Retired, list[str]]:
 
 
 def retire(environment: Environment, wave_id: str, person: str, folder: Path) -> Retired:
-    """Take a wave down, or go on with it. Raises NotOver, KeyMissing, CutoverBusy, NoSuchWave, and nothing is removed;
-    CaptureBroken where the account may not remove the journal, StagingError: then run it again.
+    """Take a wave down, or go on with it. Raises NotOver, KeyMissing, CutoverBusy, NoSuchWave, WaitingForSecond, and
+    nothing is removed; CaptureBroken where the account may not remove the journal, StagingError: then run it again.
     """
     key, migration = environment.settings.evidence_key, environment.migration
     with only_mover(environment):  # from the note on nobody rolls it back: no other wave need wait
         if open_ := reasons(environment, wave_id):
             raise not_over(wave_id, open_)
+        if not _is_begun(environment, wave_id):
+            person = say_to_retire(environment, wave_id, person).require()
         _note(environment, wave_id, Retirement.RETIRING, migration.fingerprint, person, "")
     folders = list(purge(environment, _folders(environment, wave_id), person))
     statements = _statements(environment, wave_id)
@@ -88,6 +93,14 @@ def retire(environment: Environment, wave_id: str, person: str, folder: Path) ->
     signed_by = write_evidence(path, members, key)
     _note(environment, wave_id, Retirement.RETIRED, digest_of_archive(path), person, f"signed by {signed_by}")
     return Retired(folders, statements, left, str(path), signed_by)
+
+
+def say_to_retire(environment: Environment, wave_id: str, person: str) -> Agreement:
+    """Say that a wave is to be taken down, as one of two where the plan asks for them.
+
+    Raises SamePerson, NotAnApprover.
+    """
+    return say_of_wave(environment, wave_id, Approval.RETIRE, person)
 
 
 def not_over(wave_id: str, open_: Sequence[str]) -> NotOver:
@@ -106,7 +119,6 @@ def reasons(environment: Environment, wave_id: str) -> list[str]:
     with environment.manifest.begin() as connection:
         flip = cutovers.newest_flip(connection, migration.name, wave_id)
         running = [one for one in cutovers.running_attempts(connection, migration.name) if one.wave == wave_id]
-        begun = retirement_of(connection, migration.name, wave_id)
         days = seconds_between(flip.ended_at, read_clock(connection)) / _DAY if flip and flip.ended_at else None
     with environment.medplum() as client:
         places = Gates(environment, client).places(units)
@@ -114,7 +126,7 @@ def reasons(environment: Environment, wave_id: str) -> list[str]:
     found += [f"an attempt ({one.direction}) came to no end" for one in running]
     if flip is None or flip.ended_at is None or days is None:
         return [*found, "it was never flipped"]
-    if begun is not None and begun.at >= flip.ended_at:
+    if _is_begun(environment, wave_id):
         return found
     plan = migration.plan.rollback
     if plan is None:
@@ -123,6 +135,14 @@ def reasons(environment: Environment, wave_id: str) -> list[str]:
         found.append(f"its rollback window runs for {plan.window_days - days:.1f} days more")
     gates = asked_of(environment, wave_id, _SETTLED)
     return found + [f"{gate.name}: {gate.evidence}" for gate in gates if not gate.ok]
+
+
+def _is_begun(environment: Environment, wave_id: str) -> bool:
+    """Whether all conditions held since it was flipped, and it is being taken down."""
+    with environment.manifest.begin() as connection:
+        flip = cutovers.newest_flip(connection, environment.migration.name, wave_id)
+        begun = retirement_of(connection, environment.migration.name, wave_id)
+    return begun is not None and flip is not None and begun.at >= (flip.ended_at or begun.at)
 
 
 # -- what there is to do ---------------------------------------------------------------------------

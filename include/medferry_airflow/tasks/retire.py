@@ -34,12 +34,23 @@ def look(wave: str) -> str:
 
 @task
 @guarded
+def say(wave: str, answer: dict[str, Any]) -> None:
+    """Note the first one's word, where the plan asks for two; it has no effect alone."""
+    from medferry.workflows.retire import say_to_retire
+
+    systems = environment()  # before who answered: it says who has triggered
+    say_to_retire(systems, wave, who_answered(answer))
+
+
+@task
+@guarded
 def retire(wave: str, answer: dict[str, Any]) -> None:
     """Take the wave down, by who has approved; every condition is looked at again. It may be repeated."""
     from medferry.workflows.retire import lines_of
     from medferry.workflows.retire import retire as retire_now
 
-    found = retire_now(environment(), wave, who_answered(answer), evidence_folder())
+    systems = environment()  # before who answered: it says who has triggered
+    found = retire_now(systems, wave, who_answered(answer), evidence_folder())
     for line in lines_of(found, "removed"):
         log.info("%s", line)
     log.info("Evidence: %s, signed by %s", found.archive, found.signed_by)
