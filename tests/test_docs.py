@@ -66,6 +66,7 @@ _COMMANDS += (("readiness",), ("readiness", "show"), ("readiness", "accept"), ("
 _COMMANDS += (("announce",),)
 _COMMANDS += (("audit",), ("audit", "verify"), ("audit", "show"))
 _COMMANDS += (("four-eyes",), ("four-eyes", "list"), ("four-eyes", "refuse"))
+_COMMANDS += (("manifest",), ("manifest", "grants"))
 _COMMANDS += (("conflicts",), ("conflicts", "list"), ("conflicts", "show"), ("conflicts", "decide"))
 
 

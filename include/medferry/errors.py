@@ -89,6 +89,10 @@ class ManifestTooNew(MedferryError):
     """A newer version of Medferry has written the manifest: this one might misread it."""
 
 
+class RoleRefused(MedferryError):
+    """The manifest database does not let this role do it."""
+
+
 class SourceError(MedferryError):
     """The legacy database refused what was asked of it."""
 

@@ -10,12 +10,12 @@ import orjson
 import pytest
 import yaml
 
-from medferry.apply.referee import BY_PLAN
 from medferry.definition.migration import load_migration
 from medferry.errors import StagingError
 from medferry.fhir.sides import Side
 from medferry.manifest.conflict_decisions import decide, decided_paths
 from medferry.manifest.conflicts import WHOLE, Conflict, ConflictState, list_conflicts
+from medferry.manifest.decisions import BY_PLAN
 from medferry.runtime.environment import Environment
 from medferry.store.values import FOLDER, Pointer, ValueStore
 from medferry.sync import carry_out

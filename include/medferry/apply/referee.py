@@ -32,14 +32,12 @@ from medferry.manifest.conflicts import (
     conflicts_of_names,
 )
 from medferry.manifest.crosswalk import ConfirmedWrite, Name
+from medferry.manifest.decisions import BY_PLAN
 from medferry.manifest.kinds import wave_of_kind
 from medferry.manifest.source_records import SourceOfRecord, sources_of
 from medferry.runtime.environment import Environment
 from medferry.runtime.hold import Hold
 from medferry.store.values import Pointer
-
-BY_PLAN = "plan.yaml"
-"""Who decided, where the plan's authority did."""
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from medferry.cli.gate import gate_app
 from medferry.cli.heal import heal_app
 from medferry.cli.inventory import inventory_app
 from medferry.cli.leftovers import leftovers_app
+from medferry.cli.manifest import manifest_app
 from medferry.cli.medplum import medplum_app
 from medferry.cli.new import new_app
 from medferry.cli.panic import panic_app
@@ -85,6 +86,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(key_app)
 app.add_typer(pepper_app, name="pepper")
 app.add_typer(four_eyes_app, name="four-eyes")
+app.add_typer(manifest_app, name="manifest")
 
 
 if __name__ == "__main__":

@@ -145,9 +145,9 @@ def begin_verification(
         if not force and row["finished_at"] is None and all(row[name] == value for name, value in values.items()):
             return row["id"], fresh_parts(connection, row["id"])
     for row in earlier:
-        _remove(connection, row["id"])
-        if row["finished_at"] is not None:
+        if row["finished_at"] is not None:  # first: only what the chain says so of lets itself be removed
             audit.append(connection, Act.REPLACED, f"verification/{row['id']}")
+        _remove(connection, row["id"])
     added = connection.execute(sa.insert(verification).values(**values, started_at=now()))
     return int((added.inserted_primary_key or [0])[0]), frozenset()
 

@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from medferry import __version__
-from medferry.errors import ManifestTooNew, ManifestUnavailable, SettingsError
+from medferry.errors import ManifestTooNew, ManifestUnavailable, RoleRefused, SettingsError
 from medferry.manifest import tables_of_audit as tables_of_audit
 from medferry.manifest import tables_of_conflicts, tables_of_documents, tables_of_place, tables_of_sending  # noqa: F401 -- whoever opens a manifest knows all of its tables
 from medferry.manifest import tables_of_cutover as tables_of_cutover
@@ -24,6 +24,8 @@ from medferry.manifest.hashes import HashProtection, protect
 from medferry.source.address import database_url, unusable
 
 _BUSY_SECONDS = 120
+_NOT_GRANTED = "42501"
+"""PostgreSQL's SQLSTATE for what a role may not do: by its grants, a policy of a table, or our triggers."""
 MANIFEST = "the manifest (MEDFERRY_MANIFEST_URL)"
 
 
@@ -139,13 +141,20 @@ def _has_tables(engine: sa.Engine) -> bool:
 
 
 def _tell(context: sa.engine.ExceptionContext) -> None:
-    """Raise ManifestUnavailable for what lies with the database and not with the statement.
+    """Raise ManifestUnavailable for what lies with the database and not with the statement; RoleRefused.
 
     SQLAlchemy's text quotes the statement and its values, and a driver's may: told are names and codes only.
     """
     if context.is_pre_ping:
         return  # the pool looks whether the connection is still good, and opens another
     error, kind = context.original_exception, type(context.sqlalchemy_exception)
+    if getattr(error, "sqlstate", None) == _NOT_GRANTED:
+        role = context.engine.url.username if context.engine else ""
+        raise RoleRefused(
+            f"The manifest's database does not let the role {role} do this; nothing of it was recorded.",
+            "What people decide needs the deciding role (MEDFERRY_DECISION_URL), runs need the working one, an upgrade "
+            "the owner of the tables, and evidence nobody changes: docs/runbooks/roles.md.",
+        )
     if kind in (sa.exc.OperationalError, sa.exc.DatabaseError) or context.is_disconnect:
         code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
         raise ManifestUnavailable(

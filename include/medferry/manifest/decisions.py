@@ -16,6 +16,10 @@ from medferry.manifest.bulk import among
 from medferry.manifest.database import now
 from medferry.manifest.tables import decision as table
 
+BY_PLAN = "plan.yaml"
+"""Who decided about a conflict, where the plan's authority did: the one decision that is made within a run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What a person decided, in words without patient data. `due` is a day, YYYY-MM-DD, or empty."""

@@ -22,7 +22,7 @@ from medferry.manifest.conflicts import (
     KeptValue,
     find_conflict,
 )
-from medferry.manifest.decisions import RecordedDecision, digest_of
+from medferry.manifest.decisions import BY_PLAN, RecordedDecision, digest_of
 from medferry.manifest.spoken import Matter
 from medferry.plan.people import Approval
 from medferry.runtime.environment import Environment
@@ -83,6 +83,8 @@ def decide(
     """
     if not person.strip() or not reason.strip():
         raise NotDecided("A decision needs a person and a reason.", "Give --by and --reason, without patient data.")
+    if person.strip() == BY_PLAN:
+        raise NotDecided(f"{BY_PLAN} is no person: the plan's own decisions have that name.", "Name a person: --by.")
     conflict = find(environment, number)
     with environment.decisions.begin() as connection:
         state = digest_of(conflict.digest, conflict.changed_at, side, *(sorted(paths) or conflict.paths))
