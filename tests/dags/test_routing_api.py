@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from medferry.cutover.routing_file import publish
 from medferry.fhir.sides import Side
 from medferry_airflow.routing_api import has_it
 from medferry_airflow.web import app
-from tests.dags.conftest import ROOT
 
 
 def at(epoch: int) -> Routing:
@@ -68,12 +66,3 @@ def test_where_there_is_nothing_it_says_what_to_do(
     assert foreign.status_code == 503 and "not one that Medferry has written" in foreign.json()["detail"]
     monkeypatch.delenv("MEDFERRY_ROUTING_FILE")
     assert "MEDFERRY_ROUTING_FILE is not set" in client.get("/routing").json()["detail"]
-
-
-def test_a_plugin_s_file_imports_nothing_dear() -> None:
-    """Airflow imports each in every process, tasks included."""
-    for path in (ROOT / "plugins").rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        named = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-        modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in named}
-        assert modules <= {"__future__", "typing", "airflow.plugins_manager"}, path
