@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -51,6 +51,12 @@ def who_answered(answer: Mapping[str, Any]) -> str:
     actor = f"airflow:{user['id']}"
     acted_by(lambda: actor)
     return str(user["name"] or user["id"])
+
+
+def when_answered(answer: Mapping[str, Any]) -> datetime:
+    """When he did. `answer`: what an approval returns."""
+    at = answer["responded_at"]
+    return at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
 
 
 def _users(approvers: Sequence[Stakeholder]) -> list[HITLUser]:

@@ -26,7 +26,14 @@ from medferry.runtime.environment import Environment
 from medferry.workflows import cutover_approval, cutover_words, four_eyes, readiness
 from medferry.workflows.cutover_approval import arm
 from medferry.workflows.decide import decide
-from medferry.workflows.four_eyes import NotAgreed, NotAnApprover, NothingWaits, SamePerson, WaitingForSecond
+from medferry.workflows.four_eyes import (
+    AnswerIsOver,
+    NotAgreed,
+    NotAnApprover,
+    NothingWaits,
+    SamePerson,
+    WaitingForSecond,
+)
 from medferry.workflows.panic import lift, present_panic
 from tests.workflows.test_migrate import migrate
 
@@ -267,6 +274,45 @@ def test_answers_in_airflow_are_those_of_the_accounts_that_gave_them(
     changed = replace(environment, migration=replace(environment.migration, fingerprint="f" * 64))
     with pytest.raises(NotAgreed):
         cutover_words.agree_to_move(changed, "pilot", Direction.FORTH, None)
+
+
+def test_an_answer_in_airflow_is_one_word_however_often_its_task_is_cleared(
+    tiny: Environment, acting: As, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_manifest(tiny.settings.manifest_url)
+    environment = asking(tiny, Approval.CUTOVER, hours=1)
+    monkeypatch.setattr(cutover_approval, "check_ready", lambda *_, **__: [])
+    noon = datetime.now(UTC)
+
+    def answered(name: str, at: datetime = noon, of: Environment = environment) -> str:
+        acting(f"airflow:{name.lower()}")
+        return arm(of, "pilot", Direction.FORTH, "shown", name, at, 1_440)
+
+    assert answered("Ann") == "Ann"
+    other = replace(environment, migration=replace(environment.migration, fingerprint="f" * 64))
+    with pytest.raises(AnswerIsOver):
+        answered("Ann", of=other), "cleared when the files are others"
+    acting(BOB)
+    four_eyes.refuse(environment, four_eyes.waiting(environment)[0].number, "", "Not yet.")
+    for name in ("Ann", "Bob"):
+        with pytest.raises(AnswerIsOver):
+            answered(name), "given before the refusal"
+    with pytest.raises(AnswerIsOver):
+        answered("Ann", noon - timedelta(hours=2)), "older than a word may be"
+    assert four_eyes.waiting(environment) == []
+    assert answered("Ann", datetime.now(UTC)) == "Ann"
+
+
+def test_a_run_that_somebody_triggered_before_lifts_nothing_when_another_clears_it(
+    held: Environment, acting: As
+) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=5)
+    acting("airflow:bob")
+    with pytest.raises(AnswerIsOver):
+        lift(held, "Bob", "It was looked at.", before)
+    with pytest.raises(WaitingForSecond):
+        lift(held, "Bob", "It was looked at.", datetime.now(UTC))
+    assert is_held(held)
 
 
 def test_a_condition_that_one_has_accepted_is_not(

@@ -28,13 +28,15 @@ class Spoken(StrEnum):
 class Matter:
     """An act, and what it is about, as the decisions call it: "cutover/m/pilot", "exception/7".
 
-    `digest`: of the state that it is about, and of the content of the decision.
+    `digest`: of the state that it is about, and of the content of the decision. `since`: when that state began, before
+    which nobody can have answered about it; empty: unknown.
     """
 
     migration: str
     act: Approval
     about: str
     digest: str
+    since: str = ""
 
     @property
     def subject(self) -> str:

@@ -33,7 +33,7 @@ def arm(
     """Record who approved what he was shown, at which time; the conditions must still hold. Returns who did.
 
     Of two whom the plan asks for the first one's word is noted, and is no approval yet. Raises ApprovalTooOld more than
-    `minutes` after it, NotReady; SamePerson, NotAnApprover.
+    `minutes` after it, NotReady; SamePerson, NotAnApprover, AnswerIsOver.
     """
     latest = at + timedelta(minutes=minutes)
     if datetime.now(UTC) > latest:
@@ -45,7 +45,7 @@ def arm(
         _conditions(environment, wave_id)
     subject = f"{'cutover' if direction is Direction.FORTH else 'rollback'}/{environment.migration.name}/{wave_id}"
     note = f"answered at {at.astimezone(UTC).isoformat(timespec='seconds')}, for {minutes} min"
-    agreement = say_of_move(environment, wave_id, direction, person, note)
+    agreement = say_of_move(environment, wave_id, direction, person, note, at)
     if agreement.agreed:
         with environment.decisions.begin() as connection:
             record(connection, subject, digest_of(shown), Decision(Consent.ACCEPTED, agreement.person, note))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from medferry.manifest.cutovers import AttemptState, Direction, newest_attempt
 from medferry.manifest.decisions import digest_of
 from medferry.manifest.spoken import Matter
@@ -25,16 +27,25 @@ def agree_to_move(environment: Environment, wave_id: str, direction: Direction, 
         require_agreed(connection, environment.migration.plan, matter)
 
 
-def say_of_move(environment: Environment, wave_id: str, direction: Direction, person: str, note: str) -> Agreement:
+def say_of_move(
+    environment: Environment,
+    wave_id: str,
+    direction: Direction,
+    person: str,
+    note: str,
+    answered: datetime | None = None,
+) -> Agreement:
     """As `say_of_wave`."""
-    return say_of_wave(environment, wave_id, _ACTS[direction], person, note)
+    return say_of_wave(environment, wave_id, _ACTS[direction], person, note, answered)
 
 
-def say_of_wave(environment: Environment, wave_id: str, act: Approval, person: str, note: str = "") -> Agreement:
-    """Say that a wave is to be moved or taken down. Raises SamePerson, NotAnApprover."""
+def say_of_wave(
+    environment: Environment, wave_id: str, act: Approval, person: str, note: str = "", answered: datetime | None = None
+) -> Agreement:
+    """Say that a wave is to be moved or taken down. Raises SamePerson, NotAnApprover, AnswerIsOver."""
     matter = _matter(environment, wave_id, act)
     with environment.decisions.begin() as connection:
-        return say(connection, environment.migration.plan, matter, person, note)
+        return say(connection, environment.migration.plan, matter, person, note, answered)
 
 
 def _matter(environment: Environment, wave_id: str, act: Approval) -> Matter:
@@ -44,4 +55,4 @@ def _matter(environment: Environment, wave_id: str, act: Approval) -> Matter:
     with environment.manifest.begin() as connection:
         moved = newest_attempt(connection, migration.name, wave_id, [AttemptState.DONE])
     digest = digest_of(moved.id if moved else "", migration.fingerprint, *units)
-    return Matter(migration.name, act, f"{act}/{wave_id}", digest)
+    return Matter(migration.name, act, f"{act}/{wave_id}", digest, (moved.ended_at or "") if moved else "")

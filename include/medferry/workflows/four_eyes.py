@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -31,6 +32,10 @@ class SamePerson(MedferryError):
 
 class NotAnApprover(MedferryError):
     """Whose account this is may not approve it by the plan, or has given another's name."""
+
+
+class AnswerIsOver(MedferryError):
+    """What somebody has answered in Airflow before counts no more, and clearing the task does not say it anew."""
 
 
 class NotAgreed(MedferryError):
@@ -60,11 +65,14 @@ class Agreement:
         return self.person
 
 
-def say(connection: sa.Connection, plan: Plan, matter: Matter, person: str, note: str = "") -> Agreement:
+def say(
+    connection: sa.Connection, plan: Plan, matter: Matter, person: str, note: str = "", answered: datetime | None = None
+) -> Agreement:
     """Say it as who acts here, in the transaction of the act; then look at `agreed`, and `require` it when committed.
 
-    Where the plan does not ask for two: `person`, who has said it alone. What two have said needs no third. Raises
-    SamePerson, NotAnApprover; then nothing is noted.
+    Where the plan does not ask for two: `person`, who has said it alone. What two have said needs no third. `answered`:
+    when he did, where a task says it for him, which anybody may clear. Raises SamePerson, NotAnApprover, AnswerIsOver;
+    then nothing is noted.
     """
     if not plan.needs_two(matter.act):
         return Agreement(matter, person, agreed=True)
@@ -77,6 +85,8 @@ def say(connection: sa.Connection, plan: Plan, matter: Matter, person: str, note
                 f"{speaker.name} has said it already, as {said[0].actor} at {said[0].at}: that is one person.",
                 f"Ask {_others(plan, matter.act, speaker)}.",
             )
+        if answered is not None:
+            note = f"{_fresh(connection, plan, matter, speaker, answered)} {note}".strip()
         spoken.speak(connection, matter, Spoken.WANTED, speaker.name, note)
         said = _standing(connection, plan, matter)
     return Agreement(matter, people_of(plan, matter.act, said)[:100], len(said) >= TWO)
@@ -130,6 +140,25 @@ def refuse(environment: Environment, number: int, person: str, reason: str) -> W
 def _standing(connection: sa.Connection, plan: Plan, matter: Matter) -> list[Word]:
     words = spoken.words_of(connection, matter.migration, matter.act, matter.about)
     return standing(plan, matter.act, matter.digest, words, now())
+
+
+def _fresh(connection: sa.Connection, plan: Plan, matter: Matter, speaker: Stakeholder, answered: datetime) -> str:
+    """An answer says one word, of the state in which it was given: by what it is known. Raises AnswerIsOver."""
+    at = answered.astimezone(UTC)
+    mark, words = (
+        f"[{at:%Y-%m-%dT%H:%M:%S.%f}Z]",
+        spoken.words_of(connection, matter.migration, matter.act, matter.about),
+    )
+    refused = [one.at for one in words if one.said.verdict == Spoken.REFUSED and approver(plan, matter.act, one.actor)]
+    begins = [datetime.fromisoformat(one) for one in (*refused, matter.since) if one]
+    begins.append(datetime.now(UTC) - timedelta(hours=plan.four_eyes.hours if plan.four_eyes else 0))
+    said = any(speaker.acts_as(one.actor) and one.said.note.startswith(mark) for one in words)
+    if said or at < max(begins):
+        raise AnswerIsOver(
+            f"What {speaker.name} answered at {at:%Y-%m-%d %H:%M} UTC about {matter.about} counts no more.",
+            "Let people be asked anew: trigger the DAG again, or clear the question itself.",
+        )
+    return mark
 
 
 def _speaker(plan: Plan, act: Approval, typed: str) -> Stakeholder:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from medferry.cutover.acts import Place, place_of
 from medferry.cutover.gates import Gates
@@ -65,10 +66,10 @@ def panic(environment: Environment, said: Panic) -> None:
         raise NotAllStopped(f"Writing is held, and {'; '.join(said.left)}", "Then say it again: `medferry panic`.")
 
 
-def lift(environment: Environment, person: str, reason: str) -> bool:
-    """Let writing begin again; starts nothing. Returns False where nothing was held.
+def lift(environment: Environment, person: str, reason: str, answered: datetime | None = None) -> bool:
+    """Let writing begin again; starts nothing. Returns False where nothing was held. `answered`: as `say` has it.
 
-    Raises OptionError; WaitingForSecond where the plan asks for two.
+    Raises OptionError; WaitingForSecond, AnswerIsOver where the plan asks for two.
     """
     _check(Panic(Choice(person), reason))
     migration = environment.migration
@@ -76,8 +77,8 @@ def lift(environment: Environment, person: str, reason: str) -> bool:
         held = panics.panic_of(connection, migration.name)
         if held is None:
             return False
-        matter = Matter(migration.name, Approval.PANIC_LIFT, held.subject, digest_of(held.number))
-        agreement = say(connection, migration.plan, matter, person, reason)
+        matter = Matter(migration.name, Approval.PANIC_LIFT, held.subject, digest_of(held.number), held.at)
+        agreement = say(connection, migration.plan, matter, person, reason, answered)
         if agreement.agreed:
             return panics.record_panic(connection, migration.name, PanicState.LIFTED, agreement.person, reason)
     agreement.require()

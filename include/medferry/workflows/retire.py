@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -70,7 +71,9 @@ def told(environment: Environment, wave_id: str) -> tuple[Retired, list[str]]:
     return found, reasons(environment, wave_id)
 
 
-def retire(environment: Environment, wave_id: str, person: str, folder: Path) -> Retired:
+def retire(
+    environment: Environment, wave_id: str, person: str, folder: Path, answered: datetime | None = None
+) -> Retired:
     """Take a wave down, or go on with it. Raises NotOver, KeyMissing, CutoverBusy, NoSuchWave, WaitingForSecond, and
     nothing is removed; CaptureBroken where the account may not remove the journal, StagingError: then run it again.
     """
@@ -79,7 +82,7 @@ def retire(environment: Environment, wave_id: str, person: str, folder: Path) ->
         if open_ := reasons(environment, wave_id):
             raise not_over(wave_id, open_)
         if not _is_begun(environment, wave_id):
-            person = say_to_retire(environment, wave_id, person).require()
+            person = say_to_retire(environment, wave_id, person, answered).require()
         _note(environment, wave_id, Retirement.RETIRING, migration.fingerprint, person, "")
     folders = list(purge(environment, _folders(environment, wave_id), person))
     statements = _statements(environment, wave_id)
@@ -95,12 +98,12 @@ def retire(environment: Environment, wave_id: str, person: str, folder: Path) ->
     return Retired(folders, statements, left, str(path), signed_by)
 
 
-def say_to_retire(environment: Environment, wave_id: str, person: str) -> Agreement:
+def say_to_retire(environment: Environment, wave_id: str, person: str, answered: datetime | None = None) -> Agreement:
     """Say that a wave is to be taken down, as one of two where the plan asks for them.
 
-    Raises SamePerson, NotAnApprover.
+    Raises SamePerson, NotAnApprover, AnswerIsOver.
     """
-    return say_of_wave(environment, wave_id, Approval.RETIRE, person)
+    return say_of_wave(environment, wave_id, Approval.RETIRE, person, answered=answered)
 
 
 def not_over(wave_id: str, open_: Sequence[str]) -> NotOver:

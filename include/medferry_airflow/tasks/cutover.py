@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
-from medferry_airflow.asked import SOON, SOON_AT_MOST, who_answered
+from medferry_airflow.asked import SOON, SOON_AT_MOST, when_answered, who_answered
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
 
@@ -35,8 +34,7 @@ def arm(wave: str, direction: str, shown: str, answer: dict[str, Any]) -> str:
     from medferry.manifest.cutovers import Direction
     from medferry.workflows.cutover_approval import arm
 
-    at = answer["responded_at"]
-    at = at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
+    at = when_answered(answer)
     minutes = int(answer["params_input"]["minutes"])
     return arm(environment(), wave, Direction(direction), shown, who_answered(answer), at, minutes)
 

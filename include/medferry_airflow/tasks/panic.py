@@ -18,7 +18,7 @@ SOON = timedelta(seconds=2)
 
 @task(retry_delay=SOON, max_retry_delay=SOON)
 @guarded
-def panic(params: dict[str, Any] | None = None) -> None:
+def panic(params: dict[str, Any] | None = None, dag_run: Any = None) -> None:
     """Stop the writing of all waves and open what is closed and not flipped, or lift it; in no pool."""
     from medferry.workflows.cutover import Choice
     from medferry.workflows.panic import Panic, lift
@@ -26,6 +26,6 @@ def panic(params: dict[str, Any] | None = None) -> None:
 
     chosen = params or {}
     if chosen["lift"]:
-        lift(environment(), chosen["person"], chosen["reason"])
+        lift(environment(), chosen["person"], chosen["reason"], dag_run.run_after)
     else:
         stop(environment(), Panic(Choice(chosen["person"]), chosen["reason"], log.warning))

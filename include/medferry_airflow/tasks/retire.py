@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import task
 
-from medferry_airflow.asked import who_answered
+from medferry_airflow.asked import when_answered, who_answered
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment, evidence_folder
 
@@ -39,7 +39,7 @@ def say(wave: str, answer: dict[str, Any]) -> None:
     from medferry.workflows.retire import say_to_retire
 
     systems = environment()  # before who answered: it says who has triggered
-    say_to_retire(systems, wave, who_answered(answer))
+    say_to_retire(systems, wave, who_answered(answer), when_answered(answer))
 
 
 @task
@@ -50,7 +50,7 @@ def retire(wave: str, answer: dict[str, Any]) -> None:
     from medferry.workflows.retire import retire as retire_now
 
     systems = environment()  # before who answered: it says who has triggered
-    found = retire_now(systems, wave, who_answered(answer), evidence_folder())
+    found = retire_now(systems, wave, who_answered(answer), evidence_folder(), when_answered(answer))
     for line in lines_of(found, "removed"):
         log.info("%s", line)
     log.info("Evidence: %s, signed by %s", found.archive, found.signed_by)
