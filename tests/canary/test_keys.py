@@ -16,9 +16,11 @@ from typer.testing import CliRunner
 
 from medferry.cli.main import app
 from medferry.errors import MedferryError
+from medferry.report.evidence import members_of
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
 from medferry.source.shown_keys import show_keys_by
+from medferry.workflows.verify_in_step import verify_present
 from tests.tiny_platform import MIGRATION, variables
 from tests.workflows.test_migrate import migrate
 
@@ -72,6 +74,13 @@ def disturb(platform: Environment) -> None:
         client.batch(entries, 100)
 
 
+def older(platform: Environment) -> None:
+    """A verification of all, from before the setting."""
+    show_keys_by(None)
+    verify_present(platform)
+    platform.settings.show_keys()
+
+
 def failing(platform: Environment, run_id: str) -> str:
     try:
         migrate(platform, run_id, stop_at_share=1)
@@ -85,6 +94,7 @@ def sinks_of(platform: Environment, folder: Path, monkeypatch: pytest.MonkeyPatc
     plant(platform.settings.source_url)
     yield "first run", failing(platform, "first")
     disturb(platform)
+    older(platform)
     yield "second run", failing(platform, "second")
     paths = write_report(platform, "second", folder / "report")
     yield "report, as a page", paths.html.read_text()
@@ -96,6 +106,9 @@ def sinks_of(platform: Environment, folder: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MEDFERRY_PEPPER_KEYS")
     monkeypatch.chdir(folder)
+    with platform.manifest.begin() as connection:
+        members = members_of(connection, platform.migration, "all", platform.migration.plan.unit_ids, {})
+    yield "evidence", "".join(content.decode() for content in members.values())
     [digest] = CliRunner().invoke(app, ["key", "patient", str(ORPHAN)]).output.split()
     verify = ["verify", "--entity", "patient", "--key", str(FIRST), "--key", str(GONE)]
     yield "medferry dead-letters --json", CliRunner().invoke(app, ["dead-letters", "first", "--json"]).output

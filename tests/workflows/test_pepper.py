@@ -137,6 +137,25 @@ def test_a_lost_pepper_costs_a_write_of_each_record_and_doubles_none(tiny: Envir
         assert client.count("Patient") == 3
 
 
+def test_a_pepper_by_which_a_process_has_written_after_it_was_taken_out_can_be_forgotten(tiny: Environment) -> None:
+    """It had opened the manifest before, and was left out of the rotation."""
+    left_out = peppered(tiny, b"2", b"1")
+    migrate(left_out, "first")
+    protect_all(peppered(tiny, b"1", b"2"))
+    with tiny.source.begin() as connection:
+        connection.exec_driver_sql("UPDATE patient SET family = 'Adair' WHERE id = 1")
+    migrate(left_out, "second")
+    fresh = peppered(tiny, b"2")
+    with pytest.raises(PepperMissing):
+        migrate(fresh, "third")
+    assert left_out.settings.pepper is not None and fresh.settings.pepper is not None
+    with pytest.raises(NoPepper, match="not one that is lost"):
+        forget(fresh.settings, fresh.settings.pepper.newest)
+    assert sum(forget(fresh.settings, left_out.settings.pepper.newest).values()) > 0
+    assert migrate(fresh, "fourth")["created"] == 0
+    assert migrate(fresh, "fifth") == UNCHANGED
+
+
 def test_a_digest_that_is_shown_names_its_key(tiny: Environment) -> None:
     salted = peppered(tiny, b"1")
     migrate(salted, "first")

@@ -19,6 +19,7 @@ from medferry.manifest.decisions import decisions_below
 from medferry.manifest.purges import purges_of
 from medferry.manifest.spoken import said_below
 from medferry.manifest.unit_state import counts_of
+from medferry.report.shown import shown_check
 
 _ALL = 1_000_000
 _DECIDED = ("readiness", "cutover", "rollback", "rehearsal", "retire")
@@ -58,7 +59,7 @@ def members_of(
 
 
 def _verdict(connection: sa.Connection, found: Verification) -> dict[str, Any]:
-    """Of a verification, without the keys of what differed."""
+    """Of a verification; the keys in the examples of its checks as they may be shown."""
     verdict = verdict_of_verification(connection, found.id)
     return {
         "verification": found.id,
@@ -68,7 +69,7 @@ def _verdict(connection: sa.Connection, found: Verification) -> dict[str, Any]:
         "sample_share": found.sample_share,
         "verdict": verdict.text(),
         "passed": verdict.passed,
-        "checks": [asdict(result) for result in verdict.results],
+        "checks": [asdict(shown_check(result)) for result in verdict.results],
         "exceptions": [asdict(one) for one in verdict.exceptions],
     }
 
