@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from medferry.manifest.feeds import FeedKind, FeedName, begin_feed
 from medferry.medplum.changes import begin
 from medferry.medplum.client import MedplumClient
 from medferry.source.changes.cuts import writing
+from medferry.source.changes.rules import CaptureMethod
+from medferry.source.changes.sweep import Throttle
 from medferry.source.database import snapshot
-from medferry.sync.aside import check_readable
+from medferry.sync.aside import EntityUnreadable, check_readable
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import BackCycle, back_cycle, returning_types
+from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave
 
 PAUSE_SECONDS = 0.2
@@ -46,6 +50,7 @@ def write_fence(wave: SyncedWave, token: str) -> None:
 def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: Time) -> int:
     """Take cuts until the fence has arrived, all before it settled; returns the records. `still` raises at the end.
 
+    Entities whose changes no journal has are then swept: what was written of them since the last sweep is in no cut.
     Raises EntityUnreadable where anything waits that cannot be read or is not seen, and as `cycle`.
     """
     records = 0
@@ -56,7 +61,29 @@ def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: 
         with snapshot(wave.environment.source) as view:
             if newest.state == CheckpointState.APPLIED and wave.journal.has_passed(view, newest.position_to, token):
                 check_readable(wave)
+                if swept := again(lambda: _swept(wave, still), still, clock):
+                    records += swept + again(lambda: cycle(wave), still, clock).records  # what waited for these
+                    check_readable(wave)
                 return records
+
+
+def _swept(wave: SyncedWave, still: Callable[[], object]) -> int:
+    """Bring what differs of entities with `method: sweep`; returns the records. Raises EntityUnreadable, NotDrained."""
+    capture = wave.environment.migration.capture
+    names = capture.by_method(CaptureMethod.SWEEP) if capture else []
+    if not names:
+        return 0
+
+    def stopped() -> bool:
+        still()
+        return False
+
+    found = sweep_wave(wave, Throttle(rows_per_second=math.inf, latency=math.inf, stopped=stopped), names)
+    for name, error in found.refused.items():
+        raise EntityUnreadable(f"{name} cannot be swept: {error.problem}", error.remedy)
+    if any(not one.complete for one in found.entities.values()):
+        raise NotDrained("Somebody has stopped the sweep that a freeze ends with.", "Try it again.")
+    return found.applied.total()
 
 
 def start_reverse(wave: SyncedWave, client: MedplumClient, still: Callable[[], object], clock: Time) -> str:
