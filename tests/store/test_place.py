@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from medferry.errors import MedferryError, SettingsError, TransientError
-from medferry.runtime.settings import settings_from_environment
+from medferry.runtime.protection import check_protection
+from medferry.runtime.settings import Settings, settings_from_environment
 from medferry.runtime.staging import Staging, StagingArea, dump_row
 from medferry.store.files import Store
-from medferry.store.place import BucketMissing, StoreRefused, StoreUnavailable, _told, shown
+from medferry.store.place import BucketMissing, StoreRefused, StoreUnavailable, _told, shown, without_account
+from medferry.store.values import Pointer, ValueMissing, ValueStore
 from tests.s3 import S3Server, s3_server
 
 ROWS = [dump_row({"name": "Canary"})]
@@ -158,8 +160,15 @@ def test_the_options_come_from_the_environment_and_are_never_shown() -> None:
         assert "canary" not in str(caught.value)
 
 
-def test_an_account_in_the_url_is_not_shown() -> None:
-    assert shown("sftp://somebody:canary@host/folder") == "sftp://host"
+def test_an_account_in_the_url_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    url = "memory://somebody:canary@host/folder"
+    assert (shown(url), without_account(url)) == ("memory://host", "memory://host/folder")
+    for same in ("s3://bucket/area@x/y", "build/staging", "/srv/a@b", "memory://host"):
+        assert without_account(same) == same
+    with pytest.raises(ValueMissing, match="memory://host/folder") as caught:
+        ValueStore(url).get(Pointer("@values/aa/aa", "d"))
+    check_protection(Settings(medplum_base_url="https://medplum.example", staging_url=url, plain_staging=True), False)
+    assert "host/folder" in caplog.text and "canary" not in f"{caught.value} {caplog.text}"
 
 
 def gcs_errors() -> list[tuple[Exception, type[Exception]]]:

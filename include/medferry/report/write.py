@@ -21,6 +21,7 @@ from medferry.report.throughput import svg
 from medferry.runtime.environment import Environment
 from medferry.source.shown_keys import shown_key, shown_keys
 from medferry.store.files import Store
+from medferry.store.place import without_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def publish_report(environment: Environment, run_id: str, url: str) -> str:
     for name, content in _files(environment, run_id, NOT_ASKED).items():
         with store.writing(name) as file:
             file.to.write(content)
-    return f"{url}/{_HTML}"
+    return f"{without_account(url)}/{_HTML}"
 
 
 def _files(environment: Environment, run_id: str, readiness: Readiness) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import logging
 from medferry.medplum.http import is_local
 from medferry.runtime.continuing import NotContinued
 from medferry.runtime.settings import PLAIN_STAGING, Settings
+from medferry.store.place import without_account
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,9 @@ def check_protection(settings: Settings, dry: bool) -> None:
         return
     if not dry and not settings.plain_staging:
         raise PlainStaging("Rows and Bundles would be staged in plain text: there is no key.", _REMEDY)
-    log.warning("Rows and Bundles are staged in plain text in %s: there is no key.", settings.staging_url)
+    log.warning(
+        "Rows and Bundles are staged in plain text in %s: there is no key.", without_account(settings.staging_url)
+    )
 
 
 def protection_of(settings: Settings) -> str:

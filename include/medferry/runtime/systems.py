@@ -22,6 +22,7 @@ from medferry.runtime.continuing import NotContinued, OtherMigration, OtherSyste
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import accept_legacy, check_legacy, look_at_legacy
 from medferry.runtime.protection import check_protection
+from medferry.store.place import without_account
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +102,9 @@ def check_staging(environment: Environment) -> None:
     if not found:
         environment.staging_area.claim(own)
     elif found != own:
+        place = without_account(environment.settings.staging_url)
         raise OtherSystem(
-            f"The staging area {environment.settings.staging_url} belongs to another manifest ({found}).",
+            f"The staging area {place} belongs to another manifest ({found}).",
             f"Give each manifest a MEDFERRY_STAGING_URL of its own; {_ACCEPT}",
         )
 
@@ -146,7 +148,7 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
         SystemState("Medplum", _told(known[-1]) if known else "", _told(present), "another one" if other else ""),
         SystemState(
             "staging",
-            environment.settings.staging_url if staged == own else "",
+            without_account(environment.settings.staging_url) if staged == own else "",
             f"of the manifest {staged}" if staged else "of no manifest yet",
             "of another manifest" if staged not in ("", own) else "",
         ),

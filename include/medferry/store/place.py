@@ -85,6 +85,13 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
+def without_account(url: str) -> str:
+    """A URL, or the path of a folder, as it may be told: without an account and a password that stand in it."""
+    protocol, found, rest = url.partition("://")
+    host, slash, folder = rest.partition("/")
+    return f"{protocol}://{host.rpartition('@')[2]}{slash}{folder}" if found else url
+
+
 class Remote:
     """A file system or a file of one, each of whose calls raises FileNotFoundError or an error of ours."""
 

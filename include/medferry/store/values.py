@@ -11,6 +11,7 @@ from typing import Any
 from medferry.errors import MedferryError
 from medferry.store.files import Store
 from medferry.store.keys import Keyring
+from medferry.store.place import without_account
 
 FOLDER = "@values"
 """Below the staging URL; no run's folder can be called so."""
@@ -62,7 +63,7 @@ class ValueStore:
             reader = self._store.reading(pointer.name)
         except FileNotFoundError:
             raise ValueMissing(
-                f"The value {pointer.name} is not in the store {self.url}.",
+                f"The value {pointer.name} is not in the store {without_account(self.url)}.",
                 "Correct MEDFERRY_STAGING_URL; if it was purged, decide by the two systems as they are.",
             ) from None
         try:
@@ -72,7 +73,7 @@ class ValueStore:
         digest.update(value)
         if digest.hexdigest() != pointer.digest:
             raise ValueChanged(
-                f"The value {pointer.name} in the store {self.url} is not what was kept.",
+                f"The value {pointer.name} in the store {without_account(self.url)} is not what was kept.",
                 "Look who else writes there; decide by the two systems as they are.",
             )
         return value
