@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -69,6 +70,25 @@ def test_there_and_back_by_two_each_time(asked: Clinic, acting: As, monkeypatch:
     assert roll_back(asked.environment, "pilot", ours()) is Outcome.RETURNED
     with pytest.raises(WaitingForSecond, match="Bob is the first"):
         cut_over(asked.environment, "pilot", ours())  # it has moved since: what was said is over
+
+
+def test_a_gate_closed_by_hand_over_an_attempt_that_died_long_ago_is_no_freeze(asked: Clinic, acting: As) -> None:
+    for actor in (ANN, BOB):
+        acting(actor)
+        say_of_move(asked.environment, "pilot", Direction.FORTH, "", "")
+    brief = replace(ours(), freeze=1.0, patience=1.0)
+    perform_stage(asked.environment, "pilot", Direction.FORTH, Stage.FREEZE, brief)  # and its process dies
+    time.sleep(brief.freeze + brief.patience)
+    assert (places(asked), attempts(asked)) == ({Place.LEGACY}, 1), "it has opened by itself"
+    later = asking(asked.environment, Approval.CUTOVER, hours=1e-9)
+    found = asked.gate
+    with later.capture.connect() as connection:
+        epoch = found.read(connection, "north").epoch
+    found.close(later.capture, "north", epoch, 600, 5)
+    acting(MALLORY)
+    with pytest.raises(NotAnApprover):
+        cut_over(later, "pilot", ours())
+    assert places(asked) == {Place.FROZEN}
 
 
 def test_a_thaw_is_nobody_s_to_refuse(asked: Clinic, acting: As) -> None:

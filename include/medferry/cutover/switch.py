@@ -18,6 +18,7 @@ from medferry.cutover.medplum_gate import PolicyState
 from medferry.cutover.proof import prove
 from medferry.errors import MedferryError
 from medferry.manifest import cutovers
+from medferry.manifest.clock import read_clock
 from medferry.manifest.cutovers import FLIPPED, Attempt, Direction, UnitStage
 from medferry.manifest.freezes import CAUGHT_UP, CHECKED
 from medferry.manifest.left_behind import LEFT_BEHIND, UNPROVEN, accepted_of
@@ -28,9 +29,10 @@ from medferry.source.gate.gate import GateState
 from medferry.sync.reverse_cycle import BEGINNING
 from medferry.sync.wave import SyncedWave, with_flipped
 
-FENCE, EPOCHS, WAS_OPEN, VERIFIED, AGAIN = "fence", "epochs", "was_open", "verified", "again"
-"""In the notes of an attempt: the fence's token; unit → epoch of its legacy gate when it was closed; the units that
-users could write in Medplum before; from when on changed records are to be verified, and which others."""
+FENCE, EPOCHS, UNTIL, WAS_OPEN, VERIFIED, AGAIN = "fence", "epochs", "until", "was_open", "verified", "again"
+"""In the notes of an attempt: the fence's token; unit → epoch of its legacy gate when it was closed, and when that ends
+at the latest, by the manifest's clock (who closes it later is another); the units that users could write in Medplum
+before; from when on changed records are to be verified, and which others."""
 
 
 class WrongPlace(MedferryError):
@@ -122,7 +124,10 @@ class Switch:
             epochs = self.attempt.notes.get(EPOCHS, {})
             ours = epochs.get(unit) == gate.epoch and gate.seconds_left is not None
             seconds = gate.seconds_left if ours and gate.seconds_left else self.freeze  # a freeze is never renewed
-            self._note(**{EPOCHS: {**epochs, unit: gate.epoch}})
+            with self._manifest() as connection:
+                ends, until = read_clock(connection, seconds + self.patience), self.attempt.notes.get(UNTIL, {})
+            until = {**until, unit: until.get(unit, ends) if ours else ends}
+            self._note(**{EPOCHS: {**epochs, unit: gate.epoch}, UNTIL: until})
             self._stage(unit, UnitStage.CLOSING)
             self.gates.legacy.close(self.environment.capture, unit, gate.epoch, seconds, self.patience)
             self._stage(unit, UnitStage.CLOSED)

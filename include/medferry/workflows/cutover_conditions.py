@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from medferry.cutover.acts import Place, all_among
 from medferry.cutover.gates import Gates
-from medferry.cutover.switch import EPOCHS
+from medferry.cutover.switch import UNTIL
 from medferry.errors import MedferryError
 from medferry.governance.readiness import ReadinessGate
 from medferry.manifest import cutovers
+from medferry.manifest.clock import read_clock
 from medferry.manifest.cutovers import Direction
 from medferry.runtime.environment import Environment
 from medferry.workflows.readiness import readiness
@@ -47,18 +48,20 @@ def would_move(gates: Gates, wave_id: str, units: Sequence[str], direction: Dire
 def would_freeze(gates: Gates, wave_id: str, units: Sequence[str]) -> bool:
     """Whether a cutover now would begin a freeze: not where its own has begun and runs, nor to flip, nor to back out.
 
-    A gate that was closed by hand (`medferry gate close`) is no freeze of a cutover: nobody has asked before it.
+    A gate that was closed by hand (`medferry gate close`) is no freeze of a cutover: nobody has asked before it. Nor is
+    it that of an attempt which has died, and whose freeze is over.
     """
     places = gates.places(units)
     if not all_among(places.values(), (Place.LEGACY, Place.FROZEN, Place.BOTH)):
         return False
     environment = gates.environment
     with environment.manifest.begin() as connection:
-        running = cutovers.running_attempts(connection, environment.migration.name)
+        running, now = cutovers.running_attempts(connection, environment.migration.name), read_clock(connection)
     begun = {
         unit
         for one in running
         if one.wave == wave_id and one.direction is Direction.FORTH
-        for unit in one.notes.get(EPOCHS, ())
+        for unit, until in one.notes.get(UNTIL, {}).items()
+        if until > now
     }
     return not any(place is Place.FROZEN and unit in begun for unit, place in places.items())
