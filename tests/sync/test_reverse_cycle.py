@@ -23,11 +23,13 @@ from medferry.medplum.errors import Unauthorised
 from medferry.plan.authority import AuthorityMatrix
 from medferry.plan.model import DeletedPolicy
 from medferry.runtime.continuing import OtherSystem
+from medferry.source.shown_keys import show_keys_by
 from medferry.source.writeback import RowConflict, WriterBlocked
 from medferry.sync import reverse_cycle, reverse_write
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.reverse import FoundKind
 from medferry.sync.reverse_cycle import back_cycle
+from medferry.sync.status import status_of
 from medferry.sync.wave import SyncedWave
 from tests.sync.conftest import Write, written_back
 from tests.sync.test_cycle import Killed, ends, ledger, reason
@@ -62,6 +64,16 @@ def held(wave: SyncedWave) -> set[tuple[str, str, str]]:
 def log_of(wave: SyncedWave) -> int:
     with wave.environment.source.connect() as connection:
         return int(connection.scalar(sa.text("SELECT count(*) FROM medferry_change WHERE op = 'U'")) or 0)
+
+
+@contextmanager
+def show_keys_by_digest() -> Iterator[None]:
+    """As a process does that has the setting."""
+    show_keys_by(lambda *_: "0123456789abcdef")
+    try:
+        yield
+    finally:
+        show_keys_by(None)
 
 
 def known_version(wave: SyncedWave) -> str:
@@ -141,6 +153,9 @@ def test_what_cannot_be_expressed_is_told_until_it_can_be(both: SyncedWave, user
     assert not done.written and row(both)[2] == "F"
     assert held(both) == {("1", "gender", "no-local-code")}
     assert "other" not in repr(done)
+    with show_keys_by_digest():
+        assert [one["key"] for one in status_of(both).as_json()["held_back"]] == ["key:0123456789abcdef"]
+    assert [one["key"] for one in status_of(both).as_json()["held_back"]] == ["1"]
     user.put(gender="male")
     assert back_cycle(both).written == Counter(patient=1)
     assert (row(both)[2], held(both)) == ("M", set())

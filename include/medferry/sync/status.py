@@ -29,6 +29,7 @@ from medferry.source.changes.observe import (
     oldest_transaction_seconds,
 )
 from medferry.source.database import snapshot
+from medferry.source.shown_keys import shown_key
 from medferry.sync.keys import keys_of_cut
 from medferry.sync.wave import SyncedWave
 
@@ -88,7 +89,10 @@ class WaveStatus:
     set_aside: list[EntitySetAside]
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """With source keys as they may be shown."""
+        keys = [one.key if one.is_birth else shown_key(one.entity, one.key) for one in self.held_back]
+        held = [{**asdict(one), "key": key} for one, key in zip(self.held_back, keys, strict=True)]
+        return {**asdict(self), "held_back": held}
 
 
 def status_of(wave: SyncedWave) -> WaveStatus:
