@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import local
+from unittest.mock import Mock
 
 import pytest
 
@@ -142,8 +143,8 @@ def test_a_word_is_void_when_it_is_old_or_refused_or_about_another_state(
         lifts(held)
     later = (datetime.now(UTC) + timedelta(hours=25)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     with monkeypatch.context() as clock:
-        clock.setattr(four_eyes, "now", lambda: later)
-        clock.setattr("medferry.manifest.decisions.now", lambda: later)
+        clock.setattr(four_eyes, "read_clock", lambda _: later)
+        clock.setattr("medferry.manifest.decisions.read_clock", lambda _: later)
         acting(CYD)
         with pytest.raises(WaitingForSecond, match="Cyd is the first"):
             lifts(held)
@@ -153,6 +154,22 @@ def test_a_word_is_void_when_it_is_old_or_refused_or_about_another_state(
     acting(ANN)
     with pytest.raises(WaitingForSecond, match="Ann is the first"):
         lifts(held), "what was said of an earlier hold is not of this one"
+
+
+def test_a_word_is_as_old_as_the_manifest_s_clock_says(
+    held: Environment, acting: As, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets the clock of his own machine, or of his process alone, makes no word younger."""
+    ahead = Mock(wraps=datetime)
+    ahead.now.return_value = datetime(2099, 1, 1, tzinfo=UTC)
+    acting(ANN)
+    with monkeypatch.context() as clock:
+        for module in ("medferry.manifest.database", "medferry.workflows.four_eyes"):
+            clock.setattr(f"{module}.datetime", ahead)
+        with pytest.raises(WaitingForSecond):
+            lifts(held)
+    [word] = four_eyes.waiting(held)
+    assert abs(datetime.fromisoformat(word.at) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 def test_what_the_plan_says_now_counts(held: Environment, acting: As) -> None:

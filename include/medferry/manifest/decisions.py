@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from medferry.manifest import audit
 from medferry.manifest.bulk import among
-from medferry.manifest.database import now
+from medferry.manifest.clock import read_clock
 from medferry.manifest.tables import decision as table
 
 BY_PLAN = "plan.yaml"
@@ -48,9 +48,16 @@ def digest_of(*parts: object) -> str:
 
 
 def record(connection: sa.Connection, subject: str, digest: str, decision: Decision) -> None:
-    """Append a decision about a subject ("exception/7") as it is now, which `digest` stands for, and note the act."""
+    """Append a decision about a subject ("exception/7") as it is now, which `digest` stands for, and note the act.
+
+    When, the manifest's clock says: what is said counts for hours, and nobody's own clock may stretch them.
+    """
     values = {name: getattr(decision, name) for name in Decision.__slots__}
-    added = sa.insert(table).values(**values, subject=subject, digest=digest, at=now()).returning(table.c.id)
+    added = (
+        sa.insert(table)
+        .values(**values, subject=subject, digest=digest, at=read_clock(connection))
+        .returning(table.c.id)
+    )
     audit.note_decision(connection, int(connection.execute(added).scalar_one()))
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError
 from medferry.governance.four_eyes import TWO, approver, made_by_two, people_of, standing
 from medferry.manifest import audit, spoken
-from medferry.manifest.database import now
+from medferry.manifest.clock import read_clock
 from medferry.manifest.decisions import decisions_of
 from medferry.manifest.spoken import Matter, Spoken, Word
 from medferry.plan.model import Plan
@@ -114,12 +114,12 @@ def waiting(environment: Environment) -> list[Word]:
     """The words that count now and wait for a second, the oldest first."""
     plan = environment.migration.plan
     with environment.manifest.begin() as connection:
-        words = spoken.all_words(connection, environment.migration.name)
+        words, now = spoken.all_words(connection, environment.migration.name), read_clock(connection)
     alike = {(word.subject, word.digest) for word in words}
     found = []
     for subject, digest in alike:
         of = [word for word in words if word.subject == subject]
-        said = standing(plan, of[0].act, digest, of, now()) if plan.needs_two(of[0].act) else []
+        said = standing(plan, of[0].act, digest, of, now) if plan.needs_two(of[0].act) else []
         found += said if len(said) < TWO else []
     return sorted(found, key=lambda word: word.number)
 
@@ -139,7 +139,7 @@ def refuse(environment: Environment, number: int, person: str, reason: str) -> W
 
 def _standing(connection: sa.Connection, plan: Plan, matter: Matter) -> list[Word]:
     words = spoken.words_of(connection, matter.migration, matter.act, matter.about)
-    return standing(plan, matter.act, matter.digest, words, now())
+    return standing(plan, matter.act, matter.digest, words, read_clock(connection))
 
 
 def _fresh(connection: sa.Connection, plan: Plan, matter: Matter, speaker: Stakeholder, answered: datetime) -> str:
@@ -151,7 +151,9 @@ def _fresh(connection: sa.Connection, plan: Plan, matter: Matter, speaker: Stake
     )
     refused = [one.at for one in words if one.said.verdict == Spoken.REFUSED and approver(plan, matter.act, one.actor)]
     begins = [datetime.fromisoformat(one) for one in (*refused, matter.since) if one]
-    begins.append(datetime.now(UTC) - timedelta(hours=plan.four_eyes.hours if plan.four_eyes else 0))
+    begins.append(
+        datetime.fromisoformat(read_clock(connection)) - timedelta(hours=plan.four_eyes.hours if plan.four_eyes else 0)
+    )
     said = any(speaker.acts_as(one.actor) and one.said.note.startswith(mark) for one in words)
     if said or at < max(begins):
         raise AnswerIsOver(
