@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from airflow.listeners.listener import get_listener_manager
+from airflow._shared.listeners.spec import lifecycle
+from airflow.listeners.listener import ListenerManager
 from airflow.models.pool import Pool
 from airflow.sdk import DAG
 
@@ -21,7 +22,7 @@ from medferry.runtime.continuing import OtherMigration, check_continues
 from medferry_airflow import pool
 from medferry_airflow.definition import current_migration
 from medferry_airflow.tasks import environment as of_tasks
-from tests.dags.conftest import parse
+from tests.dags.conftest import ROOT, parse
 from tests.dags.test_runs_pages import run_of
 from tests.tiny_platform import MIGRATION
 
@@ -37,7 +38,14 @@ class _InAirflow:
 def test_airflows_own_processes_make_the_pool_and_tasks_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     monkeypatch.setattr(pool, "make_pool", lambda: made.append(pool.POOL))
-    hook = get_listener_manager().hook
+    monkeypatch.syspath_prepend(ROOT / "plugins")
+    from medferry_pages import MedferryPlugin  # type: ignore[import-not-found]
+
+    manager = ListenerManager()
+    manager.add_hookspecs(lifecycle)
+    for listener in MedferryPlugin.listeners:
+        manager.add_listener(listener)
+    hook = manager.hook
     hook.on_starting(component=object())
     assert made == []
     hook.on_starting(component=_InAirflow())

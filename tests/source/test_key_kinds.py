@@ -189,7 +189,7 @@ def test_a_unit_that_only_the_engine_takes_for_the_plan_s_is_a_stray(engine: sa.
     with engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE TABLE {table} (id INTEGER, unit VARCHAR(8))")
         connection.exec_driver_sql(f"INSERT INTO {table} VALUES (1, 'north'), (2, '{stray}')")
-    with snapshot(engine) as connection, pytest.raises(SourceError, match=f"1 row .* does not name: {stray}"):
+    with snapshot(engine) as connection, pytest.raises(SourceError, match=f"1 row .* does not name: '?{stray}'?[.]"):
         count_by_unit(connection, things(table), ["north"])
 
 

@@ -85,8 +85,13 @@ def check_claim(environment: Environment, client: MedplumClient) -> None:
     A look ahead, as cheap as can be: what it does not see yet is seen before the first write.
     """
     base, own, known = _known(environment)
-    if not known:
-        _refuse_others(base, own, map(_claim_of, client.find(_TYPE, _named(base))))
+    if known:
+        return
+    try:
+        found = client.find(_TYPE, _named(base))
+    except (Unauthorised, RequestRefused):
+        return  # its AccessPolicy leaves Basic out: `hold_claim` warns of that
+    _refuse_others(base, own, map(_claim_of, found))
 
 
 def others_claim(environment: Environment, client: MedplumClient) -> str:
