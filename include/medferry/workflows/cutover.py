@@ -77,7 +77,7 @@ def roll_back(environment: Environment, wave_id: str, choice: Choice) -> machine
 
     Raises NotReturned, Stuck, CutoverBusy, NothingBack, WaitingForSecond, and what keeps it from beginning.
     """
-    with _attempt(environment, wave_id, Direction.BACK, replace(choice, speaks=True)) as switch:
+    with _attempt(environment, wave_id, Direction.BACK, replace(choice, speaks=True, ready=lambda: None)) as switch:
         return machine.roll_back(switch, switch.places)
 
 
