@@ -35,10 +35,8 @@ def draw(direction: Direction, wave: str, approvers: Sequence[Stakeholder], two:
         armed = looked
         for number in ("", "_second") if two else ("",):
             approved = _approval(direction, wave, approvers, f"approve{number}")
-            before, armed = (
-                armed,
-                tasks.arm.override(task_id=f"arm{number}")(wave, str(direction), _SHOWN, approved.output),
-            )
+            before = armed
+            armed = tasks.arm.override(task_id=f"arm{number}")(wave, str(direction), _SHOWN, approved.output)
             before >> approved >> armed
     person, made = _PERSON.format(f"arm{number}"), [armed]
     for stage in STAGES[direction]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from airflow.sdk import DAG
 
@@ -17,26 +18,20 @@ from medferry_airflow.page import page
 
 def cutover_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
     """A DAG that moves a wave's operations to Medplum; `all` where the plan has no waves."""
-
-    def drawn(plan: Plan) -> None:
-        from medferry.manifest.cutovers import Direction
-        from medferry_airflow.cutover import draw  # dear, and most migrations move no unit
-
-        draw(Direction.FORTH, wave, plan.approvers(Approval.CUTOVER), plan.needs_two(Approval.CUTOVER))
-
-    return _of_wave("cutover", "Cutover", wave, text, found, drawn)
+    return _of_wave("cutover", "Cutover", wave, text, found, partial(_draw_move, wave, Approval.CUTOVER))
 
 
 def rollback_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
     """A DAG that moves a wave's operations back; `all` where the plan has no waves."""
+    return _of_wave("rollback", "Rollback", wave, text, found, partial(_draw_move, wave, Approval.ROLLBACK))
 
-    def drawn(plan: Plan) -> None:
-        from medferry.manifest.cutovers import Direction
-        from medferry_airflow.cutover import draw
 
-        draw(Direction.BACK, wave, plan.approvers(Approval.ROLLBACK), plan.needs_two(Approval.ROLLBACK))
+def _draw_move(wave: str, act: Approval, plan: Plan) -> None:
+    from medferry.manifest.cutovers import Direction
+    from medferry_airflow.cutover import draw  # dear, and most migrations move no unit
 
-    return _of_wave("rollback", "Rollback", wave, text, found, drawn)
+    direction = Direction.FORTH if act is Approval.CUTOVER else Direction.BACK
+    draw(direction, wave, plan.approvers(act), plan.needs_two(act))
 
 
 def rehearsal_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:

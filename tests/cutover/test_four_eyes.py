@@ -17,7 +17,7 @@ from medferry.manifest.cutovers import Direction
 from medferry.plan.people import Approval
 from medferry.workflows.cutover import Choice, cut_over, roll_back
 from medferry.workflows.cutover_stages import NotMoved, back_out, conclude, perform_stage
-from medferry.workflows.cutover_words import say_of_move
+from medferry.workflows.cutover_words import say_of_wave
 from medferry.workflows.four_eyes import NotAgreed, NotAnApprover, SamePerson, WaitingForSecond
 from tests.cutover.conftest import Clinic
 from tests.cutover.test_switch import choice, failing, places
@@ -75,7 +75,7 @@ def test_there_and_back_by_two_each_time(asked: Clinic, acting: As, monkeypatch:
 def test_a_gate_closed_by_hand_over_an_attempt_that_died_long_ago_is_no_freeze(asked: Clinic, acting: As) -> None:
     for actor in (ANN, BOB):
         acting(actor)
-        say_of_move(asked.environment, "pilot", Direction.FORTH, "", "")
+        say_of_wave(asked.environment, "pilot", Approval.CUTOVER, "", "")
     brief = replace(ours(), freeze=1.0, patience=1.0)
     perform_stage(asked.environment, "pilot", Direction.FORTH, Stage.FREEZE, brief)  # and its process dies
     time.sleep(brief.freeze + brief.patience)
@@ -94,7 +94,7 @@ def test_a_gate_closed_by_hand_over_an_attempt_that_died_long_ago_is_no_freeze(a
 def test_a_thaw_is_nobody_s_to_refuse(asked: Clinic, acting: As) -> None:
     for actor in (ANN, BOB):
         acting(actor)
-        say_of_move(asked.environment, "pilot", Direction.FORTH, "", "")
+        say_of_wave(asked.environment, "pilot", Approval.CUTOVER, "", "")
     acting("airflow:scheduled")  # whoever has triggered: others have said it
     for undo in (back_out, conclude):
         perform_stage(asked.environment, "pilot", Direction.FORTH, Stage.FREEZE, ours())

@@ -24,8 +24,7 @@ def standing(plan: Plan, act: Approval, digest: str, words: Sequence[Word], now:
     None counts that is older than the plan's hours, or of somebody who may not approve it by the present plan; nor one
     after which somebody who may has refused.
     """
-    hours = plan.four_eyes.hours if plan.four_eyes else 0
-    since = datetime.fromisoformat(now) - timedelta(hours=hours)
+    since = counts_since(plan, now)
     found: dict[str, Word] = {}
     for word in words:
         person = approver(plan, act, word.actor)
@@ -36,6 +35,11 @@ def standing(plan: Plan, act: Approval, digest: str, words: Sequence[Word], now:
         elif word.digest == digest:
             found.setdefault(person.name, word)
     return list(found.values())
+
+
+def counts_since(plan: Plan, now: str) -> datetime:
+    """What was said before that counts no more at the time `now` (ISO 8601, UTC)."""
+    return datetime.fromisoformat(now) - timedelta(hours=plan.four_eyes.hours if plan.four_eyes else 0)
 
 
 def made_by_two(plan: Plan, act: Approval, words: Sequence[Word], history: Sequence[RecordedDecision]) -> bool:

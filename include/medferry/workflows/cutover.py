@@ -140,7 +140,7 @@ def switching(
         if moves and would_move(gates, wave_id, units, direction):
             choice.ready()
             agree_to_move(environment, wave_id, direction, choice.person if choice.speaks else None)
-        yield _switch(environment, wave, gates, units, direction, choice)
+        yield _switch(wave, gates, units, direction, choice)
 
 
 def _check_not_retired(environment: Environment, wave_id: str) -> None:
@@ -153,16 +153,10 @@ def _check_not_retired(environment: Environment, wave_id: str) -> None:
             )
 
 
-def _switch(
-    environment: Environment,
-    wave: SyncedWave,
-    gates: Gates,
-    units: Sequence[str],
-    direction: Direction,
-    choice: Choice,
-) -> Switch:
-    going_on = _going_on(environment, wave, gates, direction)
-    attempt = going_on or _begun(environment, wave, gates, units, direction, choice)
+def _switch(wave: SyncedWave, gates: Gates, units: Sequence[str], direction: Direction, choice: Choice) -> Switch:
+    environment = gates.environment
+    going_on = _going_on(wave, gates, direction)
+    attempt = going_on or _begun(wave, gates, units, direction, choice)
     hooks = Hooks(
         verify=lambda keys: verified_keys(environment, keys, choice.clock),
         route=lambda: _routed(environment),
@@ -181,11 +175,12 @@ def freeze_seconds(environment: Environment, units: Sequence[str], choice: Choic
     return choice.freeze or (downtime.seconds_of(units) if downtime else FREEZE_SECONDS)
 
 
-def _going_on(environment: Environment, wave: SyncedWave, gates: Gates, direction: Direction) -> Attempt | None:
+def _going_on(wave: SyncedWave, gates: Gates, direction: Direction) -> Attempt | None:
     """The attempt that came to no end. One of another direction is replaced. Raises Otherwise.
 
     A rollback is not where some units are back already: those are written in the legacy database.
     """
+    environment = gates.environment
     with environment.manifest.begin() as connection:
         running = [
             one for one in cutovers.running_attempts(connection, environment.migration.name) if one.wave == wave.id
@@ -205,16 +200,9 @@ def _going_on(environment: Environment, wave: SyncedWave, gates: Gates, directio
     return same[-1] if same else None
 
 
-def _begun(
-    environment: Environment,
-    wave: SyncedWave,
-    gates: Gates,
-    units: Sequence[str],
-    direction: Direction,
-    choice: Choice,
-) -> Attempt:
+def _begun(wave: SyncedWave, gates: Gates, units: Sequence[str], direction: Direction, choice: Choice) -> Attempt:
     """A new one: what it needs is looked at before anything is closed. Raises NothingBack, NeverSwept, OutOfTurn."""
-    notes: dict[str, object] = {}
+    environment, notes = gates.environment, dict[str, object]()
     if direction is not Direction.PREPARE and not environment.migration.inverses:
         raise NothingBack("No entity has a way back: a rollback would lose what users write.", "Write an @inverse.")
     gates.check()

@@ -11,7 +11,7 @@ from medferry.manifest.decisions import Decision, digest_of, record
 from medferry.runtime.environment import Environment
 from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import cutover_status
-from medferry.workflows.cutover_words import say_of_move
+from medferry.workflows.cutover_words import APPROVALS, say_of_wave
 
 
 class ApprovalTooOld(MedferryError):
@@ -45,7 +45,7 @@ def arm(
         _conditions(environment, wave_id)
     subject = f"{'cutover' if direction is Direction.FORTH else 'rollback'}/{environment.migration.name}/{wave_id}"
     note = f"answered at {at.astimezone(UTC).isoformat(timespec='seconds')}, for {minutes} min"
-    agreement = say_of_move(environment, wave_id, direction, person, note, at)
+    agreement = say_of_wave(environment, wave_id, APPROVALS[direction], person, note, at)
     if agreement.agreed:
         with environment.decisions.begin() as connection:
             record(connection, subject, digest_of(shown), Decision(Consent.ACCEPTED, agreement.person, note))

@@ -11,7 +11,7 @@ from medferry.plan.people import Approval
 from medferry.runtime.environment import Environment
 from medferry.workflows.four_eyes import Agreement, require_agreed, say
 
-_ACTS = {Direction.FORTH: Approval.CUTOVER, Direction.BACK: Approval.ROLLBACK}
+APPROVALS = {Direction.FORTH: Approval.CUTOVER, Direction.BACK: Approval.ROLLBACK}
 
 
 def agree_to_move(environment: Environment, wave_id: str, direction: Direction, speaker: str | None) -> None:
@@ -20,23 +20,11 @@ def agree_to_move(environment: Environment, wave_id: str, direction: Direction, 
     Raises WaitingForSecond, SamePerson, NotAnApprover; NotAgreed.
     """
     if speaker is not None:
-        say_of_wave(environment, wave_id, _ACTS[direction], speaker).require()
+        say_of_wave(environment, wave_id, APPROVALS[direction], speaker).require()
         return
-    matter = _matter(environment, wave_id, _ACTS[direction])
+    matter = _matter(environment, wave_id, APPROVALS[direction])
     with environment.manifest.begin() as connection:
         require_agreed(connection, environment.migration.plan, matter)
-
-
-def say_of_move(
-    environment: Environment,
-    wave_id: str,
-    direction: Direction,
-    person: str,
-    note: str,
-    answered: datetime | None = None,
-) -> Agreement:
-    """As `say_of_wave`."""
-    return say_of_wave(environment, wave_id, _ACTS[direction], person, note, answered)
 
 
 def say_of_wave(

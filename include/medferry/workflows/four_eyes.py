@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
-from medferry.governance.four_eyes import TWO, approver, made_by_two, people_of, standing
+from medferry.governance.four_eyes import TWO, approver, counts_since, made_by_two, people_of, standing
 from medferry.manifest import audit, spoken
 from medferry.manifest.clock import read_clock
 from medferry.manifest.decisions import decisions_of
@@ -145,15 +145,11 @@ def _standing(connection: sa.Connection, plan: Plan, matter: Matter) -> list[Wor
 def _fresh(connection: sa.Connection, plan: Plan, matter: Matter, speaker: Stakeholder, answered: datetime) -> str:
     """An answer says one word, of the state in which it was given: by what it is known. Raises AnswerIsOver."""
     at = answered.astimezone(UTC)
-    mark, words = (
-        f"[{at:%Y-%m-%dT%H:%M:%S.%f}Z]",
-        spoken.words_of(connection, matter.migration, matter.act, matter.about),
-    )
+    mark = f"[{at:%Y-%m-%dT%H:%M:%S.%f}Z]"
+    words = spoken.words_of(connection, matter.migration, matter.act, matter.about)
     refused = [one.at for one in words if one.said.verdict == Spoken.REFUSED and approver(plan, matter.act, one.actor)]
     begins = [datetime.fromisoformat(one) for one in (*refused, matter.since) if one]
-    begins.append(
-        datetime.fromisoformat(read_clock(connection)) - timedelta(hours=plan.four_eyes.hours if plan.four_eyes else 0)
-    )
+    begins.append(counts_since(plan, read_clock(connection)))
     said = any(speaker.acts_as(one.actor) and one.said.note.startswith(mark) for one in words)
     if said or at < max(begins):
         raise AnswerIsOver(
