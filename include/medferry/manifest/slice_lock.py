@@ -40,7 +40,11 @@ def _advisory_lock(manifest: sa.Engine, name: bytes) -> Iterator[bool]:
     number = int.from_bytes(name[:8], "big", signed=True)
     with manifest.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         held = bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(number))))
-        yield held
+        try:
+            yield held
+        except BaseException:
+            connection.invalidate()  # closed, which ends the lock: it would outlive the worker in the pool
+            raise
         if held:
             connection.execute(sa.select(sa.func.pg_advisory_unlock(number)))
 
