@@ -19,6 +19,7 @@ from medferry.cutover.stages import STAGES, Stage
 from medferry.manifest.cutovers import Direction
 from medferry.plan.people import Stakeholder
 from medferry_airflow.asked import approval
+from medferry_airflow.lineage import UNTOLD
 from medferry_airflow.tasks import cutover as tasks
 
 WORDS = {Direction.FORTH: "cutover", Direction.BACK: "rollback"}
@@ -42,14 +43,14 @@ def draw(direction: Direction, wave: str, approvers: Sequence[Stakeholder], two:
     for stage in STAGES[direction]:
         made.append(_stage(direction, wave, stage, person))
         made[-2] >> made[-1]
-    thaw: Any = tasks.thaw(wave, str(direction), person)
+    thaw: Any = tasks.thaw.override(params=UNTOLD)(wave, str(direction), person)
     made[-1] >> thaw.as_teardown(setups=made[1], on_failure_fail_dagrun=True)
 
 
 def _stage(direction: Direction, wave: str, stage: Stage, person: str) -> Any:
     page = STAGES[direction][stage].page
     with TaskGroup(stage.value, group_display_name=stage.replace("_", " "), tooltip=page):
-        described = tasks.perform.override(task_id=stage.value, doc_md=page)
+        described = tasks.perform.override(task_id=stage.value, doc_md=page, params=UNTOLD)
         return described(wave, str(direction), stage.value, person)
 
 

@@ -43,6 +43,11 @@ class Platform:
         """The folder of a copy of the tiny migration, which a test may change."""
         return self.folder / "tiny"
 
+    @property
+    def lineage(self) -> Path:
+        """The file of OpenLineage's events, one a line, of all that ran."""
+        return self.folder / "lineage.json"
+
     def environment(self) -> Environment:
         """The systems as a process outside Airflow sees them, by the migration's files as they are now."""
         medplum = self.medplum
@@ -125,6 +130,7 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
             {"conn_type": "medplum", "password": medplum.client_secret, **connection}
         ),
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "composite", "transports": _lineage(platform)}),
     }
     with (
         database.embedded(platform.folder / "airflow-db") as server,
@@ -134,6 +140,12 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
         assert len(components) == 4 and {process.pid for process in family_of(components)} >= components
         yield running
     assert not family_of(components), "processes were left running"
+
+
+def _lineage(platform: Platform) -> list[dict[str, object]]:
+    """Where events of all that these tests do go: into a file, and to a server that is away, which fails nothing."""
+    away = {"type": "http", "url": f"http://127.0.0.1:{free_port()}", "timeout": 1, "retry": {"total": 0}}
+    return [{"type": "file", "log_file_path": str(platform.lineage), "append": True}, away]
 
 
 def backfill(airflow: LocalAirflow, dag_id: str, start: str, end: str, *options: str) -> None:

@@ -168,6 +168,15 @@ def tables_selected(sql: str, dialect: str) -> set[str]:
     return _tables(sql, (dialect,))
 
 
+def tables_called(sql: str, dialect: str) -> set[tuple[str, ...]]:
+    """Every table that a query reads, in the parts of its name as the engine calls it. Raises SqlglotError."""
+    folds = dialect == "postgres"  # what is not quoted; the others keep a name as their table was made
+    return {
+        tuple(part.name.lower() if folds and not part.args.get("quoted") else part.name for part in table.parts)
+        for table in _named(sqlglot.parse_one(sql, dialect=dialect))
+    }
+
+
 def _tables(sql: str, dialects: tuple[str, ...]) -> set[str]:
     """By the first of the dialects that reads the query: the portable one is written for several."""
     for number, dialect in enumerate(dialects, start=1):
@@ -178,7 +187,12 @@ def _tables(sql: str, dialects: tuple[str, ...]) -> set[str]:
                 raise
         else:
             break
+    return {".".join(part.name for part in table.parts).casefold() for table in _named(parsed)}
+
+
+def _named(parsed: exp.Expr) -> Iterator[exp.Table]:
+    """The tables that a query names: not what it gives a name by itself."""
     aliases = {cte.alias.casefold() for cte in parsed.find_all(exp.CTE)}
-    tables = [table for table in parsed.find_all(exp.Table) if isinstance(table.this, exp.Identifier)]
-    names = {".".join(part.name for part in table.parts).casefold() for table in tables}
-    return names - aliases
+    for table in parsed.find_all(exp.Table):
+        if isinstance(table.this, exp.Identifier) and not (len(table.parts) == 1 and table.name.casefold() in aliases):
+            yield table

@@ -150,7 +150,9 @@ def key_pages(manifest: sa.Engine, entity: str) -> Iterator[Sequence[str]]:
     return ([row.key for row in page] for page in pages(manifest, keys, [source_record.c.key]))
 
 
-def dispositions_of(connection: sa.Connection, run_id: str) -> Counter[str]:
-    """A run's records by disposition."""
+def dispositions_of(connection: sa.Connection, run_id: str, slice_id: str | None = None) -> Counter[str]:
+    """A run's records by disposition; those of one slice, where it is named."""
     statement = sa.select(source_record.c.disposition, sa.func.count()).where(source_record.c.run_id == run_id)
+    if slice_id is not None:
+        statement = statement.where(source_record.c.slice_id == slice_id)
     return Counter(dict(connection.execute(statement.group_by(source_record.c.disposition)).all()))

@@ -15,6 +15,7 @@ from medferry.errors import MedferryError
 from medferry.workflows.order import READERS
 from medferry_airflow.assets import WAVES, Milestone
 from medferry_airflow.guard import guarded
+from medferry_airflow.lineage import tell_slice
 from medferry_airflow.names import POOL
 from medferry_airflow.tasks.environment import environment, publish_report
 
@@ -84,20 +85,26 @@ def slices_of_level(run: str, level: int) -> list[str]:
 @guarded
 def extract(run: str, slice_id: str, ti: Any = None) -> int:
     """Stage the rows of one slice of the legacy database; returns their number."""
+    from medferry.manifest.runs import SliceStage
     from medferry.stages.extract import extract_slice
 
     require_running(ti)
-    return extract_slice(environment(), run, slice_id)
+    rows = extract_slice(environment(), run, slice_id)
+    tell_slice(ti, environment(), run, slice_id, SliceStage.EXTRACTED)
+    return rows
 
 
 @task(map_index_template=SLICE_LABEL, multiple_outputs=False)
 @guarded
 def transform(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
     """Map one staged slice to validated FHIR Bundles; returns the rows by disposition."""
+    from medferry.manifest.runs import SliceStage
     from medferry.stages.transform import transform_slice
 
     require_running(ti)
-    return transform_slice(environment(), run, slice_id)
+    counts = transform_slice(environment(), run, slice_id)
+    tell_slice(ti, environment(), run, slice_id, SliceStage.TRANSFORMED)
+    return counts
 
 
 @task(map_index_template=SLICE_LABEL, pool=POOL, trigger_rule="none_failed", multiple_outputs=False)
@@ -107,10 +114,13 @@ def load(run: str, slice_id: str, ti: Any = None) -> dict[str, int]:
 
     A dry run judges its references instead.
     """
+    from medferry.manifest.runs import SliceStage
     from medferry.stages.load import load_slice
 
     require_running(ti)
-    return load_slice(environment(), run, slice_id)
+    counts = load_slice(environment(), run, slice_id)
+    tell_slice(ti, environment(), run, slice_id, SliceStage.LOADED)
+    return counts
 
 
 @task(outlets=[WAVES])

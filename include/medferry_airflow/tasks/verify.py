@@ -13,6 +13,7 @@ from medferry.verification.options import VerifyOptions
 from medferry_airflow.assets import WAVES, Milestone
 from medferry_airflow.definition import current_migration
 from medferry_airflow.guard import guarded
+from medferry_airflow.lineage import tell_verification
 from medferry_airflow.names import POOL
 from medferry_airflow.params import options_among
 from medferry_airflow.tasks.environment import environment, publish_report
@@ -26,7 +27,7 @@ class RunNotFinished(MedferryError):
 
 @task(pool=POOL, trigger_rule="none_failed", multiple_outputs=False, outlets=[WAVES])
 @guarded
-def verify(run: str, params: dict[str, Any] | None = None, outlet_events: Any = None) -> dict[str, int]:
+def verify(run: str, params: dict[str, Any] | None = None, ti: Any = None, outlet_events: Any = None) -> dict[str, int]:
     """Compare source, manifest and Medplum, and record every check; returns the checks by status."""
     from medferry.verification.run import verify_run
     from medferry_airflow.milestones import tell_milestone
@@ -34,6 +35,7 @@ def verify(run: str, params: dict[str, Any] | None = None, outlet_events: Any = 
     options = options_among(params or {}, VerifyOptions)
     results = verify_run(environment(), run, _log_entity, options, options.force)
     tell_milestone(environment(), run, Milestone.LOADED, outlet_events)
+    tell_verification(ti, environment(), results)
     return dict(Counter(result.status for result in results))
 
 
@@ -67,16 +69,21 @@ def choose_run(params: dict[str, Any] | None = None) -> str:
 
 @task(task_id="verify", pool=POOL)
 @guarded
-def verify_again(run: str, params: dict[str, Any] | None = None) -> int:
+def verify_again(run: str, params: dict[str, Any] | None = None, ti: Any = None) -> int:
     """Compare a run, or everything that has been loaded; returns the id of a verification that is of no run, else 0."""
+    from medferry.manifest.checks import get_verification, results_of
     from medferry.verification.run import EVERYTHING, verify_run
     from medferry.workflows.verify_in_step import verify_present
 
     options = options_among(params or {}, VerifyOptions)
     if run:
-        verify_run(environment(), run, _log_entity, options, options.force)
+        tell_verification(ti, environment(), verify_run(environment(), run, _log_entity, options, options.force))
         return 0
-    return verify_present(environment(), EVERYTHING, _log_entity, options).id
+    verification_id = verify_present(environment(), EVERYTHING, _log_entity, options).id
+    with environment().manifest.begin() as connection:
+        results = results_of(connection, get_verification(connection, verification_id))
+    tell_verification(ti, environment(), results)
+    return verification_id
 
 
 @task(task_id="conclude")

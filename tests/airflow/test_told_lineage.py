@@ -1,0 +1,150 @@
+"""What a real Airflow tells OpenLineage of a wave: which datasets, how many, and nothing of any patient."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from medferry.manifest.accounting import AccountRow, accounts
+from medferry_airflow.local import LocalAirflow
+from tests import tiny_platform
+from tests.airflow.conftest import PATIENCE, Platform
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1_500)]
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def run_id(airflow: LocalAirflow, platform: Platform) -> str:
+    """A DAG run of a whole wave."""
+    platform.start_medplum()
+    run_id = airflow.trigger("wave_pilot")
+    airflow.wait("wave_pilot", run_id, PATIENCE)
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def events(platform: Platform, run_id: str) -> list[Event]:
+    """The last of each task instance of that DAG run."""
+    return [event for event in _events(platform) if _dag_run(event) == run_id and event["eventType"] == "COMPLETE"]
+
+
+@pytest.fixture(scope="module")
+def rows(platform: Platform, run_id: str) -> list[AccountRow]:
+    """The manifest's accounting."""
+    with platform.manifest.begin() as connection:
+        return accounts(connection, f"wave_pilot.{run_id}")
+
+
+def _events(platform: Platform) -> Iterator[Event]:
+    for line in platform.lineage.read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)
+
+
+def _dag_run(event: Event) -> str | None:
+    told = event["run"]["facets"].get("airflow")
+    return str(told["dagRun"]["run_id"]) if told else None
+
+
+def of_task(events: list[Event], task_id: str) -> list[Event]:
+    found = [event for event in events if event["job"]["name"].rpartition(".")[2] == task_id]
+    assert found, task_id
+    return found
+
+
+def counted(event: Event) -> Event:
+    """The facet of ours."""
+    facet: Event = event["run"]["facets"]["medferry"]
+    return facet
+
+
+def names(datasets: list[Event]) -> set[tuple[str, str]]:
+    return {(one["namespace"], one["name"]) for one in datasets}
+
+
+def total(events: list[Event]) -> dict[str, Counter[str]]:
+    """Entity → what the events of its slices have counted."""
+    found: dict[str, Counter[str]] = {}
+    for event in events:
+        found.setdefault(counted(event)["entity"], Counter()).update(counted(event)["counts"])
+    return found
+
+
+def test_each_slice_is_extracted_from_its_tables(events: list[Event], rows: list[AccountRow]) -> None:
+    extracted: Counter[str] = Counter()
+    for event in of_task(events, "extract"):
+        entity = counted(event)["entity"]
+        assert names(event["inputs"]) == {("sqlite", entity)}
+        [output] = event["outputs"]
+        assert names([output]) == {("medferry://tiny", f"{entity}/rows")}
+        extracted[entity] += output["outputFacets"]["outputStatistics"]["rowCount"]
+    eligible: Counter[str] = Counter()
+    for row in rows:
+        eligible[row.entity] += row.eligible
+    assert extracted == eligible
+
+
+def test_each_slice_is_transformed_from_what_was_staged(events: list[Event]) -> None:
+    for event in of_task(events, "transform"):
+        entity = counted(event)["entity"]
+        assert names(event["inputs"]) == {("medferry://tiny", f"{entity}/rows")}
+        assert names(event["outputs"]) == {("medferry://tiny", f"{entity}/bundles")}
+
+
+def test_what_is_loaded_is_counted_as_the_manifest_has_it(
+    events: list[Event], rows: list[AccountRow], platform: Platform
+) -> None:
+    loads = of_task(events, "load")
+    by_disposition, effects = total(loads), dict[str, Counter[str]]()
+    produces = {name: spec.produces for name, spec in platform.environment().migration.specs.items()}
+    namespace = platform.medplum.base_url.rstrip("/")
+    for event in loads:
+        entity = counted(event)["entity"]
+        assert names(event["inputs"]) == {("medferry://tiny", f"{entity}/bundles")}
+        assert names(event["outputs"]) == {(namespace, one) for one in produces[entity].values()}
+        for output in event["outputs"]:
+            did = {name: output["outputFacets"]["medferry"][name] for name in ("created", "updated", "unchanged")}
+            written = output["outputFacets"]["outputStatistics"]["rowCount"]
+            assert written == did["created"] + did["updated"]
+            effects.setdefault(entity, Counter()).update(did)
+    for entity in produces:
+        of_entity = [row for row in rows if row.entity == entity]
+        for disposition in ("successful", "rejected", "skipped", "quarantined", "pending"):
+            assert by_disposition[entity][disposition] == sum(getattr(row, disposition) for row in of_entity)
+        for effect in ("created", "updated", "unchanged"):
+            assert effects[entity][effect] == sum(getattr(row, effect) for row in of_entity)
+    assert sum(one.total() for one in effects.values()) > 0
+
+
+def test_the_verification_asserts_its_checks_of_what_it_has_read(events: list[Event], platform: Platform) -> None:
+    [event] = of_task(events, "verify")
+    migration, namespace = platform.environment().migration, platform.medplum.base_url.rstrip("/")
+    tables = {("sqlite", name) for name in migration.entities}
+    types = {(namespace, one) for spec in migration.specs.values() for one in spec.produces.values()}
+    assert names(event["inputs"]) == tables | types and not event["outputs"]
+    checked = [one for one in event["inputs"] if one["namespace"] == namespace]
+    for one in checked:
+        assertions = one["inputFacets"]["dataQualityAssertions"]["assertions"]
+        assert assertions and {assertion["success"] for assertion in assertions} <= {True, False}
+    assert counted(event)["counts"]["equal"] > 0
+
+
+def test_the_waves_assets_are_told_once_by_the_provider_itself(events: list[Event]) -> None:
+    [event] = of_task(events, "verify")
+    outlets = event["run"]["facets"]["airflow"]["task"]["outlets"]
+    assert outlets.count("medferry://") == outlets.count("medferry://tiny/pilot/loaded") == 1
+
+
+def test_nothing_of_a_patient_and_no_secret_is_told(platform: Platform, events: list[Event]) -> None:
+    """Of all that ran before in this folder, failures too."""
+    told = platform.lineage.read_text(encoding="utf-8")
+    assert len(told.splitlines()) > len(events) > 0
+    born = [str(row[4]) for row in tiny_platform._PATIENTS]
+    secrets = [platform.medplum.client_secret, str(platform.folder / "legacy.db")]
+    for word in ("Lindqvist", "Okafor", "F" * 50, *born, *secrets):
+        assert word not in told, word
