@@ -15,7 +15,8 @@ from medferry.errors import VerificationFailed
 from medferry.manifest import cutovers
 from medferry.manifest.cutovers import Direction
 from medferry.plan.people import Approval
-from medferry.workflows.cutover import Choice, cut_over, roll_back
+from medferry.runtime.environment import Environment
+from medferry.workflows.cutover import Choice, cut_over, roll_back, switching
 from medferry.workflows.cutover_stages import NotMoved, back_out, conclude, perform_stage
 from medferry.workflows.cutover_words import say_of_wave
 from medferry.workflows.four_eyes import NotAgreed, NotAnApprover, SamePerson, WaitingForSecond
@@ -107,3 +108,46 @@ def test_a_thaw_is_nobody_s_to_refuse(asked: Clinic, acting: As) -> None:
     acting(MALLORY)
     assert roll_back(asked.environment, "pilot", ours()) is Outcome.NOT_FLIPPED
     assert Place.FROZEN not in places(asked)
+
+
+@pytest.fixture
+def flipped(asked: Clinic, acting: As) -> Clinic:
+    """It is in Medplum; two have said that it is to go back."""
+    for actor in (ANN, BOB):
+        acting(actor)
+        say_of_wave(asked.environment, "pilot", Approval.CUTOVER, "", "")
+    assert cut_over(asked.environment, "pilot", ours()) is Outcome.FLIPPED
+    for actor in (ANN, BOB):
+        acting(actor)
+        say_of_wave(asked.environment, "pilot", Approval.ROLLBACK, "", "")
+    return asked
+
+
+def weeks_later(clinic: Clinic) -> Environment:
+    """No word that was said before counts any more."""
+    return asking(clinic.environment, Approval.CUTOVER, Approval.ROLLBACK, hours=1e-9)
+
+
+def test_a_rollback_that_died_before_it_closed_anything_is_asked_for_anew(flipped: Clinic, acting: As) -> None:
+    acting("airflow:scheduled")
+    with switching(flipped.environment, "pilot", Direction.BACK, ours()):
+        pass  # its process dies here
+    assert (places(flipped), attempts(flipped)) == ({Place.MEDPLUM}, 1)
+    with pytest.raises(NotAgreed):
+        perform_stage(weeks_later(flipped), "pilot", Direction.BACK, Stage.FREEZE, ours())
+    acting(CYD)
+    with pytest.raises(WaitingForSecond):
+        roll_back(weeks_later(flipped), "pilot", ours())
+    assert (places(flipped), attempts(flipped)) == ({Place.MEDPLUM}, 1)
+    acting(MALLORY)
+    assert roll_back(flipped.environment, "pilot", ours()) is Outcome.RETURNED, "within their hours two words hold"
+
+
+def test_a_rollback_that_has_closed_is_gone_on_with_by_anybody(flipped: Clinic, acting: As) -> None:
+    acting("airflow:scheduled")
+    perform_stage(flipped.environment, "pilot", Direction.BACK, Stage.FREEZE, ours())  # and its process dies
+    assert places(flipped) == {Place.BETWEEN}
+    acting(MALLORY)
+    assert roll_back(weeks_later(flipped), "pilot", ours()) is Outcome.RETURNED, (
+        "nobody can write: nobody is waited for"
+    )

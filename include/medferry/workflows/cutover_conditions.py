@@ -35,14 +35,16 @@ def check_ready(environment: Environment, wave_id: str, by_stages: bool = False)
 def would_move(gates: Gates, wave_id: str, units: Sequence[str], direction: Direction) -> bool:
     """Whether this is to be asked for: a cutover that would begin a freeze, a rollback that would begin to take back.
 
-    What was begun goes on, and what is closed and not flipped is opened, without a question.
+    What was begun goes on, and what is closed and not flipped is opened, without a question. A rollback is begun when a
+    unit is closed in Medplum: one that died before has done nothing, and who comes weeks later is asked anew.
     """
     if direction is not Direction.BACK:
         return direction is Direction.FORTH and would_freeze(gates, wave_id, units)
     with gates.environment.manifest.begin() as connection:
         running = cutovers.running_attempts(connection, gates.environment.migration.name)
     begun = any(one.wave == wave_id and one.direction is direction for one in running)
-    return not begun and Place.MEDPLUM in gates.places(units).values()
+    places = {*gates.places(units).values()}
+    return places == {Place.MEDPLUM} if begun else Place.MEDPLUM in places
 
 
 def would_freeze(gates: Gates, wave_id: str, units: Sequence[str]) -> bool:
