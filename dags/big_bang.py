@@ -21,13 +21,8 @@ failed tasks together with those downstream. The run goes on where it stopped; n
 `conclude` failed, the run is finished but not proven: read the reconciliation report first.
 """
 
-from medferry.definition.outline import Outline
-from medferry.manifest.kinds import RunKind
-from medferry_airflow.definition import outline_or_error
-from medferry_airflow.factory import broken_dag, migration_dag
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import big_bang_dag
 
-found = outline_or_error()
-if isinstance(found, Outline):
-    dag = migration_dag("big_bang", RunKind.BIG_BANG, "Big bang: everything in one run", __doc__, found)
-else:
-    dag = broken_dag("big_bang", "Big bang: the migration cannot be read", __doc__, found)
+for migration in drawn_migrations():
+    big_bang_dag(__doc__, migration)

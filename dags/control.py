@@ -22,12 +22,8 @@ paused run keeps its task slots: leave one for this DAG, or use the command line
 **When it is red**, the run is not known, is over, or is being aborted already; the log tells which.
 """
 
-from medferry.definition.outline import Outline
-from medferry_airflow.definition import outline_or_error
-from medferry_airflow.factory import broken_dag, control_dag
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import control_dag
 
-found = outline_or_error()
-if isinstance(found, Outline):
-    dag = control_dag(__doc__, found)
-else:
-    dag = broken_dag("control", "Control: the migration cannot be read", __doc__, found)
+for migration in drawn_migrations():
+    control_dag(__doc__, migration)

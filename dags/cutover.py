@@ -20,9 +20,9 @@ failed, remove the cause, and clear `look` with all that is downstream, or trigg
 `rollback_<wave>`.
 """
 
-from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.definition import drawn_migrations
 from medferry_airflow.moving import cutover_dag
 
-found = outline_or_error()
-for wave in moving_waves(found):
-    globals()[f"cutover_{wave}"] = cutover_dag(wave, __doc__, found)
+for migration in drawn_migrations():
+    for wave in migration.moving_waves:
+        cutover_dag(wave, __doc__, migration)

@@ -25,13 +25,10 @@ begun since, is loaded anew; nothing is written twice. In the end trigger the wa
 what has come since, and proves the whole.
 """
 
-from medferry.definition.outline import Outline
-from medferry_airflow.definition import outline_or_error, waves_of
-from medferry_airflow.factory import broken_dag, history_dag
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import history_dag
 
-found = outline_or_error()
-for wave in waves_of(found):
-    if wave.history is not None and isinstance(found, Outline):
-        globals()[f"history_{wave.id}"] = history_dag(wave, wave.history, __doc__, found)
-    elif wave.history is not None:
-        globals()[f"history_{wave.id}"] = broken_dag(f"history_{wave.id}", f"History of {wave.id}", __doc__, found)
+for migration in drawn_migrations():
+    for wave in migration.waves:
+        if wave.history is not None:
+            history_dag(wave, wave.history, __doc__, migration)

@@ -22,12 +22,8 @@ With `{"lift": true, …}` writing may begin again; nothing is started by itself
 Clear it, or trigger it again: it may be said as often as you like. Where no slot is left, use `medferry panic`.
 """
 
-from medferry.definition.outline import Outline
-from medferry_airflow.definition import outline_or_error
-from medferry_airflow.factory import broken_dag, panic_dag
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import panic_dag
 
-found = outline_or_error()
-if isinstance(found, Outline):
-    dag = panic_dag(__doc__, found)
-else:
-    dag = broken_dag("panic", "Panic: the migration cannot be read", __doc__, found)
+for migration in drawn_migrations():
+    panic_dag(__doc__, migration)

@@ -17,9 +17,9 @@ the routing changed meanwhile: then look at once. Read the log of `measure`, rem
 it anew.
 """
 
-from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.definition import drawn_migrations
 from medferry_airflow.moving import rehearsal_dag
 
-found = outline_or_error()
-for wave in moving_waves(found):
-    globals()[f"rehearse_{wave}"] = rehearsal_dag(wave, __doc__, found)
+for migration in drawn_migrations():
+    for wave in migration.moving_waves:
+        rehearsal_dag(wave, __doc__, migration)

@@ -22,12 +22,8 @@ run that has left any is replayed:
 failed tasks together with those downstream. When only `conclude` failed, read the reconciliation report.
 """
 
-from medferry.definition.outline import Outline
-from medferry_airflow.definition import outline_or_error
-from medferry_airflow.factory import broken_dag, replay_dag
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import replay_dag
 
-found = outline_or_error()
-if isinstance(found, Outline):
-    dag = replay_dag(__doc__, found)
-else:
-    dag = broken_dag("replay", "Replay: the migration cannot be read", __doc__, found)
+for migration in drawn_migrations():
+    replay_dag(__doc__, migration)

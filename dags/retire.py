@@ -19,9 +19,9 @@ asked.
 `retire`, what was begun goes on when it is cleared.
 """
 
-from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.definition import drawn_migrations
 from medferry_airflow.moving import retirement_dag
 
-found = outline_or_error()
-for wave in moving_waves(found):
-    globals()[f"retire_{wave}"] = retirement_dag(wave, __doc__, found)
+for migration in drawn_migrations():
+    for wave in migration.moving_waves:
+        retirement_dag(wave, __doc__, migration)

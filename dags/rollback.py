@@ -18,9 +18,9 @@ task's log, remove the cause, and clear `look` with all that is downstream, or t
 it: it goes on. Afterwards the next `cutover_<wave>` needs no load.
 """
 
-from medferry_airflow.definition import moving_waves, outline_or_error
+from medferry_airflow.definition import drawn_migrations
 from medferry_airflow.moving import rollback_dag
 
-found = outline_or_error()
-for wave in moving_waves(found):
-    globals()[f"rollback_{wave}"] = rollback_dag(wave, __doc__, found)
+for migration in drawn_migrations():
+    for wave in migration.moving_waves:
+        rollback_dag(wave, __doc__, migration)

@@ -23,13 +23,10 @@ the next cut. So catching up, clearing and `airflow backfill create` all give th
 `medferry sweep <wave>`; everything else goes on from the cut that was noted when the task is cleared.
 """
 
-from medferry.definition.outline import Outline
-from medferry_airflow.definition import outline_or_error, waves_of
-from medferry_airflow.factory import broken_dag, sync_dag
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import sync_dag
 
-found = outline_or_error()
-for wave in waves_of(found):
-    if wave.sync is not None and isinstance(found, Outline):
-        globals()[f"sync_{wave.id}"] = sync_dag(wave, wave.sync, __doc__, found)
-    elif wave.sync is not None:
-        globals()[f"sync_{wave.id}"] = broken_dag(f"sync_{wave.id}", f"Sync of {wave.id}", __doc__, found)
+for migration in drawn_migrations():
+    for wave in migration.waves:
+        if wave.sync is not None:
+            sync_dag(wave, wave.sync, __doc__, migration)

@@ -26,12 +26,8 @@ environment of all Airflow processes verifies everything that has been loaded on
 means that a system did not answer: clear `verify` with the tasks downstream when it does.
 """
 
-from medferry.definition.outline import Outline
-from medferry_airflow.definition import outline_or_error
-from medferry_airflow.factory import broken_dag, verify_dag, verify_schedule
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import verify_dag
 
-found = outline_or_error()
-if isinstance(found, Outline):
-    dag = verify_dag(__doc__, found, verify_schedule(found))
-else:
-    dag = broken_dag("verify", "Verify: the migration cannot be read", __doc__, found)
+for migration in drawn_migrations():
+    verify_dag(__doc__, migration)

@@ -24,18 +24,11 @@ failed tasks together with those downstream. The run goes on where it stopped; n
 `conclude` failed, the run is finished but not proven: read the reconciliation report first.
 """
 
-from medferry.definition.outline import Outline
-from medferry.manifest.kinds import RunKind
-from medferry_airflow.definition import outline_or_error, waves_of
-from medferry_airflow.factory import broken_dag, migration_dag
+from medferry_airflow.definition import drawn_migrations
+from medferry_airflow.factory import broken_dag, wave_dag
 
-found = outline_or_error()
-for wave in waves_of(found):
-    title = f"Wave {wave.id}: {wave.title}" if wave.title else f"Wave {wave.id}"
-    if isinstance(found, Outline):
-        units = found.plan.units_of_wave(wave.id)
-        globals()[f"wave_{wave.id}"] = migration_dag(f"wave_{wave.id}", RunKind.WAVE, title, __doc__, found, units)
-    else:
-        globals()[f"wave_{wave.id}"] = broken_dag(f"wave_{wave.id}", title, __doc__, found)
-if not waves_of(found) and not isinstance(found, Outline):
-    waves = broken_dag("waves", "Waves: the plan cannot be read", __doc__, found)
+for migration in drawn_migrations():
+    for wave in migration.waves:
+        wave_dag(wave, __doc__, migration)
+    if migration.error and not migration.waves:
+        broken_dag("waves", "Waves", __doc__, migration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def fill(url: str) -> None:
         _insert(connection, "patient", _PATIENTS)
         _insert(connection, "weight", list(_weights()))
     engine.dispose()
+
+
+def copy_as(name: str, folder: Path) -> Path:
+    """The tiny migration in `folder`, under a name and an identifier base of its own."""
+    shutil.copytree(MIGRATION, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    plan = folder / "plan.yaml"
+    text = plan.read_text().replace("name: tiny", f"name: {name}").replace("//tiny.example", f"//{name}.example")
+    plan.write_text(text)
+    return folder
 
 
 def keeping(environment: Environment, retention: Retention) -> Environment:

@@ -23,12 +23,12 @@ from airflow.timetables.base import Timetable
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from medferry.definition.outline import Outline
-from medferry.errors import MedferryError
 from medferry.manifest.kinds import RunKind
-from medferry.plan.model import Every, History, Sync, Wave
+from medferry.plan.model import Every, History, Plan, Sync, Wave
 from medferry.workflows.order import migrate
 from medferry_airflow.addresses import RunLink
 from medferry_airflow.conf import refuse_unknown_conf
+from medferry_airflow.definition import Served
 from medferry_airflow.page import broken_page, page
 from medferry_airflow.params import (
     control_params,
@@ -47,7 +47,7 @@ from medferry_airflow.tasks import sync as sync_tasks
 TAGS = frozenset(
     {"medferry", "big bang", "wave", "verification", "replay", "control", "sync", "history", "cutover", "broken"}
 )
-"""All tags that a DAG may have."""
+"""All tags that a DAG may have, beside its migration's name where several are served."""
 
 RUN = "{{ dag.dag_id }}.{{ dag_run.run_id }}"
 """The manifest's id of the run that a DAG run makes: the same in every try."""
@@ -60,30 +60,41 @@ NEVER = date(3000, 1, 1)
 """From here on the scheduler runs a history by itself. Backfills need a schedule, and take no notice of this."""
 
 
-def migration_dag(
-    dag_id: str, kind: RunKind, title: str, text: str, migration: Outline, units: list[str] | None = None
-) -> DAG:
-    """A DAG that migrates `units` (None: those chosen in the trigger form) in one run."""
-    choice = unit_param(migration) if units is None else {}
-    with new_dag(
-        dag_id,
-        title,
-        page(text, migration, units or migration.plan.unit_ids),
-        [kind.replace("_", " ")],
-        {**choice, **run_params(migration)},
-    ) as dag:
-        migrate(RunInTasks(run_tasks.prepare(RUN, str(kind), units), migration))
+def big_bang_dag(text: str, served: Served) -> DAG:
+    """A DAG that migrates the units chosen in the trigger form, or all, in one run."""
+    return _migration_dag("big_bang", RunKind.BIG_BANG, "Big bang: everything in one run", text, served)
+
+
+def wave_dag(wave: Wave, text: str, served: Served) -> DAG:
+    """A DAG that migrates the units of a wave in one run."""
+    title = f"Wave {wave.id}: {wave.title}" if wave.title else f"Wave {wave.id}"
+    return _migration_dag(f"wave_{wave.id}", RunKind.WAVE, title, text, served, wave)
+
+
+def _migration_dag(word: str, kind: RunKind, title: str, text: str, served: Served, wave: Wave | None = None) -> DAG:
+    if served.error:
+        return broken_dag(word, title, text, served)
+    plan = served.outline.plan
+    units = plan.units_of_wave(wave.id) if wave else None
+    text = page(text, served, units or plan.unit_ids)
+    choice = {} if wave else unit_param(served.outline)
+    params = {**choice, **run_params(served.outline)}
+    with new_dag(served, word, title, text, [kind.replace("_", " ")], params) as dag:
+        migrate(RunInTasks(run_tasks.prepare(RUN, str(kind), units), served.outline))
     return dag
 
 
-def replay_dag(text: str, migration: Outline) -> DAG:
+def replay_dag(text: str, served: Served) -> DAG:
     """A DAG that runs the dead letters of an earlier run again, as a run of their own; skipped when there are none."""
-    text = page(text, migration, migration.plan.unit_ids)
-    with new_dag("replay", "Replay dead letters", text, ["replay"], replay_params(migration)) as dag:
+    title = "Replay dead letters"
+    if served.error:
+        return broken_dag("replay", title, text, served)
+    text = page(text, served, served.outline.plan.unit_ids)
+    with new_dag(served, "replay", title, text, ["replay"], replay_params(served)) as dag:
         found: Any = run_tasks.find_dead_letters(RUN)
         prepared: Any = run_tasks.prepare_again(RUN)
         found >> prepared
-        migrate(RunInTasks(prepared, migration))
+        migrate(RunInTasks(prepared, served.outline))
     return dag
 
 
@@ -145,85 +156,100 @@ NIGHTLY, OFF = "0 3 * * *", "off"
 """When `verify` runs by itself where a wave is kept in step; and what says that it shall not."""
 
 
-def verify_schedule(migration: Outline) -> str | None:
+def verify_schedule(plan: Plan) -> str | None:
     """When `verify` runs by itself: the cron expression or preset in MEDFERRY_VERIFY_SCHEDULE.
 
     By default nightly where the plan keeps a wave in step, else never.
     """
     asked = os.environ.get("MEDFERRY_VERIFY_SCHEDULE", "").strip()
-    in_step = any(wave.sync is not None for wave in migration.plan.waves)
+    in_step = any(wave.sync is not None for wave in plan.waves)
     return (NIGHTLY if in_step else None) if not asked else None if asked == OFF else asked
 
 
-def verify_dag(text: str, migration: Outline, schedule: str | None) -> DAG:
+def verify_dag(text: str, served: Served) -> DAG:
     """A DAG that verifies everything that was loaded, or a finished run, again; also by itself on a schedule.
 
     It writes to the manifest and the report only. A schedule that Airflow does not understand raises its own error.
     """
-    text = page(text, migration, migration.plan.unit_ids)
-    with new_dag("verify", "Verify again", text, ["verification"], verify_params(), schedule) as dag:
+    title = "Verify again"
+    if served.error:
+        return broken_dag("verify", title, text, served)
+    plan = served.outline.plan
+    text, schedule = page(text, served, plan.unit_ids), verify_schedule(plan)
+    with new_dag(served, "verify", title, text, ["verification"], verify_params(), schedule) as dag:
         chosen: Any = verify.choose_run()
         verified: Any = verify.verify_again(chosen)
         verify.conclude_verification(chosen, verified)
     return dag
 
 
-def control_dag(text: str, migration: Outline) -> DAG:
+def control_dag(text: str, served: Served) -> DAG:
     """A DAG that tells the workers of a run to pause, to go on or to end. It writes to the manifest only."""
-    text = page(text, migration, migration.plan.unit_ids)
-    with new_dag("control", "Pause, resume or abort a run", text, ["control"], control_params()) as dag:
+    title = "Pause, resume or abort a run"
+    if served.error:
+        return broken_dag("control", title, text, served)
+    text = page(text, served, served.outline.plan.unit_ids)
+    with new_dag(served, "control", title, text, ["control"], control_params()) as dag:
         control.control()
     return dag
 
 
-def panic_dag(text: str, migration: Outline) -> DAG:
+def panic_dag(text: str, served: Served) -> DAG:
     """A DAG that stops the writing of all waves, or lets it begin again."""
-    text = page(text, migration, migration.plan.unit_ids)
-    with new_dag("panic", "Stop the writing of all waves", text, ["control"], panic_params()) as dag:
+    title = "Stop the writing of all waves"
+    if served.error:
+        return broken_dag("panic", title, text, served)
+    text = page(text, served, served.outline.plan.unit_ids)
+    with new_dag(served, "panic", title, text, ["control"], panic_params()) as dag:
         panic.panic()
     return dag
 
 
-def sync_dag(wave: Wave, sync: Sync, text: str, migration: Outline) -> DAG:
+def sync_dag(wave: Wave, sync: Sync, text: str, served: Served) -> DAG:
     """A DAG that keeps a wave in step, interval by interval; missed intervals are caught up one by one."""
-    text = page(text, migration, migration.plan.units_of_wave(wave.id))
+    word, title = f"sync_{wave.id}", f"Sync of wave {wave.id}"
+    if served.error:
+        return broken_dag(word, title, text, served)
+    text = page(text, served, served.outline.plan.units_of_wave(wave.id))
     # Not the trigger timetable that Airflow makes of a text by default: its intervals are points.
     every = CronDataIntervalTimetable(sync.schedule, timezone="UTC")
-    title = f"Sync of wave {wave.id}"
-    with new_dag(f"sync_{wave.id}", title, text, ["sync"], {}, every, since=sync.since) as dag:
-        dag.deadline = _deadlines(wave.id, sync)
+    with new_dag(served, word, title, text, ["sync"], {}, every, since=sync.since) as dag:
+        dag.deadline = _deadlines(served.id_of(wave.id), dag.dag_id, sync)
         forward = sync_tasks.sync(wave.id, sync.tail_seconds)
         if sync.reverse:
             forward >> sync_tasks.reverse(wave.id, sync.tail_seconds)
     return dag
 
 
-def _deadlines(wave: str, sync: Sync) -> list[DeadlineAlert] | None:
+def _deadlines(wave: str, dag_id: str, sync: Sync) -> list[DeadlineAlert] | None:
     """That a run is over in time since it was queued, not since its interval: what is caught up is not late."""
     if sync.max_lag_seconds is None:
         return None
     within = timedelta(seconds=sync.tail_seconds + sync.max_lag_seconds)
     told = SyncCallback("medferry_airflow.late.tell_late", kwargs={"wave": wave})
-    return [DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, within, told, name=f"sync_{wave} is late")]
+    return [DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, within, told, name=f"{dag_id} is late")]
 
 
-def history_dag(wave: Wave, plan: History, text: str, migration: Outline) -> DAG:
+def history_dag(wave: Wave, plan: History, text: str, served: Served) -> DAG:
     """A DAG that loads a wave by months or years, each by a run of its own; only backfills begin it."""
-    text = page(text, migration, migration.plan.units_of_wave(wave.id))
+    word, title = f"history_{wave.id}", f"History of wave {wave.id}"
+    if served.error:
+        return broken_dag(word, title, text, served)
+    text, params = page(text, served, served.outline.plan.units_of_wave(wave.id)), history_params(served.outline)
     every = CronDataIntervalTimetable(_CRON[plan.every], timezone="UTC")
-    title = f"History of wave {wave.id}"
-    params = history_params(migration)
-    with new_dag(f"history_{wave.id}", title, text, ["history"], params, every, since=NEVER, by_hand=False) as dag:
+    with new_dag(served, word, title, text, ["history"], params, every, since=NEVER, by_hand=False) as dag:
         found: Any = history.find_records(RUN, wave.id)
         prepared: Any = history.prepare_of_period(RUN, wave.id)
         found >> prepared
-        migrate(RunInTasks(prepared, migration, PREPARED))
+        migrate(RunInTasks(prepared, served.outline, PREPARED))
     return dag
 
 
-def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
+def broken_dag(word: str, title: str, text: str, served: Served) -> DAG:
     """A DAG whose page shows what is wrong with the migration, and whose task fails with it."""
-    with new_dag(dag_id, title, broken_page(text, error), ["broken"], {}) as dag:
+    error = served.error
+    assert error is not None
+    with new_dag(served, word, f"{title} (cannot be read)", broken_page(text, error), ["broken"], {}) as dag:
 
         @task(pre_execute=None)  # whatever the conf says, what is wrong with the migration comes first
         def broken_migration() -> None:
@@ -235,7 +261,8 @@ def broken_dag(dag_id: str, title: str, text: str, error: MedferryError) -> DAG:
 
 
 def new_dag(
-    dag_id: str,
+    served: Served,
+    word: str,
     title: str,
     text: str,
     tags: Sequence[str],
@@ -244,21 +271,23 @@ def new_dag(
     since: date | None = None,
     by_hand: bool = True,
 ) -> DAG:
-    """The only place where a DAG is made, so that each has the retry policy and the check of its conf.
+    """The only place where a DAG is made, so that each has the retry policy, the check of its conf, and an id that says
+    of which migration it is.
 
-    `since`: the intervals from this day on are caught up. Not `by_hand`: Airflow refuses a run without an interval.
+    `word`: the id that it has where there is but one migration. `since`: the intervals from this day on are caught up.
+    Not `by_hand`: Airflow refuses a run without an interval.
     """
     return DAG(
-        dag_id,
-        dag_display_name=title,
-        description=title,
+        served.id_of(word),
+        dag_display_name=served.title_of(title),
+        description=served.title_of(title),
         schedule=schedule,
         start_date=datetime(since.year, since.month, since.day, tzinfo=UTC) if since else None,
         catchup=since is not None and by_hand,
         max_active_runs=1,
         allowed_run_types=None if by_hand else ["scheduled", "backfill"],  # type: ignore[list-item]
         doc_md=text,
-        tags=["medferry", *tags],
+        tags=["medferry", *tags, *([] if served.alone else [served.name])],
         params=params,
         default_args={**DEFAULT_ARGS, "pre_execute": refuse_unknown_conf},
     )

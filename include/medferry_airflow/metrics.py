@@ -12,6 +12,7 @@ from medferry.manifest.conflicts import open_conflicts
 from medferry.runtime.environment import Environment
 from medferry.sync.status import WaveStatus, status_of
 from medferry.sync.wave import synced_wave
+from medferry_airflow.definition import served_as
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,11 @@ def tell_metrics(environment: Environment, wave: str) -> None:
     except MedferryError as error:
         log.warning("No metrics: %s", error.problem)
         return
+    told = served_as(environment.migration.name).id_of(wave)
     for name, entity, value in [*gauges(status), ("conflicts", "", float(undecided))]:
-        place = ".".join(filter(None, (PREFIX, name, wave, entity)))
+        place = ".".join(filter(None, (PREFIX, name, told, entity)))
         # Name and tags say the same: plain statsd has no tags, and others ask by them.
-        Stats.gauge(place, value, tags={"wave": wave, **({"entity": entity} if entity else {})})
+        Stats.gauge(place, value, tags={"wave": told, **({"entity": entity} if entity else {})})
 
 
 def gauges(status: WaveStatus) -> Iterator[Gauge]:

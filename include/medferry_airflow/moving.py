@@ -7,23 +7,22 @@ from functools import partial
 
 from airflow.sdk import DAG
 
-from medferry.definition.outline import Outline
-from medferry.errors import MedferryError
 from medferry.plan.model import Plan
 from medferry.plan.people import Approval
 from medferry_airflow.around import draw_rehearsal, draw_retirement
+from medferry_airflow.definition import Served
 from medferry_airflow.factory import broken_dag, new_dag
 from medferry_airflow.page import page
 
 
-def cutover_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+def cutover_dag(wave: str, text: str, served: Served) -> DAG:
     """A DAG that moves a wave's operations to Medplum; `all` where the plan has no waves."""
-    return _of_wave("cutover", "Cutover", wave, text, found, partial(_draw_move, wave, Approval.CUTOVER))
+    return _of_wave("cutover", "Cutover", wave, text, served, partial(_draw_move, wave, Approval.CUTOVER))
 
 
-def rollback_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+def rollback_dag(wave: str, text: str, served: Served) -> DAG:
     """A DAG that moves a wave's operations back; `all` where the plan has no waves."""
-    return _of_wave("rollback", "Rollback", wave, text, found, partial(_draw_move, wave, Approval.ROLLBACK))
+    return _of_wave("rollback", "Rollback", wave, text, served, partial(_draw_move, wave, Approval.ROLLBACK))
 
 
 def _draw_move(wave: str, act: Approval, plan: Plan) -> None:
@@ -34,28 +33,27 @@ def _draw_move(wave: str, act: Approval, plan: Plan) -> None:
     draw(direction, wave, plan.approvers(act), plan.needs_two(act))
 
 
-def rehearsal_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+def rehearsal_dag(wave: str, text: str, served: Served) -> DAG:
     """A DAG that measures a wave's freeze against another Medplum, and cannot flip."""
-    return _of_wave("rehearse", "Rehearsal", wave, text, found, lambda _: draw_rehearsal(wave))
+    return _of_wave("rehearse", "Rehearsal", wave, text, served, lambda _: draw_rehearsal(wave))
 
 
-def retirement_dag(wave: str, text: str, found: Outline | MedferryError) -> DAG:
+def retirement_dag(wave: str, text: str, served: Served) -> DAG:
     """A DAG that takes down a wave that is over, once people have approved."""
     who = Approval.RETIRE
 
     def drawn(plan: Plan) -> None:
         draw_retirement(wave, plan.approvers(who), plan.needs_two(who))
 
-    return _of_wave("retire", "Retirement", wave, text, found, drawn)
+    return _of_wave("retire", "Retirement", wave, text, served, drawn)
 
 
-def _of_wave(
-    word: str, noun: str, wave: str, text: str, found: Outline | MedferryError, drawn: Callable[[Plan], None]
-) -> DAG:
+def _of_wave(word: str, noun: str, wave: str, text: str, served: Served, drawn: Callable[[Plan], None]) -> DAG:
     title = f"{noun} of wave {wave}"
-    if not isinstance(found, Outline):
-        return broken_dag(f"{word}_{wave}", title, text, found)
-    units = found.plan.units_of_wave(wave) if found.plan.waves else found.plan.unit_ids
-    with new_dag(f"{word}_{wave}", title, page(text, found, units), ["cutover"], {}) as dag:
-        drawn(found.plan)
+    if served.error:
+        return broken_dag(f"{word}_{wave}", title, text, served)
+    plan = served.outline.plan
+    units = plan.units_of_wave(wave) if plan.waves else plan.unit_ids
+    with new_dag(served, f"{word}_{wave}", title, page(text, served, units), ["cutover"], {}) as dag:
+        drawn(plan)
     return dag

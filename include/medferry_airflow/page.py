@@ -5,21 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from medferry.definition.outline import Outline
 from medferry.errors import DefinitionError, MedferryError
+from medferry_airflow.definition import Served
 from medferry_airflow.names import MEDPLUM, POOL
 
 
-def page(text: str, migration: Outline, units: Sequence[str]) -> str:
+def page(text: str, served: Served, units: Sequence[str]) -> str:
     """`text`, with the scope, the connections and the load order of the migration below it."""
-    plan = migration.plan
+    plan = served.outline.plan
+    source, medplum = served.connection_of(plan.source.connection), served.connection_of(MEDPLUM)
     titles = {unit.id: unit.title for unit in plan.units}
     rows = [
         ("Migration", f"{plan.title} (`{plan.name}`)"),
         ("Units", ", ".join(f"{titles[unit]} (`{unit}`)" for unit in units)),
-        ("Connections", f"`{plan.source.connection}` (legacy database), `{MEDPLUM}` (Medplum)"),
+        ("Connections", f"`{source}` (legacy database), `{medplum}` (Medplum)"),
         ("Pool", f"`{POOL}` bounds the tasks that talk to Medplum at once; the scheduler makes it when it starts"),
-        *((f"Load level {number}", ", ".join(names)) for number, names in enumerate(migration.levels)),
+        *((f"Load level {number}", ", ".join(names)) for number, names in enumerate(served.outline.levels)),
     ]
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
     return f"{inspect.cleandoc(text)}\n\n### This migration\n\n{table}\n"

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Param
 from pydantic import BaseModel
 
-from medferry.definition.outline import Outline, migration_folder
+from medferry.definition.outline import Outline
 from medferry.definition.reasons import dead_reasons
 from medferry.runtime.options import (
     NOT_IN_REPLAY,
@@ -20,7 +20,7 @@ from medferry.runtime.options import (
     schema_of,
 )
 from medferry.verification.options import VerifyOptions
-from medferry_airflow.definition import migration_name
+from medferry_airflow.definition import Served
 
 ADVANCED = "Advanced"
 _PLAIN = ("dry_run", "sample")
@@ -57,13 +57,13 @@ def history_params(migration: Outline) -> dict[str, Param]:
     return {name: param for name, param in run_params(migration).items() if name not in NOT_IN_REPLAY}
 
 
-def replay_params(migration: Outline) -> dict[str, Param]:
+def replay_params(served: Served) -> dict[str, Param]:
     """The choice of dead letters, and the options of a replay."""
     description = f"{NAME_OF_RUN} whose dead letters are run again. Empty: the newest that has any."
     reason = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}
     reasons = "Only dead letters of these reasons. Empty: all. A conf may name others that a mapping gives."
-    known = [str(one) for one in dead_reasons(migration_folder(migration_name()))]
-    options = {name: param for name, param in run_params(migration).items() if name not in NOT_IN_REPLAY}
+    known = [str(one) for one in dead_reasons(served.folder)]
+    options = {name: param for name, param in run_params(served.outline).items() if name not in NOT_IN_REPLAY}
     return {
         "run": Param(None, type=["null", "string"], title="Run", description=description),
         "reasons": Param(

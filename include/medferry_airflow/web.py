@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 
 from medferry.errors import MedferryError
 from medferry_airflow import routing_api, runs_api
+from medferry_airflow.of_address import BELOW
 
 app = FastAPI(
     title="Medferry",
@@ -20,7 +21,8 @@ app = FastAPI(
     redoc_url=None,
     openapi_url=None,
 )
-app.include_router(routing_api.router)
-app.include_router(runs_api.of_all)
+for _below in ("", BELOW):
+    app.include_router(routing_api.router, prefix=_below)
+    app.include_router(runs_api.of_all, prefix=_below)
 app.include_router(runs_api.of_one)
 app.add_exception_handler(MedferryError, runs_api.tell)

@@ -229,6 +229,14 @@ def test_what_a_run_waits_for_is_shown_while_it_waits(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == ""
 
 
+def test_of_several_migrations_one_is_named(medferry: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDFERRY_MIGRATION", f"{MIGRATION},clinics")
+    told = medferry("runs", code=1).output
+    assert "lists several migrations" in told and "--migration" in told
+    refused = medferry("runs", "--migration", str(MIGRATION), code=1).output
+    assert "SharedByMigrations" in refused and "MEDFERRY_SOURCE_URL" in refused
+
+
 def test_every_number_has_its_mistake() -> None:
     elsewhere = {22, 26}
     assert {int(name[:2]) for name in MISTAKES} | elsewhere == set(range(1, 28))

@@ -99,8 +99,13 @@ class _Settings:
         raise KeyMissing("There is no key to sign the evidence with.", "Make one.")
 
 
+class _Migration:
+    name = "tiny"
+
+
 class _Environment:
     settings = _Settings()
+    migration = _Migration()
 
 
 @pytest.fixture

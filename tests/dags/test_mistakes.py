@@ -92,13 +92,14 @@ def test_staging_that_all_find_is_taken(url: str) -> None:
 
 
 def test_no_task_works_without_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_tasks, "_opened", of_tasks._opened.__wrapped__)  # no other test has opened it
     monkeypatch.delenv("MEDFERRY_STAGING_URL", raising=False)
     monkeypatch.setenv("MEDFERRY_MANIFEST_URL", "sqlite:////var/lib/manifest.db")
     with pytest.raises(SettingsError, match="MEDFERRY_STAGING_URL is not set"):
-        of_tasks.environment.__wrapped__()
+        of_tasks.environment()
     monkeypatch.delenv("MEDFERRY_MANIFEST_URL")
     with pytest.raises(SettingsError, match="MEDFERRY_MANIFEST_URL is not set"):
-        of_tasks.environment.__wrapped__()
+        of_tasks.environment()
 
 
 def test_a_migration_that_there_is_not_is_told_on_every_dags_page(monkeypatch: pytest.MonkeyPatch) -> None:

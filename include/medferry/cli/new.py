@@ -17,6 +17,7 @@ from medferry.definition.skeleton import Wanted, skeleton, slug
 from medferry.errors import MedferryError
 from medferry.governance.strategy import LARGEST
 from medferry.runtime.settings import settings_from_environment
+from medferry.runtime.several import variables_of
 from medferry.source.database import connect_engine, snapshot
 from medferry.source.survey import LEAST_ROWS, SurveyedTable, survey, units_of
 
@@ -73,7 +74,7 @@ def _types(tables: Sequence[str]) -> dict[str, str]:
 
 
 def _wanted(name: str, time_zone: str, types: dict[str, str], unit_column: str) -> Wanted:
-    settings = settings_from_environment()
+    settings = settings_from_environment(variables_of(name))
     settings.require("source_url")
     engine = connect_engine(settings.source_url, settings.source_arguments)
     with snapshot(engine) as connection:

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from medferry.cli.terminal import MigrationOption, console, entity_of, environment_of, report_errors
+from medferry.cli.terminal import MigrationOption, console, entity_of, environment_of, report_errors, settings_of
 from medferry.manifest.database import open_manifest
 from medferry.manifest.peppers import peppers_of
-from medferry.runtime.settings import settings_from_environment
 from medferry.workflows.given_key import digests_of
 from medferry.workflows.pepper import described, forget, protect_all
 
@@ -32,9 +31,9 @@ def show_digest(
 
 @pepper_app.command("show")
 @report_errors
-def show() -> None:
+def show(migration: MigrationOption = "clinics") -> None:
     """Tell which pepper protects the manifest's hashes, and which ones it needs. Shows no pepper."""
-    settings = settings_from_environment()
+    settings = settings_of(migration)
     console.print(f"hashes: {described(settings.pepper)}", highlight=False)
     with open_manifest(settings.manifest_url, settings.pepper).connect() as connection:
         needed = sorted(peppers_of(connection))
@@ -58,10 +57,11 @@ def protect(migration: MigrationOption = "clinics") -> None:
 @report_errors
 def forget_lost(
     lost: Annotated[str, typer.Argument(metavar="ID", help="As `medferry pepper show` names it.")],
+    migration: MigrationOption = "clinics",
 ) -> None:
     """Give up the hashes of a pepper that is lost for good: the next run writes their records once more.
 
     What others have changed in Medplum before cannot be told from what was written: people decide.
     """
-    changed = forget(settings_from_environment(), lost)
+    changed = forget(settings_of(migration), lost)
     console.print(f"{sum(changed.values()):,} rows have no hash of the pepper {lost} any more.")

@@ -20,16 +20,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
 from medferry.definition.migration import Migration, load_migration
+from medferry.definition.outline import migration_folder
 from medferry.errors import MedferryError
 from medferry.manifest import runs
 from medferry.manifest.run_names import run_called
 from medferry.mapping.outcomes import DEAD
+from medferry.plan.load import load_plan
 from medferry.report.reconciliation import reconcile
 from medferry.report.table import reconciliation_table, unexplained
 from medferry.report.write import NOT_ASKED, Readiness, write_report
 from medferry.runtime import pulse
 from medferry.runtime.environment import Environment
-from medferry.runtime.settings import settings_from_environment
+from medferry.runtime.settings import Settings, settings_from_environment
+from medferry.runtime.several import variables_of
 from medferry.source.entity import SourceEntity
 
 
@@ -110,7 +113,13 @@ def show_findings(findings: Iterable[F], table: Callable[[list[F]], Table]) -> l
 
 def environment_of(migration: str) -> Environment:
     """The environment of a migration, its systems as the MEDFERRY_* variables say."""
-    return Environment(load_migration(migration), settings_from_environment())
+    loaded = load_migration(migration)
+    return Environment(loaded, settings_from_environment(variables_of(loaded.name)))
+
+
+def settings_of(migration: str) -> Settings:
+    """What the MEDFERRY_* variables say for a migration, of which the plan alone is read."""
+    return settings_from_environment(variables_of(load_plan(migration_folder(migration) / "plan.yaml").name))
 
 
 def entity_of(migration: Migration, name: str) -> SourceEntity:

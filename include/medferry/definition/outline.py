@@ -14,7 +14,7 @@ from pathlib import Path
 
 from medferry.definition.importing import mappings_package
 from medferry.definition.mapping_files import check_strays, load_spec
-from medferry.errors import DefinitionError, gathered
+from medferry.errors import DefinitionError, SettingsError, gathered
 from medferry.mapping.declare import MappingSpec
 from medferry.mapping.levels import ReferenceCycle, load_levels
 from medferry.plan.load import load_plan, load_yaml
@@ -41,8 +41,15 @@ class Outline:
 
 
 def migration_folder(name_or_folder: str | Path) -> Path:
-    """The folder of a migration, given by itself or by a name under ``include/migrations``. Raises DefinitionError."""
+    """The folder of a migration, given by itself or by a name under ``include/migrations``.
+
+    Raises DefinitionError, SettingsError for several.
+    """
     given = Path(name_or_folder)
+    if "," in str(name_or_folder) and not given.is_dir():
+        raise SettingsError(
+            f"MEDFERRY_MIGRATION lists several migrations: {name_or_folder}.", "Say which one is meant: --migration."
+        )
     folder = given if given.is_dir() else MIGRATIONS_FOLDER / str(name_or_folder)
     if not folder.is_dir():
         known = ", ".join(sorted(p.parent.name for p in MIGRATIONS_FOLDER.glob("*/plan.yaml"))) or "none"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medferry.report.overview import RunDetail, RunSummary
 from medferry.report.templates import DISPOSITIONS, TEMPLATES
@@ -33,6 +33,6 @@ def run_page(detail: RunDetail, root: str, report: str, others: Sequence[str] = 
     return template.render(detail=detail, root=root, report=report, others=others, dispositions=DISPOSITIONS)
 
 
-def message_page(problem: str, remedy: str, root: str) -> str:
-    """What there is to say where there is nothing to show."""
-    return TEMPLATES.get_template("message.html.jinja").render(problem=problem, remedy=remedy, root=root)
+def message_page(problem: str, remedy: str, places: Mapping[str, str]) -> str:
+    """What there is to say where there is nothing to show. `places`: where to go on, by name."""
+    return TEMPLATES.get_template("message.html.jinja").render(problem=problem, remedy=remedy, places=places)

@@ -17,6 +17,7 @@ from medferry.errors import MedferryError, SettingsError
 from medferry.manifest import homes
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
+from medferry.runtime.several import variables_of
 from medferry.source.gate.gate import GATE
 
 _VARIABLES = {
@@ -35,6 +36,7 @@ class NeverInRehearsal(MedferryError):
 
 def rehearsal_of(environment: Environment, variables: Mapping[str, str] = os.environ) -> Environment:
     """Raises SettingsError where a system of the rehearsal is not named."""
+    variables = variables_of(environment.migration.name, variables)
     if missing := [variable for variable in _VARIABLES.values() if not variables.get(variable)]:
         raise SettingsError(
             f"{', '.join(missing)} is not set: there is nothing to rehearse against.",

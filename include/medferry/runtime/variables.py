@@ -10,10 +10,14 @@ from typing import NamedTuple
 
 
 class Variable(NamedTuple):
-    """`says`: what its value is. `without`: what holds where it is not set."""
+    """`says`: what its value is. `without`: what holds where it is not set.
+
+    `own`: whether it names what no two migrations may have in common.
+    """
 
     says: str
     without: str
+    own: bool = False
 
 
 _GATE = "a user of Medplum who [proves a unit closed](runbooks/gate.md#medplums-side)"
@@ -21,17 +25,23 @@ _REHEARSED = "that a cutover is [rehearsed](runbooks/cutover.md#rehearse-it) aga
 _EVIDENCE = "[the evidence of a wave](runbooks/retire.md)"
 
 VARIABLES: Mapping[str, Variable] = {
-    "MEDFERRY_MIGRATION": Variable("the migration: a folder, or a name under `include/migrations`", "`clinics`"),
-    "MEDFERRY_SOURCE_URL": Variable(
-        "SQLAlchemy URL of the legacy database, with an account that may read", "nothing is read"
+    "MEDFERRY_MIGRATION": Variable(
+        "the migration: a folder, or a name under `include/migrations`; "
+        "[several](runbooks/several_migrations.md), parted by commas",
+        "`clinics`",
     ),
-    "MEDFERRY_CAPTURE_URL": Variable("the same, with an account that may write the journal of changes", "the source's"),
+    "MEDFERRY_SOURCE_URL": Variable(
+        "SQLAlchemy URL of the legacy database, with an account that may read", "nothing is read", own=True
+    ),
+    "MEDFERRY_CAPTURE_URL": Variable(
+        "the same, with an account that may write the journal of changes", "the source's", own=True
+    ),
     "MEDFERRY_LEGACY_WRITER_URL": Variable(
-        "the same, with an account that may write what users change in Medplum", "nothing is written back"
+        "the same, with an account that may write what users change in Medplum", "nothing is written back", own=True
     ),
     "MEDFERRY_MEDPLUM_BASE_URL": Variable("Medplum's address", "nothing is loaded"),
-    "MEDFERRY_MEDPLUM_CLIENT_ID": Variable("id of the client application", "nothing is loaded"),
-    "MEDFERRY_MEDPLUM_CLIENT_SECRET": Variable("its secret", "nothing is loaded"),
+    "MEDFERRY_MEDPLUM_CLIENT_ID": Variable("id of the client application", "nothing is loaded", own=True),
+    "MEDFERRY_MEDPLUM_CLIENT_SECRET": Variable("its secret", "nothing is loaded", own=True),
     "MEDFERRY_MEDPLUM_CA": Variable(
         "the authority of Medplum's certificate ([how](runbooks/tls.md))", "the usual ones"
     ),
@@ -67,9 +77,9 @@ VARIABLES: Mapping[str, Variable] = {
     "MEDFERRY_SHOW_KEYS": Variable("`digest`: reports, lists and logs show digests of source keys", "`plain`"),
     "MEDFERRY_PLAIN_STAGING": Variable("`yes`: stage without a key for a Medplum that is not on this machine", "`no`"),
     "MEDFERRY_SETTLE_SECONDS": Variable("how long a batch that got no answer may be at work in Medplum", "600"),
-    "MEDFERRY_PROBE_<NAME>_CLIENT_ID": Variable(f"id of {_GATE}", "none"),
-    "MEDFERRY_PROBE_<NAME>_CLIENT_SECRET": Variable("its secret", "none"),
-    "MEDFERRY_ROUTING_FILE": Variable("where the [routing](runbooks/routing.md) is published", "nowhere"),
+    "MEDFERRY_PROBE_<NAME>_CLIENT_ID": Variable(f"id of {_GATE}", "none", own=True),
+    "MEDFERRY_PROBE_<NAME>_CLIENT_SECRET": Variable("its secret", "none", own=True),
+    "MEDFERRY_ROUTING_FILE": Variable("where the [routing](runbooks/routing.md) is published", "nowhere", own=True),
     "MEDFERRY_ROUTING_WEBHOOK": Variable("a URL that is told when it changes", "none"),
     "MEDFERRY_ROUTING_WEBHOOK_SECRET": Variable("what signs that", "not signed"),
     "MEDFERRY_EVIDENCE_KEY_FILE": Variable(f"a file with the key that signs {_EVIDENCE}", "not signed"),

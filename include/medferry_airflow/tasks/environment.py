@@ -1,15 +1,15 @@
-"""What every task works with: the systems of the current migration, the pool, where reports go."""
+"""What every task works with: the systems of its migration, where reports go."""
 
 from __future__ import annotations
 
 import logging
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medferry.errors import SettingsError
-from medferry_airflow.definition import current_migration
+from medferry.runtime.several import variables_of
+from medferry_airflow.definition import Served, at_work
 
 if TYPE_CHECKING:
     from medferry.runtime.environment import Environment
@@ -17,19 +17,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@cache
 def environment() -> Environment:
-    """The systems of the current migration, opened when first needed. Raises SettingsError."""
+    """The systems of the migration of the task at work, opened when first needed. Raises SettingsError."""
+    return _opened(at_work())
+
+
+@cache
+def _opened(served: Served) -> Environment:
     from medferry.manifest.audit import acted_by
     from medferry.runtime.environment import Environment
     from medferry_airflow.actor import airflow_actor
     from medferry_airflow.connections import settings_from_connections
 
-    require_one_manifest(os.environ.get("MEDFERRY_MANIFEST_URL", ""))
-    require_one_staging(os.environ.get("MEDFERRY_STAGING_URL", ""))
+    migration = served.migration
+    variables = variables_of(migration.name)
+    require_one_manifest(variables.get("MEDFERRY_MANIFEST_URL", ""))
+    require_one_staging(variables.get("MEDFERRY_STAGING_URL", ""))
     actor = airflow_actor()
     acted_by(lambda: actor)  # asked now, since other threads of the task know no context
-    migration = current_migration()
     return Environment(
         migration, settings_from_connections(migration.plan, migration.gate.probes if migration.gate else ())
     )
@@ -63,13 +68,13 @@ def report_folder(run: str) -> str:
     """Where a run's report goes: MEDFERRY_REPORT_FOLDER, a folder or an fsspec URL (build/reports) / the run's id."""
     from medferry.runtime.staging import folder_of
 
-    root = os.environ.get("MEDFERRY_REPORT_FOLDER") or "build/reports"
+    root = variables_of(environment().migration.name).get("MEDFERRY_REPORT_FOLDER") or "build/reports"
     return f"{root.rstrip('/')}/{folder_of(run)}"
 
 
 def evidence_folder() -> Path:
     """Where the evidence of waves that are over goes: MEDFERRY_EVIDENCE_FOLDER (default build/evidence)."""
-    return Path(os.environ.get("MEDFERRY_EVIDENCE_FOLDER") or "build/evidence")
+    return Path(variables_of(environment().migration.name).get("MEDFERRY_EVIDENCE_FOLDER") or "build/evidence")
 
 
 def publish_report(run: str) -> None:
