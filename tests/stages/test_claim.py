@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +18,15 @@ import pytest
 from medferry.manifest import homes
 from medferry.manifest.database import create_manifest
 from medferry.manifest.homes import Unclaimed
-from medferry.mapping.identity import CLAIM_SYSTEM, MANIFEST_SYSTEM
+from medferry.mapping.identity import CLAIM_SYSTEM, MANIFEST_SYSTEM, MARK_SYSTEM
+from medferry.medplum.answers import EntryOutcome
+from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import RequestFailed
 from medferry.medplum.requests import Requests
 from medferry.report.reconciliation import reconcile
+from medferry.runtime import claim as claim_of_base
 from medferry.runtime.claim import hold_claim
-from medferry.runtime.continuing import OtherManifest
+from medferry.runtime.continuing import OlderManifest, OtherManifest
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import accept_systems, check_systems, look_at_systems
@@ -80,10 +86,9 @@ def test_the_manifest_that_comes_first_has_the_base(tiny: Environment, other: En
     migrate(first, "first", units=["north"])
     [claim] = claims(tiny)
     assert "tag" not in claim["meta"] and claim["id"] == kept(first)
-    assert {one["system"]: one["value"] for one in claim["identifier"]} == {
-        CLAIM_SYSTEM: tiny.migration.naming.base,
-        MANIFEST_SYSTEM: own_id(first),
-    }
+    named = {one["system"]: one["value"] for one in claim["identifier"]}
+    assert named.pop(MARK_SYSTEM)
+    assert named == {CLAIM_SYSTEM: tiny.migration.naming.base, MANIFEST_SYSTEM: own_id(first)}
     told = rf"manifest {own_id(first)} \(migration tiny of Medferry, 20.*writes under .*{own_id(second)}"
     with pytest.raises(OtherManifest, match=told):
         migrate(second, "second", units=["south"])  # before anything is prepared
@@ -322,3 +327,146 @@ def test_the_claim_is_no_leftover_and_no_twin(tiny: Environment, other: Environm
         assert list(find_leftovers(tiny, client)) == []
     assert list(heal(tiny, "h", apply=True)) == []
     migrate(tiny, "second")  # and is verified
+
+
+def copied(environment: Environment, to: Path) -> Environment:
+    """The same manifest as it is now, in another place."""
+    with (
+        sqlite3.connect(environment.settings.manifest_url.removeprefix("sqlite:///")) as own,
+        sqlite3.connect(to) as copy,
+    ):
+        own.backup(copy)
+    return at(environment, manifest_url=f"sqlite:///{to}")
+
+
+def marks(environment: Environment) -> list[str]:
+    return [
+        one["value"] for claim in claims(environment) for one in claim["identifier"] if one["system"] == MARK_SYSTEM
+    ]
+
+
+def test_an_older_copy_of_the_manifest_is_refused_until_a_person_accepts_it(
+    tiny: Environment, other: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(tiny, "first")
+    older = copied(tiny, tmp_path / "backup.db")
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
+    migrate(tiny, "second")
+    for refused in (lambda: hold(older), lambda: check_systems(older, dry=False), lambda: migrate(older, "third")):
+        with pytest.raises(OlderManifest, match=f"later copy of this manifest {own_id(tiny)} .*knows nothing"):
+            refused()
+    with pytest.raises(OlderManifest):
+        next(heal(older, "h", apply=True))
+    problems = {state.name: state.problem for state in look_at_systems(older)}
+    assert problems["identifiers"].startswith("claimed by a later copy of the manifest")
+    assert migrate(tiny, "still")["created"] == 0
+    accept_systems(older)
+    assert {state.problem for state in look_at_systems(older)} == {""}
+    assert migrate(older, "restored")["created"] == 0
+    with pytest.raises(OlderManifest):
+        hold(tiny)
+
+
+def test_of_two_copies_the_first_that_writes_goes_on(
+    tiny: Environment, other: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(tiny)
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
+    copy = copied(tiny, tmp_path / "copy.db")
+    hold(copy)
+    with pytest.raises(OlderManifest):
+        hold(tiny)
+    hold(copy)
+
+
+def test_a_copy_that_comes_in_between_is_told(
+    tiny: Environment, other: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there when the claim was read, and is when the mark is set."""
+    hold(tiny)
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
+    copy, send, marked = copied(tiny, tmp_path / "copy.db"), MedplumClient.batch, list[str]()
+
+    def between(self: MedplumClient, entries: list[Resource], cost: int) -> list[EntryOutcome]:
+        if not marked:
+            marked.append("the copy")
+            hold(copy)
+        return send(self, entries, cost)
+
+    monkeypatch.setattr(MedplumClient, "batch", between)
+    with pytest.raises(OlderManifest):
+        hold(tiny)
+    hold(copy)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_who_dies_at_its_mark_is_not_older_than_itself(
+    tiny: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    hold(tiny)
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
+    before = marks(tiny)
+
+    def dies(self: MedplumClient, entries: list[Resource], cost: int) -> list[EntryOutcome]:
+        if arrives:
+            send(self, entries, cost)
+        raise RequestFailed("the process is gone")
+
+    send = MedplumClient.batch
+    with monkeypatch.context() as dying:
+        dying.setattr(MedplumClient, "batch", dies)
+        with pytest.raises(RequestFailed):
+            hold(tiny)
+    assert (marks(tiny) != before) == arrives
+    hold(at(tiny))
+    assert marks(tiny) != before
+
+
+def test_marks_are_set_no_more_often_than_they_tell_something(tiny: Environment, other: Environment) -> None:
+    for number in range(3):
+        migrate(tiny, f"run {number}")
+    [claim] = claims(tiny)
+    with tiny.medplum() as client:
+        assert len(client.history("Basic", claim["id"])) == 1
+
+
+def test_those_who_mark_at_once_are_no_others(
+    tiny: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(tiny)
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.05)
+    time.sleep(0.1)
+    barrier = threading.Barrier(4)
+
+    def several(environment: Environment) -> None:
+        barrier.wait()
+        for _ in range(10):
+            hold(environment)
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(several, at(tiny)) for _ in range(4)]:
+            done.result()
+    assert len(marks(tiny)) == 1
+
+
+def test_a_claim_of_before_there_were_marks_gets_one(tiny: Environment, other: Environment) -> None:
+    hold(tiny)
+    [claim] = claims(tiny)
+    named = [one for one in claim["identifier"] if one["system"] != MARK_SYSTEM]
+    entry = {"resource": {**claim, "identifier": named}, "request": {"method": "PUT", "url": f"Basic/{claim['id']}"}}
+    with tiny.medplum() as client:
+        client.batch([entry], 100)
+    assert marks(tiny) == []
+    hold(tiny)
+    assert len(marks(tiny)) == 1
+
+
+def test_who_may_not_mark_is_warned_and_goes_on(
+    tiny: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hold(tiny)
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
+    refused = EntryOutcome(status=403)
+    monkeypatch.setattr(MedplumClient, "batch", lambda *_: [refused])
+    hold(tiny)
+    assert "could not be marked in Medplum (HTTP 403)" in caplog.text and "AccessPolicy" in caplog.text

@@ -10,7 +10,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from medferry.manifest.bulk import among, upsert
-from medferry.manifest.clock import read_clock
+from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.tables_of_place import home, identifier_owner
 
 _COLUMNS = ("migration", "kind", "place", "identity", "since")
@@ -23,6 +23,8 @@ class HomeKind(StrEnum):
     MEDPLUM = "medplum"
     LEGACY = "legacy"
     CLAIM = "claim"
+    MARK = "mark"
+    """Set upon the claim in Medplum, so that older copies of the manifest, which do not know it, are told."""
     PEPPER = "pepper"
     """That has made hashes which may still be there, by its id."""
 
@@ -119,6 +121,20 @@ def keep_claim(connection: sa.Connection, migration: str, base: str, claim: str)
 
 def forget_claims(connection: sa.Connection, migration: str) -> None:
     connection.execute(sa.delete(home).where(*_claim(migration)))
+
+
+def add_mark(connection: sa.Connection, migration: str) -> str:
+    """A new mark. To be committed before it is set: what is found on the claim and is not here is another copy's."""
+    mark = str(uuid.uuid4())
+    upsert(connection, home, _COLUMNS, [(migration, HomeKind.MARK, mark, "", read_clock(connection))])
+    return mark
+
+
+def age_of_mark(connection: sa.Connection, migration: str, mark: str) -> float | None:
+    """For how many seconds the manifest has known a mark; None: it is none of its own."""
+    same = (home.c.migration == migration, home.c.kind == HomeKind.MARK, home.c.place == mark)
+    since = connection.execute(sa.select(home.c.since).where(*same)).scalar()
+    return None if since is None else seconds_between(since, read_clock(connection))
 
 
 def _claim(migration: str) -> tuple[sa.ColumnElement[bool], ...]:

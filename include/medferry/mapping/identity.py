@@ -16,6 +16,8 @@ TAG_SYSTEM = "urn:medferry:migration"
 
 CLAIM_SYSTEM, MANIFEST_SYSTEM = "urn:medferry:claim", "urn:medferry:manifest"
 """Identifier systems of the claim on an identifier base (its value), and of the manifest whose claim it is."""
+MARK_SYSTEM = "urn:medferry:mark"
+"""Identifier system of the mark by which that manifest's older copies are told from it."""
 
 
 @dataclass(frozen=True, slots=True)

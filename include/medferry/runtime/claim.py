@@ -2,6 +2,9 @@
 
 Two manifests that write under one base would each create every record, or take those of the other for their own. What
 tells them of each other can be in Medplum alone. The claim has no tag of ours: it is no migrated record.
+
+Copies of one manifest have one id, so whoever writes sets a new mark upon the claim, every ten minutes at most, and
+keeps all that it has ever set. An older copy finds one that it does not know.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from medferry.fhir.identifiers import names_of
 from medferry.fhir.references import system_token
 from medferry.manifest import homes
 from medferry.manifest.homes import Unclaimed
-from medferry.mapping.identity import CLAIM_SYSTEM, MANIFEST_SYSTEM
+from medferry.mapping.identity import CLAIM_SYSTEM, MANIFEST_SYSTEM, MARK_SYSTEM
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import RequestRefused, Unauthorised
 from medferry.medplum.waits import WaitFor
-from medferry.runtime.continuing import OtherManifest
+from medferry.runtime.continuing import OlderManifest, OtherManifest
 from medferry.runtime.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,11 @@ _FIRST_POLL, _LONGEST_POLL = 0.05, 2.0
 _LONGEST_LAG = 60.0
 """Seconds; a claim that is not read for so long is hidden from this client."""
 
+_MARKED_FOR = 600.0
+"""Seconds until a new mark is set: each is a version of the claim, and costs an update."""
+_TRIES, _CHANGED = 5, 412
+"""How often that is tried while others of this manifest's change the claim (HTTP 412)."""
+
 UNCLAIMED = {
     Unclaimed.REFUSED: "this client may not create a Basic there",
     Unclaimed.HIDDEN: "this client cannot read the Basic that it had created there",
@@ -41,11 +49,12 @@ UNCLAIMED = {
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim as Medplum has it: `manifest` is whose it is, `text` what it says of itself."""
+    """A claim as Medplum has it: `manifest` is whose it is, `mark` of which copy, `text` what it says of itself."""
 
     id: str
     version: str
     manifest: str
+    mark: str
     text: str
     since: str
 
@@ -54,15 +63,17 @@ class Claim:
 
 
 def hold_claim(environment: Environment, client: MedplumClient) -> None:
-    """To be asked before Medplum is written to: claims the identifier base where nobody has.
+    """To be asked before Medplum is written to: claims the identifier base where nobody has, and marks the claim.
 
-    Raises OtherManifest where another manifest has, and MedplumUnavailable. A client that may not is warned, once.
+    Raises OtherManifest where another manifest has, OlderManifest where a later copy of this one has marked it, and
+    MedplumUnavailable. A client that may not is warned, once.
     """
     base, own, known = _known(environment)
     if known == Unclaimed.HIDDEN:
         return  # another would be made each time
     if known and known != Unclaimed.REFUSED and (found := _read(client, known)):
-        _refuse_others(base, own, found)
+        _refuse_others(environment, found)
+        _mark(environment, client, found[0])
         return
     try:
         made = _claim_of(client.create_unless(_resource(environment, own), by_name(_TYPE, (CLAIM_SYSTEM, base))))
@@ -72,7 +83,7 @@ def hold_claim(environment: Environment, client: MedplumClient) -> None:
     else:
         found = [made, *_found(client, base)]
         kept = made.id if _shows(client, made.id, environment.settings.settle_seconds) else str(Unclaimed.HIDDEN)
-    _refuse_others(base, own, found)
+    _refuse_others(environment, found)
     with environment.manifest.begin() as connection:
         homes.keep_claim(connection, environment.migration.name, base, kept)
     if kept in UNCLAIMED and kept != known:
@@ -80,24 +91,25 @@ def hold_claim(environment: Environment, client: MedplumClient) -> None:
 
 
 def check_claim(environment: Environment, client: MedplumClient) -> None:
-    """To be asked before there is anything to write; makes no claim. Raises OtherManifest.
+    """To be asked before there is anything to write; makes no claim. Raises OtherManifest, OlderManifest.
 
     A look ahead, as cheap as can be: what it does not see yet is seen before the first write.
     """
-    base, own, known = _known(environment)
-    if known:
-        return
+    base, _, known = _known(environment)
     try:
-        found = client.find(_TYPE, _named(base))
+        if known in UNCLAIMED:
+            return
+        found = _read(client, known) if known else [_claim_of(one) for one in client.find(_TYPE, _named(base))]
     except (Unauthorised, RequestRefused):
         return  # its AccessPolicy leaves Basic out: `hold_claim` warns of that
-    _refuse_others(base, own, map(_claim_of, found))
+    _refuse_others(environment, found)
 
 
 def others_claim(environment: Environment, client: MedplumClient) -> str:
     """Whose claim on the identifier base is not this manifest's; empty: nobody else has one."""
     base, own, _ = _known(environment)
-    return ", ".join(str(claim) for claim in _found(client, base) if claim.manifest != own)
+    others = _others(environment, _found(client, base))
+    return ", ".join(_told(claim, own) for claim in others)
 
 
 def take_claim(environment: Environment, client: MedplumClient) -> None:
@@ -107,7 +119,7 @@ def take_claim(environment: Environment, client: MedplumClient) -> None:
     """
     base, own, _ = _known(environment)
     found = _found(client, base)
-    others = [claim for claim in found if claim.manifest != own]
+    others = _others(environment, found)
     if others:
         free = others[0] if len(others) == len(found) else None
         changes = [_change(claim, _resource(environment, own) if claim is free else None) for claim in others]
@@ -115,10 +127,11 @@ def take_claim(environment: Environment, client: MedplumClient) -> None:
         failed = next((outcome for outcome in outcomes if not outcome.done), None)
         if failed is not None:
             raise OtherManifest(
-                f"{_has(base, others[0])}, and Medplum did not let this one take it over (HTTP {failed.status}).",
+                f"{_has(base, _told(others[0], own))}, and Medplum did not let this one take it over "
+                f"(HTTP {failed.status}).",
                 "Let the client's AccessPolicy include updating and deleting a Basic; then accept again.",
             )
-        log.warning("The identifier base %s was claimed by %s, and is now by %s.", base, others[0], own)
+        log.warning("The identifier base %s was claimed by %s, and is now by %s.", base, _told(others[0], own), own)
     with environment.manifest.begin() as connection:
         homes.forget_claims(connection, environment.migration.name)
 
@@ -140,9 +153,36 @@ def _known(environment: Environment) -> tuple[str, str, str]:
         return migration.naming.base, own, homes.claim_of(connection, migration.name, migration.naming.base)
 
 
+def _mark(environment: Environment, client: MedplumClient, claim: Claim) -> None:
+    """Set a new mark where the last one is no longer new. Whoever of this manifest's is quicker has done it."""
+    for _ in range(_TRIES):
+        with environment.manifest.begin() as connection:
+            age = homes.age_of_mark(connection, environment.migration.name, claim.mark)
+        if age is not None and age < _MARKED_FOR:
+            return
+        [outcome] = client.batch([_change(claim, _resource(environment, claim.manifest))], points.WRITE)
+        if outcome.done:
+            return
+        if outcome.status != _CHANGED:
+            log.warning(
+                "The claim on the identifier base could not be marked in Medplum (HTTP %d): an older copy of this "
+                "manifest would not be noticed. Let the client's AccessPolicy include updating a Basic.",
+                outcome.status,
+            )
+            return
+        found = _read(client, claim.id)
+        _refuse_others(environment, found)
+        if not found:
+            return  # it was just deleted: the next one makes it again
+        claim = found[0]
+
+
 def _resource(environment: Environment, own: str) -> dict[str, Any]:
+    """The claim with a new mark, which the manifest knows from now on, whatever becomes of it in Medplum."""
     naming = environment.migration.naming
-    names = ((CLAIM_SYSTEM, naming.base), (MANIFEST_SYSTEM, own))
+    with environment.manifest.begin() as connection:
+        mark = homes.add_mark(connection, environment.migration.name)
+    names = ((CLAIM_SYSTEM, naming.base), (MANIFEST_SYSTEM, own), (MARK_SYSTEM, mark))
     return {
         "resourceType": _TYPE,
         "identifier": [{"system": system, "value": value} for system, value in names],
@@ -154,10 +194,10 @@ def _resource(environment: Environment, own: str) -> dict[str, Any]:
 
 
 def _claim_of(resource: dict[str, Any]) -> Claim:
-    meta, code = resource.get("meta", {}), resource.get("code", {})
-    manifest = next((value for system, value in names_of(resource) if system == MANIFEST_SYSTEM), "")
+    meta, code, names = resource.get("meta", {}), resource.get("code", {}), dict(names_of(resource))
     text = str(code.get("text", "") if isinstance(code, dict) else "")
-    return Claim(resource["id"], meta.get("versionId", ""), manifest, text, meta.get("lastUpdated", ""))
+    manifest, mark = names.get(MANIFEST_SYSTEM, ""), names.get(MARK_SYSTEM, "")
+    return Claim(resource["id"], meta.get("versionId", ""), manifest, mark, text, meta.get("lastUpdated", ""))
 
 
 def _read(client: MedplumClient, claim_id: str) -> list[Claim]:
@@ -196,16 +236,41 @@ def _change(claim: Claim, ours: dict[str, Any] | None) -> dict[str, Any]:
     return {"resource": ours | {"id": claim.id}, "request": {"method": "PUT", **request}}
 
 
-def _refuse_others(base: str, own: str, found: Iterable[Claim]) -> None:
-    other = next((claim for claim in found if claim.manifest != own), None)
-    if other is not None:
-        raise OtherManifest(
-            f"{_has(base, other)}; this is the manifest {own}. Each would write the other's records a second time, or "
-            "over.",
-            "Correct MEDFERRY_MANIFEST_URL, or give the plan an identifier_base of its own. If that manifest writes to "
-            "this Medplum no more (it was lost, or a rehearsal), `medferry systems --accept`.",
+def _others(environment: Environment, found: Iterable[Claim]) -> list[Claim]:
+    """Those of other manifests, and of later copies of this one. A claim of before there were marks has none."""
+    name = environment.migration.name
+    with environment.manifest.begin() as connection:
+        own = homes.manifest_id(connection)
+        return [
+            claim
+            for claim in found
+            if claim.manifest != own or (claim.mark and homes.age_of_mark(connection, name, claim.mark) is None)
+        ]
+
+
+def _refuse_others(environment: Environment, found: Iterable[Claim]) -> None:
+    base, own, _ = _known(environment)
+    other = next(iter(_others(environment, found)), None)
+    if other is None:
+        return
+    if other.manifest == own:
+        raise OlderManifest(
+            f"A later copy of this manifest {own} writes under the identifier base {base} into this Medplum (since "
+            f"{other.since}): this one is older, and knows nothing of what that one has loaded or decided since.",
+            "Correct MEDFERRY_MANIFEST_URL. If this one was restored from a backup for good, let nobody use the other "
+            "any more, then `medferry systems --accept` and go on as the page on backups says.",
         )
+    raise OtherManifest(
+        f"{_has(base, str(other))}; this is the manifest {own}. Each would write the other's records a second time, or "
+        "over.",
+        "Correct MEDFERRY_MANIFEST_URL, or give the plan an identifier_base of its own. If that manifest writes to "
+        "this Medplum no more (it was lost, or a rehearsal), `medferry systems --accept`.",
+    )
 
 
-def _has(base: str, other: Claim) -> str:
+def _told(claim: Claim, own: str) -> str:
+    return f"a later copy of {claim}" if claim.manifest == own else str(claim)
+
+
+def _has(base: str, other: str) -> str:
     return f"In this Medplum {other} writes under the identifier base {base}"

@@ -39,6 +39,10 @@ class OtherManifest(NotContinued):
     """Another manifest writes under the same identifiers into the same Medplum."""
 
 
+class OlderManifest(OtherManifest):
+    """A later copy of this very manifest writes into the same Medplum: this one was restored, or is a copy."""
+
+
 class FilesChanged(NotContinued):
     """The migration's files are not those that the run was started with."""
 
