@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,17 @@ def test_a_dry_run_needs_no_medplum_and_is_green(airflow: LocalAirflow, platform
     assert platform.report(f"big_bang.{run_id}")["verdict"] == "dry run"
     assert airflow.api is not None
     assert airflow.api.request("GET", f"dags/big_bang/dagRuns/{run_id}")["note"] == "Medferry: DRY RUN"
+
+
+def test_a_run_begins_at_the_time_that_was_said(airflow: LocalAirflow, platform: Platform, early_run: str) -> None:
+    assert airflow.api is not None
+    begins = datetime.now(UTC) + timedelta(seconds=10)
+    conf = {"dry_run": True, "sample": 3, "units": ["south"]}
+    asked = {"logical_date": None, "run_after": begins.isoformat(), "conf": conf}
+    run_id = airflow.api.request("POST", "dags/big_bang/dagRuns", asked)["dag_run_id"]
+    assert airflow.wait("big_bang", run_id, PATIENCE) == "success"
+    run = airflow.api.request("GET", f"dags/big_bang/dagRuns/{run_id}")
+    assert datetime.fromisoformat(run["start_date"]) >= begins
 
 
 def test_options_that_do_not_fit_fail_at_once_with_the_reason(airflow: LocalAirflow, platform: Platform) -> None:
