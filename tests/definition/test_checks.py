@@ -32,6 +32,9 @@ def line_of(text: str, part: str) -> int:
         ("table: vital_unit}", "table: vital_units}", "unknown code table vital_units"),
         ("days_after_death: 0", "days_after_death: [0", "not valid YAML"),
         ("unit: v.weight_unit, ", "", "needs unit"),
+        ("path: valueQuantity,", "path: value,", "in JSON value of Observation is called by its type: value"),
+        ("path: valueQuantity,", "path: value.ofType(Quantity),", "is called by its type"),
+        ("path: valueQuantity,", "path: valueQuantity | value,", "is called by its type"),
     ],
 )
 def test_a_fault_in_the_checks_names_file_and_line(tmp_path: Path, old: str, new: str, problem: str) -> None:
@@ -43,6 +46,33 @@ def test_a_fault_in_the_checks_names_file_and_line(tmp_path: Path, old: str, new
         load_migration(folder)
     # YAML notices an open bracket where the next line begins.
     assert (caught.value.path, caught.value.line) == (path, line_of(text, old) + ("YAML" in problem))
+
+
+LIST = "{name: reactions, from: codes c, key: c.id, sql: c.code, path: interpretation, compare: code, table: sex}"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("compare: code, table: none", "unknown code table none"),
+        ("compare: code", "needs table"),
+        ("path: interpretation.coding, compare: code, table: sex", "leave .coding out"),
+        ("compare: exact, zone: UTC", "zone: there is no such setting here"),
+    ],
+)
+def test_a_fault_in_a_list_of_codes_is_told(tmp_path: Path, change: str, problem: str) -> None:
+    folder = Path(shutil.copytree(CLINICS, tmp_path / "clinics"))
+    path = folder / "checks" / "lab_result.yaml"
+    declared = yaml.safe_load(path.read_text())
+    declared["resources"]["main"]["many"] = [yaml.safe_load(LIST)]
+    path.write_text(yaml.safe_dump(declared))
+    load_migration(folder)
+    told = yaml.safe_load(LIST)
+    del told["compare"], told["table"]
+    declared["resources"]["main"]["many"] = [told | yaml.safe_load(f"{{{change}}}")]
+    path.write_text(yaml.safe_dump(declared))
+    with pytest.raises(DefinitionError, match=problem):
+        load_migration(folder)
 
 
 @pytest.mark.parametrize(

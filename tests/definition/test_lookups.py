@@ -112,7 +112,7 @@ def test_a_code_is_not_compared_with_a_whole_concept(folder: Path) -> None:
     [
         ("name.where(use = 'official').given[0]", "Patient", None),
         ("Patient.name.given.first()", "Patient", None),
-        ("deceased", "Patient", None),
+        ("deceased", "Patient", "in JSON deceased of Patient is called by its type: deceasedBoolean, deceasedDateTime"),
         ("class.code", "Encounter", None),
         ("code.coding.where(system.exists() and code = 'a.b(c)').code", "Observation", None),
         ("name.given | name.family", "Patient", None),

@@ -147,6 +147,24 @@ def issued(number: int) -> dict[str, str]:
     return {"issued": f"2024-01-0{number + 1}T08:00:00Z"}
 
 
+def test_a_list_of_concepts_owns_the_codings_of_each() -> None:
+    """Of five rows each has other manifestations, which the list's check compares; an id beside them it does not."""
+    many = {"name": "n", "path": "reaction.manifestation", "compare": "code", "table": "test"}
+    main = {"many": [many | {"from": "t", "key": "k", "sql": "s", "order": "s"}]}
+    declared = EntityChecks.model_validate({"from": "t", "key": "id", "resources": {"main": main}})
+    owners, found = SlotOwnership(declared, "main", f"{BASE}/t", BASE), list[str]()
+    world = ClosedWorld("Reaction", DerivedValues(BASE, {}), lambda whose, path, _: found.append(f"{whose.key} {path}"))
+    for number in range(5):
+        codings = [{"system": LOCAL, "code": f"{number}{item}"} for item in range(number)]
+        allergy: dict[str, Any] = {"resourceType": "AllergyIntolerance", "id": str(number), "code": {"text": "same"}}
+        allergy["reaction"] = [{"manifestation": [{"coding": [coding]}]} for coding in codings]
+        if number == 3:
+            allergy["reaction"][1]["manifestation"][0]["id"] = "planted"
+        world.examine(allergy, owners.owned(allergy, None), Witness(str(number), ""), True)
+    world.finish()
+    assert [told for told in found if told.startswith("3 ")] == ["3 Reaction.reaction[].manifestation[].id"]
+
+
 def test_concepts_with_a_code_and_those_in_words_may_stand_in_one_list() -> None:
     """A payer's type: the same code in all, and the ownership in words, which a check compares."""
     checks = {"name": "own", "sql": "own", "path": "type[1].text", "compare": "text"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medferry.definition.checks import Check
+from medferry.definition.checks import Check, ManyCheck
 from medferry.definition.tables import ApprovedTable
 from medferry.plan.model import Source
 from medferry.verification.case import Case, Unreadable
@@ -26,6 +26,44 @@ TABLES = {
     ),
 }
 BASE = "https://a.example/legacy"
+
+
+FEMALE = {"system": "urn:sex", "code": "female"}
+LOCAL = {"system": f"{BASE}/CodeSystem/sex", "code": "f"}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "found", "expected"),
+    [
+        ("f", {"coding": [FEMALE, LOCAL], "text": "f"}, None),
+        ("f", {"coding": [FEMALE]}, "different"),
+        ("f", {"coding": [FEMALE, LOCAL, LOCAL]}, "several"),
+        ("f", {"coding": [FEMALE, LOCAL, {"code": "other"}]}, "different"),
+        ("f", {"text": "f"}, "missing"),
+        ("x", {"coding": [LOCAL | {"code": "x"}]}, None),
+        ("x", {"coding": [FEMALE]}, "different"),
+        (7, {"coding": [LOCAL | {"code": "7"}]}, None),
+        ("f", FEMALE, None),
+        ("f", LOCAL, "different"),
+        ("f", "female", None),
+        ("f", "male", "different"),
+    ],
+)
+def test_of_a_list_of_codes_each_concept_has_its_own_codings(legacy: Any, found: Any, expected: str | None) -> None:
+    values = {"name": "n", "path": "p", "compare": "code", "table": "sex", "from": "t", "key": "k", "sql": "v"}
+    single = ManyCheck.model_validate(values).single
+    case = Case(
+        check=single,
+        columns={"v": legacy},
+        resource={},
+        source=Source(connection="c", time_zone="UTC"),
+        tables=TABLES,
+        base=BASE,
+        place_of=lambda *_: None,
+        bytes_of=lambda _: b"",
+        item=(found,),
+    )
+    assert compare(case) == expected
 
 
 def verdict(kind: str, legacy: Any, *found: Any, **check: Any) -> str | None:

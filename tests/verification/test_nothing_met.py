@@ -26,7 +26,7 @@ from tests.workflows.test_migrate import migrate
 EMPTY: list[dict[str, Any]] = [
     {"name": "middle", "sql": "NULLIF(p.family, p.family)", "path": "name.given[1]", "compare": "text"},
     {"name": "suffix", "sql": "NULLIF(p.id, p.id)", "path": "name.suffix", "compare": "exact"},
-    {"name": "died", "path": "deceased", "compare": "absent"},
+    {"name": "died", "path": "deceasedBoolean", "compare": "absent"},
 ]
 FAMILY: dict[str, Any] = {"name": "family", "sql": "p.family", "path": "name.family", "compare": "text"}
 NOTES: dict[str, Any] = {"name": "notes", "path": "note.text", "compare": "text", "from": "staff x", "key": "x.id"}

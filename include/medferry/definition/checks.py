@@ -7,7 +7,7 @@ them with the place in the resource (FHIRPath) where the value must be found. do
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,10 +113,7 @@ class Check(_Part):
 
     @model_validator(mode="after")
     def _fits_its_comparator(self) -> Self:
-        needed = {"code": ("table",), "reference": ("entity",), "quantity": ("unit", "table")}
-        for name in (*needed.get(self.compare, ()), *(() if self.compare == "absent" else ("sql",))):
-            if getattr(self, name) is None:
-                raise ValueError(f"a check that compares {self.compare} needs {name}")
+        _have_what_it_needs(self)
         if self.cleaned and not self.as_text:
             raise ValueError("cleaned is said of a document's text: it needs as_text")
         if self.further_sql and self.compare != "reference":
@@ -132,20 +129,29 @@ class Check(_Part):
 class ManyCheck(_Part):
     """A list, whole: as many values as `from` has rows for the source key, in their order.
 
-    `key`, `sql` and `order` are SQL expressions over the list's own `from`; `compare` as in a check.
+    `key`, `sql` and `order` are SQL expressions over the list's own `from`; `compare` as in a check. A list of concepts
+    is compared concept by concept: its `path` ends with the concept, and not with `coding`.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     path: PlacedPath
-    compare: Literal["exact", "text", "number", "date", "reference"]
+    compare: Literal["exact", "text", "number", "date", "code", "reference"]
     tables: Annotated[str, Field(alias="from")]
     key: str | list[str]
     sql: str
     where: str = "1 = 1"
     order: str | None = None
     """The order of the list; without, any order will do."""
+    table: str | None = None
+    """code: the code table."""
     entity: str | None = None
+    """reference: the entity whose key `sql` is."""
     slot: str = MAIN
+
+    @model_validator(mode="after")
+    def _fits_its_comparator(self) -> Self:
+        _have_what_it_needs(self)
+        return self
 
     @property
     def keys(self) -> list[str]:
@@ -155,8 +161,15 @@ class ManyCheck(_Part):
     @property
     def single(self) -> Check:
         """The check of one item."""
-        same = self.model_dump(include={"name", "path", "compare", "entity", "slot", "sql"})
+        same = self.model_dump(include={"name", "path", "compare", "table", "entity", "slot", "sql"})
         return Check(**same)
+
+
+def _have_what_it_needs(check: Check | ManyCheck) -> None:
+    needed = {"code": ("table",), "reference": ("entity",), "quantity": ("unit", "table")}
+    for name in (*needed.get(check.compare, ()), *(() if check.compare == "absent" else ("sql",))):
+        if getattr(check, name) is None:
+            raise ValueError(f"a check that compares {check.compare} needs {name}")
 
 
 class _Declarations(_Part):
@@ -270,14 +283,26 @@ def _judge_names(
     for steps, check in places(checks):
         types = [produces[str(steps[1])]] if steps[0] == "resources" else list(produces.values())
         problem = fault_in_all(check.path, types)
-        if check.compare == "code" and all(is_concept(check.path, kind) for kind in types):
-            problem = f"the check {check.name} compares a code with the whole CodeableConcept: add .coding to the path."
-        if isinstance(check, Check) and check.table and check.table not in tables:
+        if check.compare == "code":
+            problem = problem or _wrong_end(check, types)
+        if check.table and check.table not in tables:
             problem = f"the check {check.name} names the unknown code table {check.table}."
         if check.entity and check.slot not in getattr(specs.get(check.entity), "produces", {}):
             problem = f"the check {check.name} names the unknown entity or slot {check.entity}/{check.slot}."
         if problem:
             raise DefinitionError(path, line_of(path, steps), problem, "Correct the name.")
+
+
+def _wrong_end(check: Check | ManyCheck, types: Iterable[str]) -> str:
+    """Of one concept its codings are compared; of a list of concepts each, with the codings that are its own."""
+    if isinstance(check, Check):
+        whole = all(is_concept(check.path, kind) for kind in types)
+        told = f"the check {check.name} compares a code with the whole CodeableConcept: add .coding to the path."
+    else:
+        concept, _, last = check.path.rpartition(".")
+        whole = last == "coding" and all(is_concept(concept, kind) for kind in types)
+        told = f"the list {check.name} has a concept for each row: leave .coding out of the path."
+    return told if whole else ""
 
 
 def places(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], Check | ManyCheck]]:

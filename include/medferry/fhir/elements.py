@@ -19,27 +19,28 @@ _MEMBERS = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
 
 def fault_in(path: str, resource_type: str) -> str | None:
     """What is wrong with a FHIRPath of members, filters and indexes; None: nothing, or it is not of that form."""
-    found = _walk(path, resource_type)
-    return found if isinstance(found, str) else None
+    ways = (_walk(members, resource_type) for members in _ways(path))
+    return next((found for found in ways if isinstance(found, str)), None)
 
 
 def is_concept(path: str, resource_type: str) -> bool:
     """Whether a FHIRPath leads to a CodeableConcept, whose codes are in its `coding`."""
-    return getattr(_walk(path, resource_type), "__name__", "") == "CodeableConcept"
+    ways = _ways(path)
+    return len(ways) == 1 and getattr(_walk(ways[0], resource_type), "__name__", "") == "CodeableConcept"
 
 
-def _walk(path: str, resource_type: str) -> Any:
+def _walk(members: list[str], resource_type: str) -> Any:
     """The model at the end of a path, a sentence on what is wrong with it, or None where nothing more is known."""
-    members = _members(path)
-    if members is None:
-        return None
     at: Any = get_fhir_model_class(resource_type)
     steps = members[1:] if members[0] == resource_type else members
     for number, step in enumerate(steps):
         below = _elements(at)
         if step not in below:
-            near = get_close_matches(step, list(below), n=1)
             of = ".".join([resource_type, *steps[:number]])
+            if choices := _choices(at).get(step):
+                names = ", ".join(choices[:4]) + (" …" if choices[4:] else "")
+                return f"in JSON {step} of {of} is called by its type: {names}"
+            near = get_close_matches(step, list(below), n=1)
             return f"FHIR has no element {step} in {of}" + (f"; did you mean {near[0]}?" if near else "")
         at = below[step]
         if at is None:
@@ -53,24 +54,29 @@ def fault_in_all(path: str, resource_types: Iterable[str]) -> str:
     return f"{faults[0]}.".replace("?.", "?") if faults and all(faults) else ""
 
 
-def _members(path: str) -> list[str] | None:
-    """The members along a path, without filters, functions and indexes; None for another kind of expression."""
+def _ways(path: str) -> list[list[str]]:
+    """The members along each path of a union, without filters, functions and indexes; none of other expressions."""
     text = _LITERAL.sub("''", path).strip()
     while (plain := _CALL_OR_INDEX.sub("", text)) != text:
         text = plain
-    return text.split(".") if _MEMBERS.fullmatch(text) else None
+    ways = [way.strip() for way in text.split("|")]
+    return [way.split(".") for way in ways] if all(map(_MEMBERS.fullmatch, ways)) else []
 
 
 @cache
 def _elements(model: Any) -> dict[str, Any]:
-    """Name → the model of what is below it, None for a primitive or any type. A choice has its short name, too."""
-    found: dict[str, Any] = {}
+    """Name in JSON → the model of what is below it, None for a primitive or any type."""
+    return {field.alias: _model(field.annotation) for field in model.model_fields.values() if field.alias}
+
+
+@cache
+def _choices(model: Any) -> dict[str, list[str]]:
+    """The name that FHIR has for an element of several types → its names in JSON, which alone are found."""
+    found: dict[str, list[str]] = {}
     for field in model.model_fields.values():
-        if field.alias:
-            found[field.alias] = _model(field.annotation)
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("one_of_many"):
-                found[str(extra["one_of_many"])] = None
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("one_of_many") and not (field.alias or "_").startswith("_"):
+            found.setdefault(str(extra["one_of_many"]), []).append(field.alias)
     return found
 
 

@@ -99,6 +99,8 @@ def _settings(model: type[BaseModel]) -> set[str]:
 
 
 def _nearest(name: str, known: set[str]) -> str:
+    if name in known:
+        return " here"
     near = get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

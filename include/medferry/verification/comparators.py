@@ -117,8 +117,9 @@ def _code(case: Case) -> str | None:
     """A `code`, a Coding, or the codings of a concept: the approved target, in concepts beside the local code."""
     local, table = case.text(case.check.sql), case.check.table or ""
     target = case.tables[table].target(local) if local is not None else None
-    stored = case.found
-    concept = case.check.path.rpartition(".")[2] == "coding"
+    stored, concept = case.found, case.check.path.rpartition(".")[2] == "coding"
+    if case.item is not None and (whole := _codings_of(case.item[0])) is not None:
+        stored, concept = whole, True
     if not concept and all(isinstance(item, str) for item in stored):
         if local is not None and target is None:
             raise Unreadable("no approved code")
@@ -131,6 +132,11 @@ def _code(case: Case) -> str | None:
     if codings == expected or (target and codings == {target} and not concept):
         return None
     return MISSING if not codings else UNEXPECTED if not expected else DIFFERENT
+
+
+def _codings_of(item: Any) -> list[Any] | None:
+    """Of a CodeableConcept in a list; None for a Coding or a code."""
+    return item.get("coding", []) if isinstance(item, dict) and "code" not in item else None
 
 
 def _reference(case: Case) -> str | None:

@@ -129,6 +129,8 @@ def _owning(check: Check, whole: bool = False) -> Callable[[Owned, Selected], No
             if isinstance(value, dict):
                 passed = ("url",) if "data" in value else ()  # the bytes beside it were compared, and not it
                 found.own(value, (each for each in members if each in value and each not in passed), owner)
+                for coding in value.get("coding", ()) if check.compare == "code" else ():  # of a concept in a list
+                    found.own(coding, (each for each in members if each in coding), owner)
             elif container is not None:
                 found.own(container, (name,), owner)
                 if selected.alike:
