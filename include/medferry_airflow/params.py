@@ -32,7 +32,7 @@ _LOAD_MODES = {
 }
 
 
-NAME_OF_RUN = "The run, by its id of `medferry runs` or by the id that Airflow shows of its DAG run,"
+NAME_OF_RUN = "Its id as the page Medferry (or `medferry runs`) shows it, or the id of its DAG run in Airflow."
 
 
 def unit_param(migration: Outline) -> dict[str, Param]:
@@ -59,9 +59,9 @@ def history_params(migration: Outline) -> dict[str, Param]:
 
 def replay_params(served: Served) -> dict[str, Param]:
     """The choice of dead letters, and the options of a replay."""
-    description = f"{NAME_OF_RUN} whose dead letters are run again. Empty: the newest that has any."
+    description = f"The run whose dead letters are run again. {NAME_OF_RUN} Empty: the newest run that has any."
     reason = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}
-    reasons = "Only dead letters of these reasons. Empty: all. A conf may name others that a mapping gives."
+    reasons = "Only dead letters with these reasons. Empty: all. A reason of a mapping's own is named in the conf."
     known = [str(one) for one in dead_reasons(served.folder)]
     options = {name: param for name, param in run_params(served.outline).items() if name not in NOT_IN_REPLAY}
     return {
@@ -75,14 +75,14 @@ def replay_params(served: Served) -> dict[str, Param]:
 
 def verify_params() -> dict[str, Param]:
     """The choice of a run, and every option of a verification."""
-    description = f"{NAME_OF_RUN} that is finished. Empty: everything that has been loaded, as it is now."
+    description = f"A run that is finished. {NAME_OF_RUN} Empty: everything that has been loaded, as it is now."
     run = Param(None, type=["null", "string"], title="Run", description=description)
     return {"run": run, **option_params(VerifyOptions, VerifyOptions.model_fields)}
 
 
 def control_params() -> dict[str, Param]:
     """The run at work, and what it is to do."""
-    description = f"{NAME_OF_RUN} at work. Empty: the only one."
+    description = f"The run at work. {NAME_OF_RUN} May be empty where only one is at work."
     return {
         "run": Param(None, type=["null", "string"], title="Run", description=description),
         "action": Param(
@@ -90,7 +90,8 @@ def control_params() -> dict[str, Param]:
             type="string",
             enum=sorted(action.value for action in ControlAction),
             title="Action",
-            description="What the run is to do.",
+            description="pause: the run finishes what is in its hands, and waits. resume: a paused run goes on. "
+            "abort: it finishes what is in its hands, and ends; a new run goes on from there.",
         ),
     }
 
@@ -98,11 +99,18 @@ def control_params() -> dict[str, Param]:
 def panic_params() -> dict[str, Param]:
     """Who stops everything, and why; or lifts it."""
     return {
-        "person": Param(type="string", minLength=1, title="Person", description="Who answers for it."),
+        "person": Param(
+            type="string", minLength=1, title="Person", description="The name of who answers for it; it is kept."
+        ),
         "reason": Param(
             type="string", minLength=8, title="Reason", description="Why, in a sentence, without patient data."
         ),
-        "lift": Param(False, type="boolean", title="Lift", description="Let writing begin again; starts nothing."),
+        "lift": Param(
+            False,
+            type="boolean",
+            title="Lift",
+            description="On: the stop is lifted, and writing may begin again. It starts nothing by itself.",
+        ),
     }
 
 

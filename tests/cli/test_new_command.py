@@ -19,7 +19,8 @@ from medferry.source.database import connect_engine
 SCHEMA = """
 CREATE TABLE clinics (code VARCHAR(9) PRIMARY KEY, name VARCHAR(40), head INTEGER);
 CREATE TABLE people (id INTEGER PRIMARY KEY, clinic VARCHAR(9), family VARCHAR(40), sex VARCHAR(1), born DATE,
-  kind INTEGER, seen TIMESTAMP NULL, weight DECIMAL(6, 2), mentor INTEGER REFERENCES people(id),
+  kind INTEGER, seen TIMESTAMP NULL, weight DECIMAL(6, 2), height DOUBLE PRECISION, dead BOOLEAN,
+  mentor INTEGER REFERENCES people(id),
   login_password VARCHAR(9) DEFAULT 'hunter2',
   FOREIGN KEY (clinic) REFERENCES clinics(code));
 CREATE TABLE {q}Class{q} (a INTEGER, {q}b c{q} INTEGER, clinic VARCHAR(9), person INTEGER,
@@ -58,8 +59,9 @@ def _fill(url: str) -> None:
             sex = "X" if number == 0 else "FM"[number % 2]
             clinic = ("north", "south")[number % 2]
             connection.exec_driver_sql(
-                f"INSERT INTO people (id, clinic, family, sex, born, kind) VALUES "
-                f"({number}, '{clinic}', 'Person {number}', '{sex}', '1980-01-0{number % 9 + 1}', {number % 3})"
+                f"INSERT INTO people (id, clinic, family, sex, born, kind, height, dead) VALUES "
+                f"({number}, '{clinic}', 'Person {number}', '{sex}', '1980-01-0{number % 9 + 1}', {number % 3}, "
+                f"{150 + number % 3}, {('TRUE', 'FALSE')[number % 2]})"
             )
         for number in range(4):
             connection.exec_driver_sql(f"INSERT INTO visits VALUES (1, {number}, {number}, 'visit {number}')")
@@ -108,7 +110,8 @@ def test_what_the_schema_says_is_in_the_files(new: tuple[Path, Result]) -> None:
     assert migration.entities["class"].key == ("a", "b c")
     people = (folder / "mappings/people.py").read_text()
     for hint in ("ctx.row.text('family')", "ctx.row.date('born')",
-                 "ctx.row.instant('seen')", "ctx.row.number('weight')",
+                 "ctx.row.instant('seen')", "ctx.row.number('weight')", "ctx.row.number('height')",
+                 "None if row['dead'] is None else bool(row['dead'])",
                  "ctx.row.reference('people', 'mentor')",
                  "ctx.row.code('people_sex', 'sex')", "ctx.row.reference('clinics', 'clinic')"):  # fmt: skip
         assert hint in people

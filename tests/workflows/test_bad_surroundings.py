@@ -37,6 +37,6 @@ def test_a_medplum_that_is_not_there_fails_the_run_and_gives_its_leases_back(tin
 def test_missing_settings_are_named() -> None:
     settings = settings_from_environment({"MEDFERRY_SOURCE_URL": "sqlite://"})
     settings.require("source_url", "manifest_url")
-    with pytest.raises(SettingsError, match="MEDFERRY_MEDPLUM_BASE_URL, MEDFERRY_MEDPLUM_CLIENT_ID is not set"):
+    with pytest.raises(SettingsError, match="MEDFERRY_MEDPLUM_BASE_URL, MEDFERRY_MEDPLUM_CLIENT_ID are not set"):
         settings.require("medplum_base_url", "medplum_client_id")
     assert "secret" not in repr(Settings(source_url="pg://u:secret@h", medplum_client_secret="secret"))

@@ -27,7 +27,10 @@ def medplum_serve(
     data: Annotated[Path | None, typer.Option(help="File that keeps the resources; without it they are lost.")] = None,
     port: Annotated[int, typer.Option(help="TCP port on the loopback address.", min=0, max=65_535)] = 8103,
     quota: Annotated[
-        int, typer.Option(help="Points a minute; a create costs 100. Medplum's own default is 50000.", min=1, show_default="none")
+        int,
+        typer.Option(
+            help="Points a minute; a create costs 100. Medplum's own default is 50000.", min=1, show_default="none"
+        ),
     ] = _NO_QUOTA,
 ) -> None:
     """Serve the embedded Medplum until Ctrl-C; prints the settings that lead to it. Not for patients' data.

@@ -201,7 +201,7 @@ def _call(entity: str, column: SurveyedColumn, known: Mapping[str, str]) -> str:
     if column.meant is Meant.CODE:
         return f"ctx.row.code({_code_table(entity, column)!r}, {name})"
     call = _CALLS.get(column.meant)
-    return f"ctx.row.{call}({name})" if call else f"bool(row[{name}])"
+    return f"ctx.row.{call}({name})" if call else f"None if row[{name}] is None else bool(row[{name}])"
 
 
 def _one_line(name: str) -> str:

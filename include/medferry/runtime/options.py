@@ -41,25 +41,39 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dry_run: bool = Field(False, description="Extract, transform, judge references; write nothing to Medplum.")
-    batch_size: Annotated[int, Field(ge=1, le=1_000, description="Entries a FHIR batch.")] = 200
-    lanes: Annotated[int, Field(ge=1, le=16, description="Batches in flight at once, at most, in each process.")] = 4
-    load_mode: LoadMode = Field(LoadMode.LOOKUP, description="lookup; conditional where others write the same keys.")
+    dry_run: bool = Field(False, description="Read, transform and judge everything, but write nothing to Medplum.")
+    batch_size: Annotated[
+        int, Field(ge=1, le=1_000, description="How many resources go to Medplum in one request (a FHIR batch).")
+    ] = 200
+    lanes: Annotated[
+        int, Field(ge=1, le=16, description="How many such requests each process may have under way at once.")
+    ] = 4
+    load_mode: LoadMode = Field(
+        LoadMode.LOOKUP, description="lookup; conditional, which is slower, where others create the same records."
+    )
     sample: Annotated[
         int | None,
-        Field(ge=1, description="Only so many rows of each slice; for a dry run, then without its references."),
+        Field(ge=1, description="Only this many rows of each slice, in a dry run; references are not judged then."),
     ] = None
-    slice_rows: Annotated[int, Field(ge=1, le=1_000_000, description="Rows a slice at most.")] = 5_000
+    slice_rows: Annotated[
+        int, Field(ge=1, le=1_000_000, description="How many rows a slice has at most; slices go side by side.")
+    ] = 5_000
     stop_at_share: Annotated[
-        float, Field(gt=0, le=1, description="Stop a slice when so large a share fails for one reason; 1: never.")
+        float,
+        Field(gt=0, le=1, description="Stop a slice when this share of its rows fails for one reason; 1: never."),
     ] = 0.5
-    reserve_points: Annotated[int, Field(ge=0, description="Quota points left for live users.")] = 0
+    reserve_points: Annotated[
+        int, Field(ge=0, description="Points of Medplum's quota a minute that are left for the people who work in it.")
+    ] = 0
     overwrite: bool = Field(
-        False, description="Write the legacy content even over resources that were changed in Medplum since the load."
+        False, description="Write the legacy content even over what people have changed in Medplum since the load."
     )
-    take_over: bool = Field(False, description="Take the scope from a dead run that still holds its lease.")
+    take_over: bool = Field(
+        False, description="Take units and entities over from a run that has died and still holds them."
+    )
     wait_minutes: Annotated[
-        int, Field(ge=0, le=1_440, description="Wait so long for another run that holds the scope; 0: be refused.")
+        int,
+        Field(ge=0, le=1_440, description="Wait so many minutes for a run that holds the same units; 0: be refused."),
     ] = 0
 
     @model_validator(mode="after")

@@ -143,7 +143,11 @@ class Settings:
         """Raises SettingsError naming the variables among `names` that are not set."""
         missing = [_VARIABLES[name] for name in names if not getattr(self, name)]
         if missing:
-            raise SettingsError(f"{', '.join(missing)} is not set.", "Set it, or the Airflow connection in its place.")
+            told = "is not set" if len(missing) == 1 else "are not set"
+            remedy = "Export it" if len(missing) == 1 else "Export them"
+            raise SettingsError(
+                f"{', '.join(missing)} {told}.", f"{remedy}, or set the Airflow connection in its place."
+            )
 
 
 def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Settings:

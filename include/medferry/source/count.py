@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,10 +38,17 @@ def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: I
         told = f"1 row of {entity.name} belongs" if rows == 1 else f"{rows:,} rows of {entity.name} belong"
         raise SourceError(
             f"{told} to units that the plan does not name: {', '.join(strays[:10])}.",
-            f"Add the units to the plan, or leave the rows out in {entity.path.name}. Case and outer blanks count.",
+            f"{_remedy(counts)}, or leave the rows out in {entity.path.name}. Case and outer blanks count.",
         )
     _check_keys(connection, entity, source, [sa.column(name) for name in entity.key])
     return {str(name): number for name, number in counts.items()}
+
+
+def _remedy(units: Collection[str | None]) -> str:
+    """A plan has no name for none: such rows get a unit where they are read."""
+    if None not in units:
+        return "Add the units to the plan"
+    return "Add the units to the plan, give rows without one that of their patient (or a shared unit) in the SELECT"
 
 
 def _told(unit: str | None) -> str:

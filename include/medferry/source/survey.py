@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from medferry.errors import SourceError
 from medferry.source.database import stream
@@ -147,6 +148,8 @@ def _column(
     meant = _meant(kind)
     if meant is Meant.TEXT or isinstance(kind, sa.Integer):
         codes, rare = _codes(connection, table, name)
+        if _is_flag(kind, {*codes}):
+            return SurveyedColumn(name, Meant.FLAG)
         if codes:
             return SurveyedColumn(name, Meant.CODE, codes=codes, rare=rare)
     return SurveyedColumn(name, meant)
@@ -158,6 +161,7 @@ _KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], Meant], ...] = (
     (sa.Date, Meant.DATE),
     (sa.Integer, Meant.NUMBER),
     (sa.Numeric, Meant.NUMBER),
+    (sa.Float, Meant.NUMBER),
     (sa.LargeBinary, Meant.BYTES),
     (sa.types._Binary, Meant.BYTES),
 )
@@ -165,6 +169,11 @@ _KINDS: tuple[tuple[type[sa.types.TypeEngine[Any]], Meant], ...] = (
 
 def _meant(kind: sa.types.TypeEngine[Any]) -> Meant:
     return next((meant for known, meant in _KINDS if isinstance(kind, known)), Meant.TEXT)
+
+
+def _is_flag(kind: sa.types.TypeEngine[Any], codes: set[str]) -> bool:
+    """MySQL and MariaDB have no BOOLEAN: what is declared as one is a TINYINT(1), which may hold any small number."""
+    return isinstance(kind, mysql.TINYINT) and kind.display_width == 1 and codes <= {"0", "1"}
 
 
 def _codes(connection: sa.Connection, table: str, name: str) -> tuple[tuple[str, ...], int]:

@@ -17,6 +17,10 @@ from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
 
 NOTHING_ELSE, DECLARED = "values: nothing else", "values: declared checks"
+_UNANSWERED = (
+    "No check answers for these values. Write one, or say under by_hash or constants why none is needed: "
+    "docs/runbooks/verify.md, The closed world."
+)
 SHARE = "acceptance: compared share"
 
 Items = Sequence[tuple[WrittenResource, dict[str, Any]]]
@@ -70,7 +74,7 @@ class Coverage:
             leaves = (world.leaves[owner] for owner in (Owner.VALUE, Owner.RULE, Owner.HASH))
             counts.append(LeafCount(self.entity, slot, world.resources, *leaves))
         counts += [LeafCount(self.entity, slot, len(each), 0, 0, sum(each)) for slot, each in self._bare.items()]
-        self.recorder.expect(NOTHING_ELSE)
+        self.recorder.expect(NOTHING_ELSE, _UNANSWERED if self.faults.total() else "")
         self.recorder.leaves += counts
         acceptance = self.scope.migration.plan.acceptance
         self._judge_share(counts, acceptance.min_compared_share)

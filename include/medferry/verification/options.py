@@ -19,10 +19,14 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sample_share: Annotated[float, Field(gt=0, le=1, description="Share of the rows whose values are compared.")] = 1.0
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="Of the sample; the same seed, the same rows.")] = 0
+    sample_share: Annotated[
+        float, Field(gt=0, le=1, description="The share of the rows whose values are compared; 1: every row.")
+    ] = 1.0
+    seed: Annotated[
+        int, Field(ge=0, le=2**31 - 1, description="Which rows a sample takes: the same number, the same rows.")
+    ] = 0
     validate_all: Annotated[
-        bool, Field(description="Send every resource to $validate (20 points each), not a sample.")
+        bool, Field(description="Let Medplum validate every resource (20 points each), not a sample of them.")
     ] = False
 
     def takes(self, entity: str, key: str) -> bool:
@@ -40,7 +44,9 @@ class Sampling(BaseModel):
 class VerifyOptions(Sampling):
     """What an operator may choose when starting a verification."""
 
-    force: bool = Field(False, description="Begin again, also when one that died could go on.")
+    force: bool = Field(
+        False, description="Begin again from the start, even where a verification that died could go on."
+    )
 
 
 def error_bound(number: int, seed: int) -> str:
