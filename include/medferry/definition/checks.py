@@ -7,22 +7,15 @@ them with the place in the resource (FHIRPath) where the value must be found. do
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from medferry.definition.tables import ApprovedTable, approved_table
-from medferry.errors import DefinitionError, gathered
-from medferry.fhir.elements import fault_in_all, is_concept
+from medferry.definition.tables import ApprovedTable
 from medferry.fhir.fhirpath import compiled
 from medferry.fhir.selection import NotSelectable, selection
-from medferry.mapping.declare import MappingSpec
-from medferry.mapping.terminology import CodeTable
-from medferry.plan.load import line_of, load_model
 
 MAIN = "main"
 
@@ -247,62 +240,6 @@ class Declared:
 
     entities: Mapping[str, EntityChecks]
     tables: Mapping[str, ApprovedTable]
-
-
-def load_checks(folder: Path, specs: Mapping[str, MappingSpec], tables: Mapping[str, CodeTable]) -> Declared:
-    """Read `checks/*.yaml` of a migration's folder, and judge them by its mappings and code tables.
-
-    Raises DefinitionError with file and line.
-    """
-    approved = {
-        path.stem: approved_table(path, exact=tables[path.stem].exact)
-        for path in sorted((folder / "terminology").glob("*.csv"))
-    }
-    found: dict[str, EntityChecks] = {}
-
-    def load(path: Path) -> None:
-        if path.suffix != ".yaml":
-            raise DefinitionError(path, None, "it would not be read.", f"Name it {path.stem}.yaml.")
-        if path.stem not in specs:
-            raise DefinitionError(path, None, "it checks no entity.", "Name it after an entity, or remove it.")
-        found[path.stem] = load_model(path, EntityChecks)
-        _judge_names(path, found[path.stem], specs, tables)
-
-    gathered(partial(load, path) for path in sorted((folder / "checks").glob("*.y*ml")))
-    return Declared(found, approved)
-
-
-def _judge_names(
-    path: Path, checks: EntityChecks, specs: Mapping[str, MappingSpec], tables: Mapping[str, CodeTable]
-) -> None:
-    """Every resource, entity and code table that a file names is one of the migration's."""
-    produces = specs[path.stem].produces
-    if set(checks.resources) != set(produces):
-        problem = f"its resources are not those of the mapping: {', '.join(sorted(produces))}."
-        raise DefinitionError(path, line_of(path, ("resources",)), problem, "Name each once.")
-    for steps, check in places(checks):
-        types = [produces[str(steps[1])]] if steps[0] == "resources" else list(produces.values())
-        problem = fault_in_all(check.path, types)
-        if check.compare == "code":
-            problem = problem or _wrong_end(check, types)
-        if check.table and check.table not in tables:
-            problem = f"the check {check.name} names the unknown code table {check.table}."
-        if check.entity and check.slot not in getattr(specs.get(check.entity), "produces", {}):
-            problem = f"the check {check.name} names the unknown entity or slot {check.entity}/{check.slot}."
-        if problem:
-            raise DefinitionError(path, line_of(path, steps), problem, "Correct the name.")
-
-
-def _wrong_end(check: Check | ManyCheck, types: Iterable[str]) -> str:
-    """Of one concept its codings are compared; of a list of concepts each, with the codings that are its own."""
-    if isinstance(check, Check):
-        whole = all(is_concept(check.path, kind) for kind in types)
-        told = f"the check {check.name} compares a code with the whole CodeableConcept: add .coding to the path."
-    else:
-        concept, _, last = check.path.rpartition(".")
-        whole = last == "coding" and all(is_concept(concept, kind) for kind in types)
-        told = f"the list {check.name} has a concept for each row: leave .coding out of the path."
-    return told if whole else ""
 
 
 def places(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], Check | ManyCheck]]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from medferry.definition.capture import CaptureRules, load_capture
 from medferry.definition.check_keys import check_keys
-from medferry.definition.checks import Declared, load_checks
+from medferry.definition.checks import Declared
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.gate import GateRules, load_gate
 from medferry.definition.importing import installed_packages, local_modules, mappings_package
 from medferry.definition.inverses import check_deleted, check_inverse
+from medferry.definition.load_checks import load_checks
 from medferry.definition.lookups import check_tables_named
 from medferry.definition.mapping_files import check_strays, load_spec
 from medferry.definition.outline import check_order, migration_folder
