@@ -16,6 +16,7 @@ from medferry_airflow.asked import approval
 from medferry_airflow.tasks import rehearse, retire
 
 _SHOWN = "{{ ti.xcom_pull(task_ids='look') }}"
+_AWAITED = "{{ ti.xcom_pull(task_ids='say') }}"
 
 
 def draw_rehearsal(wave: str) -> None:
@@ -28,13 +29,13 @@ def draw_retirement(wave: str, approvers: Sequence[Stakeholder], two: bool) -> N
     """Draw the tasks that take a wave down into the present DAG. `two`: two people are asked, one after the other."""
     before: Any = retire.look(wave)
     answer: Any
-    subject, task_id = f"May wave {wave} be taken down? There is no way back afterwards.", "approve"
+    subject, shown, task_id = f"May wave {wave} be taken down? There is no way back afterwards.", _SHOWN, "approve"
     if two:
-        first = approval(subject, _SHOWN, approvers, {})
+        first = approval(subject, shown, approvers, {})
         answer = first.output
         said: Any = retire.say(wave, answer)
         before >> first >> said
-        before, task_id = said, "approve_second"
-    approved = approval(subject, _SHOWN, approvers, {}, task_id)
+        before, shown, task_id = said, f"{_AWAITED}\n\n{_SHOWN}", "approve_second"
+    approved = approval(subject, shown, approvers, {}, task_id)
     answer = approved.output
     before >> approved >> retire.retire(wave, answer)

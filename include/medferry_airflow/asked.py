@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.execution_time.hitl import HITLUser
 
 from medferry.plan.people import Stakeholder
+
+if TYPE_CHECKING:
+    from medferry.workflows.four_eyes import Agreement
+
+log = logging.getLogger(__name__)
 
 NOBODY = HITLUser(id=":nobody", name="nobody")
 """Who may answer where the plan names nobody: to leave it open would let everybody approve."""
@@ -50,6 +56,12 @@ def who_answered(answer: Mapping[str, Any]) -> str:
     user = answer["responded_by_user"]
     actor = f"airflow:{user['id']}"
     acted_by(lambda: actor)
+    return name_of(answer)
+
+
+def name_of(answer: Mapping[str, Any]) -> str:
+    """The person's name, else the id of the account. `answer`: what an approval returns."""
+    user = answer["responded_by_user"]
     return str(user["name"] or user["id"])
 
 
@@ -57,6 +69,14 @@ def when_answered(answer: Mapping[str, Any]) -> datetime:
     """When he did. `answer`: what an approval returns."""
     at = answer["responded_at"]
     return at if isinstance(at, datetime) else datetime.fromisoformat(str(at))
+
+
+def told_of(agreement: Agreement) -> str:
+    """Who has approved; of the first of two, who is awaited: in the task's log, and for the second one's form."""
+    if agreement.agreed:
+        return agreement.person
+    log.info("%s", agreement.told)
+    return agreement.told
 
 
 def _users(approvers: Sequence[Stakeholder]) -> list[HITLUser]:

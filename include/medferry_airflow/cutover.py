@@ -33,11 +33,13 @@ def draw(direction: Direction, wave: str, approvers: Sequence[Stakeholder], two:
     with TaskGroup("readiness", tooltip="Every condition, with its evidence"):
         looked: Any = tasks.look(wave, str(direction))
     with TaskGroup("approval", tooltip="People decide, before anything is closed"):
-        armed = looked
+        armed, answers = looked, list[Any]()
         for number in ("", "_second") if two else ("",):
-            approved = _approval(direction, wave, approvers, f"approve{number}")
+            shown = f"{_PERSON.format('arm')}\n\n{_SHOWN}" if number else _SHOWN
+            approved = _approval(direction, wave, approvers, shown, f"approve{number}")
             before = armed
-            armed = tasks.arm.override(task_id=f"arm{number}")(wave, str(direction), _SHOWN, approved.output)
+            answers = [*answers, approved.output]
+            armed = tasks.arm.override(task_id=f"arm{number}")(wave, str(direction), _SHOWN, answers)
             before >> approved >> armed
     person, made = _PERSON.format(f"arm{number}"), [armed]
     for stage in STAGES[direction]:
@@ -54,8 +56,8 @@ def _stage(direction: Direction, wave: str, stage: Stage, person: str) -> Any:
         return described(wave, str(direction), stage.value, person)
 
 
-def _approval(direction: Direction, wave: str, approvers: Sequence[Stakeholder], task_id: str) -> Any:
+def _approval(direction: Direction, wave: str, approvers: Sequence[Stakeholder], shown: str, task_id: str) -> Any:
     minutes = "The freeze must begin within so many minutes of your answer."
     param = Param(60, type="integer", minimum=1, maximum=1_440, title="Minutes", description=minutes)
     subject = f"May the {WORDS[direction]} of wave {wave} begin?"
-    return approval(subject, _SHOWN, approvers, {"minutes": param}, task_id)
+    return approval(subject, shown, approvers, {"minutes": param}, task_id)

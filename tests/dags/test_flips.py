@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 from medferry.cutover.stages import STAGES, Stage
 from medferry.manifest.cutovers import Direction
 from medferry.plan.people import Approval, Stakeholder
+from medferry.workflows.cutover_approval import ApprovalTooOld
 from medferry_airflow.asked import NOBODY
 from medferry_airflow.cutover import draw
+from medferry_airflow.tasks import cutover
 from tests import tiny_platform
 from tests.dags.conftest import parse
 from tests.dags.flips import faults, flips, succeeded_before
@@ -76,6 +78,23 @@ def test_where_the_plan_asks_for_two_both_are_asked_one_after_the_other(directio
     assert asked < succeeded_before(dag, "flip.flip")
     assert succeeded_before(dag, "approval.approve_second") == {"readiness.look", "approval.approve", "approval.arm"}
     assert "approval.arm_second" in str(dag.get_task("freeze.freeze").op_args)
+
+
+@pytest.mark.parametrize("direction", STAGES)
+def test_the_second_one_s_form_says_who_is_awaited(direction: Direction) -> None:
+    asked = drawn(direction=direction, two=True).get_task("approval.approve_second")
+    assert "'approval.arm'" in str(asked.body) and "'readiness.look'" in str(asked.body)
+
+
+def test_each_of_two_has_said_until_when_the_freeze_may_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answered(name: str, ago: timedelta) -> dict[str, Any]:
+        user = {"id": name.lower(), "name": name}
+        return {"responded_by_user": user, "responded_at": datetime.now(UTC) - ago, "params_input": {"minutes": 60}}
+
+    monkeypatch.setattr(cutover, "environment", lambda: pytest.fail("it was armed"))
+    answers = [answered("Miriam", timedelta(minutes=61)), answered("Paul", timedelta())]
+    with pytest.raises(ApprovalTooOld, match="Miriam approved a freeze that begins by"):
+        cutover.arm.function("pilot", str(Direction.FORTH), "shown", answers)
 
 
 def rule(task_id: str, of: TriggerRule) -> Callable[[DAG], None]:

@@ -28,7 +28,7 @@ def gates(tiny: Environment, monkeypatch: pytest.MonkeyPatch) -> list[ReadinessG
 
 
 def armed(tiny: Environment, ago: timedelta, minutes: int = 60, direction: Direction = Direction.FORTH) -> str:
-    return arm(tiny, "pilot", direction, SHOWN, "Ada", datetime.now(UTC) - ago, minutes)
+    return arm(tiny, "pilot", direction, SHOWN, "Ada", datetime.now(UTC) - ago, minutes).person
 
 
 def decisions(tiny: Environment, subject: str) -> list[RecordedDecision]:

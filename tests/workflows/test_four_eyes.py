@@ -89,7 +89,7 @@ def lifts(environment: Environment, name: str = "") -> bool:
 
 def test_the_first_has_no_effect_and_the_second_does_it(held: Environment, acting: As) -> None:
     acting(ANN)
-    with pytest.raises(WaitingForSecond, match=r"approve panic-lift \(panic/tiny\), and Ann is the first"):
+    with pytest.raises(WaitingForSecond, match=r"panic-lift \(panic/tiny\), and Ann is the first.* Awaited: Bob, Cyd"):
         lifts(held)
     assert is_held(held)
     acting(BOB)
@@ -275,7 +275,7 @@ def test_answers_in_airflow_are_those_of_the_accounts_that_gave_them(
 
     def answered(actor: str, name: str) -> str:
         acting(actor)
-        return arm(environment, "pilot", Direction.FORTH, "shown", name, datetime.now(UTC), 60)
+        return arm(environment, "pilot", Direction.FORTH, "shown", name, datetime.now(UTC), 60).person
 
     with pytest.raises(NotAgreed, match="nobody has"):
         cutover_words.agree_to_move(environment, "pilot", Direction.FORTH, None)
@@ -303,7 +303,7 @@ def test_an_answer_in_airflow_is_one_word_however_often_its_task_is_cleared(
 
     def answered(name: str, at: datetime = noon, of: Environment = environment) -> str:
         acting(f"airflow:{name.lower()}")
-        return arm(of, "pilot", Direction.FORTH, "shown", name, at, 1_440)
+        return arm(of, "pilot", Direction.FORTH, "shown", name, at, 1_440).person
 
     assert answered("Ann") == "Ann"
     other = replace(environment, migration=replace(environment.migration, fingerprint="f" * 64))

@@ -12,6 +12,7 @@ from medferry.runtime.environment import Environment
 from medferry.workflows.cutover_conditions import check_ready
 from medferry.workflows.cutover_status import cutover_status
 from medferry.workflows.cutover_words import APPROVALS, say_of_wave
+from medferry.workflows.four_eyes import Agreement
 
 
 class ApprovalTooOld(MedferryError):
@@ -29,18 +30,13 @@ def evidence(environment: Environment, wave_id: str, direction: Direction) -> st
 
 def arm(
     environment: Environment, wave_id: str, direction: Direction, shown: str, person: str, at: datetime, minutes: int
-) -> str:
-    """Record who approved what he was shown, at which time; the conditions must still hold. Returns who did.
+) -> Agreement:
+    """Record who approved what he was shown, at which time; the conditions must still hold.
 
     Of two whom the plan asks for the first one's word is noted, and is no approval yet. Raises ApprovalTooOld more than
     `minutes` after it, NotReady; SamePerson, NotAnApprover, AnswerIsOver.
     """
-    latest = at + timedelta(minutes=minutes)
-    if datetime.now(UTC) > latest:
-        raise ApprovalTooOld(
-            f"{person} approved a freeze that begins by {latest.astimezone(UTC):%Y-%m-%d %H:%M} UTC at the latest.",
-            "Clear `look` with all that is downstream: people are asked anew.",
-        )
+    require_in_time(person, at, minutes)
     if direction is Direction.FORTH:
         _conditions(environment, wave_id)
     subject = f"{'cutover' if direction is Direction.FORTH else 'rollback'}/{environment.migration.name}/{wave_id}"
@@ -49,7 +45,17 @@ def arm(
     if agreement.agreed:
         with environment.decisions.begin() as connection:
             record(connection, subject, digest_of(shown), Decision(Consent.ACCEPTED, agreement.person, note))
-    return agreement.person
+    return agreement
+
+
+def require_in_time(person: str, at: datetime, minutes: int) -> None:
+    """Raises ApprovalTooOld more than `minutes` after somebody has approved."""
+    latest = at + timedelta(minutes=minutes)
+    if datetime.now(UTC) > latest:
+        raise ApprovalTooOld(
+            f"{person} approved a freeze that begins by {latest.astimezone(UTC):%Y-%m-%d %H:%M} UTC at the latest.",
+            "Clear `look` with all that is downstream: people are asked anew.",
+        )
 
 
 def _conditions(environment: Environment, wave_id: str) -> list[tuple[str, str]]:

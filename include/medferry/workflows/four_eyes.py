@@ -53,16 +53,25 @@ class Agreement:
     matter: Matter
     person: str
     agreed: bool
+    awaited: str = ""
+    """The names of those of whom one may be the second."""
 
     def require(self) -> str:
         """The people. Raises WaitingForSecond."""
         if not self.agreed:
             raise WaitingForSecond(
-                f"The plan asks for two people to approve {self.matter.act} ({self.matter.about}), and "
-                f"{self.person} is the first: nothing was done.",
-                "Let another say the same by an account of his own: `medferry four-eyes list` has what waits.",
+                self.told,
+                "Let one of them say the same by an account of his own: `medferry four-eyes list` has what waits.",
             )
         return self.person
+
+    @property
+    def told(self) -> str:
+        """That it waits, and for whom."""
+        return (
+            f"The plan asks for two people to approve {self.matter.act} ({self.matter.about}), and "
+            f"{self.person} is the first: nothing was done. Awaited: {self.awaited}."
+        )
 
 
 def say(
@@ -77,7 +86,7 @@ def say(
     if not plan.needs_two(matter.act):
         return Agreement(matter, person, agreed=True)
     audit.lock(connection)  # two who speak at once are a first and a second
-    said = _standing(connection, plan, matter)
+    said, awaited = _standing(connection, plan, matter), ""
     if len(said) < TWO:
         speaker = _speaker(plan, matter.act, person)
         if any(speaker.acts_as(word.actor) for word in said):
@@ -89,7 +98,8 @@ def say(
             note = f"{_fresh(connection, plan, matter, speaker, answered)} {note}".strip()
         spoken.speak(connection, matter, Spoken.WANTED, speaker.name, note)
         said = _standing(connection, plan, matter)
-    return Agreement(matter, people_of(plan, matter.act, said)[:100], len(said) >= TWO)
+        awaited = _others(plan, matter.act, speaker)
+    return Agreement(matter, people_of(plan, matter.act, said)[:100], len(said) >= TWO, awaited)
 
 
 def require_agreed(connection: sa.Connection, plan: Plan, matter: Matter) -> None:

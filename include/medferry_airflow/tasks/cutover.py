@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import task
 
-from medferry_airflow.asked import SOON, SOON_AT_MOST, when_answered, who_answered
+from medferry_airflow.asked import SOON, SOON_AT_MOST, name_of, told_of, when_answered, who_answered
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment
 
@@ -29,14 +30,25 @@ def look(wave: str, direction: str) -> str:
 
 @task
 @guarded
-def arm(wave: str, direction: str, shown: str, answer: dict[str, Any]) -> str:
-    """Record who approved, and see that it is not too late and that the conditions still hold."""
-    from medferry.manifest.cutovers import Direction
-    from medferry.workflows.cutover_approval import arm
+def arm(wave: str, direction: str, shown: str, answers: list[dict[str, Any]]) -> str:
+    """Record who approved, and see that it is not too late and that the conditions still hold.
 
-    at = when_answered(answer)
-    minutes = int(answer["params_input"]["minutes"])
-    return arm(environment(), wave, Direction(direction), shown, who_answered(answer), at, minutes)
+    `answers`: the last is his; whoever was asked before him has said, too, until when the freeze may begin. Returns who
+    has approved or, where the plan asks for another person, a sentence that says so.
+    """
+    from medferry.manifest.cutovers import Direction
+    from medferry.workflows.cutover_approval import arm, require_in_time
+
+    *before, answer = answers
+    for one in before:
+        require_in_time(name_of(one), when_answered(one), _minutes(one))
+    at, minutes = when_answered(answer), _minutes(answer)
+    agreement = arm(environment(), wave, Direction(direction), shown, who_answered(answer), at, minutes)
+    return told_of(agreement)
+
+
+def _minutes(answer: Mapping[str, Any]) -> int:
+    return int(answer["params_input"]["minutes"])
 
 
 @task(retry_delay=SOON, max_retry_delay=SOON_AT_MOST)

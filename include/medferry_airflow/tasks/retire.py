@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import task
 
-from medferry_airflow.asked import when_answered, who_answered
+from medferry_airflow.asked import told_of, when_answered, who_answered
 from medferry_airflow.guard import guarded
 from medferry_airflow.tasks.environment import environment, evidence_folder
 
@@ -34,12 +34,12 @@ def look(wave: str) -> str:
 
 @task
 @guarded
-def say(wave: str, answer: dict[str, Any]) -> None:
-    """Note the first one's word, where the plan asks for two; it has no effect alone."""
+def say(wave: str, answer: dict[str, Any]) -> str:
+    """Note the first one's word, where the plan asks for two; it has no effect alone. Returns who is awaited."""
     from medferry.workflows.retire import say_to_retire
 
     systems = environment()  # before who answered: it says who has triggered
-    say_to_retire(systems, wave, who_answered(answer), when_answered(answer))
+    return told_of(say_to_retire(systems, wave, who_answered(answer), when_answered(answer)))
 
 
 @task
