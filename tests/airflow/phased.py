@@ -70,6 +70,8 @@ DIRT = (
 ANSWERS = """
 stakeholders:
   - {name: Ada, role: director, contact: ada@tiny.example, approves: [cutover, rollback, retire], airflow_user: admin}
+  - {name: Ben, role: operations, contact: ben@tiny.example, approves: [cutover], airflow_user: deputy}
+four_eyes: {acts: [cutover], hours: 24}
 data_required: {domains: {all: [clinic, staff, patient, weight]}, history: All there is., excluded: {}}
 downtime: {longest_freeze_minutes: 15}
 tools: [{tool: The legacy application, becomes: Medplum's application, done: 2026-01-01}]

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -42,9 +43,9 @@ pytestmark = [pytest.mark.airflow, pytest.mark.timeout(3_000)]
 
 IN_FAULTS = os.environ.get("MEDFERRY_GAME_DAY_ROUNDS", "0") != "0"
 part_of_faults = pytest.mark.skipif(not IN_FAULTS, reason="a part of `make faults`")
-DESK = "desk"
-"""Somebody with an account in Airflow whom the plan lets approve nothing."""
-APPROVAL = "approval.approve"
+DESK, DEPUTY = "desk", "deputy"
+"""Somebody with an account in Airflow whom the plan lets approve nothing; the second of the two for a cutover."""
+APPROVAL, SECOND = "approval.approve", "approval.approve_second"
 RETIREMENT = "retire_"
 PATIENCE = 900.0
 """Seconds: a machine may be busy with other things, and nothing here is about time."""
@@ -66,7 +67,7 @@ def made() -> Iterator[Phased]:
 @pytest.fixture(scope="module")
 def airflow(made: Phased) -> Iterator[LocalAirflow]:
     """With the users of all clinics at work, and the waves kept in step beside."""
-    users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin,{DESK}:admin"}
+    users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin,{DESK}:admin,{DEPUTY}:admin"}
     with ExitStack() as stack:
         bring_in_step(made, stack)
         make_ready(made)
@@ -85,66 +86,95 @@ def api(airflow: LocalAirflow) -> AirflowApi:
     return airflow.api
 
 
+@contextmanager
+def api_of(airflow: LocalAirflow, user: str) -> Iterator[AirflowApi]:
+    """The API as somebody else sees it."""
+    passwords = json.loads((airflow.home / "passwords.json").read_text(encoding="utf-8"))
+    with closing(AirflowApi(airflow.url, user, passwords[user])) as theirs:
+        yield theirs
+
+
 def approval_of(dag_id: str) -> str:
-    """The id of the task that asks."""
+    """The id of the task that asks first."""
     return "approve" if dag_id.startswith(RETIREMENT) else APPROVAL
 
 
-def details(dag_id: str, run_id: str) -> str:
-    return f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{approval_of(dag_id)}/-1/hitlDetails"
+def details(dag_id: str, run_id: str, task_id: str = APPROVAL) -> str:
+    return f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
 
 
 def states(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, str | None]:
     return {task_id: state for (task_id, _), state in airflow.task_states(dag_id, run_id).items()}
 
 
-def asked(airflow: LocalAirflow, dag_id: str, run_id: str) -> None:
+def asked(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str = APPROVAL) -> None:
     """Until somebody is asked."""
 
     def is_asked() -> bool:
         found = states(airflow, dag_id, run_id)
         assert "failed" not in found.values(), told(airflow, dag_id)
-        return found[approval_of(dag_id)] == "awaiting_input"
+        return found[task_id] == "awaiting_input"
 
     api(airflow).until(is_asked, PATIENCE, "nobody was asked")
 
 
-def answer(airflow: LocalAirflow, dag_id: str, run_id: str, option: str) -> None:
+def answer(
+    airflow: LocalAirflow, dag_id: str, run_id: str, option: str, task_id: str = APPROVAL, by: AirflowApi | None = None
+) -> None:
     """As a person does it who reads what he is asked; an answer that Airflow loses is given again."""
+    person = by or api(airflow)
     while True:
-        asked(airflow, dag_id, run_id)
+        asked(airflow, dag_id, run_id, task_id)
         time.sleep(2)  # sooner, and Airflow asks anew: docs/runbooks/cutover.md
         minutes = {} if dag_id.startswith(RETIREMENT) else {"minutes": 30}
         said = {"chosen_options": [option], "params_input": minutes}
-        api(airflow).request("PATCH", details(dag_id, run_id), said)
+        person.request("PATCH", details(dag_id, run_id, task_id), said)
         with pytest.raises(ApiError, match=r"HTTP 40[49]"):  # 404 where Airflow has lost the first one already
-            api(airflow).request("PATCH", details(dag_id, run_id), said)
-        api(airflow).until(lambda: _is_over(airflow, dag_id, run_id), PATIENCE, "the answer was not heard")
-        if states(airflow, dag_id, run_id)[approval_of(dag_id)] in ("success", "failed"):
+            person.request("PATCH", details(dag_id, run_id, task_id), said)
+        api(airflow).until(lambda: _is_over(airflow, dag_id, run_id, task_id), PATIENCE, "the answer was not heard")
+        if states(airflow, dag_id, run_id)[task_id] in ("success", "failed"):
             return
 
 
-def _is_over(airflow: LocalAirflow, dag_id: str, run_id: str) -> bool:
+def _is_over(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str) -> bool:
     """Answered for good, or asked anew."""
-    state = states(airflow, dag_id, run_id)[approval_of(dag_id)]
+    state = states(airflow, dag_id, run_id)[task_id]
     if state != "awaiting_input":  # there may be no form between two tries
         return state in ("success", "failed")
-    return not api(airflow).request("GET", details(dag_id, run_id))["response_received"]
+    return not api(airflow).request("GET", details(dag_id, run_id, task_id))["response_received"]
+
+
+def approve(airflow: LocalAirflow, dag_id: str, run_id: str) -> None:
+    """By as many as the plan asks for."""
+    answer(airflow, dag_id, run_id, ApprovalOperator.APPROVE, approval_of(dag_id))
+    if SECOND in states(airflow, dag_id, run_id):
+        with api_of(airflow, DEPUTY) as deputy:
+            answer(airflow, dag_id, run_id, ApprovalOperator.APPROVE, SECOND, deputy)
 
 
 def moved(airflow: LocalAirflow, dag_id: str) -> None:
     """Trigger it, approve it, wait for its end. All of it is green."""
     run_id = airflow.trigger(dag_id)
-    answer(airflow, dag_id, run_id, ApprovalOperator.APPROVE)
+    approve(airflow, dag_id, run_id)
     assert airflow.wait(dag_id, run_id, PATIENCE) == "success", told(airflow, dag_id)
     assert {*states(airflow, dag_id, run_id).values()} == {"success"}, told(airflow, dag_id)
 
 
+def lines_of(airflow: LocalAirflow, dag_id: str, task_id: str = "*") -> list[dict[str, Any]]:
+    """The log of its tasks, of all its runs."""
+    logs = sorted((airflow.logs / f"dag_id={dag_id}").glob(f"*/task_id={task_id}/**/*.log"))
+    return [json.loads(line) for path in logs for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def told(airflow: LocalAirflow, dag_id: str) -> list[str]:
     """What its tasks have failed with."""
-    logs = sorted((airflow.logs / f"dag_id={dag_id}").rglob("*.log"))
-    lines = [json.loads(line) for path in logs for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = lines_of(airflow, dag_id)
     return [f"{line['task_id']}: {one['exc_value']}" for line in lines for one in line.get("error_detail", ())]
+
+
+def logged(airflow: LocalAirflow, dag_id: str, task_id: str) -> list[str]:
+    """What a task has logged."""
+    return [str(line.get("event")) for line in lines_of(airflow, dag_id, task_id)]
 
 
 def written(made: Phased, unit: str, system: str, more: int = 5) -> None:
@@ -167,8 +197,7 @@ def test_what_is_rejected_or_not_in_its_turn_closes_nothing(airflow: LocalAirflo
     asked(airflow, "cutover_pilot", run_id)
     form = api(airflow).request("GET", details("cutover_pilot", run_id))
     assert "| order | no wave comes before |" in form["body"] and form["assigned_users"][0]["id"] == "admin"
-    passwords = json.loads((airflow.home / "passwords.json").read_text(encoding="utf-8"))
-    with closing(AirflowApi(airflow.url, DESK, passwords[DESK])) as desk, pytest.raises(ApiError, match="HTTP 403"):
+    with api_of(airflow, DESK) as desk, pytest.raises(ApiError, match="HTTP 403"):
         said = {"chosen_options": [ApprovalOperator.APPROVE], "params_input": {"minutes": 30}}
         desk.request("PATCH", details("cutover_pilot", run_id), said)
     answer(airflow, "cutover_pilot", run_id, ApprovalOperator.REJECT)
@@ -179,9 +208,29 @@ def test_what_is_rejected_or_not_in_its_turn_closes_nothing(airflow: LocalAirflo
     assert made.places() == before and not made.diary.refusals
 
 
-def test_a_wave_moves_there_and_back_and_nothing_is_lost(airflow: LocalAirflow, made: Phased) -> None:
+def test_a_wave_moves_when_two_have_said_so_and_back_and_nothing_is_lost(airflow: LocalAirflow, made: Phased) -> None:
+    """The first one's word has no effect, however often he says it."""
     written(made, "north", "legacy")
-    moved(airflow, "cutover_pilot")
+    before = made.places()
+    run_id = airflow.trigger("cutover_pilot")
+    answer(airflow, "cutover_pilot", run_id, ApprovalOperator.APPROVE)
+    asked(airflow, "cutover_pilot", run_id, SECOND)
+    waits = "Ada is the first: nothing was done. Awaited: Ben."
+    form = api(airflow).request("GET", details("cutover_pilot", run_id, SECOND))
+    assert waits in form["body"] and "| order | no wave comes before |" in form["body"]
+    assert any(waits in line for line in logged(airflow, "cutover_pilot", "approval.arm"))
+    answer(airflow, "cutover_pilot", run_id, ApprovalOperator.APPROVE, SECOND)
+    assert airflow.wait("cutover_pilot", run_id, PATIENCE) == "failed"
+    found = states(airflow, "cutover_pilot", run_id)
+    assert (found["approval.arm_second"], found["freeze.freeze"]) == ("failed", "upstream_failed")
+    assert any("Ada has said it already" in one and "Ask Ben" in one for one in told(airflow, "cutover_pilot"))
+    assert made.places() == before and made.approvals() == []
+    anew = {"dry_run": False, "dag_run_id": run_id, "task_ids": [SECOND], "include_downstream": True}
+    api(airflow).request("POST", "dags/cutover_pilot/clearTaskInstances", {**anew, "only_failed": False})
+    with api_of(airflow, DEPUTY) as deputy:
+        answer(airflow, "cutover_pilot", run_id, ApprovalOperator.APPROVE, SECOND, deputy)
+    assert airflow.wait("cutover_pilot", run_id, PATIENCE) == "success", told(airflow, "cutover_pilot")
+    assert {*states(airflow, "cutover_pilot", run_id).values()} == {"success"}
     assert made.places() == dict.fromkeys(("south", "west", "shared"), Place.LEGACY) | {"north": Place.MEDPLUM}
     written(made, "north", "medplum")
     written(made, "south", "legacy")
@@ -189,7 +238,7 @@ def test_a_wave_moves_there_and_back_and_nothing_is_lost(airflow: LocalAirflow, 
     assert set(made.places().values()) == {Place.LEGACY}
     written(made, "north", "legacy")
     assert made.diary.turns("north", "legacy") == 2
-    assert made.approvals() == ["cutover/tiny/pilot: admin", "rollback/tiny/pilot: admin"]
+    assert made.approvals() == ["cutover/tiny/pilot: Ada and Ben", "rollback/tiny/pilot: admin"]
 
 
 @part_of_faults
@@ -216,7 +265,7 @@ def test_what_is_marked_as_done_is_not_flipped(airflow: LocalAirflow, made: Phas
     asked(airflow, "cutover_pilot", run_id)
     fence = f"dags/cutover_pilot/dagRuns/{run_id}/taskInstances/fence.fence"
     api(airflow).request("PATCH", fence, {"new_state": "success"})
-    answer(airflow, "cutover_pilot", run_id, ApprovalOperator.APPROVE)
+    approve(airflow, "cutover_pilot", run_id)
     assert airflow.wait("cutover_pilot", run_id, PATIENCE) == "failed"
     assert any("final_cut was not begun: fence was not done" in one for one in told(airflow, "cutover_pilot"))
     assert set(made.places().values()) == {Place.LEGACY}
@@ -226,7 +275,7 @@ def test_what_is_marked_as_done_is_not_flipped(airflow: LocalAirflow, made: Phas
 def test_a_run_that_is_marked_as_failed_in_the_freeze_thaws(airflow: LocalAirflow, made: Phased) -> None:
     prove(made)
     run_id = airflow.trigger("cutover_pilot")
-    answer(airflow, "cutover_pilot", run_id, ApprovalOperator.APPROVE)
+    approve(airflow, "cutover_pilot", run_id)
 
     def is_frozen() -> bool:
         return states(airflow, "cutover_pilot", run_id)["freeze.freeze"] == "success"
@@ -278,7 +327,7 @@ def test_what_is_over_is_taken_down(airflow: LocalAirflow, made: Phased) -> None
     made.pass_days(15)
     dag_id = f"{RETIREMENT}{EVERYTHING}"
     run_id = airflow.trigger(dag_id)
-    answer(airflow, dag_id, run_id, ApprovalOperator.APPROVE)
+    approve(airflow, dag_id, run_id)
     assert airflow.wait(dag_id, run_id, PATIENCE) == "success", told(airflow, dag_id)
     _, members = verify_evidence(made.folder / "evidence" / f"tiny-{EVERYTHING}.zip")
     assert "cutovers.json" in members
