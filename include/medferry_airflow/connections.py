@@ -15,11 +15,11 @@ from medferry.runtime.settings import Settings, settings_from_environment
 from medferry.runtime.several import variables_of
 from medferry_airflow.definition import Served, served_as
 from medferry_airflow.legacy_connection import legacy_source
-from medferry_airflow.names import LEGACY_WRITER, MEDPLUM, PEPPER, PROBE, STORE
+from medferry_airflow.names import CAPTURE, LEGACY_WRITER, MEDPLUM, PEPPER, PROBE, STORE
 
 
 def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Settings:
-    """Where the systems are: by connections of source, writer, Medplum, probes, store and pepper; else by variables.
+    """Where the systems are: by connections, as `names` has their ids; else by variables.
 
     Raises SettingsError when a connection does not hold what it must, or is of none of several migrations.
     """
@@ -35,6 +35,9 @@ def settings_from_connections(plan: Plan, probes: Iterable[str] = ()) -> Setting
             medplum_client_secret=medplum.password or "",
             medplum_http=_http_settings(medplum, settings.medplum_http),
         )
+    if capture := _find(served, CAPTURE):
+        url, arguments = legacy_source(capture)
+        settings = replace(settings, capture_url=url, capture_arguments=arguments)
     if writer := _find(served, LEGACY_WRITER):
         url, arguments = legacy_source(writer)
         settings = replace(settings, legacy_writer_url=url, legacy_writer_arguments=arguments)

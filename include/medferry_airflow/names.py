@@ -11,6 +11,9 @@ POOL = "medplum"
 MEDPLUM = "medplum_default"
 """The connection id of Medplum."""
 
+CAPTURE = "medferry_capture"
+"""The connection id of the legacy database under an account that may write the journal of changes and the gates."""
+
 LEGACY_WRITER = "medferry_legacy_writer"
 """The connection id of the legacy database under an account that may write what comes back from Medplum."""
 

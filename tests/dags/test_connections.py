@@ -56,6 +56,16 @@ def test_the_legacy_database_is_written_by_an_account_of_its_own(monkeypatch: py
     assert "written.db" not in repr(settings)
 
 
+def test_the_journal_is_written_by_an_account_of_its_own_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDFERRY_CAPTURE_URL", "sqlite:////by-variable.db")
+    assert settings_from_connections(PLAN).capture_url == "sqlite:////by-variable.db"
+    journal = {"conn_type": "sqlite", "host": "/journal.db", "extra": {"timeout": 5}}
+    monkeypatch.setenv("AIRFLOW_CONN_MEDFERRY_CAPTURE", json.dumps(journal))
+    settings = settings_from_connections(PLAN)
+    assert (settings.capture_url, settings.capture_arguments) == ("sqlite:////journal.db", {"timeout": 5})
+    assert "journal.db" not in repr(settings)
+
+
 def test_the_key_of_the_store_comes_from_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_from_connections(PLAN).keys is None
     key = b64encode(b"k" * 32).decode()

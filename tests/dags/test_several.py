@@ -176,7 +176,9 @@ def test_no_connection_is_that_of_another(two: Two, monkeypatch: pytest.MonkeyPa
     assert settings_from_connections(other).legacy_writer_url == ""
 
 
-@pytest.mark.parametrize("conn_id", ["medplum_default", "medferry_legacy_writer", "medferry_store", "medferry_pepper"])
+@pytest.mark.parametrize(
+    "conn_id", ["medplum_default", "medferry_capture", "medferry_legacy_writer", "medferry_store", "medferry_pepper"]
+)
 def test_a_connection_of_no_migration_is_refused(two: Two, monkeypatch: pytest.MonkeyPatch, conn_id: str) -> None:
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({"conn_type": "generic", "password": "x"}))
     with pytest.raises(SettingsError, match=f"no connection {conn_id}_tiny, and its {conn_id} is of none"):

@@ -93,7 +93,7 @@ class Environment:
         if self._opened:
             return self._opened.capture
         if self.settings.capture_url:
-            return connect_engine(self.settings.capture_url)
+            return connect_engine(self.settings.capture_url, self.settings.capture_arguments)
         self.settings.require("source_url")
         return connect_engine(self.settings.source_url, self.settings.source_arguments)
 

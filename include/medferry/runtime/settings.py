@@ -54,6 +54,7 @@ class Settings:
     """What the driver's ``connect`` is given beside the URL; only a connection of Airflow has any."""
     capture_url: str = field(default="", repr=False)
     """The legacy database under an account that may write the journal of changes; the source's own without."""
+    capture_arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     legacy_writer_url: str = field(default="", repr=False)
     """The legacy database under an account that may write the tables of the inverses, and nothing else."""
     legacy_writer_arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
