@@ -13,13 +13,14 @@ import pytest
 import sqlalchemy as sa
 
 from demo_clinics import database as servers
+from medferry.cutover.drain import Time, cut_until, write_fence
 from medferry.errors import LeaseHeld
 from medferry.manifest.held_back import HeldBack, held_back_of
 from medferry.runtime.environment import Environment
 from medferry.source.births import BornLine, add_born
 from medferry.source.changes.engines import install
 from medferry.sync import adopt, reverse_born
-from medferry.sync.aside import entities_of
+from medferry.sync.aside import EntityUnreadable, entities_of, refused_now
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.pruning import prune
 from medferry.sync.reverse_cycle import back_cycle
@@ -204,6 +205,43 @@ def a_dropped_table_waits_alone_and_is_read_when_another_is_in_its_place(wave: S
     weights = kilograms(wave)
     assert (reason(wave, "weight", "4"), weights["0"], len(weights)) == ("source-row-gone", 98, 30)
     assert cycle(wave) == Cycle() and not sweep_wave(wave, FREE).applied
+
+
+def by_a_reader(wave: SyncedWave) -> tuple[SyncedWave, sa.Engine]:
+    """The wave, whose legacy database is read by an account that may read each table, and see its triggers; and who
+    grants that.
+    """
+    url = sa.make_url(wave.environment.settings.source_url)
+    mariadb = url.get_backend_name() != "postgresql"
+    root = sa.create_engine(url.set(username="root") if mariadb else url)
+    with root.begin() as connection:
+        made = "USER looker IDENTIFIED BY" if mariadb else "ROLE looker LOGIN PASSWORD"
+        connection.exec_driver_sql(f"CREATE {made} 'pw'")
+        for table in sa.inspect(connection).get_table_names():
+            connection.exec_driver_sql(f"GRANT SELECT{', TRIGGER' if mariadb else ''} ON {table} TO looker")
+    reader = url.set(username="looker", password="pw").render_as_string(hide_password=False)
+    settings = replace(wave.environment.settings, source_url=reader, capture_url=wave.environment.settings.source_url)
+    return SyncedWave(Environment(wave.environment.migration, settings), wave.id), root
+
+
+def test_a_right_that_is_taken_away_is_noticed_while_nothing_changes(wave: SyncedWave) -> None:
+    reading, root = by_a_reader(wave)
+    assert cycle(reading) == Cycle() and refused_now(reading) == {}
+    with root.begin() as connection:
+        connection.exec_driver_sql("REVOKE SELECT ON weight FROM looker")
+    assert cycle(reading) == Cycle()
+    assert [one.entity for one in entities_of(reading)] == ["weight"]
+    write_fence(reading, "t1")
+    with pytest.raises(EntityUnreadable, match="weight"):
+        cut_until(reading, "t1", lambda: None, Time())
+    writes(wave, "UPDATE weight SET kg = 99 WHERE id = 0", "UPDATE patient SET family = 'Adair' WHERE id = 1")
+    assert ends(cycle(reading)) == {"successful": 1} and families(wave.environment)["1"] == "Adair"
+    with root.begin() as connection:
+        connection.exec_driver_sql("GRANT SELECT ON weight TO looker")
+    assert ends(cycle(reading))["successful"] > 1 and kilograms(wave)["0"] == 99
+    assert cycle(reading) == Cycle() and entities_of(reading) == []
+    for engine in (root, reading.environment.source, reading.environment.capture):
+        engine.dispose()
 
 
 def held_back_of_wave(wave: SyncedWave) -> list[HeldBack]:

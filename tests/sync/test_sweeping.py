@@ -7,18 +7,21 @@ from contextlib import ExitStack
 
 import pytest
 
+from medferry.errors import SourceError
 from medferry.manifest import checkpoints, sweeps
 from medferry.manifest.checkpoints import CheckpointState
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import install
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.changes.sweep import Throttle
-from medferry.sync import sweeping
+from medferry.sync import carry_out, sweeping
+from medferry.sync.aside import entities_of
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.pruning import prune
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncBusy, SyncedWave, synced_wave
 from tests.sync.conftest import FREE, Write, families
+from tests.sync.test_unreadable import kilograms
 
 UNSEEN = "DELETE FROM medferry_change"
 
@@ -44,6 +47,34 @@ def test_each_planted_miss_is_found_applied_and_measured(wave: SyncedWave, write
     assert (newest["patient"].missed, newest["patient"].rows, newest["weight"].missed) == (2, 5, 1)
     assert cycle(wave) == Cycle()
     assert not sweep_wave(wave, FREE).applied
+
+
+@pytest.mark.parametrize("between", ["look and note", "note and run"])
+def test_a_table_that_vanishes_before_what_was_found_is_applied_stops_its_entity_alone(
+    wave: SyncedWave, write: Write, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    write("UPDATE patient SET family = 'Unseen' WHERE id = 1", "UPDATE weight SET kg = 99 WHERE id = 0", UNSEEN)
+    module, step = (sweeping, "keys_to_stage") if between == "look and note" else (carry_out, "load_session")
+    real, gone = getattr(module, step), ["ALTER TABLE weight RENAME TO away"]
+
+    def vanishes(*given: object) -> object:
+        while gone:
+            write(gone.pop())
+            if module is carry_out:
+                raise SourceError("There is no table weight.")
+        return real(*given)
+
+    monkeypatch.setattr(module, step, vanishes)
+    swept = sweep_wave(wave, FREE)
+    assert swept.entities["weight"].missed == {"0"}
+    staged = between == "note and run"
+    assert swept.applied == {"successful": 1 + staged} and families(wave.environment)["1"] == "Unseen"
+    assert list(swept.refused) == [one.entity for one in entities_of(wave)] == ([] if staged else ["weight"])
+    assert cycle(wave) == Cycle() and [one.entity for one in entities_of(wave)] == ["weight"]
+    write("ALTER TABLE away RENAME TO weight")
+    install(wave.environment.capture, wave.journal)
+    assert cycle(wave).records > 0 and kilograms(wave)["0"] == 99
+    assert entities_of(wave) == [] and not sweep_wave(wave, FREE).applied
 
 
 def test_what_waits_in_the_journal_is_left_to_the_cut(wave: SyncedWave, write: Write) -> None:

@@ -10,7 +10,7 @@ from medferry.errors import SourceError
 from medferry.source.changes.engines import install
 from medferry.sync import carry_out, keys
 from medferry.sync import cycle as cycles
-from medferry.sync.aside import EntityUnreadable, check_readable, entities_of
+from medferry.sync.aside import EntityUnreadable, check_readable, entities_of, refused_now
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.preview import pending_keys
 from medferry.sync.status import status_of
@@ -43,6 +43,29 @@ def test_the_others_go_on_and_what_waited_is_taken_along(wave: SyncedWave, write
     assert [reason(wave, "weight", key) for key in "04"] == ["source-row-gone"] * 2
     check_readable(wave)
     assert cycle(wave) == Cycle()
+
+
+def test_it_is_noticed_before_a_change_of_it_comes(wave: SyncedWave, write: Write) -> None:
+    write(GONE)
+    assert cycle(wave) == Cycle() and cycle(wave) == Cycle()
+    [waiting] = entities_of(wave)
+    assert (waiting.entity, waiting.changes) == ("weight", 1) and "kg" in waiting.problem
+    write("UPDATE patient SET family = 'Adair' WHERE id = 1", "UPDATE weight SET kilograms = 99 WHERE id = 0")
+    assert ends(cycle(wave)) == {"successful": 1} and families(wave.environment)["1"] == "Adair"
+    write(BACK)
+    assert ends(cycle(wave))["successful"] > 1, "all of it is read"
+    assert kilograms(wave)["0"] == 99 and entities_of(wave) == []
+    assert cycle(wave) == Cycle()
+
+
+def test_all_that_cannot_be_read_is_found_and_nothing_else(wave: SyncedWave, write: Write) -> None:
+    away: set[str] = set()
+    assert refused_now(wave) == {}
+    for table, column in (("weight", "kg"), ("staff", "family"), ("clinic", "name"), ("patient", "family")):
+        write(f"ALTER TABLE {table} RENAME COLUMN {column} TO away")
+        away.add(table)
+        assert refused_now(wave).keys() == away
+    assert cycle(wave) == Cycle() and {one.entity for one in entities_of(wave)} == away
 
 
 DROPPED = "DROP TRIGGER medferry_weight_update"
@@ -116,8 +139,9 @@ def kilograms(wave: SyncedWave) -> dict[str, float]:
     }
 
 
-def test_a_cutover_does_not_pass_over_what_waits(wave: SyncedWave, write: Write) -> None:
-    write(DROPPED)
+@pytest.mark.parametrize("away", [DROPPED, GONE], ids=["trigger", "column"])
+def test_a_cutover_does_not_pass_over_what_waits(wave: SyncedWave, write: Write, away: str) -> None:
+    write(away)
     write_fence(wave, "t1")
     with pytest.raises(EntityUnreadable, match="weight"):
         cut_until(wave, "t1", lambda: None, Time())

@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from more_itertools import chunked
 
-from medferry.source.database import stream
+from medferry.errors import SourceError
+from medferry.source.database import set_apart, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import is_escaped, parts_of, unit_text
 from medferry.source.kinds import Kind, comparable, held_values, kinds_of
@@ -65,6 +66,25 @@ def first_row(connection: sa.Connection, entity: SourceEntity, where: str | None
         statement = statement.where(sa.text(f"({where})".replace(":", "\\:")))
     found = list(stream(connection, statement, {}))  # to the end: warnings come last
     return found[0] if found else None
+
+
+def refused_queries(connection: sa.Connection, entities: Sequence[SourceEntity]) -> dict[str, SourceError]:
+    """Those whose query the database refuses now, and why. One statement where none is, of which it reads no row."""
+    if not entities:
+        return {}
+    dialect = connection.dialect.name
+    nothing: sa.Select[Any] = sa.select(sa.literal_column("1")).where(sa.false())
+    try:
+        with set_apart(connection):
+            connection.execute(
+                sa.union_all(*(nothing.select_from(entity_rows(dialect, one)) for one in entities))
+            ).all()
+    except SourceError as error:
+        if len(entities) == 1:
+            return {entities[0].name: error}
+        half = len(entities) // 2
+        return refused_queries(connection, entities[:half]) | refused_queries(connection, entities[half:])
+    return {}
 
 
 def _matching(

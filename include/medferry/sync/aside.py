@@ -2,7 +2,9 @@
 one whose changes go by the journal (a trigger is missing or off): all of it is read when that is mended.
 
 Its changes wait in the manifest, noted in the transaction that moves the wave's position past them; each cycle tries it
-again, and takes them along when it can be read.
+again, and takes them along when it can be read. Each cycle looks at all entities, so that it shows before a change of
+them comes, in a freeze perhaps; where nothing has changed, everything of it waits: what the rows were meanwhile nobody
+has seen.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from medferry.errors import MedferryError
+from medferry.errors import MedferryError, SourceError
 from medferry.manifest import set_aside
 from medferry.manifest.set_aside import EntitySetAside
 from medferry.source.changes.journal import Cut
-from medferry.source.database import snapshot
+from medferry.source.database import set_apart, snapshot
 from medferry.source.keys import ledger_key
-from medferry.sync.keys import ReadKeys
+from medferry.source.lookup import refused_queries
+from medferry.sync.keys import ReadKeys, try_lines
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,23 @@ def with_set_aside(wave: SyncedWave, view: sa.Connection, cut: Cut) -> Cut:
         return cut
     both = wave.journal.resolved(view, cut.position, cut.logged | waiting)
     return replace(both, refused={**both.refused, **cut.refused})
+
+
+def refused_now(wave: SyncedWave) -> dict[str, SourceError]:
+    """The entities that cannot be read now, whether anything of them has changed or not, and why.
+
+    In a view of its own, which ends at once: a lock on every table would be in the way of who changes one.
+    """
+    entities = wave.environment.migration.entities
+    with snapshot(wave.environment.source) as view:
+        found = refused_queries(view, list(entities.values()))
+        for name in entities.keys() - found.keys():
+            try:
+                with set_apart(view):
+                    try_lines(wave, view, name)
+            except SourceError as error:
+                found[name] = error
+    return found
 
 
 def waiting_keys(wave: SyncedWave, entity: str) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
@@ -23,7 +23,7 @@ from medferry.source.changes.rules import CaptureMethod
 from medferry.source.database import snapshot
 from medferry.stages.prepare import continued
 from medferry.sync.adopt import finish_births
-from medferry.sync.aside import note_set_aside, with_set_aside
+from medferry.sync.aside import note_set_aside, refused_now, with_set_aside
 from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
 from medferry.sync.followers import followers_of, note_followers
 from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
@@ -55,7 +55,7 @@ def cycle(wave: SyncedWave, interval: Interval = NO_INTERVAL) -> Cycle:
         try:
             run_id = _take_cut(wave, interval)
         except SourceError:
-            if not _is_unfinished(wave):
+            if not is_unfinished(wave):
                 raise
             return Cycle(done | finish_unfinished(wave))  # the cut is noted: what can be read of it goes on
         return Cycle(done | ({run_id: _apply_newest(wave, run_id)} if run_id else {}))
@@ -126,7 +126,8 @@ def _taken_anew(wave: SyncedWave, found: Checkpoint, reason: MedferryError) -> d
     return {}
 
 
-def _is_unfinished(wave: SyncedWave) -> bool:
+def is_unfinished(wave: SyncedWave) -> bool:
+    """Whether a cut, or what a sweep has found, was noted and not applied."""
     with wave.environment.manifest.begin() as connection:
         return checkpoints.unfinished(connection, wave.environment.migration.name, wave.id) is not None
 
@@ -138,9 +139,10 @@ def _apply(wave: SyncedWave, checkpoint_id: int, run_id: str) -> Counter[str]:
 def _take_cut(wave: SyncedWave, interval: Interval) -> str:
     """Note the next cut and stage its rows, in one view of the legacy database; the id of its run, "" without a key."""
     environment, last = wave.environment, wave.position()
-    run_id = wave.new_run_id()
+    run_id, refused = wave.new_run_id(), refused_now(wave)
     with next_cut(wave.journal, environment.source, environment.capture, last.position_to) as (view, cut):
-        read = keys_of_cut(wave, view, with_set_aside(wave, view, cut))
+        seen = replace(cut, refused={**refused, **cut.refused})
+        read = keys_of_cut(wave, view, with_set_aside(wave, view, seen))
         changed = read.found
         keys: dict[str, ByKey] = dict(changed)
         for entity, waiting in taken_along(wave, changed).items():

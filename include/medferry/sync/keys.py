@@ -45,7 +45,7 @@ def keys_of_cut(wave: SyncedWave, view: sa.Connection, cut: Cut) -> ReadKeys:
             keys, present = _of_entity(wave, view, entity, cut)
         except SourceError as error:
             read.refused[name] = error
-            read.waiting |= cut.logged_of(name)
+            read.waiting |= cut.logged_of(name) or {(name, "", None)}
             continue
         if by_key := of_wave(wave, name, keys, present):
             read.found[name] = by_key
@@ -70,12 +70,17 @@ def _of_entity(
 
 
 def keys_of_run(wave: SyncedWave, view: sa.Connection, run_id: str) -> ReadKeys:
-    """The keys of an earlier run, where their rows are now. Each row is read, so that all of `view` can be staged."""
+    """The keys of an earlier run, where their rows are now, read as by `keys_to_stage`."""
     with wave.environment.manifest.begin() as connection:
         slices = slices_of(connection, run_id)
     keys: dict[str, set[str]] = {}
     for slice_ in slices:
         keys.setdefault(slice_.entity, set()).update(slice_.keys or ())
+    return keys_to_stage(wave, view, keys)
+
+
+def keys_to_stage(wave: SyncedWave, view: sa.Connection, keys: Mapping[str, Collection[str]]) -> ReadKeys:
+    """Those of some keys that are the wave's, where their rows are now. Each row is read, so that all can be staged."""
     read = ReadKeys()
     for name, of_entity in keys.items():
         try:

@@ -22,8 +22,8 @@ from medferry.source.changes.sweep import Sweep, Swept, Throttle
 from medferry.source.database import snapshot
 from medferry.sync.aside import note_set_aside, waiting_keys
 from medferry.sync.carry_out import OPTIONS, Written, begin_run, carry_out, nothing
-from medferry.sync.cycle import finish_unfinished
-from medferry.sync.keys import ByKey, ReadKeys, present_in_wave
+from medferry.sync.cycle import finish_unfinished, is_unfinished
+from medferry.sync.keys import ReadKeys, keys_to_stage
 from medferry.sync.rows import AppliedRows, WaveRows, forgotten
 from medferry.sync.wave import SyncedWave
 
@@ -116,12 +116,19 @@ def _sweep(wave: SyncedWave, name: str, start: str, goes_on: bool, throttle: Thr
 
 
 def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: ReadKeys) -> Counter[str]:
-    """Settle the keys that are due; `start`: where the journal goes on from, if it does not from where it was."""
+    """Settle the keys that are due; `start`: where the journal goes on from, if it does not from where it was.
+
+    What has become unreadable since it was looked at waits; of `unread` everything, where nothing else tells of it.
+    """
     last = wave.newest()
     goes_on = last is not None and not start
     run_id = wave.new_run_id()
     with snapshot(wave.environment.source) as view:
-        keys: dict[str, ByKey] = present_in_wave(wave, view, due)
+        read = keys_to_stage(wave, view, due)
+        if not goes_on and start:
+            read.refused |= unread.refused
+            read.waiting |= unread.waiting
+        keys = read.found
         new = NewCheckpoint(
             wave.environment.migration.name,
             wave.id,
@@ -133,19 +140,29 @@ def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: Re
         )
 
         def note(connection: sa.Connection) -> None:
-            checkpoints.record(connection, new)
-            if not goes_on:
-                note_set_aside(connection, wave, unread, taken=False)
+            note_set_aside(connection, wave, read, taken=False)
+            if new.position_to:
+                checkpoints.record(connection, new)
 
-        recording: Written = note if new.position_to else nothing
         if keys:
-            begin_run(wave, run_id, keys, OPTIONS, view, recording)
+            begin_run(wave, run_id, keys, OPTIONS, view, note)
+    unread.refused.update(read.refused)
     if keys:
-        return carry_out(wave, run_id, partial(_applied, wave) if new.position_to else nothing)
-    if not goes_on and new.position_to:
+        return _carried_out(wave, run_id, partial(_applied, wave) if new.position_to else nothing)
+    if read.refused or (not goes_on and new.position_to):
         with wave.environment.manifest.begin() as connection:
             note(connection)
     return Counter()
+
+
+def _carried_out(wave: SyncedWave, run_id: str, at_end: Written) -> Counter[str]:
+    """The records of the run, or of that which takes its place where something of it cannot be read any more."""
+    try:
+        return carry_out(wave, run_id, at_end)
+    except SourceError:
+        if not is_unfinished(wave):
+            raise
+        return sum(finish_unfinished(wave).values(), Counter[str]())
 
 
 def _applied(wave: SyncedWave, connection: sa.Connection) -> None:
