@@ -25,17 +25,17 @@ def draw_rehearsal(wave: str) -> None:
         rehearse.stage.expand(told=rehearse.measure(wave))
 
 
-def draw_retirement(wave: str, approvers: Sequence[Stakeholder], two: bool) -> None:
+def draw_retirement(wave: str, question: str, approvers: Sequence[Stakeholder], two: bool) -> None:
     """Draw the tasks that take a wave down into the present DAG. `two`: two people are asked, one after the other."""
     before: Any = retire.look(wave)
     answer: Any
-    subject, shown, task_id = f"May wave {wave} be taken down? There is no way back afterwards.", _SHOWN, "approve"
+    shown, task_id = _SHOWN, "approve"
     if two:
-        first = approval(subject, shown, approvers, {})
+        first = approval(question, shown, approvers, {})
         answer = first.output
         said: Any = retire.say(wave, answer)
         before >> first >> said
         before, shown, task_id = said, f"{_AWAITED}\n\n{_SHOWN}", "approve_second"
-    approved = approval(subject, shown, approvers, {}, task_id)
+    approved = approval(question, shown, approvers, {}, task_id)
     answer = approved.output
     before >> approved >> retire.retire(wave, answer)

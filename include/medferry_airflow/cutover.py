@@ -22,13 +22,11 @@ from medferry_airflow.asked import approval
 from medferry_airflow.lineage import UNTOLD
 from medferry_airflow.tasks import cutover as tasks
 
-WORDS = {Direction.FORTH: "cutover", Direction.BACK: "rollback"}
-
 _SHOWN = "{{ ti.xcom_pull(task_ids='readiness.look') }}"
 _PERSON = "{{{{ ti.xcom_pull(task_ids='approval.{}') }}}}"
 
 
-def draw(direction: Direction, wave: str, approvers: Sequence[Stakeholder], two: bool) -> None:
+def draw(direction: Direction, wave: str, question: str, approvers: Sequence[Stakeholder], two: bool) -> None:
     """Draw the tasks of one direction into the present DAG. `two`: two people are asked, one after the other."""
     with TaskGroup("readiness", tooltip="Every condition, with its evidence"):
         looked: Any = tasks.look(wave, str(direction))
@@ -36,7 +34,7 @@ def draw(direction: Direction, wave: str, approvers: Sequence[Stakeholder], two:
         armed, answers = looked, list[Any]()
         for number in ("", "_second") if two else ("",):
             shown = f"{_PERSON.format('arm')}\n\n{_SHOWN}" if number else _SHOWN
-            approved = _approval(direction, wave, approvers, shown, f"approve{number}")
+            approved = _approval(question, approvers, shown, f"approve{number}")
             before = armed
             answers = [*answers, approved.output]
             armed = tasks.arm.override(task_id=f"arm{number}")(wave, str(direction), _SHOWN, answers)
@@ -56,8 +54,7 @@ def _stage(direction: Direction, wave: str, stage: Stage, person: str) -> Any:
         return described(wave, str(direction), stage.value, person)
 
 
-def _approval(direction: Direction, wave: str, approvers: Sequence[Stakeholder], shown: str, task_id: str) -> Any:
+def _approval(question: str, approvers: Sequence[Stakeholder], shown: str, task_id: str) -> Any:
     minutes = "The freeze must begin within so many minutes of your answer."
     param = Param(60, type="integer", minimum=1, maximum=1_440, title="Minutes", description=minutes)
-    subject = f"May the {WORDS[direction]} of wave {wave} begin?"
-    return approval(subject, shown, approvers, {"minutes": param}, task_id)
+    return approval(question, shown, approvers, {"minutes": param}, task_id)

@@ -17,20 +17,21 @@ from medferry_airflow.page import page
 
 def cutover_dag(wave: str, text: str, served: Served) -> DAG:
     """A DAG that moves a wave's operations to Medplum; `all` where the plan has no waves."""
-    return _of_wave("cutover", "Cutover", wave, text, served, partial(_draw_move, wave, Approval.CUTOVER))
+    return _of_wave("cutover", "Cutover", wave, text, served, partial(_draw_move, wave, served, Approval.CUTOVER))
 
 
 def rollback_dag(wave: str, text: str, served: Served) -> DAG:
     """A DAG that moves a wave's operations back; `all` where the plan has no waves."""
-    return _of_wave("rollback", "Rollback", wave, text, served, partial(_draw_move, wave, Approval.ROLLBACK))
+    return _of_wave("rollback", "Rollback", wave, text, served, partial(_draw_move, wave, served, Approval.ROLLBACK))
 
 
-def _draw_move(wave: str, act: Approval, plan: Plan) -> None:
+def _draw_move(wave: str, served: Served, act: Approval, plan: Plan) -> None:
     from medferry.manifest.cutovers import Direction
     from medferry_airflow.cutover import draw  # dear, and most migrations move no unit
 
     direction = Direction.FORTH if act is Approval.CUTOVER else Direction.BACK
-    draw(direction, wave, plan.approvers(act), plan.needs_two(act))
+    question = served.title_of(f"May the {act} of wave {wave} begin?")  # asked beside those of the others
+    draw(direction, wave, question, plan.approvers(act), plan.needs_two(act))
 
 
 def rehearsal_dag(wave: str, text: str, served: Served) -> DAG:
@@ -43,7 +44,8 @@ def retirement_dag(wave: str, text: str, served: Served) -> DAG:
     who = Approval.RETIRE
 
     def drawn(plan: Plan) -> None:
-        draw_retirement(wave, plan.approvers(who), plan.needs_two(who))
+        question = served.title_of(f"May wave {wave} be taken down? There is no way back afterwards.")
+        draw_retirement(wave, question, plan.approvers(who), plan.needs_two(who))
 
     return _of_wave("retire", "Retirement", wave, text, served, drawn)
 

@@ -31,7 +31,7 @@ def rehearsal() -> DAG:
 @pytest.fixture(params=[False, True], ids=["one person", "two people"])
 def retirement(request: pytest.FixtureRequest) -> DAG:
     with DAG("retire_pilot", schedule=None) as dag:
-        draw_retirement("pilot", PEOPLE, request.param)
+        draw_retirement("pilot", "May it?", PEOPLE, request.param)
     return dag
 
 
@@ -65,7 +65,7 @@ def test_a_wave_is_taken_down_only_when_the_right_person_has_approved_what_he_wa
     asked = retirement.get_task("approve")
     assert asked.assigned_users == [{"id": "miriam", "name": "Miriam Okafor"}] and "'look'" in str(asked.body)
     with DAG("retire_rest", schedule=None) as dag:
-        draw_retirement("rest", PEOPLE[1:], two=False)
+        draw_retirement("rest", "May it?", PEOPLE[1:], two=False)
     assert dag.get_task("approve").assigned_users == [NOBODY]
 
 

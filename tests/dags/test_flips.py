@@ -47,7 +47,7 @@ PEOPLE = [
 
 def drawn(people: list[Stakeholder] = PEOPLE, direction: Direction = Direction.FORTH, two: bool = False) -> DAG:
     with DAG("cutover_pilot", schedule=None) as dag:
-        draw(direction, "pilot", people, two)
+        draw(direction, "pilot", "May it?", people, two)
     return dag
 
 

@@ -123,7 +123,7 @@ def test_a_check_is_an_assertion_about_what_its_entity_becomes(tiny: Environment
 @pytest.mark.parametrize("direction", [Direction.FORTH, Direction.BACK])
 def test_nothing_within_a_freeze_waits_for_a_lineage_server(direction: Direction) -> None:
     with DAG("cutover_pilot", schedule=None) as dag:
-        draw(direction, "pilot", PEOPLE, two=False)
+        draw(direction, "pilot", "May it?", PEOPLE, two=False)
     told = {one.task_id: resolve_task_emission_policy(one, dag.dag_id, one.task_id).emit for one in dag.tasks}
     assert {name for name, emits in told.items() if emits} == {"readiness.look", "approval.approve", "approval.arm"}
     assert not told["freeze.freeze"] and not told["thaw"]

@@ -33,6 +33,7 @@ from tests.dags.test_runs_pages import DAG_RUN, run_of
 from tests.tiny_platform import copy_as
 
 WORDS = {"big_bang", "control", "panic", "replay", "verify", "wave_pilot", "wave_rest"}
+MOVING = ("cutover", "rollback", "rehearse", "retire")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,16 @@ def test_each_has_every_dag_under_its_name_with_its_tag_and_its_connections(two:
         assert f"`medplum_default_{name}`" in str(dag.doc_md)
     assert "`legacy_tiny`" in str(dags["tiny-verify"].doc_md), "its plan names it so already"
     assert "`legacy_tiny_other`" in str(dags["other-verify"].doc_md), "its plan was copied"
+
+
+def test_who_is_asked_reads_of_which_migration(two: Two) -> None:
+    two.file("gate.yaml").write_text("medplum: {}\n")
+    dags = two.dags()
+    moving = {f"other-{word}_{wave}" for word in MOVING for wave in ("pilot", "rest")}
+    assert {dag_id for dag_id in dags if dag_id.split("-")[1].startswith(MOVING)} == moving
+    for word, task_id in (("cutover", "approval.approve"), ("rollback", "approval.approve"), ("retire", "approve")):
+        question = dags[f"other-{word}_pilot"].get_task(task_id).subject  # type: ignore[attr-defined]
+        assert question.startswith("other: May ") and "pilot" in question
 
 
 def test_one_that_is_broken_leaves_the_other(two: Two) -> None:
