@@ -22,9 +22,10 @@ from medferry.runtime.options import (
 from medferry.verification.options import VerifyOptions
 from medferry_airflow.definition import Served
 
-ADVANCED = "Advanced"
+SELDOM = "Seldom needed"
+"""Airflow has a section of its own below, which it calls Advanced Options."""
 _PLAIN = ("dry_run", "sample")
-"""Options of every day; the others stand in the section Advanced."""
+"""Options of every day; the others stand in the section of those that are seldom needed."""
 
 _LOAD_MODES = {
     LoadMode.LOOKUP.value: "Look up, then create or update (only Medferry writes these records)",
@@ -48,7 +49,7 @@ def run_params(migration: Outline) -> dict[str, Param]:
     entities = {name: migration.titles[name] for level in migration.levels for name in level}
     options = option_params(RunOptions, _PLAIN)
     plain = {name: options.pop(name) for name in _PLAIN}
-    choice = _choice(entities, "Source entities to migrate. Empty: all.", "Entities", ADVANCED)
+    choice = _choice(entities, "Source entities to migrate. Empty: all.", "Entities", SELDOM)
     return {**plain, "entities": choice, **options}
 
 
@@ -122,9 +123,9 @@ def options_among(params: Mapping[str, Any], model: type[Options]) -> Options:
 def option_params(model: type[BaseModel], plain: Collection[str]) -> dict[str, Param]:
     """A Param for each field of `model`, with its type, bounds, default and description.
 
-    Those not in `plain` stand in the section Advanced.
+    Those not in `plain` stand in the section of those that are seldom needed.
     """
-    return {name: _option(model, name, None if name in plain else ADVANCED) for name in model.model_fields}
+    return {name: _option(model, name, None if name in plain else SELDOM) for name in model.model_fields}
 
 
 def _choice(values: Mapping[str, str], description: str, title: str, section: str | None = None) -> Param:

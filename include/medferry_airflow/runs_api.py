@@ -127,8 +127,10 @@ def _made_by(served: Served, dag_id: str, run_id: str) -> list[runs.RunRow]:
         found = runs.runs_of_dag_run(connection, name, f"{dag_id}.{run_id}")
     if not found:
         raise runs.UnknownRun(
-            "This DAG run has made no run of a migration.",
-            "It has not begun yet, or was refused, or its DAG makes none: see the logs of its tasks.",
+            "No load or replay belongs to this DAG run.",
+            "It has not begun yet, or was refused: see the logs of its tasks. A verification, a cutover, a rollback, a "
+            "rehearsal, a retirement and a panic never have one: what cutovers did is in the report of the wave's "
+            "newest run, and the cuts of a synchronisation are among all runs.",
         )
     return found
 

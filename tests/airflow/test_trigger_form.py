@@ -69,7 +69,7 @@ def test_the_big_bang_offers_the_units_by_title(page: Page, airflow: LocalAirflo
 def test_a_wave_triggered_from_the_form_turns_green(page: Page, airflow: LocalAirflow, platform: Platform) -> None:
     platform.start_medplum()
     open_form(page, airflow, "wave_rest")
-    page.get_by_text("Advanced", exact=True).click()
+    page.get_by_text("Seldom needed", exact=True).click()
     batch_size = page.locator("input[name=element_batch_size]")
     expect(batch_size).to_have_value("200")
     batch_size.fill("9")

@@ -40,7 +40,7 @@ def test_units_are_chosen_by_title_in_the_big_bang_and_fixed_in_a_wave(dags: dic
 
 
 def test_rare_params_stand_in_their_own_section(dags: dict[str, DAG]) -> None:
-    plain = [name for name, schema in schemas(dags["wave_pilot"]).items() if schema.get("section") != "Advanced"]
+    plain = [name for name, schema in schemas(dags["wave_pilot"]).items() if schema.get("section") != "Seldom needed"]
     assert plain == ["dry_run", "sample"]
 
 
