@@ -232,7 +232,7 @@ def _deadlines(wave: str, dag_id: str, sync: Sync) -> list[DeadlineAlert] | None
 
 def history_dag(wave: Wave, plan: History, text: str, served: Served) -> DAG:
     """A DAG that loads a wave by months or years, each by a run of its own; only backfills begin it."""
-    word, title = f"history_{wave.id}", f"History of wave {wave.id}"
+    word, title = f"history_{wave.id}", f"History of wave {wave.id}, by backfill"
     if served.error:
         return broken_dag(word, title, text, served)
     text, params = page(text, served, served.outline.plan.units_of_wave(wave.id)), history_params(served.outline)
