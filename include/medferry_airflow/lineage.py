@@ -27,20 +27,34 @@ UNTOLD = {"_openlineage_emission_policy": Param({"emit": False})}
 
 def tell_slice(task: Any, environment: Environment, run_id: str, slice_id: str, stage: SliceStage) -> None:
     """What was read and written to bring a slice to `stage`, with its counts. `task`: the task instance at work."""
-    _tell(task, lambda datasets: datasets.of_slice(environment, run_id, slice_id, stage))
+    _tell(task, lambda datasets: _known(datasets.of_slice(environment, run_id, slice_id, stage)))
+
+
+def tell_run(task: Any, environment: Environment, run_id: str) -> None:
+    """From which tables to which resource types a run has brought each entity, as it stands in its accounting."""
+
+    def send(datasets: ModuleType) -> Callable[[Any], Any]:
+        found = datasets.of_run(environment, run_id)
+        return lambda at_its_end: datasets.send_entities(at_its_end, found)
+
+    _tell(task, send)
 
 
 def tell_verification(task: Any, environment: Environment, results: list[CheckResult]) -> None:
     """What was compared, with each check's result."""
-    _tell(task, lambda datasets: datasets.of_verification(environment, results))
+    _tell(task, lambda datasets: _known(datasets.of_verification(environment, results)))
 
 
 def tell_sync(task: Any, environment: Environment, way: Way, counts: dict[str, int]) -> None:
     """What a run of the synchronisation has gone between, with what it counted."""
-    _tell(task, lambda datasets: datasets.of_sync(environment, way, counts))
+    _tell(task, lambda datasets: _known(datasets.of_sync(environment, way, counts)))
 
 
-def _tell(task: Any, made: Callable[[ModuleType], Any]) -> None:
+def _known(found: Any) -> Callable[[Any], Any]:
+    return lambda _: found
+
+
+def _tell(task: Any, made: Callable[[ModuleType], Callable[[Any], Any]]) -> None:
     """What keeps it from being told is told in the log: the work is done, and was recorded."""
     from airflow.providers.openlineage import conf
 
@@ -49,8 +63,8 @@ def _tell(task: Any, made: Callable[[ModuleType], Any]) -> None:
             return
         from medferry_airflow import lineage_datasets  # dear
 
-        found = made(lineage_datasets)
+        answer = made(lineage_datasets)
     except Exception as error:  # noqa: BLE001 -- whatever it is, it is no reason to fail
         log.warning("OpenLineage is not told what this task has read and written (%s).", type(error).__name__)
         return
-    task.task.get_openlineage_facets_on_complete = lambda _: found
+    task.task.get_openlineage_facets_on_complete = answer

@@ -7,25 +7,37 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
+from airflow.providers.openlineage import conf
 from airflow.providers.openlineage.extractors import OperatorLineage
-from openlineage.client.event_v2 import Dataset, InputDataset, OutputDataset
+from airflow.providers.openlineage.plugins.listener import get_openlineage_listener
+from airflow.providers.openlineage.plugins.macros import (
+    lineage_job_name,
+    lineage_root_job_name,
+    lineage_root_run_id,
+    lineage_run_id,
+)
+from openlineage.client.event_v2 import Dataset, InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 from openlineage.client.facet_v2 import (
     OutputDatasetFacet,
     RunFacet,
     data_quality_assertions_dataset,
     output_statistics_output_dataset,
+    parent_run,
 )
+from openlineage.client.uuid import generate_new_uuid
 
 from medferry.definition.capture import tables_called
-from medferry.manifest.accounting import effects_of_slice
+from medferry.manifest.accounting import accounts, effects_by_system
 from medferry.manifest.checks import CheckResult, CheckStatus
 from medferry.manifest.crosswalk import Effect
-from medferry.manifest.runs import SliceRow, SliceStage, get_run, get_slice
-from medferry.manifest.source_records import dispositions_of
+from medferry.manifest.runs import RunStatus, SliceStage, get_run, get_slice
+from medferry.manifest.source_records import DISPOSITIONS, PENDING, dispositions_of
 from medferry.runtime.continuing import is_dry
 from medferry.runtime.environment import Environment
 from medferry.source.dialects import DIALECTS
@@ -63,7 +75,7 @@ def of_slice(environment: Environment, run_id: str, slice_id: str, stage: SliceS
     with environment.manifest.begin() as connection:
         run, slice_ = get_run(connection, run_id), get_slice(connection, run_id, slice_id)
         counts = dict(dispositions_of(connection, run_id, slice_id)) if stage != SliceStage.EXTRACTED else {}
-        effects = effects_of_slice(connection, run_id, slice_id)
+        effects = effects_by_system(connection, run_id, slice_id)
     name = environment.migration.name
     rows, bundles = (staged_named(name, slice_.entity, what) for what in ("rows", "bundles"))
     inputs: list[Dataset]
@@ -75,9 +87,63 @@ def of_slice(environment: Environment, run_id: str, slice_id: str, stage: SliceS
         inputs, outputs = [_read(rows)], [OutputDataset(bundles.namespace, bundles.name)]
     else:
         inputs = [_read(bundles)]
-        outputs = [] if is_dry(run) else _loaded(environment, slice_, effects)
+        outputs = [] if is_dry(run) else _loaded(environment, slice_.entity, effects)
     facet = CountsRunFacet(counts, slice_.entity, slice_.units, run_id, slice_id)
     return OperatorLineage(inputs, outputs, {"medferry": facet}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class RunLineage:
+    """What a run has come to, entity by entity."""
+
+    succeeded: bool
+    entities: Mapping[str, Lineage]
+
+
+def of_run(environment: Environment, run_id: str) -> RunLineage:
+    """From which tables to which resource types a run has brought each entity, with the counts of its accounting."""
+    with environment.manifest.begin() as connection:
+        run, rows = get_run(connection, run_id), accounts(connection, run_id)
+        effects = effects_by_system(connection, run_id)
+    found: dict[str, Lineage] = {}
+    for entity in run.entities:
+        own = [row for row in rows if row.entity == entity]
+        names = ("eligible", *DISPOSITIONS, PENDING)
+        counts = {str(name): sum(int(getattr(row, name)) for row in own) for name in names}
+        facet = CountsRunFacet(counts, entity, sorted({row.unit for row in own}), run_id)
+        outputs = [] if is_dry(run) else _loaded(environment, entity, effects)
+        found[entity] = OperatorLineage(_tables(environment, [entity]), outputs, {"medferry": facet}, {})
+    return RunLineage(run.status == RunStatus.SUCCEEDED, found)
+
+
+def send_entities(task: Any, run: RunLineage) -> Lineage:
+    """Send what a run has come to, each entity as a job of its own below the task; by the provider, when it asks.
+
+    All slices of a DAG are one job to OpenLineage, of which a server may show the datasets of the last alone.
+    """
+    listener = get_openlineage_listener()
+    for entity, lineage in run.entities.items():
+        job = Job(conf.namespace(), f"{task.dag_id}.entity.{entity}")
+        of = Run(str(generate_new_uuid()), {**lineage.run_facets, "parent": _parent(task)})
+        for state in (RunState.START, RunState.COMPLETE if run.succeeded else RunState.FAIL):
+            at = datetime.now(UTC).isoformat()
+            event = RunEvent(
+                eventType=state, eventTime=at, run=of, job=job, inputs=lineage.inputs, outputs=lineage.outputs
+            )
+            listener.adapter.emit(event)
+    return OperatorLineage()
+
+
+def _parent(task: Any) -> parent_run.ParentRunFacet:
+    name, root = lineage_job_name(task), lineage_root_job_name(task)
+    namespace = conf.namespace()
+    return parent_run.ParentRunFacet(
+        run=parent_run.Run(lineage_run_id(task)),
+        job=parent_run.Job(namespace, name),
+        root=parent_run.Root(
+            run=parent_run.RootRun(lineage_root_run_id(task)), job=parent_run.RootJob(namespace, root)
+        ),
+    )
 
 
 def of_verification(environment: Environment, results: Iterable[CheckResult]) -> Lineage:
@@ -127,12 +193,12 @@ def _types(environment: Environment, entities: Iterable[str]) -> list[str]:
     return sorted({one for entity in entities for one in environment.migration.specs[entity].produces.values()})
 
 
-def _loaded(environment: Environment, slice_: SliceRow, effects: Mapping[str, Mapping[str, int]]) -> list[Dataset]:
-    """The resources of a slice, type by type; a type of which it had none, too."""
+def _loaded(environment: Environment, entity: str, effects: Mapping[str, Mapping[str, int]]) -> list[Dataset]:
+    """What an entity has become, type by type; a type of which there was none, too."""
     migration = environment.migration
     found: dict[str, dict[Effect, int]] = {}
-    for slot, resource_type in sorted(migration.specs[slice_.entity].produces.items()):
-        did = effects.get(migration.naming.system(slice_.entity, slot), {})
+    for slot, resource_type in sorted(migration.specs[entity].produces.items()):
+        did = effects.get(migration.naming.system(entity, slot), {})
         before = found.get(resource_type, {})
         found[resource_type] = {effect: did.get(effect, 0) + before.get(effect, 0) for effect in Effect}
     base_url = environment.settings.medplum_base_url

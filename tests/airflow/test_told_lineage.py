@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from medferry.manifest.accounting import AccountRow, accounts
+from medferry.manifest.runs import RunStatus, get_run
 from medferry_airflow.local import LocalAirflow
 from tests import tiny_platform
 from tests.airflow.conftest import PATIENCE, Platform
@@ -119,6 +120,36 @@ def test_what_is_loaded_is_counted_as_the_manifest_has_it(
         for effect in ("created", "updated", "unchanged"):
             assert effects[entity][effect] == sum(getattr(row, effect) for row in of_entity)
     assert sum(one.total() for one in effects.values()) > 0
+
+
+def test_each_entity_is_a_job_of_its_own_with_the_run_s_accounting(
+    run_id: str, rows: list[AccountRow], platform: Platform
+) -> None:
+    """Below the task that concludes."""
+    ours = f"wave_pilot.{run_id}"
+    ends = [
+        event
+        for event in _events(platform)
+        if event["eventType"] in ("COMPLETE", "FAIL")
+        and ".entity." in event["job"]["name"]
+        and counted(event)["run"] == ours
+    ]
+    specs, namespace = platform.environment().migration.specs, platform.medplum.base_url.rstrip("/")
+    assert sorted(event["job"]["name"] for event in ends) == sorted(f"wave_pilot.entity.{name}" for name in specs)
+    for event in ends:
+        entity = counted(event)["entity"]
+        assert event["run"]["facets"]["parent"]["job"]["name"] == "wave_pilot.conclude"
+        assert names(event["inputs"]) == {("sqlite", entity)}
+        assert names(event["outputs"]) == {(namespace, one) for one in specs[entity].produces.values()}
+        own = [row for row in rows if row.entity == entity]
+        for name in ("eligible", "successful", "rejected", "skipped", "quarantined", "pending"):
+            assert counted(event)["counts"][name] == sum(getattr(row, name) for row in own)
+        for name in ("created", "updated", "unchanged"):
+            told = sum(output["outputFacets"]["medferry"][name] for output in event["outputs"])
+            assert told == sum(getattr(row, name) for row in own)
+    with platform.manifest.begin() as connection:
+        succeeded = get_run(connection, ours).status == RunStatus.SUCCEEDED
+    assert {event["eventType"] for event in ends} == {"COMPLETE" if succeeded else "FAIL"}
 
 
 def test_the_verification_asserts_its_checks_of_what_it_has_read(events: list[Event], platform: Platform) -> None:

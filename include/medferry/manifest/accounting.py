@@ -87,10 +87,11 @@ def _count_actions(connection: sa.Connection, run_id: str) -> dict[tuple[str, st
     return counts
 
 
-def effects_of_slice(connection: sa.Connection, run_id: str, slice_id: str) -> dict[str, dict[str, int]]:
-    """Identifier system → how many resources of a slice were created, updated, found unchanged."""
-    of_slice = (outcome.c.run_id == run_id, outcome.c.slice_id == slice_id)
-    statement = sa.select(outcome.c.system, outcome.c.action, sa.func.count()).where(*of_slice)
+def effects_by_system(connection: sa.Connection, run_id: str, slice_id: str | None = None) -> dict[str, dict[str, int]]:
+    """Identifier system → how many resources of a run, or a slice of it, were created, updated, found unchanged."""
+    statement = sa.select(outcome.c.system, outcome.c.action, sa.func.count()).where(outcome.c.run_id == run_id)
+    if slice_id is not None:
+        statement = statement.where(outcome.c.slice_id == slice_id)
     found: dict[str, dict[str, int]] = defaultdict(dict)
     for system, action, number in connection.execute(statement.group_by(outcome.c.system, outcome.c.action)):
         found[system][action] = number

@@ -15,7 +15,7 @@ from medferry.errors import MedferryError
 from medferry.workflows.order import READERS
 from medferry_airflow.assets import WAVES, Milestone
 from medferry_airflow.guard import guarded
-from medferry_airflow.lineage import tell_slice
+from medferry_airflow.lineage import tell_run, tell_slice
 from medferry_airflow.names import POOL
 from medferry_airflow.tasks.environment import environment, publish_report
 
@@ -136,6 +136,7 @@ def conclude(run: str, ti: Any = None, dag_run: Any = None, outlet_events: Any =
         finish_run(environment(), run, failed=bool(missing))
     finally:
         publish_report(run)
+        tell_run(ti, environment(), run)
     if missing:
         raise RunIncomplete(
             f"Run {run} is not complete: {', '.join(missing[:5])} ({len(missing)} in all). What was loaded stays in "
