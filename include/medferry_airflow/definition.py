@@ -7,7 +7,7 @@ that alone says which one its tasks and its pages are of: no state of a process 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +38,8 @@ class Served:
 
     given: str
     alone: bool
-    twice: bool = False
-    """Whether another is called so, too."""
+    like: str = ""
+    """Another's name that does not keep the two apart: the same, or one of which this one's is the end."""
 
     @property
     def name(self) -> str:
@@ -136,10 +136,12 @@ class Served:
 
     def _checked(self, plan: Plan) -> Plan:
         """Raises DefinitionError where the names of several do not keep them apart."""
-        if self.alone or (plan.name == self.name and not self.twice):
+        if self.alone or (plan.name == self.name and not self.like):
             return plan
-        problem = "another migration has this name." if self.twice else f"the plan calls it {plan.name}."
-        remedy = "Of several migrations in one Airflow each folder has the name of its plan, and no other has it."
+        problem = f"the plan calls it {plan.name}."
+        if self.like:
+            problem = f"another migration is called {self.like}: the ids of connections would not tell the two apart."
+        remedy = "Of several migrations in one Airflow each folder has the name of its plan, and no other's ends so."
         raise DefinitionError(self.folder, None, problem, remedy)
 
 
@@ -147,8 +149,17 @@ def served_migrations() -> list[Served]:
     """All of them, as MEDFERRY_MIGRATION lists them."""
     given = listed_migrations() or [DEFAULT_MIGRATION]
     every = [Served(one, len(given) == 1) for one in given]
-    names = [one.name for one in every]
-    return [*{one.name: Served(one.given, one.alone, names.count(one.name) > 1) for one in every}.values()]
+    return [*{one.name: replace(one, like=_like(one, every)) for one in every}.values()]
+
+
+def _like(one: Served, every: list[Served]) -> str:
+    """`medferry_probe_ward_a_b` would be of the probe ward_a of b, and of the probe ward of a_b."""
+    others = [other.name for other in every if other is not one]
+    return next((name for name in others if _ends(name, one.name) or _ends(one.name, name)), "")
+
+
+def _ends(name: str, end: str) -> bool:
+    return f"_{name}".endswith(f"_{end}")
 
 
 def drawn_migrations() -> list[Served]:

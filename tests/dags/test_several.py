@@ -139,8 +139,19 @@ def test_a_folder_has_its_plan_s_name_and_no_other_has_it(two: Two, tmp_path: Pa
     assert "broken" not in dags["tiny-verify"].tags
     copy_as("tiny", tmp_path / "again" / "tiny")
     dags = parse(f"{two.place}/tiny,{tmp_path}/again/tiny").dags
-    assert "another migration has this name" in str(dags["tiny-verify"].doc_md)
+    assert "another migration is called tiny" in str(dags["tiny-verify"].doc_md)
     assert all("broken" in dag.tags for dag in dags.values())
+
+
+def test_no_name_is_the_end_of_another_s(two: Two) -> None:
+    """The probe `ward_old` of tiny and the probe `ward` of old_tiny would be one connection: a gate, proven by the
+    wrong user."""
+    copy_as("old_tiny", two.place / "old_tiny")
+    dags = parse(f"{two.place}/tiny,{two.place}/other,{two.place}/old_tiny").dags
+    told = {name: str(dags[f"{name}-verify"].doc_md) for name in ("tiny", "other", "old_tiny")}
+    assert "another migration is called old_tiny" in told["tiny"]
+    assert "another migration is called tiny" in told["old_tiny"]
+    assert "another migration" not in told["other"]
 
 
 # -- a task ----------------------------------------------------------------------------------------
