@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medferry.manifest.runs import list_runs
+from medferry.manifest.runs import list_runs, newest_run
 from medferry.report.in_step import lag_svg
 from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html
@@ -19,11 +19,13 @@ def test_the_lag_of_each_entity_is_shown_and_drawn(wave: SyncedWave, write: Writ
     with wave.environment.manifest.begin() as connection:
         run = list_runs(connection, "tiny", 1)[0]
         content = reconcile(connection, wave.environment.migration, run.id)
+        assert newest_run(connection, "tiny").id != run.id, "a cut is not what people mean by the newest run"
     [found] = content.in_step
     patient = next(each for each in found.entities if each.entity == "patient")
     assert patient.lag_p50 is not None and patient.miss_rate == 0
     assert [round(seconds) for _, seconds in found.lags] == [round(patient.lag_p99 or -1)]
     page = render_html(content)
+    assert "<b>APPLIED</b>" in page and "NOT VERIFIED" not in page
     assert "Wave pilot in step" in page and 'aria-label="Lag in seconds"' in page
     assert content.as_json()["in_step"][0]["wave"] == "pilot"
 

@@ -139,11 +139,15 @@ def dag_run_of(run_id: str, name: str) -> str | None:
 
 
 def newest_run(connection: sa.Connection, migration: str) -> RunRow:
-    """The migration's newest run that was to write: a dry run is only meant where it is named. Raises UnknownRun."""
-    statement = sa.select(run).where(run.c.migration == migration, _REAL)
+    """The migration's newest run that was to write: a dry run, and one of the synchronisation's cuts, of which there is
+    one each second or two, are only meant where they are named. Raises UnknownRun."""
+    statement = sa.select(run).where(run.c.migration == migration, _REAL, sa.not_(IS_CUT))
     for row in connection.execute(statement.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(1)):
         return RunRow(**row._mapping)
-    raise UnknownRun("There is no run yet that was to write.", "Start one; name a dry run by its id: `medferry runs`.")
+    raise UnknownRun(
+        "There is no run yet that was to write.",
+        "Start one; name a dry run or a cut by its id: `medferry runs --cuts`.",
+    )
 
 
 def finished_run(connection: sa.Connection, migration: str, run_id: str) -> RunRow | None:
