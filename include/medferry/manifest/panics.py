@@ -7,7 +7,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
-from medferry.manifest import decisions
+from medferry.manifest import audit, decisions
 from medferry.manifest.decisions import Decision, RecordedDecision, digest_of
 from medferry.manifest.tables import run
 
@@ -42,6 +42,7 @@ def check_no_panic(connection: sa.Connection, migration: str) -> None:
 
 def record_panic(connection: sa.Connection, migration: str, state: PanicState, person: str, reason: str) -> bool:
     """Append what a person says, unless that is so already; returns whether anything was said anew."""
+    audit.lock(connection)  # two who say it at once say it once
     if (panic_of(connection, migration) is not None) == (state is PanicState.HELD):
         return False
     decision = Decision(state, person.strip(), reason.strip()[:1000])
