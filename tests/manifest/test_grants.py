@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
-import psycopg
 import pytest
 import sqlalchemy as sa
-from typer.testing import CliRunner
 
-from demo_clinics import database as servers
-from medferry.cli.main import app
 from medferry.errors import RoleRefused, SettingsError
 from medferry.fhir.sides import Side
 from medferry.governance.verdict import Verdict, verdict_of
 from medferry.manifest import audit, conflict_decisions, conflicts, decisions, panics
 from medferry.manifest.announced import Occasion, Sending, note_sending
 from medferry.manifest.conflicts import ConflictState
-from medferry.manifest.database import create_manifest, open_manifest
+from medferry.manifest.database import open_manifest
 from medferry.manifest.decisions import BY_PLAN, Decision
 from medferry.manifest.exceptions import ExceptionState
 from medferry.manifest.panics import PanicState
@@ -27,30 +24,17 @@ from medferry.manifest.tables import metadata
 from medferry.runtime.environment import Environment
 from medferry.verification.run import verify_run
 from medferry.workflows.decide import decide
+from tests.manifest.conftest import LOGINS, copied, url_as
+from tests.manifest.needed_rights import needed_rights
 from tests.manifest.test_audit import verify
 from tests.manifest.test_conflicts import NEW
 from tests.workflows.test_four_eyes import drift, exceptions
 
-LOGINS = {"worker": "medferry_work", "decider": "medferry_decide", "reader": "medferry_read"}
-
 
 @pytest.fixture(scope="module")
-def granted(postgresql: str) -> str:
-    """A manifest whose owner has run what `manifest grants` prints, twice; with a login for each role."""
-    url = servers.another(postgresql, "granted")
-    create_manifest(url)
-    printed = CliRunner().invoke(app, ["manifest", "grants"])
-    assert printed.exit_code == 0
-    with psycopg.connect(sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)) as owner:
-        for _ in range(2):
-            owner.execute(printed.output.encode())
-        for login, role in LOGINS.items():
-            owner.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'secret' IN ROLE {role}".encode())
-    return url
-
-
-def url_as(login: str, url: str) -> str:
-    return sa.make_url(url).set(username=login, password="secret").render_as_string(hide_password=False)
+def granted(granting: str) -> str:
+    """A manifest with roles, for its owner."""
+    return copied(granting, "granted")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +109,57 @@ def test_who_works_notes_what_the_plan_decides_and_that_all_stops_and_nothing_th
         assert list(audit.faults(connection)) == []
 
 
+FOLLOWS = {"run.status", "run.finished_at", "conflict.state", "conflict.changed_at"}
+"""What is set where somebody decides; test_under_roles.py has each used."""
+
+GIVEN = """
+SELECT coalesce(rolname, 'PUBLIC'), privilege_type, name FROM (
+    SELECT relname AS name, relacl AS acl, relowner FROM pg_class WHERE relkind = 'r'
+        AND relnamespace = 'public'::regnamespace
+    UNION ALL SELECT relname || '.' || attname, attacl, relowner FROM pg_attribute
+        JOIN pg_class ON attrelid = pg_class.oid WHERE relnamespace = 'public'::regnamespace
+) AS of_table CROSS JOIN aclexplode(acl) AS line LEFT JOIN pg_roles ON pg_roles.oid = line.grantee
+WHERE line.grantee <> relowner
+"""
+
+
+def given(connection: sa.Connection) -> set[tuple[str, str, str]]:
+    """(role, verb, table or table.column) of all that the server says others than the owner may do."""
+    return {(role, verb, name) for role, verb, name in connection.exec_driver_sql(GIVEN)}
+
+
+def wanted() -> set[tuple[str, str, str]]:
+    """What the statements of the manifest need of who works, what those need who decide, and that all read."""
+    tables = ["alembic_version", *(table.name for table in metadata.sorted_tables)]
+    reads = {(role, "SELECT", table) for role, table in product(LOGINS.values(), tables)}
+    works = {("medferry_work", verb, table) for table, verbs in needed_rights().items() for verb in verbs}
+    decides = {("medferry_decide", "INSERT", table) for table in ("audit", "decision")}
+    return reads | works | decides | {("medferry_decide", "UPDATE", column) for column in FOLLOWS}
+
+
+def test_each_role_may_what_its_statements_need_and_no_more(granted: str) -> None:
+    with open_manifest(granted).connect() as owner:
+        assert given(owner) == wanted()
+
+
+WRONG = (
+    *(f"UPDATE ON {table} TO {role}" for table, role in product(("decision", "audit"), LOGINS.values())),
+    "UPDATE ON verification TO medferry_decide",
+    "UPDATE (finished_at) ON verification TO medferry_read",
+    "UPDATE (verdict) ON decision TO medferry_decide",
+    "DELETE ON attempt TO medferry_work",
+    "TRUNCATE ON verification TO medferry_work",
+    "INSERT ON unit_state TO PUBLIC",
+)
+
+
+@pytest.mark.parametrize("right", WRONG)
+def test_a_right_that_nothing_needs_is_found(granted: str, right: str) -> None:
+    with open_manifest(granted).connect() as owner:  # which is not committed
+        owner.exec_driver_sql(f"GRANT {right}")
+        assert given(owner) - wanted()
+
+
 WORK_OF_OTHERS = (
     "UPDATE run SET fingerprint = 'x'",
     "UPDATE unit_state SET disposition = 'successful'",
@@ -166,6 +201,38 @@ def test_nobody_changes_evidence_the_owner_neither(granted: str, statement: str)
         engine = open_manifest(url_as(login, granted) if login else granted)
         with pytest.raises(RoleRefused), engine.begin() as connection:
             connection.execute(sa.text(statement))
+
+
+GUARDS = (
+    ("decision DISABLE TRIGGER medferry_kept", "NONE", "UPDATE decision SET verdict = 'accepted'"),
+    ("audit DISABLE TRIGGER medferry_kept", "NONE", "DELETE FROM audit"),
+    (
+        "verification DISABLE TRIGGER medferry_kept_when_finished",
+        "medferry_work",
+        "UPDATE verification SET sample_share = 1 WHERE finished_at IS NOT NULL",
+    ),
+    ("check_result DISABLE TRIGGER medferry_kept_when_finished", "medferry_work", "DELETE FROM check_result"),
+    (
+        "decision DISABLE ROW LEVEL SECURITY",
+        "medferry_work",
+        "INSERT INTO decision (subject, digest, person, verdict, note, owner, due, at) VALUES ('exception/1', '', 'A', "
+        "'accepted', '', '', '', '2026')",
+    ),
+)
+
+
+@pytest.mark.parametrize(("guard_off", "role", "statement"), GUARDS)
+@pytest.mark.usefixtures("evidence")
+def test_only_its_guard_keeps_a_role_from_it(granted: str, guard_off: str, role: str, statement: str) -> None:
+    """NONE is the owner, whose connections commit nothing here."""
+    with open_manifest(granted).connect() as owner:
+        owner.exec_driver_sql(f"SET LOCAL ROLE {role}")
+        with pytest.raises(RoleRefused):
+            owner.exec_driver_sql(statement)
+    with open_manifest(granted).connect() as owner:
+        owner.exec_driver_sql(f"ALTER TABLE {guard_off}")
+        owner.exec_driver_sql(f"SET LOCAL ROLE {role}")
+        owner.exec_driver_sql(statement)
 
 
 def test_a_table_of_ones_own_does_not_answer_for_the_manifest_s(worker: sa.Engine, evidence: None) -> None:

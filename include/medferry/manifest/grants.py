@@ -17,6 +17,16 @@ WORK, DECIDE, READ = "medferry_work", "medferry_decide", "medferry_read"
 _NOTES = ("announced", "rehearsal", "side-effect")
 """Subjects of lines among the decisions that say what was done, and not what a person decides."""
 
+_WORKS = {
+    "INSERT": "attempt audit decision",
+    "INSERT, UPDATE": "checkpoint conflict cutover cutover_act exception feed former_target identifier_owner "
+    "leftover_act purge run sent_batch slice staged_file sweep unit_stage unit_state upload",
+    "INSERT, DELETE": "chart check_result coverage difference finding held_back period_account verified_part",
+    "INSERT, UPDATE, DELETE": "birth home lease outcome policy_gate set_aside source_unit target verification "
+    "write_back",
+}
+"""What who works may do with each table: what the statements on it need, and a test holds it to that."""
+
 _FOLLOWS = {run: ("status", "finished_at"), conflict: ("state", "changed_at")}
 """What follows from a decision, and is written with it."""
 
@@ -69,11 +79,12 @@ def _roles() -> Iterator[str]:
 def _rights() -> Iterator[str]:
     """What was granted before is taken back first, so that no right outlives the program that asked for it."""
     yield f"GRANT SELECT ON alembic_version TO {WORK}, {DECIDE}, {READ};"
+    works = {name: rights for rights, names in _WORKS.items() for name in names.split()}
     for table in metadata.sorted_tables:
         yield f"REVOKE ALL ON {table.name} FROM {WORK}, {DECIDE}, {READ};"
         yield f"GRANT SELECT ON {table.name} TO {WORK}, {DECIDE}, {READ};"
         appended = table in (audit, decision)
-        yield f"GRANT INSERT{'' if appended else ', UPDATE, DELETE'} ON {table.name} TO {WORK};"
+        yield f"GRANT {works[table.name]} ON {table.name} TO {WORK};"
         if appended:
             yield f"GRANT INSERT ON {table.name} TO {DECIDE};"
         if table in _FOLLOWS:
