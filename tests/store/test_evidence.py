@@ -12,7 +12,17 @@ from typer.testing import CliRunner
 
 from medferry.cli.main import app
 from medferry.runtime.settings import settings_from_environment
-from medferry.store.evidence import DIGESTS, PUBLIC_KEY, SIGNATURE, Altered, verify_evidence, write_evidence
+from medferry.store.evidence import (
+    DIGESTS,
+    PUBLIC_KEY,
+    SIGNATURE,
+    Altered,
+    digest_of_archive,
+    publish_evidence,
+    verify_evidence,
+    write_evidence,
+)
+from medferry.store.files import Store
 from medferry.store.keys import Key, KeyMissing
 
 KEY, OTHER = Key(b"k" * 32), Key(b"o" * 32)
@@ -26,6 +36,14 @@ def archive(tmp_path: Path) -> Path:
     path = tmp_path / "evidence" / "tiny-pilot.zip"
     write_evidence(path, MEMBERS, KEY)
     return path
+
+
+def test_in_an_object_store_it_is_the_same(tmp_path: Path) -> None:
+    store, copy = Store("memory://evidence"), tmp_path / "copy.zip"
+    signed_by = publish_evidence(store, "tiny-pilot.zip", MEMBERS, KEY)
+    copy.write_bytes(store.reading("tiny-pilot.zip").read())
+    assert verify_evidence(copy, signed_by) == (signed_by, sorted(MEMBERS))
+    assert store.digest("tiny-pilot.zip") == digest_of_archive(copy)
 
 
 def _read(path: Path) -> Members:

@@ -15,7 +15,7 @@ from medferry.runtime.protection import check_protection
 from medferry.runtime.settings import Settings, settings_from_environment
 from medferry.runtime.staging import Staging, StagingArea, dump_row
 from medferry.store.files import Store
-from medferry.store.place import BucketMissing, StoreRefused, StoreUnavailable, _told, shown, without_account
+from medferry.store.place import BucketMissing, StoreRefused, StoreUnavailable, _bucket, _told, without_account
 from medferry.store.values import Pointer, ValueMissing, ValueStore
 from tests.s3 import S3Server, s3_server
 
@@ -162,7 +162,7 @@ def test_the_options_come_from_the_environment_and_are_never_shown() -> None:
 
 def test_an_account_in_the_url_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     url = "memory://somebody:canary@host/folder"
-    assert (shown(url), without_account(url)) == ("memory://host", "memory://host/folder")
+    assert (_bucket(url), without_account(url)) == ("memory://host", "memory://host/folder")
     for same in ("s3://bucket/area@x/y", "build/staging", "/srv/a@b", "memory://host"):
         assert without_account(same) == same
     with pytest.raises(ValueMissing, match="memory://host/folder") as caught:

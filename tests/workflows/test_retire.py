@@ -95,7 +95,7 @@ def test_what_is_not_over_is_refused_by_name_and_nothing_is_removed(
     assert clinic.user.batch([entry], 100)[0].status == 200
     verify_subject(flipped, Subject(units=("north", "shared")), force=True)
     with pytest.raises(NotOver, match="is not over: exceptions"):  # what was planted
-        retire(flipped, "pilot", "Ada", tmp_path)
+        retire(flipped, "pilot", "Ada", str(tmp_path))
     assert reasons(flipped, "rest") == ["south is written in both", "it was never flipped"]
     assert _folders(flipped) == staged and not list(tmp_path.glob("*.zip"))
 
@@ -145,13 +145,15 @@ def test_with_the_last_wave_the_journal_goes_and_what_died_in_between_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(workflow, "write_evidence", die)
         with pytest.raises(KeyboardInterrupt):
-            retire(flipped, "pilot", "Ada", tmp_path)
+            retire(flipped, "pilot", "Ada", str(tmp_path))
     assert CHANGE not in _tables(flipped) and GATE in _tables(flipped)
     assert _folders(flipped) == set()
     assert _triggers(flipped) and not any(CHANGE in sql for sql in _triggers(flipped))
-    found = retire(flipped, "pilot", "Ada", tmp_path)
+    found = retire(flipped, "pilot", "Ada", str(tmp_path))
     assert found.statements == [] and Path(found.archive).is_file()
-    again = retire(flipped, "pilot", "Ada", tmp_path)
+    again = retire(flipped, "pilot", "Ada", str(tmp_path))
     assert verify_evidence(Path(again.archive), found.signed_by)
+    stored = retire(flipped, "pilot", "Ada", "memory://account:secret@retired/waves")
+    assert (stored.archive, stored.signed_by) == ("memory://retired/waves/tiny-pilot.zip", found.signed_by)
     text = " ".join(found.left_to_do)
     assert flipped.settings.medplum_client_id in text and flipped.settings.medplum_client_secret not in text

@@ -24,7 +24,9 @@ def retire_wave(
     migration: MigrationOption = "clinics",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; change nothing.")] = False,
     by: Annotated[str, typer.Option("--by", help="Who does it, for the records; by default the user.")] = "",
-    evidence: Annotated[Path, typer.Option(help="The folder that the archive is written to.")] = Path("build/evidence"),
+    evidence: Annotated[
+        str, typer.Option(help="Where the archive is written to: a folder or object storage.")
+    ] = "build/evidence",
 ) -> None:
     """Take down a wave that is over: staged files, with the last wave the journal, too; write its signed evidence.
 

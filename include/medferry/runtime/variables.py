@@ -79,7 +79,11 @@ VARIABLES: Mapping[str, Variable] = {
     "MEDFERRY_SETTLE_SECONDS": Variable("how long a batch that got no answer may be at work in Medplum", "600"),
     "MEDFERRY_PROBE_<NAME>_CLIENT_ID": Variable(f"id of {_GATE}", "none", own=True),
     "MEDFERRY_PROBE_<NAME>_CLIENT_SECRET": Variable("its secret", "none", own=True),
-    "MEDFERRY_ROUTING_FILE": Variable("where the [routing](runbooks/routing.md) is published", "nowhere", own=True),
+    "MEDFERRY_ROUTING_FILE": Variable(
+        "where the [routing](runbooks/routing.md) is published: a file on a disk, which one rename replaces",
+        "nowhere",
+        own=True,
+    ),
     "MEDFERRY_ROUTING_WEBHOOK": Variable("a URL that is told when it changes", "none"),
     "MEDFERRY_ROUTING_WEBHOOK_SECRET": Variable("what signs that", "not signed"),
     "MEDFERRY_EVIDENCE_KEY_FILE": Variable(f"a file with the key that signs {_EVIDENCE}", "not signed"),
@@ -94,7 +98,9 @@ VARIABLES: Mapping[str, Variable] = {
     "MEDFERRY_REPORT_FOLDER": Variable(
         "where Airflow's tasks put reports: a folder or object storage", "`build/reports`"
     ),
-    "MEDFERRY_EVIDENCE_FOLDER": Variable(f"where the DAG `retire_<wave>` puts {_EVIDENCE}", "`build/evidence`"),
+    "MEDFERRY_EVIDENCE_FOLDER": Variable(
+        f"where the DAG `retire_<wave>` puts {_EVIDENCE}: a folder or object storage", "`build/evidence`"
+    ),
     "MEDFERRY_VERIFY_SCHEDULE": Variable(
         "cron expression (UTC) of the DAG `verify`; `off`: never",
         "`0 3 * * *` where the plan keeps a wave in step, else off",

@@ -8,6 +8,7 @@ anew.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -19,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from medferry.errors import MedferryError
+from medferry.store.files import Store
 from medferry.store.keys import Key
 
 DIGESTS, SIGNATURE, PUBLIC_KEY = "DIGESTS.json", "SIGNATURE", "PUBLIC_KEY"
@@ -33,20 +35,39 @@ class Altered(MedferryError):
 
 def write_evidence(path: Path, members: Mapping[str, bytes], key: Key) -> str:
     """Write an archive by one rename; returns the fingerprint of the key that signed it."""
+    content, signed_by = _archive(members, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    return signed_by
+
+
+def publish_evidence(store: Store, name: str, members: Mapping[str, bytes], key: Key) -> str:
+    """Write an archive to object storage, where it is whole or absent; returns as `write_evidence`.
+
+    Raises what a `Store` raises.
+    """
+    content, signed_by = _archive(members, key)
+    with store.writing(name) as file:
+        file.to.write(content)
+    return signed_by
+
+
+def _archive(members: Mapping[str, bytes], key: Key) -> tuple[bytes, str]:
+    """Its bytes, and the fingerprint of the key."""
     private = Ed25519PrivateKey.from_private_bytes(key.material)
     digests = json.dumps({name: _sha256(members[name]) for name in sorted(members)}, indent=1).encode()
     public = private.public_key().public_bytes_raw()
     own = {DIGESTS: digests, SIGNATURE: private.sign(digests).hex().encode(), PUBLIC_KEY: public.hex().encode()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in {**own, **dict(sorted(members.items()))}.items():
-                archive.writestr(name, content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    return _sha256(public)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**own, **dict(sorted(members.items()))}.items():
+            archive.writestr(name, content)
+    return made.getvalue(), _sha256(public)
 
 
 def verify_evidence(path: Path, signed_by: str = "") -> tuple[str, list[str]]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.registry import known_implementations
@@ -63,9 +62,9 @@ def open_place(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         ) from None
     except Exception as error:  # noqa: BLE001 -- of whichever package; its text may quote an option
         raise SettingsError(
-            f"{shown(url)} cannot be opened ({type(error).__name__}).", f"Correct the URL, or {_OPTIONS}: {_MANUAL}."
+            f"{_bucket(url)} cannot be opened ({type(error).__name__}).", f"Correct the URL, or {_OPTIONS}: {_MANUAL}."
         ) from None
-    return Remote(filesystem, shown(url)), root.rstrip("/")
+    return Remote(filesystem, _bucket(url)), root.rstrip("/")
 
 
 def _how_to_install(protocol: str) -> str:
@@ -79,17 +78,16 @@ def protocol_of(url: str) -> str:
     return url.partition("://")[0] if "://" in url else "file"
 
 
-def shown(url: str) -> str:
-    """Protocol and bucket (or host), without an account that stands in the URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
 def without_account(url: str) -> str:
     """A URL, or the path of a folder, as it may be told: without an account and a password that stand in it."""
     protocol, found, rest = url.partition("://")
     host, slash, folder = rest.partition("/")
     return f"{protocol}://{host.rpartition('@')[2]}{slash}{folder}" if found else url
+
+
+def _bucket(url: str) -> str:
+    """Protocol and bucket (or host), as they may be told."""
+    return "/".join(without_account(url).split("/", 3)[:3])
 
 
 class Remote:

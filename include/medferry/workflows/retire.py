@@ -5,7 +5,7 @@ Each act may be repeated. Once all conditions held and it was noted, it only goe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +27,10 @@ from medferry.report.evidence import members_of
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import execute, journal_of, to_remove
 from medferry.source.changes.journal import Journal
-from medferry.store.evidence import digest_of_archive, write_evidence
+from medferry.store.evidence import digest_of_archive, publish_evidence, write_evidence
+from medferry.store.files import Store
+from medferry.store.keys import Key
+from medferry.store.place import without_account
 from medferry.sync.wave import check_wave
 from medferry.workflows.cutover import only_mover
 from medferry.workflows.cutover_words import say_of_wave
@@ -72,10 +75,12 @@ def told(environment: Environment, wave_id: str) -> tuple[Retired, list[str]]:
 
 
 def retire(
-    environment: Environment, wave_id: str, person: str, folder: Path, answered: datetime | None = None
+    environment: Environment, wave_id: str, person: str, folder: str, answered: datetime | None = None
 ) -> Retired:
-    """Take a wave down, or go on with it. Raises NotOver, KeyMissing, CutoverBusy, NoSuchWave, WaitingForSecond, and
-    nothing is removed; CaptureBroken where the account may not remove the journal, StagingError: then run it again.
+    """Take a wave down, or go on with it; its evidence goes to `folder`, a path or an fsspec URL.
+
+    Raises NotOver, KeyMissing, CutoverBusy, NoSuchWave, WaitingForSecond, and nothing is removed; CaptureBroken where
+    the account may not remove the journal, StagingError, what a `Store` raises: then run it again.
     """
     key, migration = environment.settings.evidence_key, environment.migration
     with only_mover(environment):  # from the note on nobody rolls it back: no other wave need wait
@@ -88,14 +93,26 @@ def retire(
     statements = _statements(environment, wave_id)
     if statements:
         execute(environment.capture, _journal(environment), statements)
-    path = folder / f"{migration.name}-{wave_id}.zip"
     left, units = _left(environment, wave_id), _units(environment, wave_id)
     with environment.manifest.begin() as connection:
         said = {"by": person, "legacy_statements": statements, "left_to_do": left}
         members = members_of(connection, migration, wave_id, units, said)
+    archive, digest, signed_by = _keep(environment, folder, f"{migration.name}-{wave_id}.zip", members, key)
+    _note(environment, wave_id, Retirement.RETIRED, digest, person, f"signed by {signed_by}")
+    return Retired(folders, statements, left, archive, signed_by)
+
+
+def _keep(
+    environment: Environment, folder: str, name: str, members: Mapping[str, bytes], key: Key
+) -> tuple[str, str, str]:
+    """Write the evidence: where it is, the digest of what is there then, and who signed it."""
+    if "://" in folder:
+        store = Store(folder, options=environment.settings.store_options)
+        signed_by = publish_evidence(store, name, members, key)
+        return f"{without_account(folder)}/{name}", store.digest(name), signed_by
+    path = Path(folder, name)
     signed_by = write_evidence(path, members, key)
-    _note(environment, wave_id, Retirement.RETIRED, digest_of_archive(path), person, f"signed by {signed_by}")
-    return Retired(folders, statements, left, str(path), signed_by)
+    return str(path), digest_of_archive(path), signed_by
 
 
 def say_to_retire(environment: Environment, wave_id: str, person: str, answered: datetime | None = None) -> Agreement:

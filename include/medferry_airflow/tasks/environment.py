@@ -72,9 +72,9 @@ def report_folder(run: str) -> str:
     return f"{root.rstrip('/')}/{folder_of(run)}"
 
 
-def evidence_folder() -> Path:
-    """Where the evidence of waves that are over goes: MEDFERRY_EVIDENCE_FOLDER (default build/evidence)."""
-    return Path(variables_of(environment().migration.name).get("MEDFERRY_EVIDENCE_FOLDER") or "build/evidence")
+def evidence_folder() -> str:
+    """Where the evidence of waves that are over goes: MEDFERRY_EVIDENCE_FOLDER, as a report's (build/evidence)."""
+    return variables_of(environment().migration.name).get("MEDFERRY_EVIDENCE_FOLDER") or "build/evidence"
 
 
 def publish_report(run: str) -> None:
