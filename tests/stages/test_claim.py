@@ -14,10 +14,12 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+import sqlalchemy as sa
 
 from medferry.manifest import homes
 from medferry.manifest.database import create_manifest
 from medferry.manifest.homes import Unclaimed
+from medferry.manifest.tables_of_place import home
 from medferry.mapping.identity import CLAIM_SYSTEM, MANIFEST_SYSTEM, MARK_SYSTEM
 from medferry.medplum.answers import EntryOutcome
 from medferry.medplum.client import MedplumClient
@@ -397,6 +399,29 @@ def test_a_copy_that_comes_in_between_is_told(
     with pytest.raises(OlderManifest):
         hold(tiny)
     hold(copy)
+
+
+def test_two_migrations_of_one_manifest_are_no_copies_of_each_other(
+    tiny: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They write other entities under one base."""
+    plan = tiny.migration.plan.model_copy(update={"name": "sibling"})
+    sibling = Environment(replace(tiny.migration, plan=plan), tiny.settings)
+    hold(tiny)
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
+    for one in (sibling, tiny, sibling, tiny):
+        hold(one)
+    check_systems(tiny, dry=False)
+    assert len(claims(tiny)) == 1
+
+
+def test_a_clock_that_was_set_back_keeps_no_mark_for_ever(tiny: Environment, other: Environment) -> None:
+    hold(tiny)
+    before = marks(tiny)
+    with tiny.manifest.begin() as connection:
+        connection.execute(sa.update(home).where(home.c.kind == "mark").values(since="2999-01-01T00:00:00.000Z"))
+    hold(tiny)
+    assert marks(tiny) != before
 
 
 @pytest.mark.parametrize("arrives", [True, False])

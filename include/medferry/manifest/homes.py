@@ -123,16 +123,19 @@ def forget_claims(connection: sa.Connection, migration: str) -> None:
     connection.execute(sa.delete(home).where(*_claim(migration)))
 
 
-def add_mark(connection: sa.Connection, migration: str) -> str:
-    """A new mark. To be committed before it is set: what is found on the claim and is not here is another copy's."""
+def add_mark(connection: sa.Connection) -> str:
+    """A new mark. To be committed before it is set: what is found on the claim and is not here is another copy's.
+
+    It is the manifest's, as it is manifests that are copied: two migrations of one may write under one base.
+    """
     mark = str(uuid.uuid4())
-    upsert(connection, home, _COLUMNS, [(migration, HomeKind.MARK, mark, "", read_clock(connection))])
+    upsert(connection, home, _COLUMNS, [("", HomeKind.MARK, mark, "", read_clock(connection))])
     return mark
 
 
-def age_of_mark(connection: sa.Connection, migration: str, mark: str) -> float | None:
-    """For how many seconds the manifest has known a mark; None: it is none of its own."""
-    same = (home.c.migration == migration, home.c.kind == HomeKind.MARK, home.c.place == mark)
+def age_of_mark(connection: sa.Connection, mark: str) -> float | None:
+    """For how many seconds the manifest has known a mark, negative where its clock was set back; None: not its own."""
+    same = (home.c.migration == "", home.c.kind == HomeKind.MARK, home.c.place == mark)
     since = connection.execute(sa.select(home.c.since).where(*same)).scalar()
     return None if since is None else seconds_between(since, read_clock(connection))
 

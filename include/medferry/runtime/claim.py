@@ -157,8 +157,8 @@ def _mark(environment: Environment, client: MedplumClient, claim: Claim) -> None
     """Set a new mark where the last one is no longer new. Whoever of this manifest's is quicker has done it."""
     for _ in range(_TRIES):
         with environment.manifest.begin() as connection:
-            age = homes.age_of_mark(connection, environment.migration.name, claim.mark)
-        if age is not None and age < _MARKED_FOR:
+            age = homes.age_of_mark(connection, claim.mark)
+        if age is not None and 0 <= age < _MARKED_FOR:
             return
         [outcome] = client.batch([_change(claim, _resource(environment, claim.manifest))], points.WRITE)
         if outcome.done:
@@ -181,7 +181,7 @@ def _resource(environment: Environment, own: str) -> dict[str, Any]:
     """The claim with a new mark, which the manifest knows from now on, whatever becomes of it in Medplum."""
     naming = environment.migration.naming
     with environment.manifest.begin() as connection:
-        mark = homes.add_mark(connection, environment.migration.name)
+        mark = homes.add_mark(connection)
     names = ((CLAIM_SYSTEM, naming.base), (MANIFEST_SYSTEM, own), (MARK_SYSTEM, mark))
     return {
         "resourceType": _TYPE,
@@ -238,13 +238,12 @@ def _change(claim: Claim, ours: dict[str, Any] | None) -> dict[str, Any]:
 
 def _others(environment: Environment, found: Iterable[Claim]) -> list[Claim]:
     """Those of other manifests, and of later copies of this one. A claim of before there were marks has none."""
-    name = environment.migration.name
     with environment.manifest.begin() as connection:
         own = homes.manifest_id(connection)
         return [
             claim
             for claim in found
-            if claim.manifest != own or (claim.mark and homes.age_of_mark(connection, name, claim.mark) is None)
+            if claim.manifest != own or (claim.mark and homes.age_of_mark(connection, claim.mark) is None)
         ]
 
 
