@@ -32,8 +32,10 @@ from medferry.runtime.continuing import OlderManifest, OtherManifest
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import accept_systems, check_systems, look_at_systems
+from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_session
 from medferry.stages.prepare import prepare_run, scope_of
+from medferry.stages.transform import transform_slice
 from medferry.verification.run import verify_subject
 from medferry.workflows.heal import heal
 from medferry.workflows.leftovers import find_leftovers
@@ -422,6 +424,27 @@ def test_a_clock_that_was_set_back_keeps_no_mark_for_ever(tiny: Environment, oth
         connection.execute(sa.update(home).where(home.c.kind == "mark").values(since="2999-01-01T00:00:00.000Z"))
     hold(tiny)
     assert marks(tiny) != before
+
+
+def test_a_load_of_hours_is_marked_and_ends_where_it_was_taken_over(
+    tiny: Environment, other: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_HELD_FOR", "_MARKED_FOR"):
+        monkeypatch.setattr(claim_of_base, name, 0.0)
+    slices = prepare_run(tiny, "long", "run", scope_of(tiny.migration, None, None), RunOptions())
+    for slice_ in slices:
+        extract_slice(tiny, "long", slice_.id)
+        transform_slice(tiny, "long", slice_.id)
+    with tiny.manifest.begin() as connection:
+        run = reconcile(connection, tiny.migration, "long").run
+    with load_session(tiny, run, RunOptions()) as session:
+        older = copied(tiny, tmp_path / "backup.db")
+        session.load([slices[0].id])
+        with pytest.raises(OlderManifest):
+            hold(older)
+        accept_systems(older)
+        with pytest.raises(OlderManifest):
+            session.load([slice_.id for slice_ in slices[1:]])
 
 
 @pytest.mark.parametrize("arrives", [True, False])

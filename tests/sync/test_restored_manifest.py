@@ -75,3 +75,14 @@ def test_an_older_manifest_takes_over_when_it_is_accepted_and_writes_nothing_ove
     assert held(older) == {("1", "birthDate", "conflict")}, "of either value the backup knows nothing"
     with pytest.raises(OlderManifest):
         cycle(both)
+
+
+def test_what_is_only_written_back_is_marked_too(both: SyncedWave, user: User, tmp_path: Path) -> None:
+    """As after a flip: nothing is loaded any more, for weeks."""
+    older = backup(both, tmp_path / "backup.db")
+    user.put(birthDate="1971-01-01", **PHONE)
+    assert back_cycle(both).written
+    for refused in (partial(check_systems, older.environment, dry=False), partial(back_cycle, older)):
+        with pytest.raises(OlderManifest):
+            refused()
+    assert row(both) == ("Ada", "1971-01-01", "F")

@@ -10,7 +10,7 @@ keeps all that it has ever set. An older copy finds one that it does not know.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ _LONGEST_LAG = 60.0
 
 _MARKED_FOR = 600.0
 """Seconds until a new mark is set: each is a version of the claim, and costs an update."""
+_HELD_FOR = 60.0
+"""Seconds until one who goes on writing looks at the claim again."""
 _TRIES, _CHANGED = 5, 412
 """How often that is tried while others of this manifest's change the claim (HTTP 412)."""
 
@@ -88,6 +90,24 @@ def hold_claim(environment: Environment, client: MedplumClient) -> None:
         homes.keep_claim(connection, environment.migration.name, base, kept)
     if kept in UNCLAIMED and kept != known:
         log.warning("%s", unclaimed_text(base, Unclaimed(kept)))
+
+
+def keep_claim(environment: Environment, client: MedplumClient) -> Callable[[], None]:
+    """Hold the claim, for one who writes for long: what is returned is to be called before each write.
+
+    It asks again where it has not for a minute, so that hours of one load are marked as well, and raises as
+    `hold_claim` where the manifest was taken over meanwhile.
+    """
+    hold_claim(environment, client)
+    held_at = client.waits.clock()
+
+    def ask_again() -> None:
+        nonlocal held_at
+        if (now := client.waits.clock()) - held_at >= _HELD_FOR:
+            hold_claim(environment, client)
+            held_at = now
+
+    return ask_again
 
 
 def check_claim(environment: Environment, client: MedplumClient) -> None:

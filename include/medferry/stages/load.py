@@ -29,7 +29,7 @@ from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.limiter import ConcurrencyLimiter
 from medferry.medplum.waits import WaitFor
-from medferry.runtime.claim import hold_claim
+from medferry.runtime.claim import keep_claim
 from medferry.runtime.continuing import is_dry
 from medferry.runtime.control import heed_abort
 from medferry.runtime.environment import Environment, own_run
@@ -70,6 +70,8 @@ class LoadSession:
     referable: Referable
     threads: ThreadPoolExecutor
     policy: DriftPolicy
+    may_write: Callable[[], None]
+    """Raises OtherManifest, OlderManifest where the identifiers were taken over since."""
     tally: Tally = field(default_factory=Tally)
 
     def load(
@@ -142,12 +144,12 @@ def load_session(
     ):
         client.waits.heed = partial(heed_abort, environment, run.id)
         check_medplum(environment, client)
-        hold_claim(environment, client)
+        may_write = keep_claim(environment, client)
         visibility = Visibility(client, environment.settings.settle_seconds)
         limiter = ConcurrencyLimiter(options.lanes, partial(client.waits.sleep, WaitFor.RECOVERY))
         referable = Referable(client)
         policy = policy or drift_policy(options)
-        yield LoadSession(environment, run, options, client, limiter, visibility, referable, threads, policy)
+        yield LoadSession(environment, run, options, client, limiter, visibility, referable, threads, policy, may_write)
 
 
 def load_slice(
@@ -251,6 +253,7 @@ def _in_threads(session: LoadSession, loader: ChunkLoader, chunks: Iterator[Chun
     flying: set[Future[Counter[str]]] = set()
     try:
         for chunk in chunks:
+            session.may_write()
             flying.add(session.threads.submit(loader.load, chunk))
             if len(flying) > session.options.lanes + 1:
                 done, flying = wait(flying, return_when=FIRST_COMPLETED)

@@ -22,8 +22,7 @@ from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
 from medferry.sync.aside import with_set_aside
 from medferry.sync.keys import keys_of_cut
-from medferry.sync.reverse import Ours, classify
-from medferry.sync.reverse_cycle import named_by
+from medferry.sync.reverse import Ours, classify, named_by
 from medferry.sync.reverse_sweep import WALKED
 from medferry.sync.wave import SyncedWave
 

@@ -167,3 +167,19 @@ def _is_present(client: MedplumClient, found: Found, base: Change) -> bool:
 
 def _place(line: KnownLine) -> str:
     return f"{line.medplum_id}/_history/{line.version_id}"
+
+
+def named_by(found: Iterable[Found], entities: Collection[str]) -> dict[str, set[str]]:
+    """Entity → keys of the records that have to be looked at: edits, deletions, and what was merged by the way forth.
+
+    A write of ours that brought a row's change into what users had changed says all of it, and the row may not.
+    """
+    keys: dict[str, set[str]] = {}
+    for one in found:
+        for line in one.lines:
+            if line.entity in entities and (
+                one.kind in (FoundKind.EDIT, FoundKind.DELETE)
+                or (one.kind is FoundKind.ECHO and line.wanted_hash is not None)
+            ):
+                keys.setdefault(line.entity, set()).add(line.value)
+    return keys

@@ -24,11 +24,12 @@ from medferry.manifest.held_back import HeldBack, due_again, set_held_back
 from medferry.medplum.changes import ChangePosition, PositionUnreadable, begin, next_page
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NoVerdict, Unauthorised
+from medferry.runtime.claim import hold_claim
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
 from medferry.sync.adopt import finish_births
-from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
+from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent, named_by
 from medferry.sync.reverse_born import Delivery
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
 from medferry.sync.reverse_forth import settle_forth
@@ -80,7 +81,8 @@ def back_cycle(wave: SyncedWave, client: MedplumClient | None = None) -> BackCyc
     `client`: one to be used, so that each cycle of many need not connect anew.
 
     Raises SyncBusy, NothingBack, SettingsError without the writing account, LeaseHeld, SourceUnavailable,
-    OtherSystem where that account leads to another database, MedplumUnavailable, Unauthorised, FeedMoved.
+    OtherSystem where that account leads to another database, MedplumUnavailable, Unauthorised, FeedMoved,
+    OtherManifest where there is something to write.
     """
     if not wave.environment.migration.inverses:
         raise NothingBack(
@@ -122,6 +124,7 @@ class _Back:
     client: MedplumClient
     done: BackCycle = field(default_factory=BackCycle)
     blocked: set[str] = field(default_factory=set)
+    claimed: bool = False
 
     @property
     def _environment(self) -> Environment:
@@ -141,6 +144,12 @@ class _Back:
             raise failures[0]
         return self.done
 
+    def _may_write(self) -> None:
+        """Asked once a cycle, where anything may be written: what is only written back is to be marked, too."""
+        if not self.claimed:
+            hold_claim(self._environment, self.client)
+            self.claimed = True
+
     def _again(self) -> None:
         """What was held back, in turns."""
         migration = self._environment.migration
@@ -153,6 +162,7 @@ class _Back:
         if keys:
             self._settle(keys, lambda *_: None, left=True)
         if told := [one for one in due if one.is_birth]:
+            self._may_write()
             self._delivery.again(told)
 
     @property
@@ -196,7 +206,9 @@ class _Back:
         self.done.found.update(one.kind for one in found)
         moved: list[Feed] = []
         keys = named_by(found, self._environment.migration.inverses)
-        self._delivery.first(found)
+        if any(one.kind is FoundKind.BIRTH for one in found):
+            self._may_write()
+            self._delivery.first(found)
 
         def move(connection: sa.Connection, written: WrittenBack) -> None:
             moved.append(move_feed(connection, feed, position, passed, lags_of(found, written, self.client)))
@@ -225,6 +237,8 @@ class _Back:
     def _settle(self, keys: Keys, at_end: Callable[[sa.Connection, WrittenBack], object], left: bool = False) -> None:
         """Do what is to be done about some records. `left`: those that are not the wave's any more are not told."""
         decisions = [one for entity, of_entity in sorted(keys.items()) for one in self._decided(entity, of_entity)]
+        if decisions:
+            self._may_write()
         settle_forth(self.wave, decisions)
         migration = self._environment.migration
 
@@ -276,19 +290,3 @@ def returning_types(environment: Environment) -> list[str]:
         for kind in migration.specs[name].produces.values():
             levels[kind] = min(levels.get(kind, migration.level_of(name)), migration.level_of(name))
     return sorted(levels, key=lambda kind: (levels[kind], kind))
-
-
-def named_by(found: Iterable[Found], entities: Collection[str]) -> dict[str, set[str]]:
-    """Entity → keys of the records that have to be looked at: edits, deletions, and what was merged by the way forth.
-
-    A write of ours that brought a row's change into what users had changed says all of it, and the row may not.
-    """
-    keys: dict[str, set[str]] = {}
-    for one in found:
-        for line in one.lines:
-            if line.entity in entities and (
-                one.kind in (FoundKind.EDIT, FoundKind.DELETE)
-                or (one.kind is FoundKind.ECHO and line.wanted_hash is not None)
-            ):
-                keys.setdefault(line.entity, set()).add(line.value)
-    return keys
