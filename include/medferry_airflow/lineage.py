@@ -56,9 +56,9 @@ def _known(found: Any) -> Callable[[Any], Any]:
 
 def _tell(task: Any, made: Callable[[ModuleType], Callable[[Any], Any]]) -> None:
     """What keeps it from being told is told in the log: the work is done, and was recorded."""
-    from airflow.providers.openlineage import conf
-
     try:
+        from airflow.providers.openlineage import conf
+
         if conf.is_disabled():
             return
         from medferry_airflow import lineage_datasets  # dear

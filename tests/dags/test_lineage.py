@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from airflow.providers import openlineage
 from airflow.providers.openlineage.extractors.base import OL_METHOD_NAME_COMPLETE
 from airflow.providers.openlineage.extractors.manager import ExtractorManager
 from airflow.providers.openlineage.utils.emission_policy import resolve_task_emission_policy
@@ -93,6 +95,15 @@ def test_what_cannot_be_told_fails_no_task(
     lineage.tell_sync(task, tiny, Way.FORTH, {})
     assert not hasattr(task.task, OL_METHOD_NAME_COMPLETE)
     assert "ValueError" in caplog.text and "Lindqvist" not in caplog.text
+
+
+def test_an_airflow_without_the_provider_fails_no_task(
+    monkeypatch: pytest.MonkeyPatch, tiny: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(openlineage, "conf")
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.conf", None)
+    lineage.tell_sync(task_at_work(), tiny, Way.FORTH, {})
+    assert "OpenLineage is not told" in caplog.text
 
 
 def test_the_provider_finds_what_was_told(monkeypatch: pytest.MonkeyPatch, tiny: Environment) -> None:
