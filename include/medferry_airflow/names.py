@@ -30,6 +30,8 @@ PEPPER = "medferry_pepper"
 AIRFLOW = "medferry_airflow"
 """The connection id of this Airflow's own REST API, by an account that may change DAG runs: for notes."""
 
+_OURS = {MEDPLUM, CAPTURE, LEGACY_WRITER, STORE, PEPPER}
+
 
 def qualified(migration: str, word: str) -> str:
     """A DAG's id, or what else all of Airflow has once, of one of several migrations.
@@ -41,6 +43,9 @@ def qualified(migration: str, word: str) -> str:
 
 
 def own_connection(migration: str, conn_id: str) -> str:
-    """The id of a connection of one of several migrations; a plan may name its source so by itself."""
+    """The id of a connection of one of several migrations; a plan may name its source so by itself.
+
+    Those above have the name added in any case: `medplum_default` is not that of a migration `default`.
+    """
     end = f"_{migration}"
-    return conn_id if conn_id.endswith(end) else f"{conn_id}{end}"
+    return conn_id if conn_id.endswith(end) and conn_id not in _OURS else f"{conn_id}{end}"

@@ -25,6 +25,7 @@ from medferry_airflow import definition, late, runs_api
 from medferry_airflow.connections import settings_from_connections
 from medferry_airflow.definition import NotServed, at_work, current_migration, served_as, served_by
 from medferry_airflow.factory import TAGS
+from medferry_airflow.names import own_connection
 from medferry_airflow.of_address import of_address
 from medferry_airflow.tasks import environment as of_tasks
 from medferry_airflow.web import app
@@ -205,6 +206,20 @@ def test_a_connection_of_no_migration_is_refused(two: Two, monkeypatch: pytest.M
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({"conn_type": "generic", "password": "x"}))
     with pytest.raises(SettingsError, match=f"no connection {conn_id}_tiny, and its {conn_id} is of none"):
         settings_from_connections(served_as("tiny").plan)
+
+
+@pytest.mark.parametrize(
+    ("migration", "conn_id", "own"),
+    [
+        ("labs", "legacy_labs", "legacy_labs"),
+        ("labs", "medplum_default", "medplum_default_labs"),
+        ("default", "medplum_default", "medplum_default_default"),
+        ("store", "medferry_store", "medferry_store_store"),
+        ("writer", "medferry_legacy_writer", "medferry_legacy_writer_writer"),
+    ],
+)
+def test_no_name_of_a_migration_makes_a_connection_for_one_its_own(migration: str, conn_id: str, own: str) -> None:
+    assert own_connection(migration, conn_id) == own
 
 
 def test_who_is_late_is_told_by_name(two: Two, caplog: pytest.LogCaptureFixture) -> None:
