@@ -371,6 +371,22 @@ def test_an_older_copy_of_the_manifest_is_refused_until_a_person_accepts_it(
         hold(tiny)
 
 
+def test_a_search_that_lags_refuses_nobody_by_a_mark_of_before(
+    tiny: Environment, other: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(tiny)
+    monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
+    older = copied(tiny, tmp_path / "backup.db")
+    hold(tiny)
+    with tiny.medplum() as client:
+        before = client.search("Basic", [])
+    hold(tiny)
+    monkeypatch.setattr(MedplumClient, "search", lambda *_: before)
+    accept_systems(older)
+    hold(older)
+    assert {state.problem for state in look_at_systems(older)} == {""}
+
+
 def test_of_two_copies_the_first_that_writes_goes_on(
     tiny: Environment, other: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

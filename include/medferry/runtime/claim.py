@@ -220,8 +220,8 @@ def _claim_of(resource: dict[str, Any]) -> Claim:
     return Claim(resource["id"], meta.get("versionId", ""), manifest, mark, text, meta.get("lastUpdated", ""))
 
 
-def _read(client: MedplumClient, claim_id: str) -> list[Claim]:
-    return [_claim_of(orjson.loads(text)) for _, text in client.read_each([(_TYPE, claim_id)]).values()]
+def _read(client: MedplumClient, *ids: str) -> list[Claim]:
+    return [_claim_of(orjson.loads(text)) for _, text in client.read_each([(_TYPE, one) for one in ids]).values()]
 
 
 def _named(base: str) -> list[tuple[str, str]]:
@@ -229,12 +229,12 @@ def _named(base: str) -> list[tuple[str, str]]:
 
 
 def _found(client: MedplumClient, base: str) -> list[Claim]:
-    """The claims on an identifier base that this client may search for."""
+    """The claims on an identifier base that this client may search for, as they are now: a search may lag."""
     try:
         page = client.search(_TYPE, _named(base))
     except (Unauthorised, RequestRefused):
         return []
-    return [_claim_of(entry["resource"]) for entry in page.get("entry", [])]
+    return _read(client, *(entry["resource"]["id"] for entry in page.get("entry", [])))
 
 
 def _shows(client: MedplumClient, claim_id: str, seconds: float) -> bool:
