@@ -161,6 +161,21 @@ def test_what_fails_before_the_way_back_leaves_all_in_medplum(
     assert family(clinic, 1) == "Baker"
 
 
+def test_a_rollback_that_died_behind_its_last_gate_publishes_the_routing(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users whose routing says Medplum are refused there."""
+    cut_over(clinic.environment, "pilot", choice())
+    failing(monkeypatch, Act.ROUTE, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        roll_back(clinic.environment, "pilot", choice())
+    assert places(clinic) == {Place.LEGACY}
+    monkeypatch.undo()
+    done: list[Act] = []
+    roll_back(clinic.environment, "pilot", choice(done))
+    assert done == [Act.THAW, Act.ROUTE] and legacy_writes(clinic, 1, "Adair")
+
+
 def test_a_write_that_cannot_come_back_keeps_the_unit_in_medplum(clinic: Clinic) -> None:
     """No legacy code stands for it: the way back holds it back, and to go back would lose it."""
     cut_over(clinic.environment, "pilot", choice())

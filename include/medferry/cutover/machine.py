@@ -67,6 +67,7 @@ def roll_back(acting: Acting, look: Look) -> Outcome:
     places = look()
     if all_among(places.values(), (Place.LEGACY, Place.FROZEN, Place.BOTH)):
         acting.perform(Act.THAW)
+        acting.perform(Act.ROUTE)  # one that died behind its last gate has told nobody
         return Outcome.NOT_FLIPPED
     if all_among(places.values(), (Place.BETWEEN, Place.MEDPLUM)):
         try:
