@@ -1,4 +1,7 @@
-"""Medferry in Airflow: pages and routing in the API server, the pool. Light: every process imports this file."""
+"""Medferry in Airflow: pages and routing in the API server, the pool, the last words of a red task's log.
+
+Light: every process imports this file.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from medferry_airflow import pool
+from medferry_airflow import last_words, pool
 
 
 class MedferryPlugin(AirflowPlugin):
     """`/medferry/runs` in the navigation and beside each DAG run, `GET /medferry/routing`."""
 
     name = "medferry"
-    listeners: list[Any] = [pool]  # noqa: RUF012 -- as the class of Airflow has it
+    listeners: list[Any] = [pool, last_words]  # noqa: RUF012 -- as the class of Airflow has it
 
     @property
     def external_views(self) -> list[dict[str, Any]]:

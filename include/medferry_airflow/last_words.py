@@ -1,19 +1,23 @@
-"""The last two lines of a red task's log: what is wrong, and what to do."""
+"""The last two lines of a red task's log: what is wrong, and what to do.
+
+A listener, and not the tasks' callbacks: what other plugins log of a failure, such as OpenLineage's, comes after those.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
+
+from airflow.listeners import hookimpl
 
 from medferry.errors import MedferryError
 
 log = logging.getLogger(__name__)
 
 
-def say_last(context: Mapping[str, Any]) -> None:
-    """For ``on_failure_callback`` and ``on_retry_callback``, which Airflow calls after it has logged the error."""
-    error = context.get("exception")
+@hookimpl(trylast=True)
+def on_task_instance_failed(error: Any) -> None:
+    """Called of each failed try, after Airflow has logged the error with its traceback."""
     if isinstance(error, MedferryError):
         log.error("%s: %s", type(error).__name__, error.problem)
         log.error("What to do: %s", error.remedy or 'see the runbook, "When a run is red".')

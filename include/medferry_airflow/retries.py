@@ -9,7 +9,6 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from medferry.errors import TransientError
 from medferry.medplum.errors import CertificateRefused, Throttled
-from medferry_airflow.last_words import say_last
 
 QUOTA_WINDOW = timedelta(seconds=60)
 """Medplum fills the points quota again every minute."""
@@ -30,7 +29,4 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
     "retry_policy": RETRY_BY_TYPE,
-    # Airflow logs an error with its traceback: what a person must know comes after it, as the last of the log.
-    "on_failure_callback": say_last,
-    "on_retry_callback": say_last,
 }

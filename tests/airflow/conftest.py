@@ -43,11 +43,6 @@ class Platform:
         """The folder of a copy of the tiny migration, which a test may change."""
         return self.folder / "tiny"
 
-    @property
-    def lineage(self) -> Path:
-        """The file of OpenLineage's events, one a line, of all that ran."""
-        return self.folder / "lineage.json"
-
     def environment(self) -> Environment:
         """The systems as a process outside Airflow sees them, by the migration's files as they are now."""
         medplum = self.medplum
@@ -104,6 +99,18 @@ class Platform:
 
 @pytest.fixture(scope="package")
 def platform() -> Iterator[Platform]:
+    with a_platform() as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def airflow(platform: Platform) -> Iterator[LocalAirflow]:
+    with an_airflow(platform) as running:
+        yield running
+
+
+@contextmanager
+def a_platform() -> Iterator[Platform]:
     """A legacy database, and a Medplum that has a port but does not run yet."""
     folder = Path(tempfile.mkdtemp(prefix="medferry-airflow-", dir=MEMORY if MEMORY.is_dir() else None))
     tiny_platform.fill(f"sqlite:///{folder}/legacy.db")
@@ -114,8 +121,9 @@ def platform() -> Iterator[Platform]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="package")
-def airflow(platform: Platform) -> Iterator[LocalAirflow]:
+@contextmanager
+def an_airflow(platform: Platform, **variables: str) -> Iterator[LocalAirflow]:
+    """With variables of its own besides."""
     medplum, home = platform.medplum, platform.folder / "airflow"
     connection = {"host": f"http://127.0.0.1:{medplum.port}/", "login": medplum.client_id}
     environment = {
@@ -130,11 +138,10 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
             {"conn_type": "medplum", "password": medplum.client_secret, **connection}
         ),
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "composite", "transports": _lineage(platform)}),
     }
     with (
         database.embedded(platform.folder / "airflow-db") as server,
-        LocalAirflow(home, environment | on_postgresql(server.url)) as running,
+        LocalAirflow(home, environment | on_postgresql(server.url) | variables) as running,
     ):
         components = set(running.pids.values())
         assert len(components) == 4 and {process.pid for process in family_of(components)} >= components
@@ -142,10 +149,13 @@ def airflow(platform: Platform) -> Iterator[LocalAirflow]:
     assert not family_of(components), "processes were left running"
 
 
-def _lineage(platform: Platform) -> list[dict[str, object]]:
-    """Where events of all that these tests do go: into a file, and to a server that is away, which fails nothing."""
-    away = {"type": "http", "url": f"http://127.0.0.1:{free_port()}", "timeout": 1, "retry": {"total": 0}}
-    return [{"type": "file", "log_file_path": str(platform.lineage), "append": True}, away]
+def log_of(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[str]:
+    """The lines of a task's log, as the UI gets them, but for what Airflow says when a task has ended."""
+    assert airflow.api is not None
+    address = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
+    lines = airflow.api.request("GET", address, full_content=True, map_index=map_index)["content"]
+    events = [str(line["event"]) for line in lines]
+    return [event for event in events if not event.startswith(("::", "Done. Returned value"))]
 
 
 def backfill(airflow: LocalAirflow, dag_id: str, start: str, end: str, *options: str) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medferry.manifest.accounting import AccountRow, accounts
 from medferry.manifest.runs import RunStatus, get_run
-from medferry_airflow.local import LocalAirflow
+from medferry_airflow.local import LocalAirflow, free_port
 from tests import tiny_platform
-from tests.airflow.conftest import PATIENCE, Platform
+from tests.airflow.conftest import PATIENCE, Platform, a_platform, an_airflow, log_of
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1_500)]
 
@@ -21,9 +22,40 @@ Event = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def run_id(airflow: LocalAirflow, platform: Platform) -> str:
-    """A DAG run of a whole wave."""
+def platform() -> Iterator[Platform]:
+    """Its own, as its Airflow is: each task sends two events, each by a process of its own."""
+    with a_platform() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def airflow(platform: Platform) -> Iterator[LocalAirflow]:
+    """Its events go into a file, and to a server that is away, which fails nothing."""
+    away = {"type": "http", "url": f"http://127.0.0.1:{free_port()}", "timeout": 1, "retry": {"total": 0}}
+    to = [{"type": "file", "log_file_path": str(_file(platform)), "append": True}, away]
+    transport = json.dumps({"type": "composite", "transports": to})
+    with an_airflow(platform, AIRFLOW__OPENLINEAGE__TRANSPORT=transport) as running:
+        yield running
+
+
+def _file(platform: Platform) -> Path:
+    """OpenLineage's events, one a line, of all that ran."""
+    return platform.folder / "lineage.json"
+
+
+@pytest.fixture(scope="module")
+def red_run(airflow: LocalAirflow, platform: Platform) -> str:
+    """A DAG run of a wave that Medplum lets read, and not write."""
     platform.start_medplum()
+    with platform.refusing(403):
+        run_id = airflow.trigger("wave_pilot")
+        assert airflow.wait("wave_pilot", run_id, PATIENCE) == "failed"
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def run_id(airflow: LocalAirflow, red_run: str) -> str:
+    """A DAG run of a whole wave, after a red one."""
     run_id = airflow.trigger("wave_pilot")
     airflow.wait("wave_pilot", run_id, PATIENCE)
     return run_id
@@ -43,7 +75,7 @@ def rows(platform: Platform, run_id: str) -> list[AccountRow]:
 
 
 def _events(platform: Platform) -> Iterator[Event]:
-    for line in platform.lineage.read_text(encoding="utf-8").splitlines():
+    for line in _file(platform).read_text(encoding="utf-8").splitlines():
         yield json.loads(line)
 
 
@@ -171,9 +203,17 @@ def test_the_waves_assets_are_told_once_by_the_provider_itself(events: list[Even
     assert outlets.count("medferry://") == outlets.count("medferry://tiny/pilot/loaded") == 1
 
 
+def test_a_red_log_ends_with_what_is_wrong_and_what_to_do(airflow: LocalAirflow, red_run: str) -> None:
+    """Below what the provider says of the event that it could not send."""
+    told = log_of(airflow, "wave_pilot", red_run, "load_level_0.load", 0)
+    assert any("OpenLineage" in line for line in told)
+    problem, remedy = told[-2:]
+    assert problem.startswith("Unauthorised: ") and remedy.startswith("What to do: ")
+
+
 def test_nothing_of_a_patient_and_no_secret_is_told(platform: Platform, events: list[Event]) -> None:
-    """Of all that ran before in this folder, failures too."""
-    told = platform.lineage.read_text(encoding="utf-8")
+    """Of the red run, too."""
+    told = _file(platform).read_text(encoding="utf-8")
     assert len(told.splitlines()) > len(events) > 0
     born = [str(row[4]) for row in tiny_platform._PATIENTS]
     secrets = [platform.medplum.client_secret, str(platform.folder / "legacy.db")]

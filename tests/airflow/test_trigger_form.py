@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from medferry_airflow.assets import Milestone
 from medferry_airflow.local import ROOT, USER, LocalAirflow
-from tests.airflow.conftest import PATIENCE, Platform
+from tests.airflow.conftest import PATIENCE, Platform, log_of
 
 expect.set_options(timeout=60_000)  # a busy machine draws slowly
 
@@ -116,24 +116,15 @@ def test_the_verdict_and_the_report_stand_beside_the_run(page: Page, airflow: Lo
         expect(page.get_by_text("PROVEN", exact=True).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "wider than the screen"
         page.screenshot(path=SCREENSHOTS / f"narrow_{name.split('/')[0]}.png", full_page=True)
-    assert _log(airflow, run_id, "conclude")[-1] == f"Run wave_rest.{run_id}: PROVEN"
+    assert log_of(airflow, "wave_rest", run_id, "conclude")[-1] == f"Run wave_rest.{run_id}: PROVEN"
 
 
 def test_a_red_log_ends_with_what_is_wrong_and_what_to_do(airflow: LocalAirflow) -> None:
     run_id = airflow.trigger("wave_rest", {"dryrun": True})
     assert airflow.wait("wave_rest", run_id, PATIENCE) == "failed"
-    problem, remedy = _log(airflow, run_id, "prepare")[-2:]
+    problem, remedy = log_of(airflow, "wave_rest", run_id, "prepare")[-2:]
     assert problem.startswith("OptionError: ") and "dryrun" in problem
     assert remedy.startswith("What to do: ") and "dry_run" in remedy
-
-
-def _log(airflow: LocalAirflow, run_id: str, task_id: str) -> list[str]:
-    """The lines of a task's log, as the UI gets them, but for what Airflow says when a task has ended."""
-    assert airflow.api is not None
-    address = f"dags/wave_rest/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
-    lines = airflow.api.request("GET", address, full_content=True)["content"]
-    events = [str(line["event"]) for line in lines]
-    return [event for event in events if not event.startswith(("::", "Done. Returned value"))]
 
 
 def _runs(airflow: LocalAirflow) -> set[str]:
