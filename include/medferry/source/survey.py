@@ -148,7 +148,7 @@ def _column(
     meant = _meant(kind)
     if meant is Meant.TEXT or isinstance(kind, sa.Integer):
         codes, rare = _codes(connection, table, name)
-        if _is_flag(kind, {*codes}):
+        if not rare and _is_flag(kind, {*codes}):
             return SurveyedColumn(name, Meant.FLAG)
         if codes:
             return SurveyedColumn(name, Meant.CODE, codes=codes, rare=rare)
@@ -173,7 +173,7 @@ def _meant(kind: sa.types.TypeEngine[Any]) -> Meant:
 
 def _is_flag(kind: sa.types.TypeEngine[Any], codes: set[str]) -> bool:
     """MySQL and MariaDB have no BOOLEAN: what is declared as one is a TINYINT(1), which may hold any small number."""
-    return isinstance(kind, mysql.TINYINT) and kind.display_width == 1 and codes <= {"0", "1"}
+    return isinstance(kind, mysql.TINYINT) and kind.display_width == 1 and bool(codes) and codes <= {"0", "1"}
 
 
 def _codes(connection: sa.Connection, table: str, name: str) -> tuple[tuple[str, ...], int]:
