@@ -101,7 +101,7 @@ OF_BIRTHS: dict[str, tuple[list[Patch], range]] = {
     "a row is inserted without its line": ([(insert, "add_born", lambda *_: None)], range(100)),
     "a birth that was begun is never finished": (
         [(cycle, "finish_births", lambda *_: 0), (reverse_cycle, "finish_births", lambda *_, **__: 0)],
-        range(36, 100),
+        range(190, 260),
     ),
     "a birth is overlooked": ([(reverse_cycle, "classify", _one_overlooked)], range(100)),
 }
