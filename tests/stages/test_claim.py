@@ -177,7 +177,7 @@ def test_a_client_that_may_not_is_warned_once(
     with tiny.manifest.begin() as connection:
         report = reconcile(connection, tiny.migration, "second")
     assert report.unclaimed == report.as_json()["unclaimed"] == warnings[0]
-    assert claims(tiny) == [] and kept(tiny) == Unclaimed.REFUSED
+    assert claims(tiny) == [] and kept(tiny) == Unclaimed.REFUSED and known_marks(tiny) == 0
     policy.hidden = ()
     hold(behind)  # it may now
     assert holders(tiny) == [own_id(tiny)]
@@ -347,6 +347,12 @@ def marks(environment: Environment) -> list[str]:
     return [
         one["value"] for claim in claims(environment) for one in claim["identifier"] if one["system"] == MARK_SYSTEM
     ]
+
+
+def known_marks(environment: Environment) -> int:
+    with environment.manifest.begin() as connection:
+        found = sa.select(sa.func.count()).where(home.c.kind == homes.HomeKind.MARK)
+        return int(connection.execute(found).scalar_one())
 
 
 def test_an_older_copy_of_the_manifest_is_refused_until_a_person_accepts_it(
@@ -530,7 +536,8 @@ def test_who_may_not_mark_is_warned_and_goes_on(
 ) -> None:
     hold(tiny)
     monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
-    refused = EntryOutcome(status=403)
+    refused, known = EntryOutcome(status=403), known_marks(tiny)
     monkeypatch.setattr(MedplumClient, "batch", lambda *_: [refused])
     hold(tiny)
+    assert known_marks(tiny) == known, "one more at each try for ever"
     assert "could not be marked in Medplum (HTTP 403)" in caplog.text and "AccessPolicy" in caplog.text

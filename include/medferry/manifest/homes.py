@@ -133,6 +133,11 @@ def add_mark(connection: sa.Connection) -> str:
     return mark
 
 
+def forget_mark(connection: sa.Connection, mark: str) -> None:
+    """It is known that it was never set."""
+    connection.execute(sa.delete(home).where(home.c.kind == HomeKind.MARK, home.c.place == mark))
+
+
 def age_of_mark(connection: sa.Connection, mark: str) -> float | None:
     """For how many seconds the manifest has known a mark, negative where its clock was set back; None: not its own."""
     same = (home.c.migration == "", home.c.kind == HomeKind.MARK, home.c.place == mark)

@@ -11,35 +11,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from medferry.fhir.bundle import by_name
 from medferry.fhir.identifiers import names_of
-from medferry.fhir.references import system_token
 from medferry.manifest import homes
 from medferry.manifest.homes import Unclaimed
 from medferry.mapping.identity import CLAIM_SYSTEM, MANIFEST_SYSTEM, MARK_SYSTEM
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import RequestRefused, Unauthorised
-from medferry.medplum.waits import WaitFor
+from medferry.runtime.claim_in_medplum import TYPE, Claim, as_claim, changed, found_claims, named, read_claims, shows
 from medferry.runtime.continuing import OlderManifest, OtherManifest
 from medferry.runtime.environment import Environment
 
 log = logging.getLogger(__name__)
 
-_TYPE = "Basic"
-_FIRST_POLL, _LONGEST_POLL = 0.05, 2.0
-_LONGEST_LAG = 60.0
-"""Seconds; a claim that is not read for so long is hidden from this client."""
-
 _MARKED_FOR = 600.0
 """Seconds until a new mark is set: each is a version of the claim, and costs an update."""
 _HELD_FOR = 60.0
 """Seconds until one who goes on writing looks at the claim again."""
+_NO_RIGHT = (401, 403)
 _TRIES, _CHANGED = 5, 412
 """How often that is tried while others of this manifest's change the claim (HTTP 412)."""
 
@@ -47,21 +39,6 @@ UNCLAIMED = {
     Unclaimed.REFUSED: "this client may not create a Basic there",
     Unclaimed.HIDDEN: "this client cannot read the Basic that it had created there",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim as Medplum has it: `manifest` is whose it is, `mark` of which copy, `text` what it says of itself."""
-
-    id: str
-    version: str
-    manifest: str
-    mark: str
-    text: str
-    since: str
-
-    def __str__(self) -> str:
-        return f"the manifest {self.manifest or 'of no name'} ({self.text}, {self.since[:10]})"
 
 
 def hold_claim(environment: Environment, client: MedplumClient) -> None:
@@ -73,18 +50,21 @@ def hold_claim(environment: Environment, client: MedplumClient) -> None:
     base, own, known = _known(environment)
     if known == Unclaimed.HIDDEN:
         return  # another would be made each time
-    if known and known != Unclaimed.REFUSED and (found := _read(client, known)):
+    if known and known != Unclaimed.REFUSED and (found := read_claims(client, known)):
         _refuse_others(environment, found)
         _mark(environment, client, found[0])
         return
+    wanted = _resource(environment, own)
     try:
-        made = _claim_of(client.create_unless(_resource(environment, own), by_name(_TYPE, (CLAIM_SYSTEM, base))))
-    except (Unauthorised, RequestRefused):  # not allowed, or several are there
-        found = _found(client, base)
+        made = as_claim(client.create_unless(wanted, by_name(TYPE, (CLAIM_SYSTEM, base))))
+    except (Unauthorised, RequestRefused) as error:  # not allowed, or several are there
+        if isinstance(error, Unauthorised):
+            _forget(environment, wanted)
+        found = found_claims(client, base)
         kept = next((claim.id for claim in found), str(Unclaimed.REFUSED))
     else:
-        found = [made, *_found(client, base)]
-        kept = made.id if _shows(client, made.id, environment.settings.settle_seconds) else str(Unclaimed.HIDDEN)
+        found = [made, *found_claims(client, base)]
+        kept = made.id if shows(client, made.id, environment.settings.settle_seconds) else str(Unclaimed.HIDDEN)
     _refuse_others(environment, found)
     with environment.manifest.begin() as connection:
         homes.keep_claim(connection, environment.migration.name, base, kept)
@@ -119,7 +99,7 @@ def check_claim(environment: Environment, client: MedplumClient) -> None:
     try:
         if known in UNCLAIMED:
             return
-        found = _read(client, known) if known else [_claim_of(one) for one in client.find(_TYPE, _named(base))]
+        found = read_claims(client, known) if known else [as_claim(one) for one in client.find(TYPE, named(base))]
     except (Unauthorised, RequestRefused):
         return  # its AccessPolicy leaves Basic out: `hold_claim` warns of that
     _refuse_others(environment, found)
@@ -128,7 +108,7 @@ def check_claim(environment: Environment, client: MedplumClient) -> None:
 def others_claim(environment: Environment, client: MedplumClient) -> str:
     """Whose claim on the identifier base is not this manifest's; empty: nobody else has one."""
     base, own, _ = _known(environment)
-    others = _others(environment, _found(client, base))
+    others = _others(environment, found_claims(client, base))
     return ", ".join(_told(claim, own) for claim in others)
 
 
@@ -138,11 +118,11 @@ def take_claim(environment: Environment, client: MedplumClient) -> None:
     Raises OtherManifest where Medplum does not let it, and MedplumUnavailable.
     """
     base, own, _ = _known(environment)
-    found = _found(client, base)
+    found = found_claims(client, base)
     others = _others(environment, found)
     if others:
         free = others[0] if len(others) == len(found) else None
-        changes = [_change(claim, _resource(environment, own) if claim is free else None) for claim in others]
+        changes = [changed(claim, _resource(environment, own) if claim is free else None) for claim in others]
         outcomes = client.batch(changes, points.WRITE * len(changes))
         failed = next((outcome for outcome in outcomes if not outcome.done), None)
         if failed is not None:
@@ -180,9 +160,12 @@ def _mark(environment: Environment, client: MedplumClient, claim: Claim) -> None
             age = homes.age_of_mark(connection, claim.mark)
         if age is not None and 0 <= age < _MARKED_FOR:
             return
-        [outcome] = client.batch([_change(claim, _resource(environment, claim.manifest))], points.WRITE)
+        wanted = _resource(environment, claim.manifest)
+        [outcome] = client.batch([changed(claim, wanted)], points.WRITE)
         if outcome.done:
             return
+        if outcome.status in _NO_RIGHT:
+            _forget(environment, wanted)
         if outcome.status != _CHANGED:
             log.warning(
                 "The claim on the identifier base could not be marked in Medplum (HTTP %d): an older copy of this "
@@ -190,7 +173,7 @@ def _mark(environment: Environment, client: MedplumClient, claim: Claim) -> None
                 outcome.status,
             )
             return
-        found = _read(client, claim.id)
+        found = read_claims(client, claim.id)
         _refuse_others(environment, found)
         if not found:
             return  # it was just deleted: the next one makes it again
@@ -204,7 +187,7 @@ def _resource(environment: Environment, own: str) -> dict[str, Any]:
         mark = homes.add_mark(connection)
     names = ((CLAIM_SYSTEM, naming.base), (MANIFEST_SYSTEM, own), (MARK_SYSTEM, mark))
     return {
-        "resourceType": _TYPE,
+        "resourceType": TYPE,
         "identifier": [{"system": system, "value": value} for system, value in names],
         "code": {
             "coding": [{"system": CLAIM_SYSTEM, "code": "claim"}],
@@ -213,47 +196,11 @@ def _resource(environment: Environment, own: str) -> dict[str, Any]:
     }
 
 
-def _claim_of(resource: dict[str, Any]) -> Claim:
-    meta, code, names = resource.get("meta", {}), resource.get("code", {}), dict(names_of(resource))
-    text = str(code.get("text", "") if isinstance(code, dict) else "")
-    manifest, mark = names.get(MANIFEST_SYSTEM, ""), names.get(MARK_SYSTEM, "")
-    return Claim(resource["id"], meta.get("versionId", ""), manifest, mark, text, meta.get("lastUpdated", ""))
-
-
-def _read(client: MedplumClient, *ids: str) -> list[Claim]:
-    return [_claim_of(orjson.loads(text)) for _, text in client.read_each([(_TYPE, one) for one in ids]).values()]
-
-
-def _named(base: str) -> list[tuple[str, str]]:
-    return [("identifier", system_token(CLAIM_SYSTEM, base))]
-
-
-def _found(client: MedplumClient, base: str) -> list[Claim]:
-    """The claims on an identifier base that this client may search for, as they are now: a search may lag."""
-    try:
-        page = client.search(_TYPE, _named(base))
-    except (Unauthorised, RequestRefused):
-        return []
-    return _read(client, *(entry["resource"]["id"] for entry in page.get("entry", [])))
-
-
-def _shows(client: MedplumClient, claim_id: str, seconds: float) -> bool:
-    """Whether a claim can be read by its id, at the latest after the longest lag."""
-    started, poll = client.waits.clock(), _FIRST_POLL
-    while not _read(client, claim_id):
-        if client.waits.clock() - started > min(seconds, _LONGEST_LAG):
-            return False
-        client.waits.sleep(WaitFor.ANSWER, poll)
-        poll = min(2 * poll, _LONGEST_POLL)
-    return True
-
-
-def _change(claim: Claim, ours: dict[str, Any] | None) -> dict[str, Any]:
-    """An entry of a batch that makes a claim ours, or removes it."""
-    request = {"url": f"{_TYPE}/{claim.id}", "ifMatch": f'W/"{claim.version}"'}
-    if ours is None:
-        return {"request": {"method": "DELETE", **request}}
-    return {"resource": ours | {"id": claim.id}, "request": {"method": "PUT", **request}}
+def _forget(environment: Environment, wanted: dict[str, Any]) -> None:
+    """Its mark, which Medplum has refused for want of rights. After any other answer it may have been set all the same:
+    a request is sent again where none came."""
+    with environment.manifest.begin() as connection:
+        homes.forget_mark(connection, dict(names_of(wanted))[MARK_SYSTEM])
 
 
 def _others(environment: Environment, found: Iterable[Claim]) -> list[Claim]:
