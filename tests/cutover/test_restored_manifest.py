@@ -12,7 +12,7 @@ from medferry.cutover.proof import Unproven
 from medferry.cutover.stages import STAGES, Stage
 from medferry.manifest.cutovers import Direction
 from medferry.runtime import claim
-from medferry.runtime.continuing import OlderManifest
+from medferry.runtime.continuing import OlderManifest, OtherSystem
 from medferry.runtime.systems import accept_systems
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
@@ -45,3 +45,19 @@ def test_a_flip_that_the_manifest_does_not_know_stands(
         do(older, *STAGES[Direction.BACK], direction=Direction.BACK)
     assert thaw(older, Direction.BACK).startswith("backed out") and places(older) == {Place.MEDPLUM}
     assert in_medplum(older, 1) == "Baker"
+
+
+def test_what_is_closed_is_opened_whoever_has_the_claim(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whatever keeps a run from beginning: users wait."""
+    monkeypatch.setattr(claim, "_MARKED_FOR", 0.0)
+    copy = backup(synced_wave(clinic.environment, "pilot"), tmp_path / "backup.db").environment
+    do(clinic, *BEFORE)
+    assert places(clinic) == {Place.FROZEN}
+    accept_systems(copy)
+    clinic.environment.staging_area.claim("another manifest")
+    with pytest.raises(OtherSystem):
+        do(clinic, Stage.FLIP)
+    assert thaw(clinic).startswith("backed out")
+    assert places(clinic) == {Place.LEGACY} and legacy_writes(clinic, 1, "Adair")

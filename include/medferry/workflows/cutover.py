@@ -30,7 +30,7 @@ from medferry.workflows.parity import require_parity
 from medferry.workflows.readiness import require_turn
 from medferry.workflows.routing import publish_routing
 from medferry.workflows.safety import require_safety
-from medferry.workflows.sync import checked_wave
+from medferry.workflows.sync import checked_wave, wave_to_open
 
 FREEZE_SECONDS, PATIENCE_SECONDS = 60.0, 30.0
 
@@ -132,7 +132,7 @@ def switching(
     `moves`: False for who only backs out, of whom nothing is asked. Raises CutoverBusy, Otherwise, NothingBack,
     NotAgreed, and what keeps it from beginning.
     """
-    wave = checked_wave(environment, wave_id)
+    wave = checked_wave(environment, wave_id) if moves else wave_to_open(environment, wave_id)
     with only_mover(environment), environment.medplum() as client:
         if direction is Direction.BACK:
             _check_not_retired(environment, wave_id)

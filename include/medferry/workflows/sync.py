@@ -10,7 +10,8 @@ from enum import StrEnum
 from medferry.errors import LeaseHeld, TransientError
 from medferry.manifest.checkpoints import NO_INTERVAL, Interval
 from medferry.runtime.environment import Environment
-from medferry.runtime.systems import check_systems
+from medferry.runtime.legacy_home import check_legacy
+from medferry.runtime.systems import check_medplum, check_systems
 from medferry.sync.aside import check_readable
 from medferry.sync.cycle import Cycle, cycle, scheduled_cycle
 from medferry.sync.reverse_cycle import BackCycle, back_cycle
@@ -101,6 +102,17 @@ def checked_wave(environment: Environment, wave_id: str) -> SyncedWave:
     wave = synced_wave(environment, wave_id)
     check_systems(environment, dry=False)
     return wave
+
+
+def wave_to_open(environment: Environment, wave_id: str) -> SyncedWave:
+    """To open what is closed needs its two systems and nothing else, neither staged files nor the identifiers' claim.
+
+    Raises OtherSystem, SourceUnavailable, MedplumUnavailable, Unauthorised.
+    """
+    check_legacy(environment)
+    with environment.medplum() as client:
+        check_medplum(environment, client)
+    return synced_wave(environment, wave_id)
 
 
 def _repeated(wave: SyncedWave, tell: Tell, tail: float, interval: Interval, way: Way) -> None:
