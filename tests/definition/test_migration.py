@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medferry.definition.migration import load_migration
+from medferry.definition.outline import migration_folder
 from medferry.errors import DefinitionError
 from tests.tiny_platform import MIGRATION
 
@@ -163,3 +164,8 @@ def test_mappings_share_modules_of_their_own_folder(folder: Path) -> None:
     replace("mappings/patient.py", "from medferry", "from ._shared import VERSION\nfrom medferry")(folder)
     assert load_migration(folder).specs["patient"].version == "9"
     assert load_migration(MIGRATION).specs["patient"].version == "1"
+
+
+def test_a_list_of_one_is_that_one() -> None:
+    for listed in ("clinics,", " clinics ", ",clinics"):
+        assert migration_folder(listed) == migration_folder("clinics")

@@ -46,11 +46,14 @@ def migration_folder(name_or_folder: str | Path) -> Path:
     Raises DefinitionError, SettingsError for several.
     """
     given = Path(name_or_folder)
-    if "," in str(name_or_folder) and not given.is_dir():
+    listed = [part.strip() for part in str(name_or_folder).split(",") if part.strip()]
+    if len(listed) > 1 and not given.is_dir():
         raise SettingsError(
             f"MEDFERRY_MIGRATION lists several migrations: {name_or_folder}.", "Say which one is meant: --migration."
         )
-    folder = given if given.is_dir() else MIGRATIONS_FOLDER / str(name_or_folder)
+    if len(listed) == 1 and not given.is_dir():
+        given = Path(listed[0])
+    folder = given if given.is_dir() else MIGRATIONS_FOLDER / given
     if not folder.is_dir():
         known = ", ".join(sorted(p.parent.name for p in MIGRATIONS_FOLDER.glob("*/plan.yaml"))) or "none"
         raise DefinitionError(folder, None, "there is no such migration.", _NAME.format(known))
