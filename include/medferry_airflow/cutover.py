@@ -34,7 +34,7 @@ def draw(direction: Direction, wave: str, question: str, approvers: Sequence[Sta
         armed, answers = looked, list[Any]()
         for number in ("", "_second") if two else ("",):
             shown = f"{_PERSON.format('arm')}\n\n{_SHOWN}" if number else _SHOWN
-            approved = _approval(question, approvers, shown, f"approve{number}")
+            approved = _approval(question, approvers, shown, two, f"approve{number}")
             before = armed
             answers = [*answers, approved.output]
             armed = tasks.arm.override(task_id=f"arm{number}")(wave, str(direction), _SHOWN, answers)
@@ -54,7 +54,8 @@ def _stage(direction: Direction, wave: str, stage: Stage, person: str) -> Any:
         return described(wave, str(direction), stage.value, person)
 
 
-def _approval(question: str, approvers: Sequence[Stakeholder], shown: str, task_id: str) -> Any:
-    minutes = "The freeze must begin within so many minutes of your answer."
+def _approval(question: str, approvers: Sequence[Stakeholder], shown: str, two: bool, task_id: str) -> Any:
+    minutes = "The freeze must begin within so many minutes of your answer"
+    minutes += "; where two are asked, the first one's minutes hold as well." if two else "."
     param = Param(60, type="integer", minimum=1, maximum=1_440, title="Minutes", description=minutes)
     return approval(question, shown, approvers, {"minutes": param}, task_id)
