@@ -16,6 +16,7 @@ from medferry.cutover.acts import BACK, FORTH, OBSERVE, Act, Place
 from medferry.cutover.drain import Time
 from medferry.cutover.gates import Gates
 from medferry.cutover.machine import NotFlipped, NotReturned, Outcome, Stuck
+from medferry.cutover.stages import Stage
 from medferry.errors import VerificationFailed
 from medferry.governance.forecast import score
 from medferry.manifest import cutovers, sent_batches
@@ -27,6 +28,8 @@ from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import synced_wave
 from medferry.workflows.cutover import Choice, CutoverBusy, Otherwise, cut_over, only_mover, prepare, roll_back, told
+from medferry.workflows.cutover import switching as switching_units
+from medferry.workflows.cutover_stages import perform_stage
 from medferry.workflows.cutover_status import cutover_status
 from medferry.workflows.readiness_facts import Facts
 from tests.cutover.conftest import Clinic
@@ -231,6 +234,16 @@ def test_a_flip_that_cannot_end_can_be_gone_back_from(clinic: Clinic, monkeypatc
     assert places(clinic) == {Place.LEGACY}
     with clinic.environment.manifest.begin() as connection:
         assert cutovers.running_attempts(connection, "tiny") == []
+
+
+def test_to_reopen_opens_what_a_cutover_that_died_between_two_gates_had_not_shut_yet(clinic: Clinic) -> None:
+    """Beside a unit that is shut, one that is frozen: nobody waits until its time is over."""
+    for stage in (Stage.FREEZE, Stage.FENCE):
+        perform_stage(clinic.environment, "pilot", Direction.FORTH, stage, choice())
+    assert places(clinic) == {Place.FROZEN}
+    with switching_units(clinic.environment, "pilot", Direction.FORTH, choice(), moves=False) as switch:
+        switch.perform(Act.REOPEN_LEGACY)
+    assert places(clinic) == {Place.LEGACY} and legacy_writes(clinic, 1, "Adair")
 
 
 def test_a_rollback_before_the_flip_thaws(clinic: Clinic) -> None:

@@ -186,6 +186,8 @@ class Switch:
             self._stage(unit, UnitStage.SHADOW)
             if gate.state is GateState.SHUT:
                 self.gates.legacy.reopen(self.environment.capture, unit, gate.epoch)
+            elif gate.state is GateState.CLOSED:  # a cutover died before it had shut it
+                self.gates.legacy.open(self.environment.capture, unit, gate.epoch)
         return "the legacy database is written again"
 
     def thaw(self) -> str:
