@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from medferry.cutover.acts import Place
+from medferry.cutover.acts import Act, Place
 from medferry.cutover.gates import Gates
 from medferry.definition.gate import GateRules
+from medferry.manifest.cutovers import Direction
 from medferry.plan.authority import AuthorityMatrix
 from medferry.runtime.environment import Environment
-from medferry.workflows.cutover import prepare
+from medferry.workflows.cutover import prepare, switching
 from tests.cutover.conftest import Clinic
 from tests.cutover.test_switch import choice
 from tests.users import OPEN, SECRET
@@ -55,3 +56,22 @@ def test_those_of_two_writers_stay_open(clinic: Clinic, shared: Environment) -> 
     both = Environment(replace(shared.migration, plan=plan), shared.settings)
     assert prepare(both, "pilot", choice()) == "north"
     assert place(clinic, both) is Place.BOTH
+
+
+def test_an_attempt_that_died_early_takes_along_what_is_shared_when_the_others_have_gone(
+    clinic: Clinic, shared: Environment
+) -> None:
+    """Else they are left behind, and nothing is written in Medplum to what all waves share."""
+    prepare(shared, "pilot", choice())
+    with switching(shared, "pilot", Direction.FORTH, choice()) as died:
+        assert set(died.units) == {"north"}
+    gate, capture = clinic.gate, shared.capture
+    gate.close(capture, "south", 0, 600, 5)
+    gate.shut(capture, "south", Gates(shared, clinic.users.admin).legacy_of(["south"])["south"].epoch)
+    with switching(shared, "pilot", Direction.FORTH, choice()) as again:
+        assert set(again.units) == {"north", "shared"}
+        again.perform(Act.CLOSE_LEGACY)
+    assert place(clinic, shared) is Place.FROZEN
+    gate.reopen(capture, "south", Gates(shared, clinic.users.admin).legacy_of(["south"])["south"].epoch)
+    with switching(shared, "pilot", Direction.FORTH, choice(), moves=False) as frozen:
+        assert set(frozen.units) == {"north", "shared"}, "what is closed is that attempt's to open"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from medferry.cutover import machine
-from medferry.cutover.acts import Act, Place
+from medferry.cutover.acts import Act, Place, all_among
 from medferry.cutover.drain import Time, again
 from medferry.cutover.dry_run import DryRun
 from medferry.cutover.gates import Gates, may_be_closed
@@ -140,7 +140,7 @@ def switching(
         if moves and would_move(gates, wave_id, units, direction):
             choice.ready()
             agree_to_move(environment, wave_id, direction, choice.person if choice.speaks else None)
-        yield _switch(wave, gates, units, direction, choice)
+        yield _switch(wave, gates, units, direction, choice, moves)
 
 
 def _check_not_retired(environment: Environment, wave_id: str) -> None:
@@ -153,9 +153,11 @@ def _check_not_retired(environment: Environment, wave_id: str) -> None:
             )
 
 
-def _switch(wave: SyncedWave, gates: Gates, units: Sequence[str], direction: Direction, choice: Choice) -> Switch:
+def _switch(
+    wave: SyncedWave, gates: Gates, units: Sequence[str], direction: Direction, choice: Choice, moves: bool
+) -> Switch:
     environment = gates.environment
-    going_on = _going_on(wave, gates, direction)
+    going_on = _going_on(wave, gates, units, direction, moves)
     attempt = going_on or _begun(wave, gates, units, direction, choice)
     hooks = Hooks(
         verify=lambda keys: verified_keys(environment, keys, choice.clock),
@@ -175,8 +177,15 @@ def freeze_seconds(environment: Environment, units: Sequence[str], choice: Choic
     return choice.freeze or (downtime.seconds_of(units) if downtime else FREEZE_SECONDS)
 
 
-def _going_on(wave: SyncedWave, gates: Gates, direction: Direction) -> Attempt | None:
-    """The attempt that came to no end. One of another direction is replaced. Raises Otherwise.
+_WAITS_AT = {Direction.FORTH: Place.LEGACY, Direction.BACK: Place.MEDPLUM, Direction.PREPARE: Place.BOTH}
+"""Where units are of which an attempt has closed none; before its first act they may be open in both."""
+
+
+def _going_on(
+    wave: SyncedWave, gates: Gates, units: Sequence[str], direction: Direction, moves: bool
+) -> Attempt | None:
+    """The attempt that came to no end. One of another direction is replaced, and one that has closed nothing where
+    others `units` are to move by now, as other waves have moved meanwhile. Raises Otherwise.
 
     A rollback is not where some units are back already: those are written in the legacy database.
     """
@@ -193,10 +202,13 @@ def _going_on(wave: SyncedWave, gates: Gates, direction: Direction) -> Attempt |
                 f"A rollback of {wave.id} came to no end, and some of its units are back.",
                 f"Go on with it: `medferry rollback {wave.id}`.",
             )
+    same = [one for one in running if one.direction is direction]
+    outdated = bool(same) and moves and {*same[-1].units} != {*units}
+    if outdated and all_among(gates.places(same[-1].units).values(), (_WAITS_AT[direction], Place.BOTH)):
+        others, same = [*others, *same], []
     with environment.manifest.begin() as connection:
         for one in others:
             cutovers.end_attempt(connection, one, AttemptState.REPLACED)
-    same = [one for one in running if one.direction is direction]
     return same[-1] if same else None
 
 
