@@ -181,9 +181,9 @@ def _tables(environment: Environment, entities: Iterable[str]) -> list[Dataset]:
     url, dialect = environment.source.url, environment.source.dialect
     if dialect.default_schema_name is None:  # known as soon as this process has connected once
         sa.inspect(environment.source)
-    called = DIALECTS[dialect.name].sqlglot
+    engine = DIALECTS[dialect.name]
     queries = [environment.migration.entities[entity].query(dialect.name) for entity in entities]
-    tables = {table for query in queries for table in tables_called(query, called)}
+    tables = {table for query in queries for table in tables_called(query, engine.sqlglot, engine.is_case_told)}
     names = [table_named(url, dialect.default_schema_name or "", table) for table in sorted(tables)]
     return [_read(name) for name in names]
 

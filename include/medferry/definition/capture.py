@@ -168,9 +168,11 @@ def tables_selected(sql: str, dialect: str) -> set[str]:
     return _tables(sql, (dialect,))
 
 
-def tables_called(sql: str, dialect: str) -> set[tuple[str, ...]]:
-    """Every table that a query reads, in the parts of its name as the engine calls it. Raises SqlglotError."""
-    folds = dialect == "postgres"  # what is not quoted; the others keep a name as their table was made
+def tables_called(sql: str, dialect: str, folds: bool) -> set[tuple[str, ...]]:
+    """Every table that a query reads, in the parts of its name as the engine calls it. Raises SqlglotError.
+
+    `folds`: whether the engine puts what is not quoted into lower case; else a name is kept as its table was made.
+    """
     return {
         tuple(part.name.lower() if folds and not part.args.get("quoted") else part.name for part in table.parts)
         for table in _named(sqlglot.parse_one(sql, dialect=dialect))
