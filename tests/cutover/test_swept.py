@@ -56,6 +56,6 @@ def test_what_was_written_after_the_verification_is_brought(clinic: Clinic, monk
 def test_what_cannot_be_swept_keeps_all_from_moving(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(clinic.environment, "pilot", choice())
     before(monkeypatch, Act.FENCE, clinic, GONE)
-    with pytest.raises(NotFlipped, match=r"weight cannot be swept: .*kg"):
+    with pytest.raises(NotFlipped, match=r"cannot be read, .*: weight, .*kg"):
         cut_over(clinic.environment, "pilot", choice())
     assert places(clinic) == {Place.LEGACY}

@@ -177,7 +177,7 @@ def test_the_tab_of_a_dag_run_finds_its_run(client: TestClient, manifest: sa.Eng
     answer = client.get(f"/dags/wave_pilot/runs/{DAG_RUN}")
     assert f"<h1><code>{again.id}</code></h1>" in answer.text and f"<code>wave_pilot.{DAG_RUN}</code>" in answer.text
     nothing = client.get(f"/dags/control/runs/{DAG_RUN}")
-    assert nothing.status_code == 404 and "has made no run" in nothing.text
+    assert nothing.status_code == 404 and "No load or replay belongs to this DAG run." in nothing.text
 
 
 def test_the_report_is_shown_in_a_sandbox_and_nothing_is_kept(client: TestClient) -> None:
