@@ -51,7 +51,7 @@ def hold_claim(environment: Environment, client: MedplumClient) -> None:
     if known == Unclaimed.HIDDEN:
         return  # another would be made each time
     if known and known != Unclaimed.REFUSED and (found := read_claims(client, known)):
-        _refuse_others(environment, found)
+        _refuse_others(environment, own, found)
         _mark(environment, client, found[0])
         return
     wanted = _resource(environment, own)
@@ -65,7 +65,7 @@ def hold_claim(environment: Environment, client: MedplumClient) -> None:
     else:
         found = [made, *found_claims(client, base)]
         kept = made.id if shows(client, made.id, environment.settings.settle_seconds) else str(Unclaimed.HIDDEN)
-    _refuse_others(environment, found)
+    _refuse_others(environment, own, found)
     with environment.manifest.begin() as connection:
         homes.keep_claim(connection, environment.migration.name, base, kept)
     if kept in UNCLAIMED and kept != known:
@@ -95,20 +95,20 @@ def check_claim(environment: Environment, client: MedplumClient) -> None:
 
     A look ahead, as cheap as can be: what it does not see yet is seen before the first write.
     """
-    base, _, known = _known(environment)
+    base, own, known = _known(environment)
     try:
         if known in UNCLAIMED:
             return
         found = read_claims(client, known) if known else [as_claim(one) for one in client.find(TYPE, named(base))]
     except (Unauthorised, RequestRefused):
         return  # its AccessPolicy leaves Basic out: `hold_claim` warns of that
-    _refuse_others(environment, found)
+    _refuse_others(environment, own, found)
 
 
 def others_claim(environment: Environment, client: MedplumClient) -> str:
     """Whose claim on the identifier base is not this manifest's; empty: nobody else has one."""
     base, own, _ = _known(environment)
-    others = _others(environment, found_claims(client, base))
+    others = _others(environment, own, found_claims(client, base))
     return ", ".join(_told(claim, own) for claim in others)
 
 
@@ -119,7 +119,7 @@ def take_claim(environment: Environment, client: MedplumClient) -> None:
     """
     base, own, _ = _known(environment)
     found = found_claims(client, base)
-    others = _others(environment, found)
+    others = _others(environment, own, found)
     if others:
         free = others[0] if len(others) == len(found) else None
         changes = [changed(claim, _resource(environment, own) if claim is free else None) for claim in others]
@@ -174,7 +174,7 @@ def _mark(environment: Environment, client: MedplumClient, claim: Claim) -> None
             )
             return
         found = read_claims(client, claim.id)
-        _refuse_others(environment, found)
+        _refuse_others(environment, claim.manifest, found)
         if not found:
             return  # it was just deleted: the next one makes it again
         claim = found[0]
@@ -203,10 +203,9 @@ def _forget(environment: Environment, wanted: dict[str, Any]) -> None:
         homes.forget_mark(connection, dict(names_of(wanted))[MARK_SYSTEM])
 
 
-def _others(environment: Environment, found: Iterable[Claim]) -> list[Claim]:
-    """Those of other manifests, and of later copies of this one. A claim of before there were marks has none."""
+def _others(environment: Environment, own: str, found: Iterable[Claim]) -> list[Claim]:
+    """Those of other manifests than `own`, and of later copies of it. A claim of before there were marks has none."""
     with environment.manifest.begin() as connection:
-        own = homes.manifest_id(connection)
         return [
             claim
             for claim in found
@@ -214,9 +213,8 @@ def _others(environment: Environment, found: Iterable[Claim]) -> list[Claim]:
         ]
 
 
-def _refuse_others(environment: Environment, found: Iterable[Claim]) -> None:
-    base, own, _ = _known(environment)
-    other = next(iter(_others(environment, found)), None)
+def _refuse_others(environment: Environment, own: str, found: Iterable[Claim]) -> None:
+    base, other = environment.migration.naming.base, next(iter(_others(environment, own, found)), None)
     if other is None:
         return
     if other.manifest == own:
