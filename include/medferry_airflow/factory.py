@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, TaskGroup, task, task_group
+from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.timetables.base import Timetable
@@ -185,23 +185,23 @@ def verify_dag(text: str, served: Served) -> DAG:
 
 def control_dag(text: str, served: Served) -> DAG:
     """A DAG that tells the workers of a run to pause, to go on or to end. It writes to the manifest only."""
-    title = "Pause, resume or abort a run"
-    if served.error:
-        return broken_dag("control", title, text, served)
-    text = page(text, served, served.outline.plan.unit_ids)
-    with new_dag(served, "control", title, text, ["control"], control_params()) as dag:
-        control.control()
-    return dag
+    return _brake("control", "Pause, resume or abort a run", text, served, control_params(), control.control)
 
 
 def panic_dag(text: str, served: Served) -> DAG:
     """A DAG that stops the writing of all waves, or lets it begin again."""
-    title = "Stop the writing of all waves"
+    return _brake("panic", "Stop the writing of all waves", text, served, panic_params(), panic.panic)
+
+
+def _brake(
+    word: str, title: str, text: str, served: Served, params: dict[str, Param], act: Callable[[], object]
+) -> DAG:
+    """A DAG of one task, which does no more than tell."""
     if served.error:
-        return broken_dag("panic", title, text, served)
+        return broken_dag(word, title, text, served)
     text = page(text, served, served.outline.plan.unit_ids)
-    with new_dag(served, "panic", title, text, ["control"], panic_params()) as dag:
-        panic.panic()
+    with new_dag(served, word, title, text, ["control"], params) as dag:
+        act()
     return dag
 
 
