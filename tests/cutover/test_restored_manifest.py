@@ -17,17 +17,17 @@ from medferry.runtime.systems import accept_systems
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import synced_wave
+from tests.copied_manifest import copied_manifest
 from tests.cutover.conftest import Clinic
 from tests.cutover.test_stages import BEFORE, do, thaw
 from tests.cutover.test_switch import family, in_medplum, legacy_writes, places
-from tests.sync.test_restored_manifest import backup
 
 
 def test_a_flip_that_the_manifest_does_not_know_stands(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claim, "_MARKED_FOR", 0.0)
-    restored = backup(synced_wave(clinic.environment, "pilot"), tmp_path / "backup.db").environment
+    restored = copied_manifest(clinic.environment, tmp_path / "backup.db")
     older = replace(clinic, environment=restored)
     assert legacy_writes(clinic, 1, "Adair")
     do(clinic, *BEFORE, Stage.FLIP, Stage.OBSERVE)
@@ -52,7 +52,7 @@ def test_what_is_closed_is_opened_whoever_has_the_claim(
 ) -> None:
     """And whatever keeps a run from beginning: users wait."""
     monkeypatch.setattr(claim, "_MARKED_FOR", 0.0)
-    copy = backup(synced_wave(clinic.environment, "pilot"), tmp_path / "backup.db").environment
+    copy = copied_manifest(clinic.environment, tmp_path / "backup.db")
     do(clinic, *BEFORE)
     assert places(clinic) == {Place.FROZEN}
     accept_systems(copy)

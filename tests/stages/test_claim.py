@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from medferry.stages.transform import transform_slice
 from medferry.verification.run import verify_subject
 from medferry.workflows.heal import heal
 from medferry.workflows.leftovers import find_leftovers
+from tests.copied_manifest import copied_manifest
 from tests.lagging_proxy import LaggingProxy, Resource
 from tests.workflows.test_migrate import migrate
 
@@ -333,16 +333,6 @@ def test_the_claim_is_no_leftover_and_no_twin(tiny: Environment, other: Environm
     migrate(tiny, "second")  # and is verified
 
 
-def copied(environment: Environment, to: Path) -> Environment:
-    """The same manifest as it is now, in another place."""
-    with (
-        sqlite3.connect(environment.settings.manifest_url.removeprefix("sqlite:///")) as own,
-        sqlite3.connect(to) as copy,
-    ):
-        own.backup(copy)
-    return at(environment, manifest_url=f"sqlite:///{to}")
-
-
 def marks(environment: Environment) -> list[str]:
     return [
         one["value"] for claim in claims(environment) for one in claim["identifier"] if one["system"] == MARK_SYSTEM
@@ -359,7 +349,7 @@ def test_an_older_copy_of_the_manifest_is_refused_until_a_person_accepts_it(
     tiny: Environment, other: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(tiny, "first")
-    older = copied(tiny, tmp_path / "backup.db")
+    older = copied_manifest(tiny, tmp_path / "backup.db")
     monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
     migrate(tiny, "second")
     for refused in (lambda: hold(older), lambda: check_systems(older, dry=False), lambda: migrate(older, "third")):
@@ -382,7 +372,7 @@ def test_a_search_that_lags_refuses_nobody_by_a_mark_of_before(
 ) -> None:
     hold(tiny)
     monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
-    older = copied(tiny, tmp_path / "backup.db")
+    older = copied_manifest(tiny, tmp_path / "backup.db")
     hold(tiny)
     with tiny.medplum() as client:
         before = client.search("Basic", [])
@@ -398,7 +388,7 @@ def test_of_two_copies_the_first_that_writes_goes_on(
 ) -> None:
     hold(tiny)
     monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
-    copy = copied(tiny, tmp_path / "copy.db")
+    copy = copied_manifest(tiny, tmp_path / "copy.db")
     hold(copy)
     with pytest.raises(OlderManifest):
         hold(tiny)
@@ -411,7 +401,7 @@ def test_a_copy_that_comes_in_between_is_told(
     """It was not there when the claim was read, and is when the mark is set."""
     hold(tiny)
     monkeypatch.setattr(claim_of_base, "_MARKED_FOR", 0.0)
-    copy, send, marked = copied(tiny, tmp_path / "copy.db"), MedplumClient.batch, list[str]()
+    copy, send, marked = copied_manifest(tiny, tmp_path / "copy.db"), MedplumClient.batch, list[str]()
 
     def between(self: MedplumClient, entries: list[Resource], cost: int) -> list[EntryOutcome]:
         if not marked:
@@ -460,7 +450,7 @@ def test_a_load_of_hours_is_marked_and_ends_where_it_was_taken_over(
     with tiny.manifest.begin() as connection:
         run = reconcile(connection, tiny.migration, "long").run
     with load_session(tiny, run, RunOptions()) as session:
-        older = copied(tiny, tmp_path / "backup.db")
+        older = copied_manifest(tiny, tmp_path / "backup.db")
         session.load([slices[0].id])
         with pytest.raises(OlderManifest):
             hold(older)

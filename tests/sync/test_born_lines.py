@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from medferry.manifest.births import NotedBirth
 from medferry.manifest.subject import Subject
 from medferry.medplum.errors import MedplumUnavailable
-from medferry.runtime.environment import Environment
 from medferry.stages import load
 from medferry.sync import adopt, reverse_born
 from medferry.sync.cycle import cycle
@@ -22,6 +20,7 @@ from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.wave import SyncedWave
 from medferry.verification.born import BORN
 from medferry.verification.run import verify_subject
+from tests.copied_manifest import copied_manifest
 from tests.sync.conftest import Write
 from tests.sync.taking_births import births_wave, rows
 from tests.sync.test_births import Users, lines, notes
@@ -34,15 +33,6 @@ BEFORE = 3
 
 def dead(*_: Any, **__: Any) -> Any:
     raise Killed
-
-
-def copied(wave: SyncedWave, to: Path) -> SyncedWave:
-    """The wave with a copy of its manifest as it is now: what is restored later."""
-    url = wave.environment.settings.manifest_url
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as present, sqlite3.connect(to) as copy:
-        present.backup(copy)
-    settings = replace(wave.environment.settings, manifest_url=f"sqlite:///{to}")
-    return SyncedWave(Environment(wave.environment.migration, settings), wave.id)
 
 
 def killed_before_the_identifier(taking: SyncedWave) -> str:
@@ -75,7 +65,7 @@ def taking(wave: SyncedWave) -> SyncedWave:
 
 
 def test_a_restored_manifest_knows_no_note_and_the_way_forth_goes_first(taking: SyncedWave, tmp_path: Path) -> None:
-    restored = copied(taking, tmp_path / "old.db")
+    restored = SyncedWave(copied_manifest(taking.environment, tmp_path / "old.db"), taking.id)
     id_ = killed_before_the_identifier(taking)
     assert ends(cycle(restored)) == Counter(quarantined=1)
     assert (reason(restored, "patient", "9"), patients(restored)) == ("born-in-medplum", BEFORE + 1)
@@ -85,7 +75,7 @@ def test_a_restored_manifest_knows_no_note_and_the_way_forth_goes_first(taking: 
 
 
 def test_a_manifest_of_before_the_first_look_takes_it_for_somebody_else_s(wave: SyncedWave, tmp_path: Path) -> None:
-    old = copied(wave, tmp_path / "old.db")
+    old = SyncedWave(copied_manifest(wave.environment, tmp_path / "old.db"), wave.id)
     taking = births_wave(wave)
     id_ = killed_before_the_identifier(taking)
     restored = SyncedWave(replace(taking.environment, settings=settings_of(old, taking)), taking.id)

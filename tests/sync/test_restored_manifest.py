@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +9,12 @@ import pytest
 
 from medferry.runtime import claim
 from medferry.runtime.continuing import OlderManifest
-from medferry.runtime.environment import Environment
 from medferry.runtime.systems import accept_systems, check_systems
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
 from medferry.sync.sweeping import sweep_wave
 from medferry.sync.wave import SyncedWave
+from tests.copied_manifest import copied_manifest
 from tests.sync.conftest import FREE, Write, families, written_back
 from tests.sync.test_cycle import ends
 from tests.sync.test_merge import PHONE, User, rename, user
@@ -34,20 +31,10 @@ def both(wave: SyncedWave, monkeypatch: pytest.MonkeyPatch) -> SyncedWave:
     return both
 
 
-def backup(of: SyncedWave, to: Path) -> SyncedWave:
-    environment = of.environment
-    own = environment.settings.manifest_url.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(own)) as source, closing(sqlite3.connect(to)) as copy:
-        source.backup(copy)
-    return SyncedWave(
-        Environment(environment.migration, replace(environment.settings, manifest_url=f"sqlite:///{to}")), of.id
-    )
-
-
 def test_an_older_manifest_takes_over_when_it_is_accepted_and_writes_nothing_over(
     both: SyncedWave, write: Write, user: User, tmp_path: Path
 ) -> None:
-    older = backup(both, tmp_path / "backup.db")
+    older = SyncedWave(copied_manifest(both.environment, tmp_path / "backup.db"), both.id)
     write(rename("Adair"), "UPDATE patient SET family = 'Second' WHERE id = 2")
     cycle(both)
     user.put(birthDate="1971-01-01", **PHONE)
@@ -79,7 +66,7 @@ def test_an_older_manifest_takes_over_when_it_is_accepted_and_writes_nothing_ove
 
 def test_what_is_only_written_back_is_marked_too(both: SyncedWave, user: User, tmp_path: Path) -> None:
     """As after a flip: nothing is loaded any more, for weeks."""
-    older = backup(both, tmp_path / "backup.db")
+    older = SyncedWave(copied_manifest(both.environment, tmp_path / "backup.db"), both.id)
     user.put(birthDate="1971-01-01", **PHONE)
     assert back_cycle(both).written
     for refused in (partial(check_systems, older.environment, dry=False), partial(back_cycle, older)):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.errors import VerificationFailed
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.runtime.environment import Environment
+from tests.copied_manifest import copied_manifest
 from tests.workflows.test_migrate import migrate
 
 
@@ -34,11 +33,6 @@ def platform(tiny: Environment, server: EmbeddedMedplum) -> Environment:
         medplum_client_secret=server.client_secret,
     )
     return Environment(tiny.migration, settings)
-
-
-def _copy(database: Path, to: Path) -> None:
-    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(to)) as target:
-        source.backup(target)
 
 
 def _change(tiny: Environment) -> None:
@@ -67,7 +61,7 @@ def test_what_a_restored_medplum_lacks_comes_back_with_the_manifest_of_its_momen
     migrate(platform, "first")
     server.stop()
     shutil.copy(tmp_path / "medplum.db", tmp_path / "medplum.backup")
-    _copy(tmp_path / "manifest.db", tmp_path / "manifest.backup")
+    older = copied_manifest(platform, tmp_path / "manifest.backup")
     server.start()
     _change(platform)
     migrate(platform, "second")
@@ -84,8 +78,6 @@ def test_what_a_restored_medplum_lacks_comes_back_with_the_manifest_of_its_momen
     assert decided["1"] == (Disposition.SUCCESSFUL, "", "")
     assert decided["50"][:2] == (Disposition.QUARANTINED, Reason.TARGET_CHANGED) and "unreadable" in decided["50"][2]
 
-    restored = replace(platform.settings, manifest_url=f"sqlite:///{tmp_path}/manifest.backup")
-    older = Environment(platform.migration, restored)
     done = migrate(older, "older")
     assert _decided(older, "older") == dict.fromkeys(("1", "50"), (Disposition.SUCCESSFUL, "", ""))
     assert done["created"] == 1
