@@ -64,6 +64,33 @@ def taking(wave: SyncedWave) -> SyncedWave:
     return births_wave(wave)
 
 
+EDITS: dict[str, dict[str, Any]] = {
+    "removed": {"birthDate": None},
+    "under another use": {"name": [{"use": "official", "family": "Itoh"}]},
+    "changed": {"name": [{"family": "Itoh"}], "gender": "male"},
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_is_edited_before_the_identifier_stays_edited(taking: SyncedWave, edit: str) -> None:
+    """The row was made of the first version: what it says of what users have changed since is no news."""
+    id_, users = killed_before_the_identifier(taking), Users(taking)
+    wanted = {**users.read("Patient", id_), "meta": None, **EDITS[edit]}
+    users.send("PUT", f"Patient/{id_}", {name: value for name, value in wanted.items() if value})
+    back_cycle(taking)
+    cycle(taking)
+    back_cycle(taking)
+    born = users.read("Patient", id_)
+    assert {"system": users.system, "value": "9"} in born["identifier"]
+    assert {name: born.get(name) for name in EDITS[edit]} == EDITS[edit]
+    [(*_, family, day, sex)] = rows(taking)
+    assert (family, day, sex) == {
+        "removed": ("Ito", None, "F"),
+        "under another use": ("Itoh", "2001-02-03", "F"),
+        "changed": ("Itoh", "2001-02-03", "M"),
+    }[edit]
+
+
 def test_a_restored_manifest_knows_no_note_and_the_way_forth_goes_first(taking: SyncedWave, tmp_path: Path) -> None:
     restored = SyncedWave(copied_manifest(taking.environment, tmp_path / "old.db"), taking.id)
     id_ = killed_before_the_identifier(taking)

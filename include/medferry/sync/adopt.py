@@ -129,9 +129,18 @@ class Adopter:
             stored: Resource = orjson.loads(text)
             if name in names_of(stored):
                 return _Known(version, stored_hash(text))
-            if refused := self._put(note, version, stored, with_identifier(stored, name, made, note.slot)):
+            former = self._former(note, version)
+            if refused := self._put(note, version, stored, with_identifier(stored, name, made, note.slot, former)):
                 return refused
         return self.told(note, HeldReason.IN_DOUBT)
+
+    def _former(self, note: NotedBirth, version: str) -> Resource | None:
+        """What the row was made of, where users have edited the resource since and Medplum has kept it."""
+        place = f"{note.medplum_id}/_history/{note.version_id}"
+        if note.version_id in ("", version):  # of a note that was lost it is not known
+            return None
+        read = self.client.read_each([(note.resource_type, place)])
+        return orjson.loads(read[place][1]) if place in read else None
 
     def _put(self, note: NotedBirth, version: str, stored: Resource, wanted: Resource) -> HeldBack | None:
         body = canonical(wanted)
@@ -187,18 +196,22 @@ class Adopter:
         )  # fmt: skip
 
 
-def with_identifier(stored: Resource, name: Name, made: Made, slot: str) -> Resource:
+def with_identifier(stored: Resource, name: Name, made: Made, slot: str, former: Resource | None = None) -> Resource:
     """What is to stand in place of a resource: all that users said, and what the mapping makes of the row besides.
 
-    In the order in which the mapping makes it, so that it can be told later what was made. A row that makes nothing
-    now gives its name alone.
+    What they have changed or taken away since `former`, of which the row was made, the row does not bring back. In the
+    order in which the mapping makes it, so that it can be told later what was made. A row that makes nothing now gives
+    its name alone.
     """
     theirs = split(stored)[0]
     if slot not in made.slots:
         return {**theirs, "identifier": [*theirs.get("identifier", []), {"system": name[0], "value": name[1]}]}
     ours: Resource = orjson.loads(made.slots[slot].body)
-    places = footprint_of(ours) | footprint_of(theirs)
-    return merge({}, theirs, ours, places, Rulings(in_conflict=lambda _: Side.LEGACY)).resource
+    rulings = Rulings(in_conflict=lambda _: Side.LEGACY)
+    if former is not None:
+        before = split(former)[0]
+        ours = merge(before, theirs, ours, footprint_of(before) | footprint_of(theirs), rulings).resource
+    return merge({}, theirs, ours, footprint_of(ours) | footprint_of(theirs), rulings).resource
 
 
 def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer: bool = False) -> int:
