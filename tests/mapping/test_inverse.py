@@ -12,6 +12,7 @@ from medferry.mapping import KEEP, Columns, Context, InverseContext, Resource, R
 from medferry.mapping.apply import apply_mapping
 from medferry.mapping.apply_inverse import apply_inverse, by_slot
 from medferry.mapping.context import MappingSettings
+from medferry.mapping.differences import differences
 from medferry.mapping.identity import Naming
 from medferry.mapping.inverse import InverseSpec, RowChanges
 from medferry.mapping.terminology import CodeRow, CodeTable
@@ -232,3 +233,12 @@ def test_a_fault_of_an_inverse_is_told_by_its_line_without_data_and_changes_noth
 def test_a_row_that_became_nothing_has_no_way_back() -> None:
     changes = apply_inverse(weight, weight_back, {**ROW, "value": None}, "7", mapped(ROW), SETTINGS)
     assert reasons(changes) == [("", "no-row")]
+
+
+def test_a_place_names_no_code_that_users_have_given() -> None:
+    """It stands in the manifest and in the status beside the record's key: a code says what a patient has."""
+    kilograms, added = ({"system": SYSTEM, "code": code} for code in ("kg", "CANARY"))
+    codes = {"code": {"coding": [added, kilograms]}}, {"code": {"coding": [kilograms]}}
+    marks = {"meta": {"tag": [added]}}, {"meta": {"tag": [{**kilograms, "display": "CANARY"}]}}
+    found = [*differences(frozenset({"code"}), *codes), *differences(frozenset({"meta"}), *marks)]
+    assert {one.path for one in found} == {f"code.coding[{SYSTEM}]", f"meta.tag[{SYSTEM}]"}

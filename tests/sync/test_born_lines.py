@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from medferry.manifest.births import NotedBirth
+from medferry.manifest.held_back import held_back_of
 from medferry.manifest.subject import Subject
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.stages import load
@@ -25,7 +27,7 @@ from tests.sync.conftest import Write
 from tests.sync.taking_births import births_wave, rows
 from tests.sync.test_births import Users, lines, notes
 from tests.sync.test_cycle import Killed, ends, reason
-from tests.sync.test_reverse_cycle import held
+from tests.sync.test_reverse_cycle import held, show_keys_by_digest
 
 BEFORE = 3
 """Patients that were loaded."""
@@ -89,6 +91,17 @@ def test_what_is_edited_before_the_identifier_stays_edited(taking: SyncedWave, e
         "under another use": ("Itoh", "2001-02-03", "F"),
         "changed": ("Itoh", "2001-02-03", "M"),
     }[edit]
+
+
+@pytest.mark.parametrize("shown", ["9", "key:0123456789abcdef"])
+def test_a_row_that_is_gone_is_told_by_its_key_as_keys_are_shown(taking: SyncedWave, write: Write, shown: str) -> None:
+    killed_before_the_identifier(taking)
+    write("DELETE FROM patient WHERE id = 9")
+    with show_keys_by_digest() if shown != "9" else nullcontext():
+        back_cycle(taking)
+    with taking.environment.manifest.begin() as connection:
+        told = held_back_of(connection, "tiny", taking.units)
+    assert {(one.reason, one.detail) for one in told} == {("row-gone", shown)}
 
 
 def test_a_restored_manifest_knows_no_note_and_the_way_forth_goes_first(taking: SyncedWave, tmp_path: Path) -> None:

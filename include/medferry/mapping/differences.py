@@ -85,21 +85,21 @@ def _paired(edited: list[Any], returned: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _keyed(path: str, name: str, edited: list[Any], returned: list[Any]) -> Iterator[Difference]:
-    groups = {_key(name, element): None for element in (*edited, *returned)}
-    for key in groups:
-        ours, theirs = ([e for e in some if _key(name, e) == key] for some in (edited, returned))
-        place = f"{path}[{key}]"
+    members = LIST_KEYS[name][:1] if name == "identifier" else LIST_KEYS[name]
+    for key in dict.fromkeys(_key(members, element) for element in (*edited, *returned)):
+        ours, theirs = ([e for e in some if _key(members, e) == key] for some in (edited, returned))
+        shown = (text for member, text in zip(members, key, strict=False) if member != "code")
+        place = f"{path}[{','.join(shown)}]"
         for number in range(max(len(ours), len(theirs))):
             one, other = (some[number] if number < len(some) else None for some in (ours, theirs))
             yield from _differences(place, "", one, other)
 
 
-def _key(name: str, element: Any) -> str:
-    """The key of a list's element to show; of an identifier only the system: its value may name a person."""
+def _key(members: Iterable[str], element: Any) -> tuple[str, ...]:
+    """What tells a list's element from others. A code is compared and not shown: it may say what a patient has."""
     if not isinstance(element, dict):
-        return ""
-    members = LIST_KEYS[name][:1] if name == "identifier" else LIST_KEYS[name]
-    return ",".join("" if element.get(member) is None else str(element[member]) for member in members)
+        return ()
+    return tuple("" if element.get(member) is None else str(element[member]) for member in members)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -38,6 +38,7 @@ from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.births import BornLine, find_born, lines_of_keys, settled_line
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
+from medferry.source.shown_keys import shown_key
 from medferry.source.writeback import Row, RowConflict, WriteRefused, writing_rows
 from medferry.stages.born import not_adopted
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
@@ -79,7 +80,7 @@ class Adopter:
         with snapshot(self.legacy) as view:
             row = row_of_key(view, environment.migration.entities[note.entity], key)
         if row is None:
-            return self._unless_gone(note, self.told(note, HeldReason.ROW_GONE, key))
+            return self._unless_gone(note, self.told(note, HeldReason.ROW_GONE, shown_key(note.entity, key)))
         made = made_of(environment, note.entity, row)
         if note.slot in made.slots and made.slots[note.slot].hash != line.made:
             made = Made({})  # somebody has changed the row since: that is a change, and no part of what both agree on
