@@ -136,6 +136,48 @@ def test_what_does_not_fit_is_refused_whole(legacy: sa.Engine, changes: dict[str
     assert row(legacy) == before
 
 
+def test_a_row_that_the_inverse_does_not_find_is_refused_and_not_tried_for_ever(legacy: sa.Engine) -> None:
+    wrong, base = (legacy_table("wb_person", key={"id": "born"}, columns=("name",)),), row(legacy)
+    if legacy.dialect.name == "postgresql":  # which compares no number with a date
+        wrong = (legacy_table("wb_person", key={"name": "unit"}, columns=("born",)),)
+    for act in (lambda: write_row(legacy, ENTITY, wrong, base, {"name": "Bea"}),
+                lambda: remove_row(legacy, ENTITY, wrong, base, mark=False)):  # fmt: skip
+        with pytest.raises(WriteRefused, match="has 0 rows by the key"):
+            act()
+    assert row(legacy) == base
+
+
+def test_a_key_of_bytes_finds_its_row(engine: sa.Engine) -> None:
+    """As applications keep a UUID in MySQL."""
+    kind, value = {
+        "sqlite": ("BLOB", "x'00112233445566778899AABBCCDDEEFF'"),
+        "postgresql": ("BYTEA", "'\\x00112233445566778899AABBCCDDEEFF'::bytea"),
+    }.get(engine.dialect.name, ("BINARY(16)", "0x00112233445566778899AABBCCDDEEFF"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE wb_bytes (id {kind}, unit VARCHAR(10), name VARCHAR(10))")
+        connection.exec_driver_sql(f"CREATE TABLE wb_words (person_id {kind}, words VARCHAR(10))")
+        connection.exec_driver_sql(f"INSERT INTO wb_bytes VALUES ({value}, 'u', 'Ann')")
+    sql = "SELECT b.id, b.unit, b.name, w.words FROM wb_bytes b LEFT JOIN wb_words w ON w.person_id = b.id"
+    entity = replace(ENTITY, changed=None, sql=sql)
+    tables = (
+        legacy_table("wb_bytes", key="id", columns=("name",)),
+        legacy_table("wb_words", key={"person_id": "id"}, columns=("words",), optional=True),
+    )
+    try:
+        with snapshot(engine) as connection:
+            base = row_of_key(connection, entity, "ABEiM0RVZneImaq7zN3u/w==")
+        assert base is not None
+        written = write_row(engine, entity, tables, base, {"name": "Bea", "words": "few"})
+        assert written == {**base, "name": "Bea", "words": "few"}
+        remove_row(engine, entity, tables, written, mark=False)
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT count(*) FROM wb_bytes")) == 0
+    finally:
+        with engine.begin() as connection:
+            for table in ("wb_bytes", "wb_words"):
+                connection.exec_driver_sql(f"DROP TABLE {table}")
+
+
 def test_another_schema_is_named(legacy: sa.Engine) -> None:
     wrong = (legacy_table("wb_person", key="id", columns={"name": "nom"}),)
     with pytest.raises(WriteRefused, match="another schema"):

@@ -7,6 +7,7 @@ reader's sessions are pinned read-only.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
 from medferry.source.session import pin_settings
 from medferry.source.shown_keys import shown_name
+from medferry.source.types.canonical import base64_of
 
 Row = Mapping[str, Any]
 
@@ -62,10 +64,11 @@ def write_row(
     with writing_rows(engine, entity, through) as (connection, now):
         held = [lock_rows(connection, table, base) for table in tables]
         present = row_of_key(connection, entity, key)
-        if present is None or held[0] != 1:
+        if present is None:
             raise RowConflict(f"{name} is gone.", "Read the row again.")
         if present != dict(base):
             raise RowConflict(f"{name} was changed by somebody else.", "Read the row again.")
+        _one_row(entity, tables[0], held[0])
         for table, number in zip(tables, held, strict=True):
             write_table(connection, table, number, base, changes, now)
         written = row_of_key(connection, entity, key)
@@ -91,11 +94,12 @@ def remove_row(
     own = tables[0]
     with writing_rows(engine, entity, through) as (connection, now):
         held = [lock_rows(connection, table, base) for table in tables]
-        if row_of_key(connection, entity, key) != dict(base) or held[0] != 1:
+        if row_of_key(connection, entity, key) != dict(base):
             raise RowConflict(
                 f"{name} was changed by somebody else, or is gone.",
                 "Read it again.",
             )
+        _one_row(entity, own, held[0])
         if mark and own.removed:
             marks = {own.removed: now, **({own.touched: now} if own.touched else {})}
             connection.execute(sa.update(table_of(own)).where(_found_by(own, base)).values(bound(marks)))
@@ -197,6 +201,15 @@ def lock_rows(connection: sa.Connection, table: LegacyTable, base: Row) -> int:
     return len(connection.execute(statement.with_for_update()).all())
 
 
+def _one_row(entity: SourceEntity, own: LegacyTable, held: int) -> None:
+    """Raise WriteRefused where a row that can be read is not the one of its own table by the key."""
+    if held != 1:
+        raise WriteRefused(
+            f"{entity.name}: {own.name} has {held} rows by the key of one that is there.",
+            "Correct the key of the inverse's own table; a key of a single-precision float is equal to no number.",
+        )
+
+
 def write_table(connection: sa.Connection, table: LegacyTable, held: int, base: Row, changes: Row, now: str) -> None:
     """Bring one table to the changes: an update, or for an optional row its first or last value."""
     values = {column: changes[name] for name, column in table.columns.items() if name in changes}
@@ -241,8 +254,10 @@ def bound(values: Mapping[str, Any]) -> dict[str, sa.BindParameter[Any]]:
 
 
 def _as_it_is(name: str, value: Any) -> sa.BindParameter[Any]:
-    """Without a type: the engine then reads a text as whatever the column holds."""
-    return sa.bindparam(name, value, type_=sa.types.NullType())
+    """Without a type: the engine then reads a text as whatever the column holds. Bytes are bytes again."""
+    encoded = base64_of(value)
+    held = value if encoded is None else base64.b64decode(encoded)
+    return sa.bindparam(name, held, type_=sa.types.NullType())
 
 
 def _compare(entity: SourceEntity, tables: Sequence[LegacyTable], wanted: Row, written: Row | None) -> None:
