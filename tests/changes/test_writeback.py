@@ -136,6 +136,15 @@ def test_what_does_not_fit_is_refused_whole(legacy: sa.Engine, changes: dict[str
     assert row(legacy) == before
 
 
+def test_a_text_is_no_number_that_has_its_digits(legacy: sa.Engine) -> None:
+    """A telephone number in a column of numbers would lose its zero, and the user's own would then be made alike."""
+    assert write(legacy, weight="71.25")["weight"] in ("71.25", 71.25)
+    before = row(legacy)
+    with pytest.raises(WriteRefused, match="another value in weight"):
+        write(legacy, weight="071.25")
+    assert row(legacy) == before
+
+
 def test_a_row_that_the_inverse_does_not_find_is_refused_and_not_tried_for_ever(legacy: sa.Engine) -> None:
     wrong, base = (legacy_table("wb_person", key={"id": "born"}, columns=("name",)),), row(legacy)
     if legacy.dialect.name == "postgresql":  # which compares no number with a date

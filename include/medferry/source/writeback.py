@@ -22,6 +22,7 @@ from medferry.source.dialects import DIALECTS
 from medferry.source.entity import SourceEntity
 from medferry.source.faults import code_of, in_each_others_way, state_of
 from medferry.source.gate.passing import passed
+from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
 from medferry.source.session import pin_settings
@@ -274,12 +275,15 @@ def _compare(entity: SourceEntity, tables: Sequence[LegacyTable], wanted: Row, w
 
 
 def says(read: Any, wanted: Any) -> bool:
-    """Whether a column reads as what was written: 72.50 for 72.5, a padded CHAR for its text."""
+    """Whether a column reads as what was written: 72.50 for 72.5, a padded CHAR for its text, 17 for the key "17".
+
+    The digits of a text are no number: a column that keeps "0123" as 123 keeps another value.
+    """
     if read == wanted or read is None or wanted is None:
         return bool(read == wanted)
-    if str(read).rstrip(" ") == str(wanted).rstrip(" "):
+    if str(key_text(read)).rstrip(" ") == str(key_text(wanted)).rstrip(" "):
         return True
     try:
-        return Decimal(str(read)) == Decimal(str(wanted))
+        return not isinstance(wanted, str) and Decimal(str(read)) == Decimal(str(wanted))
     except InvalidOperation:
         return False
