@@ -29,9 +29,14 @@ MORE = {
     "postgresql": {
         "at": ("TIMESTAMPTZ", "'2024-03-31 02:30:00.5+02'"),
         "uid": ("UUID", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'"),
+        "flag": ("BOOLEAN", "true"),
         "raw": ("BYTEA", "decode(repeat('00ff', 40), 'hex')"),
     },
-    "mysql": {"raw": ("VARBINARY(80)", "UNHEX(REPEAT('00FF', 40))")},
+    "mysql": {
+        "flag": ("BIT(1)", "b'1'"),
+        "bits": ("BIT(12)", "b'10101'"),
+        "raw": ("VARBINARY(80)", "UNHEX(REPEAT('00FF', 40))"),
+    },
 }
 
 

@@ -9,7 +9,7 @@ parent's triggers log the children. TRUNCATE fires none at all; the sweep finds 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -80,12 +80,12 @@ class MysqlJournal(Journal):
 
     def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
-        binary = _binary(connection)
+        kinds = _kinds(connection)
         for table, keys in watched.items():
             for event, op, rows in _EVENTS:
-                found[table, event] += [_insert(table, key, binary[table], op, rows) for key in keys]
+                found[table, event] += [_insert(table, key, kinds[table], op, rows) for key in keys]
         for chain in cascading(connection, watched):
-            text = partial(_key, binary=binary[chain.child])
+            text = partial(_key, kinds=kinds[chain.child])
             for event, select, key in statements(chain, watched[chain.child], text):
                 found[chain.parent, event].append(_logged(chain.child, key, "C", select))
         return [_trigger(table, event, inserts) for (table, event), inserts in sorted(found.items())]
@@ -124,15 +124,18 @@ class MysqlJournal(Journal):
             connection.execute(update, {"number": number, "ids": some})
 
 
-def _binary(connection: sa.Connection) -> Mapping[str, set[str]]:
-    """Table → its columns that hold bytes, in lower case."""
+Kinds = Mapping[str, str]
+
+
+def _kinds(connection: sa.Connection) -> Mapping[str, Kinds]:
+    """Table → its columns that hold bytes or bits, in lower case, and their types."""
     statement = sa.text(
-        "SELECT table_name, column_name FROM information_schema.columns "
-        "WHERE table_schema = DATABASE() AND (data_type LIKE '%binary' OR data_type LIKE '%blob')"
+        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND (data_type LIKE '%binary' OR data_type LIKE '%blob' OR data_type = 'bit')"
     )
-    found: dict[str, set[str]] = defaultdict(set)
-    for table, column in connection.execute(statement):
-        found[_text(table)].add(_text(column).casefold())
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for table, column, kind in connection.execute(statement):
+        found[_text(table)][_text(column).casefold()] = _text(kind)
     return found
 
 
@@ -144,8 +147,8 @@ def _trigger(table: str, event: str, inserts: list[str]) -> Trigger:
     return Trigger(table, name, body, (create,), (f"DROP TRIGGER `{name}`",))
 
 
-def _insert(table: str, key: KeyOf, binary: Collection[str], op: str, rows: tuple[str, ...]) -> str:
-    return _logged(table, key, op, " UNION ".join(f"SELECT {_key(key.logged(row), binary)} AS k" for row in rows))
+def _insert(table: str, key: KeyOf, kinds: Kinds, op: str, rows: tuple[str, ...]) -> str:
+    return _logged(table, key, op, " UNION ".join(f"SELECT {_key(key.logged(row), kinds)} AS k" for row in rows))
 
 
 def _logged(table: str, key: KeyOf, op: str, keys: str) -> str:
@@ -161,12 +164,12 @@ _BACKSLASH = "CHAR(92 USING utf8mb4)"
 """Whether a backslash in a literal stands for itself is a setting."""
 
 
-def _key(parts: Sequence[str], binary: Collection[str]) -> str:
+def _key(parts: Sequence[str], kinds: Kinds) -> str:
     """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is.
 
     It is compared byte by byte: `a` and `A` are two keys, whatever the column's collation says.
     """
-    texts = [_part(part, column_of(part) in binary) for part in parts]
+    texts = [_part(part, kinds.get(column_of(part), "")) for part in parts]
     if len(texts) > 1:
         twice = f"REPEAT({_BACKSLASH}, 2)"
         escaped = f"CONCAT({_BACKSLASH}, '/')"
@@ -175,8 +178,10 @@ def _key(parts: Sequence[str], binary: Collection[str]) -> str:
     return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_bin"
 
 
-def _part(part: str, binary: bool) -> str:
-    if binary:
+def _part(part: str, kind: str) -> str:
+    if kind == "bit":  # bits are read as a number
+        return f"CONVERT({part} + 0 USING utf8mb4)"
+    if kind:
         return f"REPLACE(TO_BASE64({part}), CHAR(10 USING utf8mb4), '')"
     return f"CONVERT({part} USING utf8mb4)"
 

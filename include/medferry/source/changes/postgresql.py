@@ -8,7 +8,7 @@ too. TRUNCATE is not MVCC-safe: a snapshot older than it may find the table empt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -68,20 +68,20 @@ class PostgresqlJournal(Journal):
         return frozenset(table for table, oid in oids(connection, self.watched).items() if oid is None)
 
     def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
-        path, binary, found = search_path(connection), self._binary(connection), list[Trigger]()
+        path, kinds, found = search_path(connection), self._kinds(connection), list[Trigger]()
         for table, keys in watched.items():
-            found += _TRIGGERS.wanted(table, path, _body(table, keys, binary[table]))
+            found += _TRIGGERS.wanted(table, path, _body(table, keys, kinds[table]))
         return found
 
     def found(self, connection: sa.Connection) -> list[Found]:
         return _TRIGGERS.found(connection, self.watched)
 
-    def _binary(self, connection: sa.Connection) -> dict[str, frozenset[str]]:
-        """Table → the columns that hold bytes, in lower case."""
-        found: dict[str, set[str]] = {table: set() for table in self.watched}
-        for table, column in connection.execute(sa.text(_BINARY), {"names": list(self.watched)}):
-            found[table].add(str(column).casefold())
-        return {table: frozenset(columns) for table, columns in found.items()}
+    def _kinds(self, connection: sa.Connection) -> dict[str, Kinds]:
+        """Table → its columns that are not printed as they are read, in lower case, and their types."""
+        found: dict[str, dict[str, str]] = {table: {} for table in self.watched}
+        for table, column, kind in connection.execute(sa.text(_KINDS), {"names": list(self.watched)}):
+            found[table][str(column).casefold()] = str(kind)
+        return found
 
     def server(self, connection: sa.Connection) -> str:
         system, timeline = postgresql_server(connection)
@@ -116,21 +116,23 @@ _PINNED = " ".join(f"SET {name} = {POSTGRESQL[name]}" for name in ("TimeZone", "
 
 _TRIGGERS = TriggerKind("medferry_log", "AFTER", f"{_PINNED} ")
 
-_BINARY = """
-SELECT watched.name, a.attname::text
+Kinds = Mapping[str, str]
+
+_KINDS = """
+SELECT watched.name, a.attname::text, a.atttypid::regtype::text
 FROM unnest(CAST(:names AS text[])) AS watched (name) JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name)
-WHERE a.atttypid = 'bytea'::regtype
+WHERE a.atttypid IN ('bytea'::regtype, 'boolean'::regtype)
 """
 
 
-def _body(table: str, keys: tuple[KeyOf, ...], binary: Collection[str]) -> str:
+def _body(table: str, keys: tuple[KeyOf, ...], kinds: Kinds) -> str:
     whole = ", ".join(f"({literal(key.entity)}, 'T')" for key in keys)
     lines = ["", "BEGIN", "  IF TG_OP = 'TRUNCATE' THEN", f"    INSERT INTO {CHANGE} (entity, op) VALUES {whole};"]
-    lines += ["  ELSIF TG_OP = 'INSERT' THEN", *(_insert(table, key, binary, "I", "NEW") for key in keys)]
-    lines += ["  ELSIF TG_OP = 'UPDATE' THEN", *(_insert(table, key, binary, "U", "NEW", "OLD") for key in keys)]
+    lines += ["  ELSIF TG_OP = 'INSERT' THEN", *(_insert(table, key, kinds, "I", "NEW") for key in keys)]
+    lines += ["  ELSIF TG_OP = 'UPDATE' THEN", *(_insert(table, key, kinds, "U", "NEW", "OLD") for key in keys)]
     lines += [
         "  ELSE",
-        *(_insert(table, key, binary, "D", "OLD") for key in keys),
+        *(_insert(table, key, kinds, "D", "OLD") for key in keys),
         "  END IF;",
         "  RETURN NULL;",
         "END",
@@ -139,8 +141,8 @@ def _body(table: str, keys: tuple[KeyOf, ...], binary: Collection[str]) -> str:
     return "\n".join(lines)
 
 
-def _insert(table: str, key: KeyOf, binary: Collection[str], op: str, *rows: str) -> str:
-    keys = " UNION ".join(f"SELECT {_text(key.logged(row), binary)}" for row in rows)
+def _insert(table: str, key: KeyOf, kinds: Kinds, op: str, *rows: str) -> str:
+    keys = " UNION ".join(f"SELECT {_text(key.logged(row), kinds)}" for row in rows)
     via = literal(table if key.is_select else "")
     return (
         f"    INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
@@ -148,9 +150,9 @@ def _insert(table: str, key: KeyOf, binary: Collection[str], op: str, *rows: str
     )
 
 
-def _text(parts: Sequence[str], binary: Collection[str]) -> str:
+def _text(parts: Sequence[str], kinds: Kinds) -> str:
     """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is."""
-    texts = [_part(part, column_of(part) in binary) for part in parts]
+    texts = [_part(part, kinds.get(column_of(part), "")) for part in parts]
     if len(texts) == 1:
         return texts[0]
     return " || '/' || ".join(
@@ -158,8 +160,10 @@ def _text(parts: Sequence[str], binary: Collection[str]) -> str:
     )
 
 
-def _part(part: str, binary: bool) -> str:
-    if binary:
+def _part(part: str, kind: str) -> str:
+    if kind == "bytea":
         return f"translate(encode({part}, 'base64'), chr(10), '')"
+    if kind == "boolean":  # concat prints it as one letter
+        return f"CAST({part} AS text)"
     # concat prints a CHAR with its padding, as it is read; a cast would cut that off.
     return f"CASE WHEN ({part}) IS NOT NULL THEN concat({part}) END"
