@@ -39,6 +39,27 @@ def remove(name: str) -> Callable[[Path], None]:
 BROKEN = {
     "no plan": (remove("plan.yaml"), "plan.yaml: there is no plan"),
     "yaml": (replace("plan.yaml", "units:", "units: ["), r"plan.yaml:\d+: this is not valid YAML"),
+    "yaml in another encoding": (
+        lambda folder: (folder / "plan.yaml").write_bytes("# caf\xe9\n".encode("latin-1")) and None,
+        "plan.yaml: it is not UTF-8",
+    ),
+    "checks in another encoding": (
+        lambda folder: (folder / "checks/patient.yaml").write_bytes("from: pati\xe9nt".encode("utf-16")) and None,
+        "patient.yaml: it is not UTF-8",
+    ),
+    "an empty plan": (add("plan.yaml", ""), "the plan: must hold settings, each as 'name: value', and is empty"),
+    "a unit as a word": (
+        replace("plan.yaml", "  - {id: south, title: South clinic}", "  - south"),
+        r"plan.yaml:\d+: units.2: must hold settings, each as 'name: value', and is a text",
+    ),
+    "a setting twice": (
+        replace("plan.yaml", "source:", "acceptance: {max_rejected_share: 0.0}\nsource:"),
+        r"plan.yaml:\d+: acceptance stands twice: what one of them says would be lost",
+    ),
+    "a setting twice in a place below": (
+        replace("checks/patient.yaml", "name: family,", "name: family, name: other,"),
+        r"patient.yaml:8: name stands twice",
+    ),
     "unknown key": (replace("plan.yaml", "strategy:", "stratgy:"), "plan.yaml:.*strategy"),
     "strategy": (replace("plan.yaml", "phased", "slowly"), "plan.yaml:3: strategy"),
     "no zone": (replace("plan.yaml", "  time_zone: America/New_York\n", ""), "time_zone: is missing"),

@@ -16,8 +16,26 @@ from medferry.plan.model import Plan
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same, some ten times faster where libyaml is there."""
+
+
+class _StandsTwice(yaml.MarkedYAMLError):
+    """A name stands twice in one place. YAML would take the last, and lose what the first says without a word."""
+
+
+class _Loader(_Fast):  # type: ignore[misc]
+    """Refuses a name that stands twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (name := (key.tag, key.value)) in names:
+                raise _StandsTwice(problem=key.value, problem_mark=key.start_mark)
+            elif isinstance(key, yaml.ScalarNode):
+                names.add(name)
+        return super().construct_mapping(node, deep)
+
 
 _TextDates: Any = type(
     "_TextDates",
@@ -54,9 +72,16 @@ def load_model(path: Path, model: type[Model], dates_as_text: bool = False) -> M
 
 def load_yaml(path: Path, dates_as_text: bool = False) -> Any:
     """What a YAML file holds, not judged any further. Raises DefinitionError."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DefinitionError(path, None, "it is not UTF-8.", "Save it as UTF-8.") from None
     try:
         return yaml.load(text, Loader=_TextDates if dates_as_text else _Loader)
+    except _StandsTwice as error:
+        assert error.problem_mark is not None
+        problem = f"{error.problem} stands twice: what one of them says would be lost."
+        raise DefinitionError(path, error.problem_mark.line + 1, problem, "Make one of both.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
@@ -81,9 +106,12 @@ def _fault(path: Path, fault: Any, model: type[BaseModel]) -> tuple[int | None, 
         text = "there is no such setting" + _nearest(str(fault["loc"][-1]), _settings(model))
     elif fault["type"] == "missing":
         text = "is missing"
+    elif fault["type"] in ("model_type", "dict_type"):
+        text = f"must hold settings, each as 'name: value', and {_HELD.get(type(fault['input']), 'is a text')}"
     return line_of(path, fault["loc"]), f"{place}: {text}."
 
 
+_HELD = {type(None): "is empty", list: "is a list"}
 _KINDS = {int: "a number", float: "a number", bool: "a truth value", date: "a date", datetime: "a time"}
 
 
