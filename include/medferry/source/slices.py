@@ -18,7 +18,12 @@ from medferry.source.kinds import Kind, bound_value, kinds_of, rebound
 
 _BEGINS_WITH = re.compile(r"(?:\s|/\*.*?\*/)*WITH\b", re.IGNORECASE | re.DOTALL)
 
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_HOLDS = {
+    Kind.WHOLE: re.compile(r"-?[0-9]{1,18}"),
+    Kind.EXACT: re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?"),
+    Kind.UUID: re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"),
+}
+"""How a unit of the plan reads that a column of such a kind can hold."""
 
 Bound = Any
 """A key as JSON from which the engine's own value can be made again; a list for a key of several columns."""
@@ -153,10 +158,18 @@ def of_units(dialect: str, entity: SourceEntity, units: Iterable[str]) -> sa.Col
 def units_held(connection: sa.Connection, entity: SourceEntity, units: Iterable[str]) -> list[str]:
     """Of `units` those that the unit's column can hold: a column of integers is not compared with a name.
 
-    PostgreSQL refuses it, MySQL takes the name for 0, with a warning. Raises SourceError.
+    PostgreSQL refuses it, MySQL takes the name for 0, with a warning. What else a column can hold (of an enumeration,
+    a date, a truth value) only its rows say: those that there are. Raises SourceError.
     """
-    (kind,) = kinds_of(connection, [sa.column(entity.unit)], entity_rows(connection.dialect.name, entity))
-    return [unit for unit in units if kind is not Kind.WHOLE or _WHOLE.fullmatch(unit)]
+    dialect = connection.dialect.name
+    (kind,) = kinds_of(connection, [sa.column(entity.unit)], entity_rows(dialect, entity))
+    if kind in (Kind.TEXT, Kind.BYTES):
+        return list(units)
+    if form := _HOLDS.get(kind):
+        return [unit for unit in units if form.fullmatch(unit)]
+    asked = sa.select(texts_of_units(dialect, entity).label("unit")).select_from(entity_rows(dialect, entity))
+    there = {row["unit"] for row in stream(connection, asked.distinct(), {})}
+    return [unit for unit in units if unit in there]
 
 
 def texts_of_units(dialect: str, entity: SourceEntity) -> sa.ColumnElement[str]:
