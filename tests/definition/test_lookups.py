@@ -141,6 +141,31 @@ def test_every_sql_of_the_checks_is_tried(folder: Path, tmp_path: Path) -> None:
     assert "patient.yaml:10: the check sex: " in str(told.value)
 
 
+LIST = """    many:
+      - {name: parts, path: name, compare: text, from: weight w, key: w.patient_id, sql: w.kg, order: w.kgg}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("when: p.deleted_at", "when: p.deleted", "patient.yaml:6: the condition of main: .*no such column: p.deleted"),
+        ("sql: p.family", "sql: 'p.family, p.sex'", "patient.yaml:8: the check family: its SQL gives 2 values in place"),
+        ("key: p.id", "key: 'p.id, p.sex'", "patient.yaml:1: the checks' own tables and key: its SQL gives 3 values"),
+        ("    checks:", f"{LIST}    checks:", "the check parts: .*no such column: w.kgg"),
+    ],
+)
+def test_a_condition_an_order_and_an_expression_that_is_two_are_told_before_a_run(
+    folder: Path, tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/legacy.db"
+    tiny_platform.fill(url)
+    replace(folder, "checks/patient.yaml", old, new)
+    checks = load_migration(folder).checks.entities["patient"]
+    with snapshot(connect_engine(url)) as connection, pytest.raises(DefinitionError, match=told):
+        try_checks(connection, folder / "checks" / "patient.yaml", checks)
+
+
 def test_a_table_that_is_looked_up_the_short_way_is_told_too(folder: Path) -> None:
     old, new = 'ctx.required_code("sex", row["sex"], "sex")', 'ctx.row.required_code("sexes", "sex")'
     replace(folder, "mappings/patient.py", old, new)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,35 +14,57 @@ from medferry.definition.checks import EntityChecks, ManyCheck, places
 from medferry.errors import DefinitionError, gathered
 from medferry.plan.load import line_of
 from medferry.source.refused import refused
-from medferry.verification.legacy import columns_of
+from medferry.verification.legacy import columns_of, condition
 
 
 def try_checks(connection: sa.Connection, path: Path, checks: EntityChecks) -> None:
-    """Raises DefinitionError that names every check whose SQL the database refuses."""
-    gathered(partial(_try, connection, path, steps, told, sql) for steps, told, sql in _statements(checks))
+    """Raises DefinitionError that names every check whose SQL the database refuses, or reads as something else."""
+    gathered(partial(_try, connection, path, written) for written in _written(checks))
 
 
-def _try(connection: sa.Connection, path: Path, steps: tuple[int | str, ...], told: str, sql: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """SQL expressions of one place in the file, and the tables that they are of."""
+
+    steps: tuple[int | str, ...]
+    told: str
+    expressions: Sequence[str]
+    tables: str
+    where: str = "1 = 1"
+    order: str | None = None
+
+    @property
+    def statement(self) -> str:
+        """A SELECT without rows."""
+        columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(self.expressions))
+        rows = f"SELECT {columns} FROM {self.tables} WHERE ({self.where}) AND 1 = 0"
+        return f"{rows} ORDER BY {self.order}" if self.order else rows
+
+
+def _try(connection: sa.Connection, path: Path, written: _Written) -> None:
     try:
-        with connection.begin_nested():
-            connection.execute(sa.text(sql.replace(":", "\\:"))).close()
+        with connection.begin_nested(), connection.execute(sa.text(written.statement.replace(":", "\\:"))) as result:
+            columns = len(result.keys())
     except DBAPIError as error:
         fault = refused(error)
-        raise DefinitionError(path, line_of(path, steps), f"{told}: {fault.problem}", fault.remedy) from None
+        problem = f"{written.told}: {fault.problem}"
+        raise DefinitionError(path, line_of(path, written.steps), problem, fault.remedy) from None
+    if columns != len(written.expressions):
+        problem = f"{written.told}: its SQL gives {columns} values in place of {len(written.expressions)}."
+        remedy = "Write one expression in each place; the columns of a key as a list."
+        raise DefinitionError(path, line_of(path, written.steps), problem, remedy)
 
 
-def _statements(checks: EntityChecks) -> Iterator[tuple[tuple[int | str, ...], str, str]]:
-    """(steps to the place, what is tried, a SELECT without rows)."""
+def _written(checks: EntityChecks) -> Iterator[_Written]:
     own = [*checks.keys, *filter(None, [checks.unit, checks.period])]
-    yield ("from",), "the checks' own tables and key", _without_rows(own, checks.tables)
+    yield _Written(("from",), "the checks' own tables and key", own, checks.tables)
+    for slot, resource in checks.resources.items():
+        steps = ("resources", slot, "when")
+        yield _Written(steps, f"the condition of {slot}", [condition(resource.when)], checks.tables, resource.when)
     for steps, check in places(checks):
+        told = f"the check {check.name}"
         if isinstance(check, ManyCheck):
-            where = f"({check.where}) AND 1 = 0"
-            yield steps, f"the check {check.name}", _without_rows([*check.keys, check.sql], check.tables, where)
+            expressions = [*check.keys, check.sql]
+            yield _Written(steps, told, expressions, check.tables, check.where, check.order)
         elif expressions := columns_of(check):
-            yield steps, f"the check {check.name}", _without_rows(expressions, checks.tables)
-
-
-def _without_rows(expressions: list[str], tables: str, where: str = "1 = 0") -> str:
-    columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(expressions))
-    return f"SELECT {columns} FROM {tables} WHERE {where}"
+            yield _Written(steps, told, expressions, checks.tables)
