@@ -89,6 +89,18 @@ def test_a_column_of_any_kind_is_asked_for_what_it_can_hold(reader: sa.Engine, o
             assert [row["id"] for row in stream_keys(connection, ENTITY, [first, "shared"], ["1", "2"])] == [1], kind
 
 
+def test_bytes_name_no_unit(reader: sa.Engine, owner: sa.Connection) -> None:
+    kinds = {"postgresql": ("BYTEA", "'h'"), "mariadb": ("BINARY(1)", "'h'"), "mysql": ("BINARY(1)", "'h'")}
+    if owner.dialect.name not in kinds:
+        pytest.skip("SQLite's columns have no type")
+    kind, value = kinds[owner.dialect.name]
+    owner.exec_driver_sql("DROP TABLE IF EXISTS held_visits")
+    owner.exec_driver_sql(f"CREATE TABLE held_visits (id INTEGER PRIMARY KEY, site {kind})")
+    owner.exec_driver_sql(f"INSERT INTO held_visits VALUES (1, {value})")
+    with pytest.raises(SourceError, match=r"visit\.sql: the unit of visit, unit, is bytes"), snapshot(reader) as view:
+        count_by_unit(view, ENTITY, ["h"])
+
+
 @pytest.mark.usefixtures("filled")
 def test_the_engine_would_not_take_it(reader: sa.Engine) -> None:
     if reader.dialect.name == "sqlite":

@@ -30,6 +30,7 @@ def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: I
     dialect = connection.dialect.name
     source = entity_rows(dialect, entity)
     require_columns(connection, entity)
+    _refuse_bytes(connection, entity, source)
     counts = _units(connection, entity, source)
     known = set(plan_units)
     strays = sorted(_told(name) for name in counts if name not in known)
@@ -44,6 +45,15 @@ def count_by_unit(connection: sa.Connection, entity: SourceEntity, plan_units: I
     return {str(name): number for name, number in counts.items()}
 
 
+def _refuse_bytes(connection: sa.Connection, entity: SourceEntity, source: sa.TextClause) -> None:
+    """Bytes read as one text where the engine compares them, and as another (base64) where they are a row's."""
+    if Kind.BYTES in kinds_of(connection, [sa.column(entity.unit)], source):
+        raise SourceError(
+            f"{entity.path}: the unit of {entity.name}, {entity.unit}, is bytes, which name no unit.",
+            "Make a text of it in the entity's SQL, and in its checks: a CONVERT or convert_from with its character set.",
+        )
+
+
 def _remedy(units: Collection[str | None]) -> str:
     """A plan has no name for none: such rows get a unit where they are read."""
     if None not in units:
@@ -52,10 +62,10 @@ def _remedy(units: Collection[str | None]) -> str:
 
 
 def _told(unit: str | None) -> str:
-    """The name of a unit, in quotes where blanks would not be seen."""
+    """The name of a unit, in quotes where blanks would not be seen, and signs that no terminal shows as escapes."""
     if unit is None:
         return "NULL (they have none)"
-    return unit if unit.strip() == unit != "" else repr(unit)
+    return unit if unit.strip() == unit != "" and unit.isprintable() else repr(unit)
 
 
 def require_columns(connection: sa.Connection, entity: SourceEntity) -> None:

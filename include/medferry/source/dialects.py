@@ -72,7 +72,13 @@ def as_text(dialect: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str
 
 
 def text_sql(dialect: str, sql: str) -> str:
-    """The SQL of the engine's own text of an expression, without the padding of a CHAR column."""
+    """The SQL of the engine's own text of an expression, without the padding of a CHAR column.
+
+    On SQLite, whose columns hold numbers of either kind, 1.0 is what 1 is (as in ``source.slices.sqlite_text``).
+    """
+    if dialect == "sqlite":
+        whole = f"typeof({sql}) = 'real' AND ({sql}) = CAST({sql} AS INTEGER)"
+        return f"CASE WHEN {whole} THEN CAST(CAST({sql} AS INTEGER) AS TEXT) ELSE CAST({sql} AS TEXT) END"
     cast = f"CAST({sql} AS {DIALECTS[dialect].text})"
     return f"RTRIM({cast})" if dialect == "mssql" else cast
 
