@@ -148,6 +148,14 @@ MISTAKES = {
         "MEDFERRY_MEDPLUM_BASE_URL", "http://127.0.0.1:1/", "token endpoint did not answer at 127.0.0.1:1",
         "MEDFERRY_MEDPLUM_BASE_URL", command=RUN,
     ),
+    "20 an address without http": set_to(
+        "MEDFERRY_MEDPLUM_BASE_URL", "127.0.0.1:8103", "The address of Medplum is not usable", "Write http(s)://host",
+        NOT_BEGUN, command=RUN, never="draft",
+    ),
+    "20 the address of FHIR": set_to(
+        "MEDFERRY_MEDPLUM_BASE_URL", "http://127.0.0.1:1/fhir/R4/", "ends with /fhir/R4", "the server's own address",
+        NOT_BEGUN, command=RUN, never="refused",
+    ),
     "23 a check's SQL": edited(
         "checks/patient.yaml", "sql: p.family", "sql: p.famly", "patient.yaml:8: the check family", "column: p.famly"
     ),

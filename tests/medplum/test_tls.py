@@ -10,7 +10,7 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.errors import SettingsError
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import CertificateRefused
-from medferry.medplum.http import HttpSettings, open_http
+from medferry.medplum.http import HttpSettings, check_address, open_http
 from medferry.runtime.settings import settings_from_environment
 from tests.tls import certificate_in, tls_before
 
@@ -53,6 +53,30 @@ def test_a_malformed_address_is_told_without_its_password() -> None:
         with pytest.raises(SettingsError) as raised:
             open_http(url, HttpSettings())
         assert "hush" not in str(raised.value) and raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("127.0.0.1:8103", "not usable"),
+        ("localhost", "not usable"),
+        ("ftp://127.0.0.1/", "not usable"),
+        (" http://127.0.0.1:8103/", "not usable"),
+        ("http://127.0.0.1:8103/\n", "not usable"),
+        ('"http://127.0.0.1:8103/"', "not usable"),
+        ("http://[::1/", "not usable"),
+        ("https://medplum.example/fhir/R4/", "ends with /fhir/R4"),
+        ("http://127.0.0.1:8103/fhir/r4", "ends with /fhir/R4"),
+    ],
+)
+def test_what_cannot_be_the_address_is_told_before_anybody_is_asked(url: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        check_address(url)
+
+
+@pytest.mark.parametrize("url", ["HTTPS://m.example", "http://127.0.0.1:8103/", "https://m.example/medplum/"])
+def test_an_address_may_have_a_path_and_any_case(url: str) -> None:
+    check_address(url)
 
 
 def test_a_certificate_that_is_not_trusted_is_named_at_once(

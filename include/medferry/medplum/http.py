@@ -45,6 +45,7 @@ def open_http(base_url: str, settings: HttpSettings) -> httpx.Client:
     Raises SettingsError for an unreadable certificate, an unusable address, or one beyond this machine without TLS.
     """
     _refuse_plain(base_url, settings)
+    check_address(base_url)
     try:
         return httpx.Client(
             base_url=base_url.rstrip("/") + "/",
@@ -57,12 +58,33 @@ def open_http(base_url: str, settings: HttpSettings) -> httpx.Client:
         )
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"A certificate for Medplum cannot be read ({type(error).__name__}).", "Check verify and cert."
+            f"A certificate for Medplum cannot be read ({type(error).__name__}).",
+            "Check the files of MEDFERRY_MEDPLUM_CA, MEDFERRY_MEDPLUM_CERTIFICATE and its key; in Airflow verify and "
+            "cert of the connection.",
         ) from None
     except (httpx.InvalidURL, ValueError):
         raise SettingsError(
             "The address of Medplum, or of the proxy before it, is not usable.", "Write http(s)://host:port."
         ) from None
+
+
+def check_address(base_url: str) -> None:
+    """Raises SettingsError, which quotes nothing, for what Medplum's root cannot be. Asks nobody."""
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and base_url == base_url.strip()
+    except ValueError:
+        usable, parts = False, urlsplit("")
+    if not usable:
+        raise SettingsError(
+            "The address of Medplum is not usable.",
+            "Write http(s)://host:port in MEDFERRY_MEDPLUM_BASE_URL, without quotes or blanks around it.",
+        )
+    if parts.path.rstrip("/").lower().endswith("/fhir/r4"):
+        raise SettingsError(
+            "The address of Medplum ends with /fhir/R4, which stands below it.",
+            "Leave that away: write the server's own address, http(s)://host:port.",
+        )
 
 
 def _refuse_plain(base_url: str, settings: HttpSettings) -> None:

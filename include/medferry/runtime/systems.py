@@ -15,7 +15,7 @@ from medferry.manifest.homes import Home
 from medferry.manifest.renamed import Renaming, renamings
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import CertificateRefused, Unauthorised
-from medferry.medplum.http import is_local
+from medferry.medplum.http import check_address, is_local
 from medferry.runtime.approval import check_approved
 from medferry.runtime.claim import check_claim, others_claim, take_claim
 from medferry.runtime.continuing import NotContinued, OtherMigration, OtherSystem, Renamed
@@ -46,6 +46,8 @@ def check_systems(environment: Environment, dry: bool) -> None:
     SourceBehind, SourceUnavailable, SettingsError, Unauthorised, CertificateRefused: hours of staging would mend none
     of them. A Medplum that does not answer is asked again before the load.
     """
+    if environment.settings.medplum_base_url:  # what the next two ask of it would be wrong of what is none
+        check_address(environment.settings.medplum_base_url)
     check_approved(environment.migration, environment.settings, dry)
     check_protection(environment.settings, dry)
     check_staging(environment)
