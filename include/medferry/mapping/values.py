@@ -174,13 +174,13 @@ def parse_number(value: str | int | float, field: str = "") -> int | float:
     """Read a decimal, with or without an exponent, exactly as a JSON number; 72.0 and 72 are both the int 72.
 
     From 2⁶³ on a whole number comes back as float. Raises Quarantine: 'not-a-number', or 'precision-loss' when a double
-    would print other digits (a JSON number is a double in Medplum).
+    would print other digits (a JSON number is a double in Medplum), or of minus 0, which JavaScript prints as 0.
     """
     text = str(value).strip()
     if isinstance(value, bool) or not _NUMBER.fullmatch(text):
         raise Quarantine("not-a-number", field)
     number = Decimal(text)
-    if Decimal(repr(float(number))) != number:
+    if Decimal(repr(float(number))) != number or (number.is_zero() and number.is_signed()):
         raise Quarantine("precision-loss", field)
     whole = abs(number) < _INTEGERS and number == number.to_integral_value()
     return int(number) if whole else float(number)
