@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -53,6 +54,11 @@ def without_end(row: Row, ctx: Context) -> Iterator[Any]:
 
 def calls_itself(row: Row, ctx: Context) -> Iterator[Any]:
     yield from calls_itself(row, ctx)
+
+
+def ends_the_program(row: Row, ctx: Context) -> Iterator[Any]:
+    yield ctx.resource()
+    sys.exit(row["family"])
 
 
 def writes_to_the_row(row: Any, ctx: Context) -> Iterator[Any]:
@@ -142,6 +148,7 @@ ODD: dict[str, tuple[Callable[[Row, Context], Any], str]] = {
     "fails after the yield": (fails_after_the_yield, "KeyError"),
     "calls itself for ever": (calls_itself, "RecursionError"),
     "skips with a value for a reason": (lambda row, ctx: ctx.skip(f"{row['family']} !"), "ValueError"),
+    "ends the program": (ends_the_program, "SystemExit"),
     "writes to its row": (writes_to_the_row, "AttributeError"),
 }
 
@@ -155,6 +162,33 @@ def test_an_odd_row_is_quarantined_with_its_place_and_without_its_value(name: st
     assert SECRET not in row.place
     assert ".py:" in row.place
     assert row.resources == ()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda row, ctx: ctx.quarantine("bad", row["family"]),
+        lambda row, ctx: ctx.date("2020-02-30", row["family"]),
+        lambda row, ctx: ctx.finding("bad", row["family"]) or [ctx.resource()],
+        lambda row, ctx: ctx.finding("bad", f"{row['family']}:sex") or [ctx.resource()],
+        lambda row, ctx: ctx.text("\x01a", row["family"]) and [ctx.resource()],
+    ],
+)
+def test_a_value_in_the_place_of_a_columns_name_is_told_to_nobody(said: Any) -> None:
+    def function(row: Row, ctx: Context) -> Any:
+        made = said(row, ctx)
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    row = mapped(function)
+    assert SECRET not in repr(row)
+    assert row.disposition == "pending" or "value of the row where the name of its column belongs" in row.place
+
+
+def test_a_columns_name_stays_also_where_a_value_reads_the_same() -> None:
+    row = mapped(lambda _, ctx: ctx.finding("bad", "family") or [ctx.resource()], row={"family": "e", "kind": "family"})
+    assert [found.field for found in row.findings] == ["family"]
 
 
 def test_the_line_is_that_of_the_yield() -> None:

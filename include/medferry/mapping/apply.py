@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from medferry.fhir.tidy import tidied
@@ -14,7 +14,7 @@ from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
 from medferry.mapping.quiet import quiet
 from medferry.mapping.read_row import NoSuchColumn, ReadRow
 from medferry.mapping.values import with_zero_dates
-from medferry.mapping.yielded import Odd, resources_of
+from medferry.mapping.yielded import Odd, resources_of, where
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,41 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
         made = resources_of(spec, spec(columns, context), key, settings.naming)
         resources = [tidied(resource) for resource in made]
     except RowOutcome as outcome:
-        return MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
+        found = MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
     except Odd as odd:
-        return MappedRow(key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=str(odd), findings=context.findings)
-    except Exception as error:  # noqa: BLE001 - any fault of a user's mapping is that row's outcome, not a crash
-        return MappedRow(
-            key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=place_of(error), findings=context.findings
-        )
-    if not resources:
-        return MappedRow(key, Disposition.SKIPPED, Reason.NO_RESOURCE, findings=context.findings)
-    return MappedRow(key, Disposition.PENDING, resources=resources, findings=context.findings)
+        found = _faulty(key, str(odd), context)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - any fault of a user's mapping is that row's outcome
+        found = _faulty(key, place_of(error), context)
+    else:
+        disposition, reason = (Disposition.PENDING, "") if resources else (Disposition.SKIPPED, Reason.NO_RESOURCE)
+        found = MappedRow(key, disposition, reason, resources=resources, findings=context.findings)
+    return _without_values(found, columns, spec, settings)
 
 
-def place_of(error: Exception) -> str:
+def _faulty(key: str, place: str, context: Context) -> MappedRow:
+    return MappedRow(key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=place, findings=context.findings)
+
+
+def _without_values(found: MappedRow, columns: Row, spec: MappingSpec, settings: MappingSettings) -> MappedRow:
+    """Leaves out each field that is a value of the row in place of its column's name: reports show fields, and a
+    patient's name reads like one."""
+    if not found.field and not found.findings:
+        return found
+    values = {value for value in columns.values() if isinstance(value, str)}
+    values -= {*columns, *settings.tables, *settings.specs, ""}
+    told = [replace(one, field="") if _column_of(one.field) in values else one for one in found.findings]
+    if _column_of(found.field) not in values:
+        return replace(found, findings=told) if told != found.findings else found
+    place = found.place or f"{where(spec)} gives a value of the row where the name of its column belongs"
+    return replace(found, field="", place=place, findings=told)
+
+
+def _column_of(field: str) -> str:
+    """Of ``column:code_table`` the column."""
+    return field.partition(":")[0]
+
+
+def place_of(error: BaseException) -> str:
     """Where the mapping failed and how, without the exception's text (it may quote the row)."""
     frames = traceback.extract_tb(error.__traceback__)
     last = next((f for f in reversed(frames) if "/mappings/" in f.filename.replace("\\", "/")), frames[-1])

@@ -121,7 +121,7 @@ def image_of(
     try:
         watched = _Watched(resource)
         columns = dict(inverse.function(watched, row, context))
-    except Exception as error:  # noqa: BLE001 - any fault of a user's inverse is reported, and nothing is written
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - any fault of a user's inverse is reported, and nothing is written
         raise InverseRefused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, place_of(error))) from None
     if strays := sorted(set(columns) - inverse.columns_of(row)):
         detail = f"it gives {strays[0]}, which is in none of its tables"
