@@ -94,6 +94,10 @@ MISTAKES = {
         "UPDATE patient SET id = NULL WHERE id = 2", "1 of 8 rows of patient have no key (NULL in id)", "leave these"
     ),
     "08 a code twice": edited(CODES, "M,Male", "F,Male", "sex.csv:3: the local code 'F' appears twice", "Keep one"),
+    "03 two keys": edited(
+        SQL, "-- key: id\n", "-- key: id\n-- key: unit\n", "patient.sql:2: the key stands twice", "Keep one line"
+    ),
+    "08 no code": edited(CODES, "M,Male", ",Male", "sex.csv:3: there is no local code", "Fill it in"),
     "09 a code table without lines": edited(CODES, _LINES, "", "the code table sex has no line", code=0),
     "09 a code table in draft": edited(CODES, "approved", "draft", "the code table sex has no approved line", code=0),
     "09 no code table": edited(MAPPING, '"sex", row', '"sexes", row', "patient.py:13: there is no code table sexes"),
@@ -104,6 +108,19 @@ MISTAKES = {
     "12 a column that the row has not": edited(
         MAPPING, 'row["born"]', 'row["bron"]', "patient.py:12 NoSuchColumn", "column bron; did you mean born?",
         command=TRY, code=2,
+    ),
+    "12 the arguments turned round": edited(
+        MAPPING, "(row: Row, ctx: Context)", "(ctx: Context, row: Row)", "patient.py:6", "takes row first, then ctx"
+    ),
+    "12 one argument": edited(
+        MAPPING, "(row: Row, ctx: Context)", "(row: Row)", "patient.py:6", "takes two arguments, row and ctx"
+    ),
+    "12 an asynchronous mapping": edited(MAPPING, "def patient", "async def patient", "patient.py:6", "leave async"),
+    "12 the file ends the program": edited(
+        MAPPING, "@mapping", "raise SystemExit(3)\n\n\n@mapping", "patient.py:6: importing it raises SystemExit"
+    ),
+    "12 produces is no table": edited(
+        MAPPING, 'produces={"main": "Patient"}', 'produces="Patient"', "patient.py:6", 'such as {"main": "Patient"}'
     ),
     "13 a resource returned": edited(
         MAPPING, _YIELD, "    return ctx.resource(", "patient.py:6 returns a dict: it must yield resources",
@@ -120,6 +137,10 @@ MISTAKES = {
     "16 a reference that is not declared": edited(
         MAPPING, 'references=("clinic",)', "references=()", "patient.py:14 MappingFault", "clinic",
         command=TRY, code=2,
+    ),
+    "16 a reference without a comma": edited(
+        MAPPING, 'references=("clinic",)', 'references=("clinic")', "patient.py:6", "references is a tuple",
+        '("clinic",)', never="unknown entity c",
     ),
     "16 a reference to nothing": edited(
         MAPPING, 'references=("clinic",)', 'references=("ward",)', "patient.py:1: it refers to the unknown entity ward"

@@ -149,9 +149,13 @@ LIST = """    many:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("when: p.deleted_at", "when: p.deleted", "patient.yaml:6: the condition of main: .*no such column: p.deleted"),
-        ("sql: p.family", "sql: 'p.family, p.sex'", "patient.yaml:8: the check family: its SQL gives 2 values in place"),
-        ("key: p.id", "key: 'p.id, p.sex'", "patient.yaml:1: the checks' own tables and key: its SQL gives 3 values"),
+        ("when: p.deleted_at", "when: p.deleted", "patient.yaml:6: the condition of main: .*p.deleted"),
+        (
+            "sql: p.family",
+            "sql: 'p.family, p.sex'",
+            "patient.yaml:8: the check family: its SQL gives 2 values",
+        ),
+        ("key: p.id", "key: 'p.id, p.sex'", "the checks' own tables and key: its SQL gives 3 values"),
         ("    checks:", f"{LIST}    checks:", "the check parts: .*no such column: w.kgg"),
     ],
 )

@@ -78,7 +78,7 @@ class Check(_Part):
     """quantity, code: name of the approved code table."""
     comparator: str | None = None
     """quantity: SQL of the expected FHIR comparator (`<`, `>`), or null."""
-    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """number, quantity: how far apart equal values may be, in the legacy value's unit; also across convertible ones."""
     zone: str | None = None
     """instant: SQL of the IANA zone of the wall time; the plan's zone without."""

@@ -24,7 +24,7 @@ def load_spec(package: str, path: Path) -> tuple[MappingSpec, ModuleType]:
     except SyntaxError as error:
         at, _ = _own_line(path, [(error.filename or "", error.lineno)])
         raise DefinitionError(at, error.lineno, "this is not valid Python.", f"{error.msg}.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         at, line = _own_line(path, [(frame.filename, frame.lineno) for frame in frames])
         raise DefinitionError(

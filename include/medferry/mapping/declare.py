@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from inspect import isasyncgenfunction, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -58,14 +59,31 @@ def mapping(
 
     `produces` names each slot the function may fill and its resource type; `references` every entity that its
     resources may refer to. The order of the load is computed from these, and a mapping that goes beyond them
-    is stopped.
+    is stopped. Raises ValueError.
     """
-
+    if not isinstance(produces, Mapping):
+        raise ValueError('produces names each slot and its type, such as {"main": "Patient"}')
+    if isinstance(references, str):
+        raise ValueError(f'references is a tuple, of one entity with a comma behind it: ("{references}",)')
     if status not in {*MappingStatus}:
         raise ValueError(f"the status {status!r} is unknown; there are {' and '.join(MappingStatus)}")
     judged = MappingStatus(status)
 
     def declare(function: MappingFunction) -> MappingSpec:
+        _refuse_other_arguments(function)
         return MappingSpec(entity, version, owner, judged, dict(produces), tuple(references), function)
 
     return declare
+
+
+def _refuse_other_arguments(function: MappingFunction) -> None:
+    """Raises ValueError for what cannot be called with a row and a context, or yields to nobody who waits."""
+    if iscoroutinefunction(function) or isasyncgenfunction(function):
+        raise ValueError("a mapping is a plain function: leave async away")
+    names = list(signature(function).parameters)
+    try:
+        signature(function).bind(None, None)
+    except TypeError:
+        raise ValueError("a mapping takes two arguments, row and ctx") from None
+    if names[:2] == ["ctx", "row"]:
+        raise ValueError("a mapping takes row first, then ctx")

@@ -118,6 +118,8 @@ def _code_row(path: Path, line: int, cells: list[str], separator: str) -> CodeRo
         problem = f"{len(cells)} cells instead of {len(HEADER)}."
         raise DefinitionError(path, line, problem, f"Quote cells that hold a {separator!r}.")
     row = CodeRow(*(cell.strip() for cell in cells))
+    if not row.local_code:
+        raise DefinitionError(path, line, "there is no local code: no row could reach it.", "Fill it in, or remove it.")
     if row.status not in list(CodeStatus):
         raise DefinitionError(
             path, line, f"unknown status {row.status!r}.", f"Use one of {', '.join(sorted(CodeStatus))}."

@@ -32,7 +32,7 @@ class _Loader(_Fast):  # type: ignore[misc]
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and (name := (key.tag, key.value)) in names:
                 raise _StandsTwice(problem=key.value, problem_mark=key.start_mark)
-            elif isinstance(key, yaml.ScalarNode):
+            if isinstance(key, yaml.ScalarNode):
                 names.add(name)
         return super().construct_mapping(node, deep)
 

@@ -50,7 +50,7 @@ def _refuse_bytes(connection: sa.Connection, entity: SourceEntity, source: sa.Te
     if Kind.BYTES in kinds_of(connection, [sa.column(entity.unit)], source):
         raise SourceError(
             f"{entity.path}: the unit of {entity.name}, {entity.unit}, is bytes, which name no unit.",
-            "Make a text of it in the entity's SQL, and in its checks: a CONVERT or convert_from with its character set.",
+            "Make a text of it in the entity's SQL and in its checks: CONVERT or convert_from, with its character set.",
         )
 
 

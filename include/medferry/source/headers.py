@@ -76,5 +76,7 @@ def _settings(path: Path, text: str) -> dict[str, str]:
         if match[1] not in HEADERS:
             known = ", ".join(sorted(HEADERS))
             raise DefinitionError(path, number, f"unknown setting {match[1]!r}.", f"Use {known}.")
+        if match[1] in settings:
+            raise DefinitionError(path, number, f"the {match[1]} stands twice.", "Keep one line of it.")
         settings[match[1]] = match[2]
     return settings
