@@ -180,6 +180,17 @@ MISTAKES = {
     "23 a check's SQL": edited(
         "checks/patient.yaml", "sql: p.family", "sql: p.famly", "patient.yaml:8: the check family", "column: p.famly"
     ),
+    "23 a check's SQL, run": edited(
+        "checks/patient.yaml", "sql: p.family", "sql: p.famly", "patient.yaml:8: the check family", "column: p.famly",
+        NOT_BEGUN, command=RUN,
+    ),
+    "23 a check of two columns, run": edited(
+        "checks/patient.yaml", "sql: p.family", "sql: 'p.family, p.born'", "patient.yaml:8: the check family: its SQL "
+        "gives 2 values in place of 1", NOT_BEGUN, command=RUN,
+    ),
+    "23 a check's condition": edited(
+        "checks/patient.yaml", "when: p.deleted_at", "when: p.deleted", "patient.yaml:6: the condition of main"
+    ),
     "23 a check's element": edited(
         "checks/patient.yaml", "path: birthDate", "path: birthdate",
         "patient.yaml:9: FHIR has no element birthdate in Patient; did you mean birthDate? What to do",

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from medferry.definition.checks import EntityChecks, ManyCheck, places
 from medferry.errors import DefinitionError, gathered
 from medferry.plan.load import line_of
+from medferry.source.faults import in_each_others_way
 from medferry.source.refused import refused
 from medferry.verification.legacy import columns_of, condition
 
@@ -46,6 +47,8 @@ def _try(connection: sa.Connection, path: Path, written: _Written) -> None:
         with connection.begin_nested(), connection.execute(sa.text(written.statement.replace(":", "\\:"))) as result:
             columns = len(result.keys())
     except DBAPIError as error:
+        if error.connection_invalidated or in_each_others_way(error):
+            raise  # nothing is said of the SQL: whoever opened the connection tells it
         fault = refused(error)
         problem = f"{written.told}: {fault.problem}"
         raise DefinitionError(path, line_of(path, written.steps), problem, fault.remedy) from None
