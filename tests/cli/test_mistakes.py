@@ -277,6 +277,17 @@ def test_of_several_migrations_one_is_named(medferry: Call, monkeypatch: pytest.
     assert "SharedByMigrations" in refused and "MEDFERRY_SOURCE_URL" in refused
 
 
+def test_a_manifest_in_the_legacy_database_is_refused_and_not_made(
+    medferry: Call, tiny: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for same in (tiny.settings.source_url, "sqlite:///legacy.db"):
+        monkeypatch.setenv("MEDFERRY_MANIFEST_URL", same)
+        told = medferry(*RUN, code=1).output
+        assert "leads to the legacy database" in told and NOT_BEGUN in told
+    with tiny.source.begin() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM sqlite_master WHERE name = 'run'").scalar() == 0
+
+
 def test_every_number_has_its_mistake() -> None:
     elsewhere = {22, 26}
     assert {int(name[:2]) for name in MISTAKES} | elsewhere == set(range(1, 28))

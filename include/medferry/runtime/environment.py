@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -43,8 +44,9 @@ class Environment:
     """Whose connections are used."""
 
     def __post_init__(self) -> None:
-        """Raises KeyMissing."""
+        """Raises KeyMissing, SettingsError."""
         self.settings.show_keys()
+        _refuse_one_database(self.settings)
 
     def of(self, migration: Migration) -> Environment:
         """The same systems for another view of the migration, over the same connections: views come and go."""
@@ -147,9 +149,25 @@ class Environment:
         return StagingArea(self.settings.staging_url, self.settings.store_options)
 
 
+def _refuse_one_database(settings: Settings) -> None:
+    """The legacy database is read: a manifest in it would be written there, and its tables taken for legacy ones."""
+    try:
+        same = bool(settings.source_url) and _place(settings.source_url) == _place(settings.manifest_url)
+    except SettingsError:
+        return  # whoever opens it tells what is wrong with it
+    if same:
+        raise SettingsError(
+            "MEDFERRY_MANIFEST_URL leads to the legacy database, in which Medferry would make its tables.",
+            "Give the manifest a database of its own.",
+        )
+
+
 def _place(url: str) -> tuple[object, ...]:
     parsed = database_url(url, MANIFEST)
-    return parsed.get_backend_name(), parsed.host, parsed.port, parsed.database
+    backend, database = parsed.get_backend_name(), parsed.database
+    if backend == "sqlite" and database:
+        return backend, str(Path(database).absolute())
+    return backend, parsed.host, parsed.port, database
 
 
 def scopes_of(run: RunRow) -> list[str]:
