@@ -7,7 +7,7 @@ newest checkpoint's position on. A sweep is a checkpoint too: what it missed, or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -35,6 +35,7 @@ checkpoint = sa.Table(
     sa.Column("ages", sa.JSON, nullable=False, comment="entity to age of its changes in seconds to their number"),
     sa.Column("cut_at", Time, nullable=False),
     sa.Column("applied_at", Time),
+    sa.Column("units", sa.JSON, comment="business units of the wave for which it was made; null: not known"),
     sa.Index("checkpoint_newest", "migration", "wave", "id"),
     comment="cuts of the journal that a wave has taken, each noted before work",
 )
@@ -78,6 +79,8 @@ class NewCheckpoint:
     records: int = 0
     interval: Interval = NO_INTERVAL
     ages: Ages = field(default_factory=dict)
+    units: Sequence[str] | None = None
+    """Of the wave: what was changed in others before the cut is in none of the wave's. None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Checkpoint:
     ages: Ages
     cut_at: str
     applied_at: str | None
+    units: Sequence[str] | None
 
 
 _COLUMNS = [checkpoint.c[name] for name in Checkpoint.__slots__]
@@ -118,6 +122,7 @@ def record(connection: sa.Connection, new: NewCheckpoint) -> None:
             records=new.records,
             cycles=1,
             ages=new.ages,
+            units=sa.null() if new.units is None else [*new.units],
             cut_at=clock(connection),
             applied_at=None if new.run_id else clock(connection),
         )

@@ -158,6 +158,7 @@ def _take_cut(wave: SyncedWave, interval: Interval) -> str:
             sum(map(len, keys.values())),
             interval,
             ages_in_cut(wave.journal, view, last.position_to, cut.position, changed) if changed else {},
+            wave.units,
         )
 
         def note(writing: sa.Connection) -> None:
@@ -169,7 +170,7 @@ def _take_cut(wave: SyncedWave, interval: Interval) -> str:
             return run_id
     with environment.manifest.begin() as connection:
         note_set_aside(connection, wave, read)
-        if interval in (NO_INTERVAL, Interval(last.interval_from, last.interval_to)):
+        if last.units == wave.units and interval in (NO_INTERVAL, Interval(last.interval_from, last.interval_to)):
             checkpoints.move_on(connection, last.id, cut.position)
         else:
             checkpoints.record(connection, new)

@@ -171,6 +171,8 @@ def _fault(wave: SyncedWave, view: sa.Connection, newest: Checkpoint | None, los
         wave.journal.check(view)
     except CaptureBroken as broken:
         return broken.problem
+    if joined := wave.joined(newest):
+        return f"{', '.join(joined[:5])} joined the wave: run `medferry sweep {wave.id}`."
     return f"The position is lost ({lost}): run `medferry sweep {wave.id}`." if lost else ""
 
 

@@ -76,7 +76,7 @@ def sweep_wave(
     whole = swept == len(environment.migration.entities) and all(each.complete for each in found.values())
     with wave.alone(PATIENCE_SECONDS):
         finish_unfinished(wave)
-        applied = _apply(wave, due, "" if goes_on or not whole else start, unread)
+        applied = _apply(wave, due, "" if goes_on or not whole else start, unread, whole)
     return WaveSwept(found, applied, wave.newest() is not None, unread.refused)
 
 
@@ -115,17 +115,18 @@ def _sweep(wave: SyncedWave, name: str, start: str, goes_on: bool, throttle: Thr
     return swept, due
 
 
-def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: ReadKeys) -> Counter[str]:
+def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: ReadKeys, whole: bool) -> Counter[str]:
     """Settle the keys that are due; `start`: where the journal goes on from, if it does not from where it was.
 
+    `whole`: all rows of the wave were compared, those of units that have joined it, too.
     What has become unreadable since it was looked at waits; of `unread` everything, where nothing else tells of it.
     """
     last = wave.newest()
-    goes_on = last is not None and not start
-    run_id = wave.new_run_id()
+    goes_on, run_id = last is not None and not start, wave.new_run_id()
+    units = wave.units if whole or last is None else last.units
     with snapshot(wave.environment.source) as view:
         read = keys_to_stage(wave, view, due)
-        if not goes_on and start:
+        if whole and (units != (last and last.units) or not goes_on):
             read.refused |= unread.refused
             read.waiting |= unread.waiting
         keys = read.found
@@ -137,6 +138,7 @@ def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: Re
             last.position_to if last and goes_on else start,
             run_id if keys else "",
             sum(map(len, keys.values())),
+            units=units,
         )
 
         def note(connection: sa.Connection) -> None:
@@ -149,7 +151,7 @@ def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: Re
     unread.refused.update(read.refused)
     if keys:
         return _carried_out(wave, run_id, partial(_applied, wave) if new.position_to else nothing)
-    if read.refused or (not goes_on and new.position_to):
+    if read.refused or (new.position_to and (not goes_on or units != (last and last.units))):
         with wave.environment.manifest.begin() as connection:
             note(connection)
     return Counter()

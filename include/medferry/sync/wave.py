@@ -124,7 +124,17 @@ class SyncedWave:
                 f"The wave {self.id} has no position in the journal of changes.",
                 f"Run `medferry sweep {self.id}` once: it compares all rows with what was loaded, and begins there.",
             )
+        if joined := self.joined(found):
+            raise NeverSwept(
+                f"The wave {self.id} was not kept in step with {', '.join(joined[:5])}: of what was changed there "
+                "before it joined, its cuts have taken nothing.",
+                f"Run `medferry sweep {self.id}` once: it brings what has gone by.",
+            )
         return found
+
+    def joined(self, newest: Checkpoint) -> list[str]:
+        """Units that have joined the wave since its newest cut was made."""
+        return [unit for unit in self.units if newest.units is not None and unit not in newest.units]
 
     @contextmanager
     def alone(self, patience: float = 0.0) -> Iterator[None]:
