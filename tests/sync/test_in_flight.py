@@ -9,6 +9,7 @@ import pytest
 from medferry.errors import VerificationFailed
 from medferry.governance.verdict import Verdict
 from medferry.manifest.subject import Subject
+from medferry.source.changes.engines import install
 from medferry.sync.cycle import cycle
 from medferry.sync.in_flight import unread_edits
 from medferry.sync.reverse_cycle import back_cycle
@@ -77,6 +78,18 @@ def test_an_edit_that_no_cycle_has_read_is_in_flight_until_one_has(both: SyncedW
     user.put(gender="other")
     back_cycle(both)
     assert verdict(both).text() == "not proven", "it is held back, so it is on no way"
+
+
+def test_what_is_set_aside_waits_for_a_person_and_is_on_no_way(wave: SyncedWave, write: Write) -> None:
+    """Else each night would say "proven but for" of an entity of which nothing arrives."""
+    write("DROP TRIGGER medferry_patient_update")
+    cycle(wave)
+    assert verdict(wave).text() == "proven"
+    write(*PENDING)
+    assert verdict(wave).text() == "not proven"
+    install(wave.environment.capture, wave.journal)
+    cycle(wave)
+    assert verdict(wave).text() == "proven"
 
 
 def test_what_arrives_between_the_looks_is_equal(

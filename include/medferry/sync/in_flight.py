@@ -1,7 +1,8 @@
 """Which records are on their way between the two systems now: a verification cannot judge them before they arrive.
 
 Read only. On their way forth are keys in the journal that are in no cut or in one that is not applied; back, writes of
-which the end is not known, and changes in Medplum that no cycle has looked at. What is held back is on no way.
+which the end is not known, and changes in Medplum that no cycle has looked at. What is held back is on no way, nor is
+what is set aside: both wait for a person.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from medferry.medplum.client import MedplumClient
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
-from medferry.sync.aside import with_set_aside
+from medferry.sync.aside import entities_of
 from medferry.sync.keys import keys_of_cut
 from medferry.sync.reverse import Ours, classify, named_by
 from medferry.sync.reverse_sweep import WALKED
@@ -59,10 +60,10 @@ def records_in_flight(waves: Iterable[SyncedWave], client: MedplumClient) -> dic
 
 
 def _forth(wave: SyncedWave) -> Moving:
-    last = wave.position()
+    last, aside = wave.position(), {one.entity for one in entities_of(wave)}
     with snapshot(wave.environment.source) as view:
-        waiting = with_set_aside(wave, view, wave.journal.waiting(view, last.position_to))
-        return keys_of_cut(wave, view, waiting).found
+        found = keys_of_cut(wave, view, wave.journal.waiting(view, last.position_to)).found
+    return {entity: keys for entity, keys in found.items() if entity not in aside}
 
 
 def _noted(wave: SyncedWave) -> Moving:
