@@ -10,12 +10,15 @@ import pytest
 from medferry.fhir.canonical import canonical, has_content
 from medferry.medplum.answers import (
     EntryOutcome,
+    ReadAnswer,
     read_answers,
+    read_bundle,
     read_outcomes,
     read_text,
 )
 from medferry.medplum.outcome import is_placed, issue_text, throttled_seconds
 
+ID = b'"90f58b05-912e-4f57-a0dd-8993f953f9e1"'
 REFUSAL = {
     "issue": [
         {"severity": "warning", "code": "informational"},
@@ -126,3 +129,14 @@ def test_a_lone_surrogate_of_somebody_elses_is_read_and_is_no_content_of_ours() 
     version, found = read_text(text)
     assert version == "v"
     assert not has_content(found, canonical({"resourceType": "Patient", "name": [{"family": "A"}]}))
+    bundle = read_bundle(b'{"resourceType": "Bundle", "entry": [{"resource": ' + text.replace(b'"7"', ID) + b"}]}")
+    assert bundle["entry"][0]["resource"]["name"] == [{"family": "\ud800"}]
+    answers = (
+        b'{"entry": [{"response": {"status": "200"}, "resource": ' + text + b'}, {"response": {"status": "404"}}, {}]}'
+    )
+    odd, *others = read_answers(answers)[0]
+    assert read_text(odd.resource) == (version, found)
+    assert others == [ReadAnswer(404, b"null", "", False), ReadAnswer(0, b"null")]
+    for broken in (answers[:-1], b'["\\ud800"]', b'{"entry": [["\\ud800"]]}'):
+        with pytest.raises(ValueError):
+            read_answers(broken)

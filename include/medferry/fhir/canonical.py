@@ -41,6 +41,11 @@ def hash_of_read(resource: Resource) -> str:
         return ""
 
 
+def is_text(resource: Resource) -> bool:
+    """Whether all of what was read from Medplum is text: it takes half surrogate pairs, which nobody else does."""
+    return bool(hash_of_read(resource))
+
+
 def has_content(text: bytes, body: bytes) -> bool:
     """Whether the resource of the JSON `text`, as Medplum has it, has the content of the canonical form `body`.
 

@@ -136,7 +136,7 @@ def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]
     """The answer to each read in a batch, in order, and how long to wait if one was throttled. Raises ValueError."""
     answers: list[ReadAnswer] = []
     wait: float | None = None
-    for answer in _read_response.decode(batch_response).entry:
+    for answer in _reads(batch_response):
         code = answer.response.status[:3]
         status = int(code) if code.isdigit() else 0
         if status < 400:
@@ -149,19 +149,48 @@ def read_answers(batch_response: bytes) -> tuple[list[ReadAnswer], float | None]
     return answers, wait
 
 
+def _reads(batch_response: bytes) -> list[_Read]:
+    """The entries, also of an answer that holds lone surrogates: one such resource is not to hide all the others."""
+    try:
+        return _read_response.decode(batch_response).entry
+    except ValueError:
+        refuse_deep(batch_response)
+        bundle = json.loads(batch_response)
+    try:
+        return [_odd_read(one.get("response", {}), one.get("resource")) for one in bundle.get("entry", [])]
+    except (TypeError, AttributeError):
+        raise ValueError("no Bundle") from None
+
+
+def _odd_read(response: dict[str, Any], resource: Any) -> _Read:
+    outcome, read = (msgspec.Raw(json.dumps(one).encode()) for one in (response.get("outcome"), resource))
+    return _Read(_Response(str(response.get("status", "0")), outcome), read)
+
+
 def read_bundle(searchset: bytes) -> dict[str, Any]:
     """The Bundle that a search found, each resource of it with an id that is one.
 
     Raises ValueError when it is none, AnswerUnfit for a resource that is too deep.
     """
     _refuse_deep_resources(searchset)
-    bundle = orjson.loads(searchset)
+    bundle = read_json(searchset)
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         raise ValueError("no Bundle")
     for entry in bundle.get("entry", []):
         if not is_id(entry["resource"].get("id")):
             raise ValueError("an id is none")
     return bundle
+
+
+def read_json(text: bytes) -> Any:
+    """A JSON text; where it has lone surrogates, which Medplum takes from others, by the standard library.
+
+    Raises ValueError when it is none, RecursionError.
+    """
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
 
 
 @shallow

@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
-import orjson
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -22,6 +21,7 @@ from tenacity import (
 
 from medferry.errors import TransientError
 from medferry.medplum import budget as points
+from medferry.medplum.answers import read_json
 from medferry.medplum.budget import Budget
 from medferry.medplum.errors import (
     AnswerUnfit,
@@ -269,7 +269,7 @@ def _is_too_large(outcome: dict[str, Any]) -> bool:
 def json_or_empty(answer: httpx.Response) -> dict[str, Any]:
     """The answer's JSON object; empty when it is none."""
     try:
-        body = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
+        body = read_json(answer.content)
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from medferry.apply.targets import ResolvedResource
 from medferry.errors import LeaseHeld, SourceError
 from medferry.fhir.accounts import accounts_of
 from medferry.fhir.additions import split
-from medferry.fhir.canonical import Resource, canonical, stored_hash
+from medferry.fhir.canonical import Resource, canonical, is_text, stored_hash
 from medferry.fhir.identifiers import names_of
 from medferry.fhir.merge import footprint_of, merge
 from medferry.fhir.rulings import Rulings
@@ -30,6 +31,7 @@ from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
 from medferry.manifest.runs import RunStatus, SliceStage
 from medferry.manifest.source_records import SourceRecord, write_records
 from medferry.manifest.waiting import waiting_records
+from medferry.mapping.inverse import Inexpressible
 from medferry.mapping.outcomes import Disposition, Reason
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
@@ -44,6 +46,7 @@ from medferry.stages.born import not_adopted
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
 from medferry.stages.prepare import begin
 from medferry.sync.carry_out import OPTIONS
+from medferry.sync.reverse_decide import HALF
 from medferry.sync.reverse_look import Made, made_of
 from medferry.sync.wave import SyncedWave
 
@@ -120,14 +123,15 @@ class Adopter:
         """Put the row's identifier into the resource as it is now, with whatever else the mapping makes of the row."""
         name = (self.wave.environment.migration.naming.system(note.entity, note.slot), key)
         for _ in range(_TRIES):
-            gone: set[str] = set()
-            read = self.client.read_each([note.place], gone, extended=True)
+            read = self.client.read_each([note.place], gone := set[str](), extended=True)
             if note.medplum_id in gone:
                 return _Known(note.version_id, note.content_hash)
             if note.medplum_id not in read:
                 return self.told(note, HeldReason.IN_DOUBT, "not found (404)")
             version, text = read[note.medplum_id]
-            stored: Resource = orjson.loads(text)
+            stored: Resource = json.loads(text)
+            if not is_text(stored):
+                return self.told(note, Inexpressible.READS_OTHERWISE, HALF)
             if name in names_of(stored):
                 return _Known(version, stored_hash(text))
             former = self._former(note, version)
@@ -158,7 +162,7 @@ class Adopter:
         reason = HeldReason.REFUSED if outcome.status in (400, 422) else HeldReason.IN_DOUBT
         return self.told(note, reason, f"Medplum, HTTP {outcome.status}")
 
-    def told(self, note: NotedBirth, reason: HeldReason, detail: str = "") -> HeldBack:
+    def told(self, note: NotedBirth, reason: HeldReason | Inexpressible, detail: str = "") -> HeldBack:
         place = "/".join(note.place)
         return HeldBack(note.entity, place, note.unit, reason, note.slot, detail=detail, place=place)
 
@@ -200,9 +204,8 @@ class Adopter:
 def with_identifier(stored: Resource, name: Name, made: Made, slot: str, former: Resource | None = None) -> Resource:
     """What is to stand in place of a resource: all that users said, and what the mapping makes of the row besides.
 
-    What they have changed or taken away since `former`, of which the row was made, the row does not bring back. In the
-    order in which the mapping makes it, so that it can be told later what was made. A row that makes nothing now gives
-    its name alone.
+    What they changed since `former`, of which the row was made, the row does not bring back. In the order in which the
+    mapping makes it, so that it can be told later what was made. A row that makes nothing now gives its name alone.
     """
     theirs = split(stored)[0]
     if slot not in made.slots:
@@ -252,8 +255,7 @@ def _left_alone(wave: SyncedWave, legacy: sa.Engine, noted: Collection[Place]) -
     migration, found = wave.environment.migration, dict[BornLine, NotedBirth]()
     for entity in (name for name, inverse in migration.inverses.items() if inverse.births):
         with wave.environment.manifest.begin() as connection:
-            reasons = (Reason.BORN_IN_MEDPLUM,)
-            records = waiting_records(connection, migration.name, entity, wave.units, reasons)
+            records = waiting_records(connection, migration.name, entity, wave.units, (Reason.BORN_IN_MEDPLUM,))
         units = {record.key: record.unit for record in records}
         if not units:
             continue

@@ -19,7 +19,7 @@ import orjson
 
 from medferry.errors import LeaseHeld, SourceError
 from medferry.fhir.additions import split
-from medferry.fhir.canonical import Resource, stored_hash
+from medferry.fhir.canonical import Resource, is_text, stored_hash
 from medferry.fhir.references import literal_references
 from medferry.fhir.sides import Side
 from medferry.governance.authority import authority
@@ -35,6 +35,7 @@ from medferry.source.writeback import Row, RowConflict, WriterBlocked, WriteRefu
 from medferry.sync.adopt import Adopter
 from medferry.sync.reverse import Found
 from medferry.sync.reverse_births import Birth, Births
+from medferry.sync.reverse_decide import HALF
 from medferry.sync.reverse_look import made_of, named, names_of_ids
 from medferry.sync.wave import SyncedWave
 
@@ -165,6 +166,8 @@ class Delivery:
         ]
         if not taking:
             return told()
+        if not is_text(birth.resource):
+            return told(Inexpressible.READS_OTHERWISE, HALF)
         try:
             fits = [(name, slot, new) for name, slot, new in taking if new.fits(birth.resource, slot)]
         except Exception as error:  # noqa: BLE001 - any fault of a migration's own function is told, and stops no other

@@ -24,6 +24,9 @@ from medferry.sync.reverse_look import RecordLook, References, SlotLook, named
 Made = Callable[[Row], Mapping[str, ResolvedResource]]
 """What a row becomes, by slot; nothing where it becomes nothing."""
 
+HALF = "half a surrogate pair"
+"""A program has cut a text within an emoji; Medplum keeps it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -67,6 +70,8 @@ class Decider:
             return _held(look, HeldReason.ROW_GONE)
         if look.refused:
             return _held(look, Inexpressible.NO_ROW, look.refused)
+        if not all(one.is_text for one in changed.values()):
+            return _held(look, Inexpressible.READS_OTHERWISE, HALF)
         if any(one.base is None for one in changed.values()):
             return replace(_held(look, HeldReason.NO_BASE), forth=True)
         if conflicts := [held for slot, one in changed.items() for held in _conflicts(look, slot, one)]:

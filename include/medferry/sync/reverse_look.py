@@ -61,6 +61,11 @@ class SlotLook:
         return self.stored is None or self.stored.hash != self.known.wanted
 
     @property
+    def is_text(self) -> bool:
+        """Whether what is there can be written anywhere."""
+        return self.stored is None or bool(self.stored.hash)
+
+    @property
     def lost_its_name(self) -> bool:
         """Whether somebody took away what it is found by: the way forth puts it back."""
         return self.stored is not None and self.name not in names_of(self.stored.content)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import orjson
 
 from medferry.apply.foreign_documents import leads_elsewhere, own_storages
 from medferry.fhir.additions import split, storages
@@ -27,7 +26,7 @@ def stored_resources(
     client: MedplumClient, known: Mapping[str, CrosswalkEntry], read: Mapping[str, tuple[str, bytes]]
 ) -> dict[str, StoredResource]:
     """What was read, by id. A signed URL of another storage than our own version's stays as it is: it is an edit."""
-    found = {id_: (version, orjson.loads(text)) for id_, (version, text) in read.items()}
+    found = {id_: (version, json.loads(text)) for id_, (version, text) in read.items()}
     moved = [known[id_] for id_, (version, _) in found.items() if version != known[id_].version_id]
     signed = [one for one in moved if storages(found[one.medplum_id][1])]
     own = own_storages(client, [(one.resource_type, one.medplum_id, one.version_id) for one in signed])
