@@ -133,7 +133,7 @@ def test_a_decision_is_due_until_a_run_that_began_after_it_has_tried(manifest: s
 
     def due(before: str = "2020") -> dict[str, str]:
         with manifest.begin() as connection:
-            return undone_records(connection, "m", "patient", ["north"], before)
+            return undone_records(connection, "m", ["north"], before).get("patient", {})
 
     def tried(run_id: str, began: str) -> None:
         facts = {"kind": "sync_pilot", "status": "applied", "units": [], "entities": [], "options": {}}
@@ -157,7 +157,7 @@ def test_a_decision_is_due_until_a_run_that_began_after_it_has_tried(manifest: s
     tried("after", "2098")
     assert (due(), due(before="2100")) == ({}, {"17": "north"})
     with manifest.begin() as connection:
-        assert undone_records(connection, "m", "patient", ["south"], "2020") == {}
+        assert undone_records(connection, "m", ["south"], "2020") == {}
         set_applied(connection, {conflict.id: "v2"})
     assert due(before="2100") == {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import sqlalchemy as sa
 
 from medferry.definition.migration import load_migration
 from medferry.errors import LeaseHeld
@@ -63,6 +64,22 @@ def test_a_change_that_changes_nothing_writes_nothing(wave: SyncedWave, write: W
 def test_rows_of_other_waves_are_left_to_them(wave: SyncedWave, write: Write) -> None:
     write("UPDATE patient SET born = '1985-02-28' WHERE id = 4")
     assert cycle(wave) == Cycle()
+
+
+def test_an_empty_cycle_asks_the_manifest_for_all_entities_at_once(wave: SyncedWave) -> None:
+    asked = Counter[str]()
+
+    def executed(*of: object) -> None:
+        asked[str(of[2])] += 1
+
+    assert cycle(wave) == Cycle()
+    sa.event.listen(wave.environment.manifest, "before_cursor_execute", executed)
+    assert cycle(wave) == Cycle()
+    often = {
+        statement: times for statement, times in asked.items() if times >= len(wave.environment.migration.entities)
+    }
+    assert [*often] == ["BEGIN IMMEDIATE"]
+    assert "unit_state" in str(asked)
 
 
 def test_an_empty_cycle_asks_medplum_nothing_and_leaves_no_run(

@@ -80,9 +80,9 @@ def decided_paths(connection: sa.Connection, conflicts: Collection[Conflict]) ->
 
 
 def undone_records(
-    connection: sa.Connection, migration: str, entity: str, units: Sequence[str], before: str
-) -> dict[str, str]:
-    """Source key → business unit of the records of which a conflict is decided, and not applied.
+    connection: sa.Connection, migration: str, units: Sequence[str], before: str
+) -> dict[str, dict[str, str]]:
+    """Entity → source key → business unit of the records of which a conflict is decided, and not applied.
 
     Left out is what a run that began after the decision has tried, since the time `before`: something else is in its
     way.
@@ -92,15 +92,18 @@ def undone_records(
         unit_state.c.entity == table.c.entity,
         unit_state.c.key == table.c.key,
     )
-    decided = (table.c.migration == migration, table.c.entity == entity, table.c.state == ConflictState.DECIDED)
+    decided = (table.c.migration == migration, table.c.state == ConflictState.DECIDED)
     tried = sa.and_(run.c.started_at > table.c.changed_at, unit_state.c.decided_at > before)
     statement = (
-        sa.select(table.c.key, table.c.unit)
+        sa.select(table.c.entity, table.c.key, table.c.unit)
         .outerjoin(unit_state, same)
         .outerjoin(run, run.c.id == unit_state.c.run_id)
         .where(*decided, table.c.unit.in_(list(units)), sa.func.coalesce(tried, sa.false()).is_(sa.false()))
     )
-    return dict(connection.execute(statement).all())
+    found: dict[str, dict[str, str]] = {}
+    for entity, key, unit in connection.execute(statement):
+        found.setdefault(entity, {})[key] = unit
+    return found
 
 
 def supersede_gone(connection: sa.Connection, migration: str) -> None:

@@ -26,6 +26,7 @@ MAY_BE_OVER = (Reason.TARGET_CHANGED, Reason.TARGET_DELETED, Reason.AMBIGUOUS_TA
 class WaitingRecord:
     """`decided_at` is when it was last tried."""
 
+    entity: str
     key: str
     unit: str
     reason: str
@@ -33,18 +34,25 @@ class WaitingRecord:
 
 
 def waiting_records(
-    connection: sa.Connection, migration: str, entity: str, units: Sequence[str], reasons: Collection[Reason] = WAITS
-) -> list[WaitingRecord]:
-    """Those of an entity in some business units that have one of the reasons."""
+    connection: sa.Connection,
+    migration: str,
+    entities: Collection[str],
+    units: Sequence[str],
+    reasons: Collection[Reason] = WAITS,
+) -> dict[str, list[WaitingRecord]]:
+    """Entity → its records in some business units that have one of the reasons; entities without any are left out."""
     columns = [unit_state.c[name] for name in WaitingRecord.__slots__]
     statement = sa.select(*columns).where(
         unit_state.c.migration == migration,
-        unit_state.c.entity == entity,
+        unit_state.c.entity.in_(list(entities)),
         unit_state.c.disposition == Disposition.QUARANTINED,
         unit_state.c.reason.in_(list(reasons)),
         unit_state.c.unit.in_(list(units)),
     )
-    return [WaitingRecord(*row) for row in connection.execute(statement)]
+    found: dict[str, list[WaitingRecord]] = {}
+    for row in connection.execute(statement):
+        found.setdefault(row.entity, []).append(WaitingRecord(*row))
+    return found
 
 
 def ago(connection: sa.Connection, seconds: float) -> str:

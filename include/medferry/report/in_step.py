@@ -65,15 +65,16 @@ def _wave(connection: sa.Connection, migration: Migration, wave: str) -> WaveInS
     swept = sweeps.newest_sweeps(connection, migration.name, wave)
     lags = lags_of(recent)
     units = migration.plan.unit_ids if wave == EVERYTHING else migration.plan.units_of_wave(wave)
-    entities = []
-    for name in (entity for level in migration.levels for entity in level):
+    names, entities = [entity for level in migration.levels for entity in level], []
+    waiting = waiting_records(connection, migration.name, names, units)
+    for name in names:
         of_entity, sweep = lags.get(name, Counter()), swept.get(name)
         entities.append(
             EntityInStep(
                 name,
                 quantile(of_entity, 0.5),
                 quantile(of_entity, 0.99),
-                len(waiting_records(connection, migration.name, name, units)),
+                len(waiting.get(name, ())),
                 sweep.finished_at or "" if sweep else "",
                 sweep.miss_rate if sweep else None,
             )

@@ -253,12 +253,11 @@ def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer:
 def _left_alone(wave: SyncedWave, legacy: sa.Engine, noted: Collection[Place]) -> dict[BornLine, NotedBirth]:
     """What is to be adopted by the lines of rows that the way forth has left alone: their notes are lost, or closed."""
     migration, found = wave.environment.migration, dict[BornLine, NotedBirth]()
-    for entity in (name for name, inverse in migration.inverses.items() if inverse.births):
-        with wave.environment.manifest.begin() as connection:
-            records = waiting_records(connection, migration.name, entity, wave.units, (Reason.BORN_IN_MEDPLUM,))
+    taking = [name for name, inverse in migration.inverses.items() if inverse.births]
+    with wave.environment.manifest.begin() as connection:
+        waiting = waiting_records(connection, migration.name, taking, wave.units, (Reason.BORN_IN_MEDPLUM,))
+    for entity, records in waiting.items():
         units = {record.key: record.unit for record in records}
-        if not units:
-            continue
         with snapshot(legacy) as view:
             lines = lines_of_keys(view, entity, units).values()
         found |= {

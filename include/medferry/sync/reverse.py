@@ -80,6 +80,8 @@ def classify(
     manifest: sa.Engine, client: MedplumClient, ours: Ours, resource_type: str, changes: Sequence[Change]
 ) -> list[Found]:
     """What each of some changes of a type is, in their order; a point for each edit. At most 1,000 at once."""
+    if not changes:
+        return []
     names = {one.id: ours.names(one.resource) for one in changes}
     with manifest.begin() as connection:
         sent = hashes_on_their_way(connection, ours.migration)

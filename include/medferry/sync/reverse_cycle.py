@@ -170,7 +170,8 @@ class _Back:
         return Delivery(self.wave, self.client, self.blocked, self.done.held, self.done.born)
 
     def _poll(self, resource_type: str) -> None:
-        feed = self._feed(resource_type, FeedKind.POLL, begin(BEGINNING).text)
+        with self._environment.manifest.begin() as connection:
+            feed = begin_feed(connection, self._name(resource_type, FeedKind.POLL), begin(BEGINNING).text)
         more = True
         while more:
             fields = "" if feed.passes else WALKED  # the first walk goes through all that there is
@@ -179,8 +180,8 @@ class _Back:
             feed, more = self._moved(feed, found, page.position.text, not page.more), page.more
 
     def _sweep(self, resource_type: str) -> None:
-        feed = self._feed(resource_type, FeedKind.SWEEP, "")
         with self._environment.manifest.begin() as connection:
+            feed = begin_feed(connection, self._name(resource_type, FeedKind.SWEEP))
             age = seconds_between(feed.moved_at, read_clock(connection))
         if feed.step and age < SWEEP_SECONDS:
             return
@@ -191,10 +192,8 @@ class _Back:
         found += [Found(FoundKind.ECHO, resource_type, x.medplum_id, x.version_id, (x,)) for x in page.merged]
         self._moved(feed, found, page.position, page.complete)
 
-    def _feed(self, resource_type: str, kind: FeedKind, position: str) -> Feed:
-        name = FeedName(self._environment.migration.name, self.wave.id, resource_type, kind)
-        with self._environment.manifest.begin() as connection:
-            return begin_feed(connection, name, position)
+    def _name(self, resource_type: str, kind: FeedKind) -> FeedName:
+        return FeedName(self._environment.migration.name, self.wave.id, resource_type, kind)
 
     @property
     def ours(self) -> Ours:

@@ -37,8 +37,10 @@ def settle_forth(wave: SyncedWave, decisions: Collection[Decision]) -> None:
 
 def _without_recorded(wave: SyncedWave, decisions: Collection[Decision]) -> list[Decision]:
     names = [slot.name for one in decisions if _is_conflict(one) for slot in one.look.slots.values()]
+    if not names:
+        return [*decisions]
     with wave.environment.manifest.begin() as connection:
-        live = conflicts_of_names(connection, wave.environment.migration.name, names) if names else {}
+        live = conflicts_of_names(connection, wave.environment.migration.name, names)
     return [
         one for one in decisions if not (_is_conflict(one) and any(x.name in live for x in one.look.slots.values()))
     ]

@@ -105,9 +105,7 @@ def status_of(wave: SyncedWave) -> WaveStatus:
         aside = entities_set_aside(connection, migration.name, wave.id)
         swept = sweeps.newest_sweeps(connection, migration.name, wave.id)
         conflicts = len(open_conflicts(connection, migration.name, wave.id))
-        waiting = {
-            name: len(waiting_records(connection, migration.name, name, wave.units)) for name in migration.entities
-        }
+        waiting = waiting_records(connection, migration.name, migration.entities, wave.units)
     with snapshot(wave.environment.source) as view:
         there = is_installed(view)
         lost = wave.journal.lost(view, newest.position_to, wave.journal.epoch(view)) if newest and there else ""
@@ -118,7 +116,7 @@ def status_of(wave: SyncedWave) -> WaveStatus:
         writers = census(view) if there else []
     lags = lags_of(recent)
     entities = [
-        _entity(name, ages.get(name, {}), waiting[name], lags.get(name, Counter()), swept.get(name))
+        _entity(name, ages.get(name, {}), len(waiting.get(name, ())), lags.get(name, Counter()), swept.get(name))
         for level in migration.levels
         for name in level
     ]

@@ -25,19 +25,20 @@ def taken_along(wave: SyncedWave, changed: Collection[str]) -> dict[str, ByKey]:
     looked at now and then, too: who has changed or deleted a resource may have taken it back.
     """
     migration, found = wave.environment.migration, dict[str, ByKey]()
+    entities = [entity for level in migration.levels for entity in level]
     with wave.environment.manifest.begin() as connection:
-        for level in migration.levels:
-            for entity in level:
-                before = ago(connection, NOW_AND_THEN)
-                if decided := undone_records(connection, migration.name, entity, wave.units, before):
-                    found[entity] = {key: {unit} for key, unit in decided.items()}
-                records = waiting_records(connection, migration.name, entity, wave.units)
-                wanted = set(migration.specs[entity].references)
-                if records and (wanted & {*changed, *found} or _is_due(connection, migration.name, records, wanted)):
-                    found.setdefault(entity, {}).update({record.key: {record.unit} for record in records})
-                standing = waiting_records(connection, migration.name, entity, wave.units, MAY_BE_OVER)
-                if due := {record.key: {record.unit} for record in standing if record.decided_at < before}:
-                    found[entity] = found.get(entity, {}) | due
+        before = ago(connection, NOW_AND_THEN)
+        decided = undone_records(connection, migration.name, wave.units, before)
+        waiting = waiting_records(connection, migration.name, entities, wave.units)
+        standing = waiting_records(connection, migration.name, entities, wave.units, MAY_BE_OVER)
+        for entity in entities:
+            due = {key: {unit} for key, unit in decided.get(entity, {}).items()}
+            due |= {one.key: {one.unit} for one in standing.get(entity, ()) if one.decided_at < before}
+            if due:
+                found[entity] = due
+            records, wanted = waiting.get(entity, []), {*migration.specs[entity].references}
+            if records and (wanted & {*changed, *found} or _is_due(connection, migration.name, records, wanted)):
+                found.setdefault(entity, {}).update({one.key: {one.unit} for one in records})
     return found
 
 

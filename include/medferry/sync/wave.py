@@ -96,6 +96,8 @@ class SyncedWave:
 
     def states(self, entity: str, keys: Collection[str]) -> dict[str, RecordState]:
         """What was last decided about some records of an entity."""
+        if not keys:  # as of each entity, in each cycle of many that finds nothing
+            return {}
         with self.environment.manifest.begin() as connection:
             return states_of(connection, self.environment.migration.name, entity, keys)
 
