@@ -180,11 +180,13 @@ class Users:
         entity, key = place
         if self.legacy.execute(f"SELECT 1 FROM {entity} WHERE id = ?", (key,)).fetchone() is None:
             self.birth(place, element)
-        elif entity == "patient":
-            self.legacy.execute("UPDATE patient SET deleted_at = NULL, unit = 'north' WHERE id = ?", (key,))
-            self._acted(place)
-        else:
-            self.legacy.execute("UPDATE weight SET unit = 'north' WHERE id = ?", (key,))
+            return
+        gone, back = "unit <> 'north'", "unit = 'north'"
+        if entity == "patient":
+            gone, back = f"deleted_at IS NOT NULL OR {gone}", f"deleted_at = NULL, {back}"
+        was_gone = self.legacy.execute(f"SELECT 1 FROM {entity} WHERE id = ? AND ({gone})", (key,)).fetchone()
+        self.legacy.execute(f"UPDATE {entity} SET {back} WHERE id = ?", (key,))
+        if was_gone:  # else it is as it was: a change that changes nothing
             self._acted(place)
 
     def birth(self, place: Place, element: Element) -> None:
