@@ -306,6 +306,33 @@ def test_a_change_between_look_up_and_update_stays(clinics: Clinics, monkeypatch
     assert clinics.only("1")["name"] == "Of the user"
 
 
+@MODES
+def test_what_somebody_changes_before_it_is_read_back_was_written_and_is_changed_since(
+    clinics: Clinics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an update as of a create: who has changed it has changed ours, and no older one."""
+    batch = MedplumClient.batch
+    written: dict[str, str] = {}
+
+    def then_changed(self: MedplumClient, entries: Any, *rest: Any, **options: Any) -> Any:
+        outcomes = batch(self, entries, *rest, **options)
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if "resource" in entry and outcome.done and b'"value":"1"' in orjson.dumps(entry):
+                written[outcome.id] = outcome.version
+                theirs = orjson.loads(orjson.dumps(entry["resource"])) | {"id": outcome.id, "name": "Of the user"}
+                put = {"method": "PUT", "url": f"Organization/{outcome.id}"}
+                batch(self, [{"resource": theirs, "request": put}], 100)
+        return outcomes
+
+    clinics.rename_in_legacy("1")
+    monkeypatch.setattr(MedplumClient, "batch", then_changed)
+    assert clinics.load()["1"][0] == "successful"
+    assert clinics.actions()["1"] == "updated"
+    assert clinics.only("1")["name"] == "Of the user"
+    query = "SELECT medplum_id, version_id FROM target WHERE value = '1' AND system = :system"
+    assert dict(clinics.rows(query, system=clinics.system)) == written
+
+
 def test_in_conditional_mode_an_invalid_resource_is_rejected(tiny: Environment) -> None:
     """Its 400 might have been a lost race: it is looked up once, and sent once more."""
     name = ("https://tiny.example/legacy/clinic", "9")

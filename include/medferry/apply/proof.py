@@ -1,7 +1,8 @@
 """The proof of a write: HTTP success is not success.
 
 A target is proven when a read-back shows the id, version and content that were written (a 200 that stored nothing is
-known from the tracker, docs/medplum.md, "Batches": #9811).
+known from the tracker, docs/medplum.md, "Batches": #9811). Where somebody has changed it again by then, its history
+does: what came after is theirs, and no change of before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from medferry.fhir.canonical import has_content, holds_content
 from medferry.manifest.crosswalk import Action, Effect, Name
 from medferry.mapping.outcomes import Reason
 from medferry.medplum.answers import EntryOutcome
+from medferry.medplum.client import MedplumClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,25 @@ class Answered:
     note: int = 0
 
 
+def read_overtaken(
+    client: MedplumClient, answered: Sequence[Answered], contents: Mapping[str, Content]
+) -> dict[str, Content]:
+    """Medplum id → what was written, of those of which `contents` has another version by now.
+
+    Left out is what the history has not: it was not stored, or is not to be seen yet. Raises what a client raises that
+    reads.
+    """
+    written: dict[str, str] = {}
+    names: list[tuple[str, str]] = []
+    for answer in answered:
+        outcome = answer.outcome
+        version, text = contents.get(outcome.id, ("", b""))
+        if version and version != outcome.version and not _enriched(answer, version, text):
+            written[f"{outcome.id}/_history/{outcome.version}"] = outcome.id
+            names.append((answer.step.target.type, f"{outcome.id}/_history/{outcome.version}"))
+    return {written[path]: content for path, content in client.read_each(names).items()}
+
+
 def prove(
     entity: str, answered: Sequence[Answered], contents: Mapping[str, Content], unanswered: Mapping[Name, Action]
 ) -> dict[Name, Settlement]:
@@ -35,7 +56,7 @@ def prove(
         step, outcome = answer.step, answer.outcome
         version, text = contents.get(outcome.id, ("", b""))
         if not version or (version != outcome.version and not _enriched(answer, version, text)):
-            continue  # not stored, or changed again: the next round looks it up
+            continue  # not stored, or not to be seen: the next round looks it up
         if version != outcome.version or has_content(text, step.target.body):
             action = _action(answer, unanswered)
             settled[step.target.name] = confirmed(entity, step.target, (outcome.id, outcome.version), action)

@@ -19,7 +19,7 @@ from medferry.apply.entry import answered_entry, batches
 from medferry.apply.foreign_documents import lead_elsewhere
 from medferry.apply.lookup import Accounts, find_locations, read_contents, read_locations
 from medferry.apply.plan import DriftPolicy, Failed, Location, Planner, Settlement, Step, quarantined, rejected
-from medferry.apply.proof import Answered, prove
+from medferry.apply.proof import Answered, prove, read_overtaken
 from medferry.apply.referee import Referee
 from medferry.apply.targets import ResolvedResource
 from medferry.apply.three_way import nothing_made, read_bases
@@ -177,7 +177,8 @@ class Writer:
         settled: dict[Name, Settlement] = {}
         try:
             contents = read_contents(self.sender.client, ((a.step.target.type, a.outcome.id) for a in answered))
-            settled = prove(self.sender.entity, answered, contents, self.doubts.actions)
+            proofs = contents | read_overtaken(self.sender.client, answered, contents)
+            settled = prove(self.sender.entity, answered, proofs, self.doubts.actions)
             self.result.settled |= settled
             for answer in answered[:1]:
                 if answer.outcome.id in contents:
