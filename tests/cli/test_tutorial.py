@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from medferry.definition.foreign_keys import check_references
+from medferry.definition.migration import load_migration
+from medferry.source.database import connect_engine, snapshot
+from medferry.source.foreign_keys import foreign_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -110,6 +116,22 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
                     assert missing(shown, output) == [], f"{command}\n{output}"
                     done += 1
     assert done > 10
+
+
+def test_the_foreign_keys_of_its_legacy_system_have_nothing_against_its_references(tmp_path: Path) -> None:
+    with reader(tmp_path) as person:
+        for block in _BLOCK.finditer((ROOT / "docs/tutorial.md").read_text(encoding="utf-8")):
+            if block["title"]:
+                person.write(block["title"], block["text"])
+    legacy = sqlite3.connect(tmp_path / "legacy.db")
+    legacy.executescript((tmp_path / "legacy.sql").read_text(encoding="utf-8"))
+    legacy.close()
+    migration, engine = load_migration(tmp_path / "practice"), connect_engine(f"sqlite:///{tmp_path}/legacy.db")
+    with snapshot(engine) as connection:
+        _, refers = foreign_keys(connection, [entity.sql for entity in migration.entities.values()])
+        assert len(refers) == 2
+        assert check_references(connection, migration, [*migration.entities]) == []
+    engine.dispose()
 
 
 def test_a_line_that_does_not_appear_is_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
 from medferry.definition.doubts import doubts_of
+from medferry.definition.foreign_keys import check_references
 from medferry.definition.grants import reader_grants_told
 from medferry.definition.inverses import faults_in_legacy
 from medferry.definition.migration import Migration
@@ -41,7 +43,7 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
     table = Table(title=f"{loaded.plan.title} ({loaded.name}, {loaded.plan.strategy})", title_justify="left")
     for name in ("level", "entity", "produces", "refers to", "mapping", "way back", "owner", "rows"):
         table.add_column(name, justify="right" if name == "rows" else "left")
-    counts = _source_counts(environment)
+    counts, doubts = _looked_at(environment)
     for level, entities in enumerate(loaded.levels):
         for name in entities:
             spec = loaded.specs[name]
@@ -66,7 +68,7 @@ def plan_check(migration: MigrationOption = "clinics") -> None:
     for name in sorted(loaded.plan.entity_leftovers.keys() - loaded.entities.keys()):
         console.print(f"[yellow]entity_leftovers names {name}: the migration has no such entity (any more)[/]")
     _show_open(loaded)
-    for told in doubts_of(loaded):
+    for told in (*doubts_of(loaded), *doubts):
         console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
     if loaded.capture:
         by_method = {method: loaded.capture.by_method(method) for method in CaptureMethod}
@@ -99,12 +101,20 @@ def _show_open(migration: Migration) -> None:
         console.print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
 
 
-def _source_counts(environment: Environment) -> dict[str, int]:
+def _looked_at(environment: Environment) -> tuple[dict[str, int], list[str]]:
+    """The rows of each entity, and what is to be told of their references; none without a legacy database."""
     if not environment.settings.source_url:
-        return {}
-    entities = environment.migration.entities
-    counts = gathered(partial(_count, environment, name) for name in entities)
-    return dict(zip(entities, counts, strict=True))
+        return {}, []
+    entities, doubts = [*environment.migration.entities], list[str]()
+
+    def hold_references() -> int:
+        with snapshot(environment.source) as connection:
+            doubts.extend(check_references(connection, environment.migration, entities))
+        return 0
+
+    attempts: list[Callable[[], int]] = [partial(_count, environment, name) for name in entities]
+    counts = gathered([*attempts, hold_references])
+    return dict(zip(entities, counts, strict=False)), doubts
 
 
 def _count(environment: Environment, name: str) -> int:

@@ -59,12 +59,12 @@ class LegacySchema:
     @cached_property
     def _names(self) -> dict[str, str]:
         """What SQL may call a table or view → what the engine calls it."""
-        return {self._folded(name): name for name in (*self.tables, *self.views)}
+        return {self.folded(name): name for name in (*self.tables, *self.views)}
 
     @cached_property
     def _columns(self) -> dict[str, dict[str, str]]:
         return {
-            name: {self._folded(column): column for column in columns}
+            name: {self.folded(column): column for column in columns}
             for name, columns in (*self.tables.items(), *self.view_columns.items())
         }
 
@@ -74,37 +74,49 @@ class LegacySchema:
         given: dict[str, Any] = defaultdict(dict)
         for name, columns in self._columns.items():
             schema, _, table = name.rpartition(".")
-            given[self._folded(schema or self.default)][self._folded(table)] = dict.fromkeys(columns, "text")
+            given[self.folded(schema or self.default)][self.folded(table)] = dict.fromkeys(columns, "text")
         return MappingSchema(dict(given), dialect=self._dialect, normalize=False)
 
     @property
     def _dialect(self) -> str:
         return DIALECTS[self.dialect].sqlglot
 
-    def _folded(self, name: str) -> str:
+    def folded(self, name: str) -> str:
         """PostgreSQL tells quoted names apart by case; the others compare names without it."""
         return name if DIALECTS[self.dialect].is_case_told else name.casefold()
 
     def _named(self, sql: str) -> Iterable[Column]:
         """(table or view, column) of every column that the SQL names and that belongs to one."""
+        for scope in traverse_scope(self.qualified(sql)):
+            for column in scope.columns:
+                table = scope.sources.get(column.table)
+                if isinstance(table, exp.Table):
+                    yield self.column_of(table, column.name)
+
+    def qualified(self, sql: str) -> exp.Expr:
+        """A query with its stars written out, and the table before each column. Raises SqlglotError."""
         parsed = sqlglot.parse_one(sql, dialect=self._dialect)
         if not DIALECTS[self.dialect].is_case_told:
             parsed = parsed.transform(_casefolded)
-        qualified = qualify(
+        return qualify(
             parsed,
             dialect=self._dialect,
-            db=self._folded(self.default),
+            db=self.folded(self.default),
             schema=self._mapping,
             validate_qualify_columns=False,
             quote_identifiers=False,
         )
-        for scope in traverse_scope(qualified):
-            for column in scope.columns:
-                table = scope.sources.get(column.table)
-                if isinstance(table, exp.Table):
-                    prefix = "" if table.db == self._folded(self.default) else f"{table.db}."
-                    name = self._names.get(self._folded(prefix + table.name), "")
-                    yield name, self._columns.get(name, {}).get(self._folded(column.name), column.name)
+
+    def column_of(self, table: exp.Table, name: str) -> Column:
+        """A column of a qualified query, by the engine's names; the table's is empty where the schema has it not."""
+        prefix = "" if table.db == self.folded(self.default) else f"{table.db}."
+        known = prefix + table.name
+        return self.held(known, name) if self.folded(known) in self._names else ("", name)
+
+    def held(self, table: str, column: str) -> Column:
+        """A column by the engine's names, where the schema has it."""
+        known = self._names.get(self.folded(table), table)
+        return known, self._columns.get(known, {}).get(self.folded(column), column)
 
 
 def _casefolded(node: exp.Expression) -> exp.Expression:
@@ -124,7 +136,7 @@ def legacy_schema(connection: sa.Connection) -> LegacySchema:
         for name in inspector.get_table_names(schema):
             tables[prefix + name] = tuple(column["name"] for column in inspector.get_columns(name, schema))
         for name in inspector.get_view_names(schema):
-            views[prefix + name] = _select_of(inspector.get_view_definition(name, schema))
+            views[prefix + name] = select_of(inspector.get_view_definition(name, schema))
             view_columns[prefix + name] = tuple(column["name"] for column in inspector.get_columns(name, schema))
     return LegacySchema(connection.dialect.name, default, tables, views, view_columns)
 
@@ -143,7 +155,7 @@ def _other_schemas(dialect: str, names: Callable[[], list[str]], default: str) -
 _CREATES = re.compile(r"\s*CREATE\b.*?\bAS\s", re.IGNORECASE | re.DOTALL)
 
 
-def _select_of(definition: str) -> str:
+def select_of(definition: str) -> str:
     """The SELECT of a view's definition: some engines give the whole CREATE VIEW."""
     begin = _CREATES.match(definition)
     return definition[begin.end() if begin else 0 :].strip().rstrip(";")

@@ -1,10 +1,11 @@
-"""The SQL of the checks, judged by the legacy database before a run begins, and not at the end of its load."""
+"""The SQL of the checks, and the references: judged by the legacy database before a run begins, not after its load."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
+from medferry.definition.foreign_keys import check_references
 from medferry.errors import gathered
 from medferry.manifest.runs import find_run
 from medferry.runtime.environment import Environment
@@ -12,7 +13,7 @@ from medferry.source.database import snapshot
 from medferry.verification.written import try_checks
 
 
-def judge_checks(environment: Environment, run_id: str, entities: Iterable[str]) -> None:
+def judge_in_legacy(environment: Environment, run_id: str, entities: Iterable[str]) -> None:
     """To be asked before the run is prepared; one that has begun is let go on, whatever the database says by now.
 
     Raises DefinitionError that names every fault, SourceUnavailable.
@@ -20,8 +21,11 @@ def judge_checks(environment: Environment, run_id: str, entities: Iterable[str])
     with environment.manifest.begin() as connection:
         if find_run(connection, run_id) is not None:
             return
-    folder, declared = environment.migration.folder / "checks", environment.migration.checks.entities
+    migration, names = environment.migration, list(entities)
+    folder, declared = migration.folder / "checks", migration.checks.entities
     with snapshot(environment.source) as view:
-        gathered(
-            partial(try_checks, view, folder / f"{name}.yaml", declared[name]) for name in entities if name in declared
-        )
+        attempts: list[Callable[[], object]] = [
+            partial(try_checks, view, folder / f"{name}.yaml", declared[name]) for name in names if name in declared
+        ]
+        attempts.append(partial(check_references, view, migration, names))
+        gathered(attempts)

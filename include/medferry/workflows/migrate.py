@@ -23,7 +23,7 @@ from medferry.stages.load import load_session
 from medferry.stages.prepare import RunScope, prepare_run
 from medferry.verification.run import verify_run
 from medferry.workflows.finish import finish_run
-from medferry.workflows.judge import judge_checks
+from medferry.workflows.judge import judge_in_legacy
 from medferry.workflows.order import migrate
 from medferry.workflows.parallel_staging import stage_slices
 
@@ -40,7 +40,7 @@ def execute_run(
     """
     create_manifest(environment.settings.manifest_url)
     check_systems(environment, options.dry_run)
-    judge_checks(environment, run_id, scope.entities)
+    judge_in_legacy(environment, run_id, scope.entities)
     slices = in_turn(environment, run_id, options, partial(prepare_run, environment, run_id, kind, scope, options))
     return carry_out(RunInOneProcess(environment, run_id, slices, progress))
 
@@ -57,7 +57,7 @@ def execute_period(
     """The same for one period of a scope; False, and no run is made, when there is nothing in it."""
     create_manifest(environment.settings.manifest_url)
     check_systems(environment, options.dry_run)
-    judge_checks(environment, run_id, scope.entities)
+    judge_in_legacy(environment, run_id, scope.entities)
     slices = in_turn(
         environment, run_id, options, partial(prepare_period, environment, run_id, kind, scope, period, options)
     )
