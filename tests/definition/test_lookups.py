@@ -175,3 +175,28 @@ def test_a_table_that_is_looked_up_the_short_way_is_told_too(folder: Path) -> No
     replace(folder, "mappings/patient.py", old, new)
     with pytest.raises(DefinitionError, match=r"patient\.py:13: there is no code table sexes"):
         load_migration(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("patient.famly", "names patient.famly: the SELECT of patient gives no such column"),
+        ("patient.famly", "so that its texts stay values; did you mean family?"),
+        ("patient.kg", "names patient.kg: the SELECT of patient gives no such column"),
+        ("patient.family", ""),
+        ("patient.surname", ""),
+    ],
+)
+def test_a_text_for_no_value_of_a_column_that_nobody_reads_is_told(folder: Path, column: str, told: str) -> None:
+    replace(folder, "plan.yaml", "  sentinel_dates", f"  column_null_tokens: {{{column}: ['-']}}\n  sentinel_dates")
+    replace(folder, "mappings/patient.py", 'ctx.text(row["family"], "family")', 'ctx.text(row["family"], "surname")')
+    found = [line for line in doubts_of(load_migration(folder)) if "column_null_tokens" in line]
+    assert len(found) == bool(told) and told in "".join(found)
+
+
+def test_a_text_for_no_value_of_no_entity_is_refused(folder: Path) -> None:
+    replace(folder, "plan.yaml", "  sentinel_dates", "  column_null_tokens: {patients.family: ['-']}\n  sentinel_dates")
+    with pytest.raises(
+        DefinitionError, match=r"plan\.yaml:\d+: column_null_tokens names patients\.family, of no entity"
+    ):
+        load_migration(folder)

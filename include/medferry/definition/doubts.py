@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medferry.definition.lookups import unreachable
 from medferry.definition.migration import Migration
+from medferry.definition.null_columns import unread_null_columns
 from medferry.definition.weak_checks import weak_checks
 from medferry.mapping.declare import MappingStatus
 
@@ -20,4 +21,4 @@ def doubts_of(migration: Migration) -> list[str]:
         told.append(f"in draft, approved by nobody: {', '.join(drafts)}")
     if unchecked:
         told.append(f"no checks, so that their values cannot be proven: {', '.join(unchecked)}")
-    return told + weak_checks(migration.checks.entities)
+    return told + unread_null_columns(migration) + weak_checks(migration.checks.entities)

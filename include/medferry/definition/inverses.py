@@ -56,7 +56,7 @@ def _faults(entity: SourceEntity, inverse: InverseSpec) -> Iterator[Told]:
     columns = [column for table in inverse.tables for column in table.columns]
     if twice := sorted({column for column in columns if columns.count(column) > 1}):
         yield f"the column {twice[0]} is in two tables.", "Leave it to the one that the entity's SQL reads it from."
-    read = _columns_read(entity)
+    read = columns_read(entity)
     for table in inverse.tables:
         if not table.key:
             yield f"the table {table.name} has no key.", "Name the columns that find the entity's row in it."
@@ -69,7 +69,7 @@ def _faults(entity: SourceEntity, inverse: InverseSpec) -> Iterator[Told]:
         yield from births_faults(entity, inverse.tables[0], inverse.births, read)
 
 
-def _columns_read(entity: SourceEntity) -> frozenset[str] | None:
+def columns_read(entity: SourceEntity) -> frozenset[str] | None:
     """The columns of an entity's rows, in lower case; None where only the database knows them (``*``)."""
     for dialect in VARIANTS.values():
         try:
