@@ -229,3 +229,29 @@ def test_the_clinics_would_be_told_nothing_if_their_schema_had_foreign_keys(monk
             check_references(connection, other, [*migration.entities])
     assert "Correct these 24 places" in str(told.value)
     engine.dispose()
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mariadb"])
+def test_an_account_that_may_read_views_alone_is_told_what_its_server_shows(folder: Path, engine: str) -> None:
+    edit(folder, "entities/weight.sql", _WEIGHT, _THROUGH_A_VIEW)
+    edit(folder, "checks/weight.yaml", "w.patient_id", "w.person", "from: weight w", "from: weighed w")
+    try:
+        with getattr(servers, engine)() as server:
+            made = next(legacy(server.url))
+            is_postgresql = engine == "postgresql"
+            owner = made.url if is_postgresql else made.url.set(username="root")
+            with sa.create_engine(owner).begin() as connection:
+                connection.exec_driver_sql(f"CREATE USER viewer {'PASSWORD' if is_postgresql else 'IDENTIFIED BY'} 'x'")
+                for table in ("clinic", "staff", "patient", "weighed"):
+                    connection.exec_driver_sql(f"GRANT SELECT ON {table} TO viewer")
+            url = made.url.set(username="viewer", password="x").render_as_string(hide_password=False)
+            viewer = connect_engine(url)
+            if is_postgresql:
+                with pytest.raises(DefinitionError, match=r"weight\.patient_id, which refers to patient\.id"):
+                    doubts(viewer, folder)
+            else:  # it shows no SELECT of a view to who may not see it
+                assert doubts(viewer, folder) == []
+            viewer.dispose()
+            made.dispose()
+    except servers.BinariesMissing as missing:
+        pytest.skip(str(missing))

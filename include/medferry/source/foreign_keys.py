@@ -14,7 +14,6 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from medferry.errors import SourceError
-from medferry.source.columns import column_types
 from medferry.source.database import set_apart
 from medferry.source.dialects import DIALECTS
 from medferry.source.inventory import Column, LegacySchema, select_of
@@ -25,7 +24,8 @@ Refers = Mapping[Column, frozenset[Column]]
 
 def foreign_keys(connection: sa.Connection, queries: Iterable[str]) -> tuple[LegacySchema, Refers]:
     """Raises SourceError where the database does not let its catalogue be read, SourceUnavailable."""
-    with set_apart(connection):
+    with set_apart(connection), warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns whose types nobody asks for here
         found = _Catalogue(connection)
         for query in queries:
             found.read(query)
@@ -67,13 +67,11 @@ class _Catalogue:
 
     def _keys(self) -> Iterator[tuple[str, str, ReflectedForeignKeyConstraint]]:
         """(table, table that it refers to, foreign key)."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns whose types nobody asks for here
-            for table, (schema, name) in self._places.items():
-                for key in self.inspector.get_foreign_keys(name, schema):
-                    of = key["referred_schema"]
-                    prefix = f"{of}." if of and of != self.default else ""
-                    yield table, prefix + key["referred_table"], key
+        for table, (schema, name) in self._places.items():
+            for key in self.inspector.get_foreign_keys(name, schema):
+                of = key["referred_schema"]
+                prefix = f"{of}." if of and of != self.default else ""
+                yield table, prefix + key["referred_table"], key
 
     def _named(self, query: str) -> Iterator[tuple[str | None, str]]:
         try:
@@ -89,8 +87,11 @@ class _Catalogue:
         return self._listed[schema]
 
     def _add(self, known: str, schema: str | None, name: str, is_view: bool) -> None:
-        quote = self.connection.dialect.identifier_preparer.quote
-        columns = tuple(column_types(self.connection, sa.text(".".join(map(quote, filter(None, (schema, name)))))))
+        try:
+            with set_apart(self.connection):
+                columns = tuple(column["name"] for column in self.inspector.get_columns(name, schema))
+        except SourceError:
+            return  # what stands behind a view may be nobody's who reads the view
         if not is_view:
             self.tables[known], self._places[known] = columns, (schema, name)
         elif select := self._select(schema, name):
