@@ -164,10 +164,10 @@ def _refuse_one_database(settings: Settings) -> None:
 
 def _place(url: str) -> tuple[object, ...]:
     parsed = database_url(url, MANIFEST)
-    backend, database = parsed.get_backend_name(), parsed.database
-    if backend == "sqlite" and database:
-        return backend, str(Path(database).absolute())
-    return backend, parsed.host, parsed.port, database
+    database = parsed.database
+    if not parsed.host and database:  # a file, which two may name by other paths
+        database = str(Path(database).absolute())
+    return parsed.get_backend_name(), parsed.host, parsed.port, database
 
 
 def scopes_of(run: RunRow) -> list[str]:

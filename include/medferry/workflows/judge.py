@@ -10,13 +10,15 @@ from medferry.errors import gathered
 from medferry.manifest.runs import find_run
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
+from medferry.source.lookup import refused_queries
 from medferry.verification.written import try_checks
 
 
 def judge_in_legacy(environment: Environment, run_id: str, entities: Iterable[str]) -> None:
     """To be asked before the run is prepared; one that has begun is let go on, whatever the database says by now.
 
-    Raises DefinitionError that names every fault, SourceUnavailable.
+    Raises DefinitionError that names every fault, SourceUnavailable; SourceError where an entity's own query is
+    refused, which is told before all that follows from it.
     """
     with environment.manifest.begin() as connection:
         if find_run(connection, run_id) is not None:
@@ -24,6 +26,8 @@ def judge_in_legacy(environment: Environment, run_id: str, entities: Iterable[st
     migration, names = environment.migration, list(entities)
     folder, declared = migration.folder / "checks", migration.checks.entities
     with snapshot(environment.source) as view:
+        if refused := refused_queries(view, [migration.entities[name] for name in names]):
+            raise next(iter(refused.values()))
         attempts: list[Callable[[], object]] = [
             partial(try_checks, view, folder / f"{name}.yaml", declared[name]) for name in names if name in declared
         ]
