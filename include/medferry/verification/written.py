@@ -62,8 +62,8 @@ def _written(checks: EntityChecks) -> Iterator[_Written]:
     own = [*checks.keys, *filter(None, [checks.unit, checks.period])]
     yield _Written(("from",), "the checks' own tables and key", own, checks.tables)
     for slot, resource in checks.resources.items():
-        steps = ("resources", slot, "when")
-        yield _Written(steps, f"the condition of {slot}", [condition(resource.when)], checks.tables, resource.when)
+        told, when = f"the condition of {slot}", condition(resource.when)
+        yield _Written(("resources", slot, "when"), told, [when], checks.tables, resource.when)
     for steps, check in places(checks):
         told = f"the check {check.name}"
         if isinstance(check, ManyCheck):

@@ -76,7 +76,7 @@ class PostgresqlJournal(Journal):
     def found(self, connection: sa.Connection) -> list[Found]:
         return _TRIGGERS.found(connection, self.watched)
 
-    def _kinds(self, connection: sa.Connection) -> dict[str, Kinds]:
+    def _kinds(self, connection: sa.Connection) -> Mapping[str, Kinds]:
         """Table → its columns that are not printed as they are read, in lower case, and their types."""
         found: dict[str, dict[str, str]] = {table: {} for table in self.watched}
         for table, column, kind in connection.execute(sa.text(_KINDS), {"names": list(self.watched)}):
