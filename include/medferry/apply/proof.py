@@ -36,15 +36,13 @@ def read_overtaken(
     Left out is what the history has not: it was not stored, or is not to be seen yet. Raises what a client raises that
     reads.
     """
-    written: dict[str, str] = {}
-    names: list[tuple[str, str]] = []
-    for answer in answered:
-        outcome = answer.outcome
-        version, text = contents.get(outcome.id, ("", b""))
-        if version and version != outcome.version and not _enriched(answer, version, text):
-            written[f"{outcome.id}/_history/{outcome.version}"] = outcome.id
-            names.append((answer.step.target.type, f"{outcome.id}/_history/{outcome.version}"))
-    return {written[path]: content for path, content in client.read_each(names).items()}
+    overtaken = {
+        f"{answer.outcome.id}/_history/{answer.outcome.version}": answer
+        for answer in answered
+        if answer.outcome.id in contents and not _tells(answer, *contents[answer.outcome.id])
+    }
+    read = client.read_each([(answer.step.target.type, path) for path, answer in overtaken.items()])
+    return {overtaken[path].outcome.id: content for path, content in read.items()}
 
 
 def prove(
@@ -55,7 +53,7 @@ def prove(
     for answer in answered:
         step, outcome = answer.step, answer.outcome
         version, text = contents.get(outcome.id, ("", b""))
-        if not version or (version != outcome.version and not _enriched(answer, version, text)):
+        if not version or not _tells(answer, version, text):
             continue  # not stored, or not to be seen: the next round looks it up
         if version != outcome.version or has_content(text, step.target.body):
             action = _action(answer, unanswered)
@@ -63,6 +61,11 @@ def prove(
         elif not _found(answer):
             settled[step.target.name] = quarantined(Reason.STORED_DIFFERENTLY, f"{step.target.type}/{outcome.id}")
     return settled
+
+
+def _tells(answered: Answered, version: str, text: bytes) -> bool:
+    """Whether a version says what became of the write: it is that very one, or holds all of it."""
+    return version == answered.outcome.version or _enriched(answered, version, text)
 
 
 def _enriched(answered: Answered, version: str, text: bytes) -> bool:
