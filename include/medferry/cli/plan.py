@@ -105,16 +105,18 @@ def _looked_at(environment: Environment) -> tuple[dict[str, int], list[str]]:
     """The rows of each entity, and what is to be told of their references; none without a legacy database."""
     if not environment.settings.source_url:
         return {}, []
-    entities, doubts = [*environment.migration.entities], list[str]()
+    entities, counts, doubts = [*environment.migration.entities], dict[str, int](), list[str]()
 
-    def hold_references() -> int:
+    def count(name: str) -> None:
+        counts[name] = _count(environment, name)
+
+    def hold_references() -> None:
         with snapshot(environment.source) as connection:
             doubts.extend(check_references(connection, environment.migration, entities))
-        return 0
 
-    attempts: list[Callable[[], int]] = [partial(_count, environment, name) for name in entities]
-    counts = gathered([*attempts, hold_references])
-    return dict(zip(entities, counts, strict=False)), doubts
+    attempts: list[Callable[[], None]] = [partial(count, name) for name in entities]
+    gathered([*attempts, hold_references])
+    return counts, doubts
 
 
 def _count(environment: Environment, name: str) -> int:
