@@ -124,9 +124,10 @@ def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: Re
     last = wave.newest()
     goes_on, run_id = last is not None and not start, wave.new_run_id()
     units = wave.units if whole or last is None else last.units
+    anew = not goes_on or units != (last and last.units)
     with snapshot(wave.environment.source) as view:
         read = keys_to_stage(wave, view, due)
-        if whole and (units != (last and last.units) or not goes_on):
+        if whole and anew:
             read.refused |= unread.refused
             read.waiting |= unread.waiting
         keys = read.found
@@ -151,7 +152,7 @@ def _apply(wave: SyncedWave, due: Mapping[str, set[str]], start: str, unread: Re
     unread.refused.update(read.refused)
     if keys:
         return _carried_out(wave, run_id, partial(_applied, wave) if new.position_to else nothing)
-    if read.refused or (new.position_to and (not goes_on or units != (last and last.units))):
+    if read.refused or (new.position_to and anew):
         with wave.environment.manifest.begin() as connection:
             note(connection)
     return Counter()
