@@ -19,7 +19,7 @@ from medferry.runtime.systems import check_systems
 from medferry.stages.by_period import anything_in_period, prepare_period
 from medferry.stages.prepare import RunScope, scope_of
 from medferry.workflows.finish import give_up
-from medferry.workflows.judge import judge_in_legacy
+from medferry.workflows.judge import judge_run
 from medferry_airflow.definition import current_migration
 from medferry_airflow.params import options_among
 from medferry_airflow.preparing import check_medplum
@@ -51,8 +51,7 @@ def prepare(
     if not options.dry_run:
         check_medplum(scope.entities, options)
     create_manifest(environment().settings.manifest_url)
-    check_systems(environment(), options.dry_run)
-    judge_in_legacy(environment(), run, scope.entities)
+    judge_run(environment(), run, scope.entities, options.dry_run)
     return in_turn(environment(), run, options, dag_run, partial(_prepared, run, wave, scope, period, options))
 
 

@@ -17,7 +17,7 @@ from medferry.runtime.systems import check_systems
 from medferry.stages.prepare import RunScope, prepare_run, scope_of
 from medferry.stages.replay import prepare_replay
 from medferry.workflows.finish import give_up
-from medferry.workflows.judge import judge_in_legacy
+from medferry.workflows.judge import judge_run
 from medferry_airflow.definition import current_migration
 from medferry_airflow.params import options_among
 from medferry_airflow.tasks.environment import environment
@@ -43,8 +43,7 @@ def _new(run: str, kind: str, scope: RunScope, options: RunOptions) -> list[Slic
         check_medplum(scope.entities, options)
 
     def prepare() -> list[SliceRow]:
-        check_systems(environment(), options.dry_run)
-        judge_in_legacy(environment(), run, scope.entities)
+        judge_run(environment(), run, scope.entities, options.dry_run)
         slices = prepare_run(environment(), run, kind, scope, options)
         check_number(len(slices))
         return slices

@@ -15,7 +15,6 @@ from medferry.plan.periods import Period
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.gc_tuning import rare_collections
 from medferry.runtime.options import RunOptions
-from medferry.runtime.systems import check_systems
 from medferry.runtime.turn import in_turn
 from medferry.stages.by_period import prepare_period
 from medferry.stages.foresee import foresee_slice
@@ -23,7 +22,7 @@ from medferry.stages.load import load_session
 from medferry.stages.prepare import RunScope, prepare_run
 from medferry.verification.run import verify_run
 from medferry.workflows.finish import finish_run
-from medferry.workflows.judge import judge_in_legacy
+from medferry.workflows.judge import judge_run
 from medferry.workflows.order import migrate
 from medferry.workflows.parallel_staging import stage_slices
 
@@ -39,8 +38,7 @@ def execute_run(
     Raises what the stages raise; the leases are given back in any case. VerificationFailed comes last.
     """
     create_manifest(environment.settings.manifest_url)
-    check_systems(environment, options.dry_run)
-    judge_in_legacy(environment, run_id, scope.entities)
+    judge_run(environment, run_id, scope.entities, options.dry_run)
     slices = in_turn(environment, run_id, options, partial(prepare_run, environment, run_id, kind, scope, options))
     return carry_out(RunInOneProcess(environment, run_id, slices, progress))
 
@@ -56,8 +54,7 @@ def execute_period(
 ) -> bool:
     """The same for one period of a scope; False, and no run is made, when there is nothing in it."""
     create_manifest(environment.settings.manifest_url)
-    check_systems(environment, options.dry_run)
-    judge_in_legacy(environment, run_id, scope.entities)
+    judge_run(environment, run_id, scope.entities, options.dry_run)
     slices = in_turn(
         environment, run_id, options, partial(prepare_period, environment, run_id, kind, scope, period, options)
     )
