@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from medferry.cli.main import app
 from medferry.manifest.conflicts import ConflictState, list_conflicts
+from medferry.manifest.purges import PurgeReason
 from medferry.manifest.tables_of_conflicts import conflict as table
 from medferry.report.reconciliation import reconcile
 from medferry.report.write import render_html
@@ -20,7 +23,7 @@ from medferry.store.values import FOLDER
 from medferry.sync.cycle import cycle
 from medferry.sync.status import status_of
 from medferry.sync.wave import SyncedWave
-from medferry.workflows.purge import find, purge
+from medferry.workflows.purge import find, purge, purge_after
 from tests.sync.conftest import Write
 from tests.sync.test_conflicts import BORN
 from tests.sync.test_merge import User, rename
@@ -127,3 +130,27 @@ def test_values_go_when_the_plan_no_longer_keeps_them(
     write("UPDATE patient SET family = 'Canary-M', born = '1971-01-01' WHERE id = 1")
     medferry("sync", "pilot")  # the two are the same: what the mapping had made is needed no more
     assert (files(), user.content["family"]) == (0, "Canary-M")
+
+
+def test_values_whose_conflict_a_kill_has_not_let_be_noted_go_by_a_person(
+    medferry: Call,
+    wave: SyncedWave,
+    found: int,
+) -> None:
+    environment = wave.environment
+    root = Path(environment.settings.staging_url.removeprefix("file://"))
+    [left, young] = [root / environment.values.put(b"Canary-L").name for _ in range(2)]
+    torn = left.with_name(f"{uuid.uuid4().hex}.part")
+    torn.write_bytes(b"Canary")
+    (root / FOLDER / "notes.txt").write_text("mine")
+    for path in (root / FOLDER).rglob("*"):
+        if path != young:
+            os.utime(path, (0, 0))
+    purge_after(environment, "r")
+    assert left.exists()
+    [one] = [one for one in find(environment, None) if one.folder == FOLDER]
+    assert (one.outcome, one.files) == (PurgeReason.NO_CONFLICT, 2)
+    one.remove()
+    assert (left.exists(), torn.exists(), young.exists(), (root / FOLDER / "notes.txt").exists()) == (0, 0, 1, 1)
+    shown = medferry("conflicts", "show", str(found)).output
+    assert all(word in shown for word in ("Canary-L", "Canary-M", "1971-01-01"))

@@ -54,6 +54,12 @@ def values_over(connection: sa.Connection, migration: str, before: str) -> list[
     return found
 
 
+def kept_names(connection: sa.Connection) -> set[str]:
+    """The names of all values that a conflict of any migration has."""
+    columns = [table.c[f"{name}_name"] for name in _KEPT]
+    return {name for row in connection.execute(sa.select(*columns)) for name in row if name}
+
+
 def drop_values(connection: sa.Connection, over: ValuesOver) -> None:
     """They are removed."""
     nothing = {f"{name}_{part}": None for name in over.values for part in ("name", "digest")}

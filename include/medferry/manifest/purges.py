@@ -26,6 +26,7 @@ class PurgeReason(StrEnum):
     ABANDONED = "a person gave the run up"
     CHARTS = "charts, drawn long enough ago"
     CONFLICTS = "conflicts that are over"
+    NO_CONFLICT = "no conflict of the manifest has it: a kill came before"
     RETIRED = "its wave is taken down"
 
 

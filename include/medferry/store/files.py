@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -157,6 +158,15 @@ class Store:
         filesystem, root = self.place
         found = filesystem.find(f"{root}/{folder}", detail=True)
         return {path[len(root) + 1 :]: int(one["size"] or 0) for path, one in found.items()}
+
+    def modified(self, name: str) -> datetime | None:
+        """When a file was written, by the clock of where it lies, in UTC; None: it is gone."""
+        filesystem, root = self.place
+        try:
+            found: datetime = filesystem.modified(f"{root}/{name}")
+        except FileNotFoundError:
+            return None
+        return found.replace(tzinfo=found.tzinfo or UTC)
 
     def remove_folder(self, folder: str, names: Iterable[str]) -> None:
         """Remove files of a folder, and what is empty then; a file that came meanwhile stays."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +17,8 @@ from medferry.store.place import without_account
 
 FOLDER = "@values"
 """Below the staging URL; no run's folder can be called so."""
+
+_OWN = re.compile(rf"{FOLDER}/[0-9a-f]{{2}}/[0-9a-f]{{32}}(\.part)?")
 
 
 class ValueMissing(MedferryError):
@@ -81,6 +85,20 @@ class ValueStore:
     def size(self, pointer: Pointer) -> int:
         """Bytes of a value as it lies there; 0 when it is gone."""
         return sum(self._store.sizes(pointer.name).values())
+
+    def left_behind(self, known: Callable[[], Collection[str]], before: datetime) -> dict[str, int]:
+        """Bytes of each file that no pointer of `known` names, written before a time: a kill came before its pointer.
+
+        `known` is asked after the files: a value that was kept before them has its pointer then, or never.
+        """
+        there = self._store.sizes(FOLDER)
+        strange = sorted(name for name in there.keys() - {*known()} if _OWN.fullmatch(name))
+        return {name: there[name] for name in strange if (at := self._store.modified(name)) and at < before}
+
+    def remove_left_behind(self, names: Collection[str]) -> None:
+        """Have none of these files."""
+        for name in names:  # the folders stay: somebody may be about to write there
+            self._store.remove(name)
 
     def remove(self, pointer: Pointer) -> None:
         """Have no value there; nothing when it is gone already."""

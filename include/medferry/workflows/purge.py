@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,7 +21,7 @@ import sqlalchemy as sa
 from medferry.charts.write import DrawnCharts, drawn_charts, remove_charts
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
-from medferry.manifest.conflict_values import drop_values, values_over
+from medferry.manifest.conflict_values import drop_values, kept_names, values_over
 from medferry.manifest.purges import PurgeReason, begin_purge, day_before, end_purge, runs_of_folder
 from medferry.manifest.runs import RunRow, RunStatus
 from medferry.runtime.continuing import is_dry
@@ -31,7 +33,10 @@ from medferry.store.values import FOLDER, Pointer
 log = logging.getLogger(__name__)
 
 KILLED_AFTER_DAYS = 1
-"""A dry run that has not ended by then is taken for killed; it has no lease that would tell."""
+"""What has no lease that would tell is taken for killed by then: a dry run without an end, a value without a line."""
+
+_BY_A_PERSON = frozenset({PurgeReason.NO_RUN, PurgeReason.NO_CONFLICT})
+"""What no manifest tells of is never removed by itself."""
 
 
 class Kept(StrEnum):
@@ -74,7 +79,9 @@ def find(
         for run_id in abandoned:
             _may_be_abandoned(connection, environment, run_id)
         found = [_judged(connection, environment, folder, abandoned, retired) for folder in staged]
-    return found + _conflicts(environment) + (_charts(environment, charts) if charts else [])
+    return (
+        found + _conflicts(environment) + _left_behind(environment) + (_charts(environment, charts) if charts else [])
+    )
 
 
 def purge(environment: Environment, found: Sequence[Found], person: str) -> Iterator[Found]:
@@ -95,7 +102,7 @@ def purge(environment: Environment, found: Sequence[Found], person: str) -> Iter
 def purge_after(environment: Environment, run_id: str) -> None:
     """At the end of a proven run: remove what is over by the plan. A failure is told in the log, and fails nothing."""
     try:
-        found = [one for one in find(environment, None) if one.outcome != PurgeReason.NO_RUN]
+        found = [one for one in find(environment, None) if one.outcome not in _BY_A_PERSON]
         for one in purge(environment, found, f"run {run_id}"):
             log.info("Removed what was staged in %s (%d files): %s.", one.folder, one.files, one.outcome)
     except MedferryError as error:
@@ -182,6 +189,20 @@ def _conflicts(environment: Environment) -> list[Found]:
 
     size = sum(values.size(pointer) for pointer in pointers)
     return [Found(FOLDER, len(pointers), size, PurgeReason.CONFLICTS, remove)] if pointers else []
+
+
+def _left_behind(environment: Environment) -> list[Found]:
+    """Values that were kept for a conflict whose line a kill came before, as one folder."""
+    values, manifest = environment.values, environment.manifest
+
+    def known() -> set[str]:
+        with manifest.begin() as connection:
+            return kept_names(connection)
+
+    before = datetime.now(UTC) - timedelta(days=KILLED_AFTER_DAYS)
+    left = values.left_behind(known, before)
+    remove = partial(values.remove_left_behind, [*left])
+    return [Found(FOLDER, len(left), sum(left.values()), PurgeReason.NO_CONFLICT, remove)] if left else []
 
 
 def _charts(environment: Environment, root: Path) -> list[Found]:
