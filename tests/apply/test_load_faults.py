@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,15 +12,20 @@ from embedded_medplum.server import EmbeddedMedplum
 from medferry.apply import writer as write
 from medferry.errors import LeaseLost, MedferryError, VerificationFailed
 from medferry.manifest import runs
+from medferry.manifest.clock import clock
+from medferry.manifest.known_lines import names_in_doubt
 from medferry.manifest.slice_lock import SliceBusy, only_worker
+from medferry.manifest.tables_of_sending import sent_batch
 from medferry.mapping.apply import MappedRow
-from medferry.medplum.errors import Unauthorised
+from medferry.medplum.client import MedplumClient
+from medferry.medplum.errors import MedplumUnavailable, Unauthorised
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import LoadMode, RunOptions
 from medferry.runtime.settings import Settings
 from medferry.stages import patience, transform
 from medferry.stages.extract import extract_slice
 from medferry.stages.load import load_slice
+from medferry.stages.patience import Patience
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.stages.transform import transform_slice
 from tests.tiny_platform import EXPECTED, RESOURCES
@@ -145,3 +151,29 @@ def test_an_update_that_lost_its_answer_is_an_update(tiny: Environment, medplum:
     """And a create a create, though the look-up after it finds them done."""
     medplum.inject({"kind": "cut-after", "every": 2, **BATCH})
     assert migrate(tiny, "first") == {"created": RESOURCES, "updated": 0, "unchanged": 0}
+
+
+def test_what_may_have_left_later_than_it_was_noted_is_waited_for_from_the_loss(
+    tiny: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that stood still for an hour on the way out hears nothing: its batch may have left this moment."""
+    sent, waits, in_doubt = MedplumClient.batch, Patience.wait, list[int]()
+
+    def lost(client: MedplumClient, entries: Any, cost: int, **named: Any) -> Any:
+        if not named.get("before") or in_doubt:
+            return sent(client, entries, cost, **named)
+        named["before"]()
+        with tiny.manifest.begin() as connection:
+            connection.execute(sa.update(sent_batch).values(sent_at=clock(connection, -3_600)))
+        raise MedplumUnavailable("No answer.", "Wait.")
+
+    def look(waiting: Patience, undecided: Counter[str], progress: bool) -> None:
+        with tiny.manifest.begin() as connection:
+            in_doubt.append(len(names_in_doubt(connection, "tiny", 60.0, "2999-01-01T00:00:00.000Z")))
+        waits(waiting, undecided, progress)
+
+    monkeypatch.setattr(MedplumClient, "batch", lost)
+    monkeypatch.setattr(Patience, "wait", look)
+    migrate(tiny, "first")
+    assert in_doubt[0] > 0
+    assert dispositions(tiny, "first") == EXPECTED

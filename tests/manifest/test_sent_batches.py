@@ -138,3 +138,17 @@ def test_a_clock_that_is_days_ahead_takes_no_note_from_those_who_watch(manifest:
         connection.execute(sa.update(sent_batch).values(sent_at=clock(connection, -2 * sent_batches.WATCHED_SECONDS)))
         assert sent_batches.any_open(connection, "m", "patient", "2026-01-01T12:00:30.000Z")
         assert not sent_batches.any_open(connection, "m", "patient", "2026-01-03T12:00:30.000Z")
+
+
+def test_who_has_had_no_answer_lets_the_note_begin_anew(manifest: sa.Engine) -> None:
+    names = {entry.name for entry in ENTRIES}
+    lost, ended = note(manifest), note(manifest)
+    age(manifest, 700)
+    with manifest.begin() as connection:
+        sent_batches.end(connection, [ended])
+        sent_batches.renew(connection, {lost, ended}, Sending(600))
+        sent_batches.renew(connection, set(), Sending(600))
+        assert names_in_doubt(connection, "m", 600, "") == names
+    age(manifest, 700)
+    with manifest.begin() as connection:
+        assert names_in_doubt(connection, "m", 600, "") == set()

@@ -38,7 +38,8 @@ class BatchSender:
     """Notes of which every answer came, or of which nothing was done."""
     lost: list[SentBatch] = field(default_factory=list)
     """Notes that got no answer since `take_lost`."""
-    losses: int = 0
+    unanswered: set[int] = field(default_factory=set)
+    """Notes of batches that got no answer: each had left by now."""
 
     def send(self, steps: Sequence[Step], conditional: Sequence[bool]) -> tuple[int, list[EntryOutcome]]:
         """The note's number and every entry's outcome. `conditional`: which creates have a condition.
@@ -60,7 +61,7 @@ class BatchSender:
                 self.closed.update(numbers)
             else:
                 self.lost += [SentBatch(number, "", self.entity, 0.0, entries) for number in numbers]
-                self.losses += 1
+                self.unanswered.update(numbers)
             raise
         except MedferryError:  # refused as a whole: nothing of it was done
             self.closed.update(note.number for note in notes)

@@ -105,7 +105,7 @@ class ChunkLoader:
             decisions = [decision for record in left if (decision := _decision(record, settled))]
             self._record(written, decisions, moved)
             counts.update(decision.disposition for decision in decisions)
-            counts[LOST] += written.losses
+            counts[LOST] += len(written.unanswered)
             if failure is not None:
                 raise failure
             decided = {decision.key for decision in decisions}
@@ -158,8 +158,12 @@ class ChunkLoader:
         """Write down what is about to be sent. Raises LeaseLost when it is another's to send."""
         with self.hold.writing() as connection:
             at = read_clocks()  # no later than the note's own time: a wait for the manifest is over, its commit is not
-            sending = Sending(self.hold.environment.settings.settle_seconds, self.client.server_clock.now())
-            return Noted(sent_batches.note(connection, self.hold.run.migration, self.slice, entries, sending), at)
+            number = sent_batches.note(connection, self.hold.run.migration, self.slice, entries, self._sending)
+            return Noted(number, at)
+
+    @property
+    def _sending(self) -> Sending:
+        return Sending(self.hold.environment.settings.settle_seconds, self.client.server_clock.now())
 
     def _stay_alive(self) -> Callable[[], None]:
         """Renews the leases while a chunk is long at work. Raises LeaseLost when another has taken its slice."""
@@ -187,6 +191,7 @@ class ChunkLoader:
         proven = [end for end in written.settled.values() if isinstance(end, ConfirmedWrite)]
         with self.hold.writing() as connection:
             record_attempts(connection, run.id, slice_id, written.attempts)
+            sent_batches.renew(connection, written.unanswered, self._sending)
             for note, entries in written.unproven.items():
                 sent_batches.keep_only(connection, note, entries)
             sent_batches.settle_entries(connection, written.ended)

@@ -114,7 +114,7 @@ class Writer:
         self.doubts.add(lost)
         self.result.closed = self.sender.closed - self.result.unproven.keys()
         self.result.ended = self.doubts.ended
-        self.result.losses = self.sender.losses
+        self.result.unanswered = self.sender.unanswered
         self.result.waiting -= self.result.settled.keys()
 
     # -- one round ---------------------------------------------------------------------------------

@@ -139,6 +139,14 @@ def end_acts_on(connection: sa.Connection, migration: str, name: tuple[str, str]
             end(connection, [batch.id])
 
 
+def renew(connection: sa.Connection, ids: Collection[int], sending: Sending) -> None:
+    """Let open notes begin now: their sender has had no answer, and may have stood still on the way out until now."""
+    if ids:
+        now = {"sent_at": clock(connection), "server_at": sending.server_at or None}
+        still_open = sent_batch.c.id.in_(list(ids)), sent_batch.c.ended_at.is_(None)
+        connection.execute(sa.update(sent_batch).where(*still_open).values(now))
+
+
 def end(connection: sa.Connection, ids: Collection[int]) -> None:
     """Close notes of which nothing can arrive any more."""
     if ids:
