@@ -77,11 +77,13 @@ class Wire(httpx.BaseTransport):
         return self._befallen(fault, path, request, body, extended)
 
     def deliver(self) -> None:
-        """Let what is due arrive."""
-        due = sorted((one for one in self.arrivals if one[0] <= clock.true), key=lambda one: one[0])
-        self.arrivals = [one for one in self.arrivals if one[0] > clock.true]
-        for _, bundle, extended in due:
+        """Let what is due arrive, each at its own time. To be called before anybody else does or sees something."""
+        now = clock.true
+        due = sorted((one for one in self.arrivals if one[0] <= now), key=lambda one: one[0])
+        self.arrivals = [one for one in self.arrivals if one[0] > now]
+        for clock.true, bundle, extended in due:
             self.medplum.batch(bundle, CLIENT, extended)
+        clock.true = max(now, clock.true)
 
     def _token(self) -> httpx.Response:
         told = {"access_token": "t", "expires_in": 3600, "profile": {"reference": CLIENT}}
@@ -136,10 +138,10 @@ class Wire(httpx.BaseTransport):
             case Fault.PHANTOM if writes and (copy := self.medplum.copied()):
                 return _json(200, copy.batch(body, CLIENT, extended))
             case Fault.CONFLICT if writes:
-                others = body["entry"][1:]
-                answered = self.medplum.batch({"entry": others}, CLIENT, extended)
-                answered["entry"].insert(0, {"response": {"status": "409", "outcome": _CONFLICT}})
-                return _json(200, answered)
+                others = {**body, "entry": body["entry"][1:]}
+                answered = self.medplum.batch(others, CLIENT, extended)["entry"] if others["entry"] else []
+                refused = {"response": {"status": "409", "outcome": _CONFLICT}}
+                return _json(200, {"resourceType": "Bundle", "type": "batch-response", "entry": [refused, *answered]})
             case Fault.TWICE if not _creates(body):
                 self._answer(path, request, body, extended)
         return self._answer(path, request, body, extended)

@@ -106,6 +106,7 @@ class Simulation:
                 back_cycle(wave)
 
     def _try(self, act: Act | Creation, place: Place) -> bool:
+        self.world.wire.deliver()
         try:
             if isinstance(act, Creation):
                 births.do(self.users, act)
