@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Of `make test` and `make faults`. Proven with two on two cores; one runs the tests as plain pytest does.
 WORKERS ?= 2
-# Where the worlds of `make faults` are: a disk is waited for at each commit. Of a small /dev/shm, as containers have, nothing is asked.
+# Where the tests' databases are: a disk is waited for at each commit. Of a small /dev/shm, as containers have, nothing is asked.
 MEMORY ?= $(shell [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 4000000 ] 2>/dev/null && echo /dev/shm || echo /tmp)
 UV_VERSION := 0.13.9
 UNIT := tests/mapping tests/fhir tests/medplum tests/manifest tests/source tests/dags tests/clinics tests/definition tests/cli tests/store tests/apply/test_breaker.py tests/apply/test_targets.py tests/test_*.py
@@ -50,7 +50,8 @@ test: install system ## Everything: lint, types, all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS)) --durations 40
+	TMPDIR=$(MEMORY) $(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS)) --durations 40 \
+	  -o tmp_path_retention_policy=failed
 
 demo: install ## Migrate the demo clinics to the embedded Medplum through Airflow; reports in build/demo
 	$(BIN)/python -m demo_clinics.demo
