@@ -15,7 +15,15 @@ from medferry.source.database import connect_engine, snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import legacy_table
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import RowConflict, WriteRefused, lock_rows, remove_row, write_row, writing_rows
+from medferry.source.writeback import (
+    RowConflict,
+    WriterBlocked,
+    WriteRefused,
+    lock_rows,
+    remove_row,
+    write_row,
+    writing_rows,
+)
 
 SCHEMA = (
     "CREATE TABLE wb_person (id INTEGER PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10) NOT NULL, born DATE, "
@@ -251,3 +259,75 @@ def test_a_row_that_a_user_holds_is_left_to_the_next_cycle(legacy: sa.Engine, mo
         assert write_row(writer, ENTITY, TABLES, base, {"name": "Bea"})["name"] == "Bea"
     finally:
         writer.dispose()
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "NO ACTION"])
+@pytest.mark.parametrize("schema", [False, True])
+def test_rows_that_would_follow_keep_a_row_where_it_is(engine: sa.Engine, action: str, schema: bool) -> None:
+    """A visit of a patient whose resource somebody deleted in Medplum is no less true."""
+    dialect = engine.dialect.name
+    named = {"postgresql": "public", "sqlite": "main"}.get(dialect, str(engine.url.database))
+    parent = f"{named}.wb_parent" if schema else "wb_parent"
+    make = (
+        "CREATE TABLE wb_parent (a INTEGER, b INTEGER, unit VARCHAR(10), name VARCHAR(10), PRIMARY KEY (a, b))",
+        "CREATE TABLE wb_child (id INTEGER PRIMARY KEY, b INTEGER, a INTEGER, words VARCHAR(10), "
+        f"FOREIGN KEY (a, b) REFERENCES wb_parent (a, b) ON DELETE {action})",
+        "INSERT INTO wb_parent VALUES (1, 1, 'u', 'Ann'), (1, 2, 'u', 'Bea')",
+        "INSERT INTO wb_child VALUES (10, 2, 1, 'penicillin'), (11, 1, NULL, NULL)",
+    )
+    entity = SourceEntity("person", Path("p.sql"), ("a", "b"), "unit", None, "P", f"SELECT * FROM {parent}", {})
+    tables = (legacy_table(parent, key={"a": "a", "b": "b"}, columns=("name",)),)
+    try:
+        with engine.begin() as connection:
+            for statement in make:
+                connection.exec_driver_sql(statement)
+        bases = []
+        for key in ("1/1", "1/2"):
+            with snapshot(engine) as connection:
+                bases.append(row_of_key(connection, entity, key))
+        assert bases[0] is not None and bases[1] is not None
+        with pytest.raises(WriteRefused, match=r"wb_child|refused a change") as refused:
+            remove_row(engine, entity, tables, bases[1], mark=False)
+        assert "penicillin" not in str(refused.value)
+        remove_row(engine, entity, tables, bases[0], mark=False)
+        with engine.connect() as connection:
+            left = connection.execute(sa.text("SELECT id, b FROM wb_child ORDER BY id")).all()
+            assert [tuple(one) for one in left] == [(10, 2), (11, 1)]
+            assert connection.scalar(sa.text("SELECT count(*) FROM wb_parent")) == 1
+    finally:
+        with engine.begin() as connection:
+            for table in ("wb_child", "wb_parent"):
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+
+
+def test_an_account_that_cannot_see_who_follows_removes_nothing(engine: sa.Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("of PostgreSQL, where every account sees the foreign keys")
+    make = (
+        "CREATE TABLE wb_parent (id INTEGER PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10))",
+        "CREATE TABLE wb_child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES wb_parent ON DELETE CASCADE)",
+        "INSERT INTO wb_parent VALUES (1, 'u', 'Ann')",
+        "CREATE ROLE wb_writer LOGIN PASSWORD 'w'",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON wb_parent TO wb_writer",
+    )
+    entity = SourceEntity("person", Path("p.sql"), ("id",), "unit", None, "P", "SELECT * FROM wb_parent", {})
+    tables = (legacy_table("wb_parent", key="id", columns=("name",)),)
+    writer = connect_engine(engine.url.set(username="wb_writer", password="w").render_as_string(hide_password=False))
+    try:
+        with engine.begin() as connection:
+            for statement in make:
+                connection.exec_driver_sql(statement)
+        with snapshot(engine) as connection:
+            base = row_of_key(connection, entity, "1")
+        assert base is not None
+        with pytest.raises(WriteRefused, match="wb_child refers to wb_parent") as refused:
+            remove_row(writer, entity, tables, base, mark=False)
+        assert not isinstance(refused.value, WriterBlocked)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("GRANT SELECT ON wb_child TO wb_writer")
+        remove_row(writer, entity, tables, base, mark=False)
+    finally:
+        writer.dispose()
+        with engine.begin() as connection:
+            for statement in ("DROP TABLE wb_child, wb_parent", "DROP ROLE wb_writer"):
+                connection.exec_driver_sql(statement)

@@ -8,7 +8,6 @@ reader's sessions are pinned read-only.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -21,6 +20,7 @@ from medferry.errors import MedferryError, SourceUnavailable
 from medferry.source.dialects import DIALECTS
 from medferry.source.entity import SourceEntity
 from medferry.source.faults import code_of, in_each_others_way, state_of
+from medferry.source.followers import Unseen, following
 from medferry.source.gate.passing import passed
 from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
@@ -28,6 +28,7 @@ from medferry.source.lookup import row_of_key
 from medferry.source.session import pin_settings
 from medferry.source.shown_keys import shown_name
 from medferry.source.types.canonical import base64_of
+from medferry.source.write_faults import RIGHTS, SCHEMA, why_refused
 
 Row = Mapping[str, Any]
 
@@ -106,7 +107,7 @@ def remove_row(
             connection.execute(sa.update(table_of(own)).where(_found_by(own, base)).values(bound(marks)))
         else:
             for table in reversed(tables):  # its own row last, as the others may refer to it
-                connection.execute(sa.delete(table_of(table)).where(_found_by(table, base)))
+                _delete(connection, table, base)
         if row_of_key(connection, entity, key) == dict(base):
             raise WriteRefused(
                 f"{name} would still be read as it was.",
@@ -151,8 +152,8 @@ def writing_rows(
         if in_each_others_way(error):
             problem = f"Somebody else holds {entity.name} locked, or waits for what is held here ({code_of(error)})."
             raise RowConflict(problem, "Nothing was lost: the next cycle reads the row again.") from None
-        why, remedy = _why(error)
-        kind = WriterBlocked if (why, remedy) in (_RIGHTS, _SCHEMA) else WriteRefused
+        why, remedy = why_refused(error)
+        kind = WriterBlocked if (why, remedy) in (RIGHTS, SCHEMA) else WriteRefused
         raise kind(f"The legacy database {why} ({entity.name}, {state_of(error)}).", remedy) from None
 
 
@@ -169,31 +170,6 @@ _PATIENCE = {
     "mariadb": "SET SESSION innodb_lock_wait_timeout = 2",
 }
 """A user may hold a row for as long as a form is open: that one waits for the next cycle, and no other for it."""
-
-_RIGHTS = (
-    "gives no right to write",
-    "Grant the writing account SELECT, INSERT, UPDATE and DELETE on the inverse's tables.",
-)
-_SCHEMA = ("has another schema than the definition", "Run `medferry plan check`, and correct the inverse's tables.")
-_VALUE = ("has no room for a value", "Give the inverse the column's bounds (longest, whole, required).")
-_REASONS: dict[str | int, tuple[str, str]] = {
-    **dict.fromkeys(("42501", 1044, 1142, 1143), _RIGHTS),
-    **dict.fromkeys(("42703", "42P01", 1054, 1146), _SCHEMA),
-    **dict.fromkeys(("22001", "22003", "22007", "22008", "22P02", "23502", "23505", "23514"), _VALUE),
-    **dict.fromkeys((1048, 1062, 1264, 1364, 1265, 1292, 1366, 1406, 4025), _VALUE),
-}
-"""By SQLSTATE, or the server's error number."""
-
-
-def _why(error: DBAPIError) -> tuple[str, str]:
-    state: Any = getattr(error.orig, "sqlstate", None)
-    number = error.orig.args[0] if error.orig and error.orig.args else None
-    if isinstance(number, str) and re.match(r"no such (column|table)|table \S+ has no column named", number):
-        return _SCHEMA
-    if isinstance(number, str) and "constraint failed" in number:
-        return _VALUE
-    known = _REASONS.get(state) or (_REASONS.get(number) if isinstance(number, int) else None)
-    return known or ("refused a change", "Try it by hand with the writing account.")
 
 
 def lock_rows(connection: sa.Connection, table: LegacyTable, base: Row) -> int:
@@ -226,10 +202,28 @@ def write_table(connection: sa.Connection, table: LegacyTable, held: int, base: 
     elif held and table.removed:
         connection.execute(sa.update(written).where(found).values(bound({table.removed: now, **touched})))
     elif held:
-        connection.execute(sa.delete(written).where(found))
+        _delete(connection, table, base)
     elif left:
         keys = {column: base[name] for column, name in table.key.items()}
         connection.execute(sa.insert(written).values(bound({**keys, **table.only, **table.new, **values, **touched})))
+
+
+def _delete(connection: sa.Connection, table: LegacyTable, base: Row) -> None:
+    """Delete the row, which is locked. Raises WriteRefused where rows that nobody has decided about would follow it."""
+    written, found = table_of(table), _found_by(table, base)
+    try:
+        names = following(connection, written, found)
+    except Unseen as unseen:
+        raise WriteRefused(
+            f"{unseen} refers to {table.name}, its rows go or change with those, and the account may not see them.",
+            f"Grant the writing account SELECT on {unseen}.",
+        ) from None
+    if names:
+        raise WriteRefused(
+            f"Rows of {', '.join(names)} refer to the row of {table.name}, and would go or change with it.",
+            "Decide in the legacy system what becomes of them; or let the plan say `inactivate`.",
+        )
+    connection.execute(sa.delete(written).where(found))
 
 
 def table_of(table: LegacyTable, *more: str) -> sa.TableClause:
