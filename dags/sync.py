@@ -19,8 +19,9 @@ the next cut. So catching up, clearing and `airflow backfill create` all give th
 
 **Example conf**: it has none.
 
-**When it is red**, the log's last line tells what to do. `CaptureBroken` and `PositionLost` want a complete sweep:
-`medferry sweep <wave>`; everything else goes on from the cut that was noted when the task is cleared.
+**When it is red**, the log's last line tells what to do. `CaptureBroken` and `PositionLost` want a complete sweep,
+unless it says otherwise: `medferry sweep <wave>`; everything else goes on from the cut that was noted when the task is
+cleared.
 """
 
 from medferry_airflow.definition import drawn_migrations

@@ -41,10 +41,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is not as it must be, and the statements that mend it."""
+    """Something that is not as it must be, and the statements that mend it.
+
+    `unseen`: what it is to watch may have gone by meanwhile.
+    """
 
     problem: str
     mend: tuple[str, ...]
+    unseen: bool = True
 
 
 class LegacyObjects(ABC):

@@ -9,7 +9,8 @@ from medferry.manifest.checkpoints import CheckpointState
 from medferry.plan.questions import wave_ids
 from medferry.runtime.environment import Environment
 from medferry.source.changes.cuts import writing
-from medferry.source.changes.journal import CHANGE, Journal, anchor_of, place_of
+from medferry.source.changes.journal import CHANGE, Journal
+from medferry.source.changes.positions import anchor_of, place_of
 from medferry.source.database import snapshot
 from medferry.sync.wave import SyncedWave
 
@@ -35,7 +36,7 @@ def prune(environment: Environment, older_than_days: int) -> int:
             condition = condition.replace(f":{name}", f":{name}_{number}")
             values[f"{name}_{number}"] = value
         terms.append(f"NOT ({condition})")
-    if anchors := {anchor for position in positions if (anchor := anchor_of(position)) is not None}:
+    if anchors := {anchor[0] for position in positions if (anchor := anchor_of(position)) is not None}:
         terms.append(f"id NOT IN ({', '.join(map(str, sorted(anchors)))})")
     with writing(environment.capture, journal) as connection:
         return connection.execute(sa.text(f"DELETE FROM {CHANGE} WHERE {' AND '.join(terms)}"), values).rowcount

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError, SourceError
 from medferry.source.births import BORN, born_ddl
 from medferry.source.changes import generations
+from medferry.source.changes.positions import anchor_of, place_of
 from medferry.source.changes.rules import Watched
 from medferry.source.database import set_apart
 from medferry.source.keys import key_text, parts_of
@@ -35,24 +36,15 @@ class CaptureBroken(MedferryError):
     """The journal or a trigger is missing, switched off or not what the definition says, or it may not be used."""
 
 
-def place_of(position: str) -> str:
-    """The engine's own position within one that was kept: behind the epoch, before the newest row."""
-    return position.partition("@")[2].partition("#")[0]
-
-
 def broken(faults: Sequence[Fault]) -> CaptureBroken:
     """The error of what an installation has to mend."""
     problem = "; ".join(fault.problem for fault in faults[:5])
-    remedy = "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal."
+    remedy = "Run `medferry capture install`; no change has gone by the journal."
+    if any(fault.unseen for fault in faults):
+        remedy = "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal."
     if not any(fault.mend for fault in faults):
         remedy = "Bring the table back, or grant the account a right to it; or correct capture.yaml."
     return CaptureBroken(f"Capture has {len(faults)} fault(s): {problem}.", remedy)
-
-
-def anchor_of(position: str) -> int | None:
-    """The id of the journal's row that has to stay there, as long as a wave goes on from the position."""
-    number = position.partition("#")[2].partition(" ")[0]
-    return int(number) if number else None
 
 
 Logged = tuple[str, str, str | None]
@@ -187,21 +179,21 @@ class Journal(LegacyObjects):
             return "This is another server or journal"
         if generations.all_anew(before, epoch):
             return "The triggers were made anew or switched"
-        anchor = position.partition("#")[2]
-        if anchor and anchor != self._row(connection, anchor.partition(" ")[0]):
+        anchor = anchor_of(position)
+        if anchor is not None and not self._stands(connection, *anchor):
             return "Rows of the journal were deleted by others than `medferry capture prune`"
         return ""
 
     def _anchor(self, connection: sa.Connection) -> str:
         """The newest row at a cut, as it ends a position: who empties the journal takes it along. None has none."""
-        newest = connection.scalar(sa.text(f"SELECT max(id) FROM {CHANGE}"))
-        return "" if newest is None else f"#{self._row(connection, newest)}"
+        newest = sa.text(f"SELECT id, {self.time} FROM {CHANGE} ORDER BY id DESC LIMIT 1")
+        row = connection.execute(newest).first()
+        return "" if row is None else f"#{row[0]} {row[1]}"
 
-    def _row(self, connection: sa.Connection, number: str | int) -> str:
-        """A row by its id, with its time, for an emptied journal may count anew; empty: there is none."""
-        statement = sa.text(f"SELECT {self.time} FROM {CHANGE} WHERE id = :number")
-        at = connection.scalar(statement, {"number": int(number)})
-        return "" if at is None else f"{number} {at}"
+    def _stands(self, connection: sa.Connection, number: int, at: str) -> bool:
+        """Whether a row of an id and a time is there: an emptied journal may count anew, and ids may be shared."""
+        rows = sa.text(f"SELECT count(*) FROM {CHANGE} WHERE id = :number AND {self.time} = :at")
+        return bool(connection.scalar(rows, {"number": number, "at": at}))
 
     def replay(self, connection: sa.Connection, previous: str, position: str) -> Cut:
         """The cut from `previous` to `position` again, however much was written since."""

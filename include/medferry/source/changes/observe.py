@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from medferry.source.changes.journal import CHANGE, FENCE, HEARTBEAT, TABLES, Journal, place_of
+from medferry.source.changes.journal import CHANGE, FENCE, HEARTBEAT, TABLES, Journal
+from medferry.source.changes.positions import place_of
 from medferry.source.keys import ledger_key
 
 Ages = dict[str, dict[str, int]]

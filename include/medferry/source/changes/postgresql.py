@@ -20,7 +20,7 @@ from medferry.source.changes.journal import (
 )
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import postgresql_server
-from medferry.source.objects import Found, Trigger, literal
+from medferry.source.objects import Fault, Found, Trigger, literal
 from medferry.source.postgresql_triggers import TriggerKind, oids, search_path
 from medferry.source.session import POSTGRESQL
 
@@ -49,13 +49,14 @@ class PostgresqlJournal(Journal):
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         return {
             CHANGE: (
-                f"CREATE TABLE {CHANGE} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, entity text NOT NULL, "
+                f"CREATE TABLE {CHANGE} (id bigint NOT NULL DEFAULT {_ID}, entity text NOT NULL, "
                 "via text NOT NULL DEFAULT '', "
                 'key text, op "char" NOT NULL, position xid8 NOT NULL DEFAULT pg_current_xact_id(), '
                 "who text NOT NULL DEFAULT session_user, "
                 "application text NOT NULL DEFAULT current_setting('application_name'), "
                 "at timestamptz NOT NULL DEFAULT clock_timestamp())",
                 f"CREATE INDEX {CHANGE}_position ON {CHANGE} (position)",
+                *_WITHOUT_KEY,
             ),
             HEARTBEAT: (
                 f"CREATE TABLE {HEARTBEAT} (name text PRIMARY KEY, journal text NOT NULL, at timestamptz NOT NULL)",
@@ -63,6 +64,20 @@ class PostgresqlJournal(Journal):
                 "('journal', md5(random()::text || clock_timestamp()::text), clock_timestamp())",
             ),
         }
+
+    def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
+        primary_key = connection.execute(sa.text(_BY_SEQUENCE)).scalars().first()
+        if primary_key is None:
+            return super().faults_of_tables(connection)
+        mend = (
+            f"ALTER TABLE {CHANGE} ALTER COLUMN id DROP IDENTITY, DROP CONSTRAINT {primary_key}, "
+            f"ALTER COLUMN id SET NOT NULL, ALTER COLUMN id SET DEFAULT {_ID}",
+            *_WITHOUT_KEY,
+        )
+        told = (
+            f"{CHANGE}.id takes numbers of a sequence, so lastval() tells the application of a row that is not its own"
+        )
+        return [*super().faults_of_tables(connection), Fault(told, mend, unseen=False)]
 
     def gone(self, connection: sa.Connection) -> frozenset[str]:
         return frozenset(table for table, oid in oids(connection, self.watched).items() if oid is None)
@@ -110,6 +125,22 @@ class PostgresqlJournal(Journal):
     def mark(self, connection: sa.Connection) -> None:
         connection.execute(sa.text(f"UPDATE {HEARTBEAT} SET at = clock_timestamp() WHERE name = 'journal'"))
 
+
+_ID = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+"""The clock in microseconds. A sequence would change `lastval()` in the application's session, which then takes the
+journal's number for the key of its own row. Several rows may share an id, and a clock may go back."""
+
+_WITHOUT_KEY = (
+    f"CREATE INDEX {CHANGE}_id ON {CHANGE} (id)",
+    f"ALTER TABLE {CHANGE} REPLICA IDENTITY FULL",
+)
+"""A unique index could abort the application's transaction; a table that is published has to tell what was deleted."""
+
+_BY_SEQUENCE = f"""
+SELECT quote_ident(c.conname) FROM pg_attribute a JOIN pg_constraint c ON c.conrelid = a.attrelid AND c.contype = 'p'
+WHERE a.attrelid = to_regclass('{CHANGE}') AND a.attname = 'id' AND a.attidentity <> ''
+"""
+"""The primary key of a journal as earlier versions made it."""
 
 _PINNED = " ".join(f"SET {name} = {POSTGRESQL[name]}" for name in ("TimeZone", "DateStyle", "extra_float_digits"))
 """A key is printed as it will be read, whatever the application's session has set."""
