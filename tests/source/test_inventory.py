@@ -18,7 +18,8 @@ TABLES = """
 CREATE TABLE person (id INTEGER PRIMARY KEY, unit VARCHAR(9), family VARCHAR(40), born DATE, pet VARCHAR(40));
 CREATE TABLE visit (id INTEGER PRIMARY KEY, person_id INTEGER, seen DATE, bill INTEGER);
 CREATE TABLE invoice (id INTEGER PRIMARY KEY, amount INTEGER);
-CREATE VIEW billed AS SELECT v.id, v.bill FROM visit v
+CREATE VIEW billed AS SELECT v.id, v.bill FROM visit v;
+CREATE VIEW last_billed AS SELECT b.id FROM billed b
 """
 
 
@@ -56,6 +57,7 @@ def _schema(url: str) -> LegacySchema:
     [
         ("SELECT id, family FROM person", {"person.id", "person.family"}),
         ("SELECT * FROM invoice", {"invoice.id", "invoice.amount"}),
+        ("SELECT id FROM last_billed", {"visit.id", "visit.bill"}),
         ("SELECT p.* FROM person p", {"person.id", "person.unit", "person.family", "person.born", "person.pet"}),
         ("SELECT ID, Family FROM Person", {"person.id", "person.family"}),
         ("SELECT 1 AS one FROM person WHERE pet IS NULL", {"person.pet"}),

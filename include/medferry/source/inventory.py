@@ -47,14 +47,20 @@ class LegacySchema:
         found: set[Column] = set()
         for name, column in self._named(sql):
             if name in self.views:
-                found |= self._reads_of_view[name]
+                found |= self._reads_of_view(name)
             elif name in self.tables:
                 found.add((name, column))
         return found
 
+    def _reads_of_view(self, name: str) -> set[Column]:
+        if name not in self._views_read:
+            self._views_read[name] = set()  # of views in a circle, which no engine reads
+            self._views_read[name] = self.reads_of(self.views[name])
+        return self._views_read[name]
+
     @cached_property
-    def _reads_of_view(self) -> dict[str, set[Column]]:
-        return {name: self.reads_of(sql) for name, sql in self.views.items()}
+    def _views_read(self) -> dict[str, set[Column]]:
+        return {}
 
     @cached_property
     def _names(self) -> dict[str, str]:
