@@ -156,6 +156,20 @@ def test_fields_trim_a_resource(target: Target, parameter: str) -> None:
     assert "name" not in resource
 
 
+def test_a_reference_is_found_by_its_exact_text(target: Target) -> None:
+    patient = target.create(target.patient())
+    place = f"Patient/{patient['id']}"
+    forms = [place, f"{place}/_history/{patient['meta']['versionId']}", f"{target.base_url}fhir/R4/{place}"]
+    target.types.add("Basic")
+    note = {"resourceType": "Basic", "meta": target.meta(), "code": {"text": "note"}}
+    made = [target.create(note | {"subject": {"reference": form}})["id"] for form in forms]
+    target.create(note | {"extension": [{"url": "https://x.example", "valueReference": {"reference": place}}]})
+    contained = {"resourceType": "Specimen", "id": "s", "subject": {"reference": place}}
+    target.create(note | {"contained": [contained], "author": {"reference": "#s"}})
+    for form, id_ in zip(forms, made, strict=True):
+        assert [entry["resource"]["id"] for entry in target.search("Basic", subject=form)["entry"]] == [id_]
+
+
 def test_history_is_newest_first_and_only_of_instances(target: Target) -> None:
     created = target.create(target.patient(gender="female"))
     url = f"Patient/{created['id']}"

@@ -135,6 +135,28 @@ def referred_to_by_a_type_of_others(there: Medplum) -> str:
     return twin
 
 
+def referred_to_in_one_version(there: Medplum) -> str:
+    twin = there.twin()
+    version = there.read(twin)["meta"]["versionId"]
+    note = {"resourceType": "Basic", "code": {"text": "note"}}
+    there.create(note | {"subject": {"reference": f"{twin}/_history/{version}"}})
+    return twin
+
+
+def referred_to_by_its_address(there: Medplum) -> str:
+    twin = there.twin()
+    address = f"{there.server.base_url}fhir/R4/{twin}"
+    there.create({"resourceType": "Basic", "code": {"text": "note"}, "subject": {"reference": address}})
+    return twin
+
+
+def referred_to_in_an_extension(there: Medplum) -> str:
+    twin = there.twin()
+    extension = [{"url": "https://x.example/about", "valueReference": {"reference": twin}}]
+    there.create({"resourceType": "Location", "name": "A place", "extension": extension})
+    return twin
+
+
 def written_by_another(there: Medplum) -> str:
     twin = there.twin()
     there.server.inject({"kind": "other-author", "path": f"{twin}/_history", "every": 1})
@@ -187,6 +209,9 @@ def known_elsewhere(there: Medplum) -> str:
         (other_leaf, Kept.OTHER_CONTENT),
         (referred_to, Kept.REFERRED_TO),
         (referred_to_by_a_type_of_others, Kept.REFERRED_TO),
+        (referred_to_in_one_version, Kept.REFERRED_TO),
+        (referred_to_by_its_address, Kept.REFERRED_TO),
+        (referred_to_in_an_extension, Kept.REFERRED_TO),
         (written_by_another, Kept.OTHER_AUTHOR),
         (original_written_by_another, Kept.OTHER_AUTHOR),
         (original_changed, Kept.ORIGINAL_CHANGED),
@@ -257,10 +282,9 @@ def test_a_search_that_fails_or_is_refused_keeps_it(
     tiny: Environment, there: Medplum, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twin = there.twin()
-    table = (("Observation", "subject"), ("Basic", "no-such-parameter"))
-    monkeypatch.setattr("medferry.apply.referrers.referring_parameters", lambda _: table)
+    monkeypatch.setattr("medferry.apply.mentions.kept_types", lambda: ("Observation", "Binary"))
     [finding] = told(tiny)
-    assert str(finding.reason) == f"{Kept.REFERENCES_UNCHECKED} (Basic?no-such-parameter)"
+    assert str(finding.reason) == f"{Kept.REFERENCES_UNCHECKED} (Binary)"
     assert there.stands(twin)
 
 

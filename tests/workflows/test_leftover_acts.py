@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,38 @@ def test_what_somebody_needs_stays(left: Platform) -> None:
     assert left.dealt()["patient/8"] is Stays.NOT_OURS
     left.send("PUT", one)  # put back, it is ours as it was
     assert left.dealt()["patient/8"] is None
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        lambda it: {"subject": {"reference": f"https://medplum.example/fhir/R4/Patient/{it['id']}"}},
+        lambda it: {"subject": {"reference": f"Patient/{it['id']}/_history/{it['meta']['versionId']}"}},
+        lambda it: {"subject": {"identifier": it["identifier"][0], "type": "Patient"}},
+        lambda it: {"subject": {"identifier": {"value": it["identifier"][0]["value"]}}},
+        lambda it: {
+            "subject": {"display": "theirs"},
+            "contained": [{"resourceType": "Basic", "id": "b", "code": {"text": "x"}, "subject": flag(it)["subject"]}],
+            "author": {"reference": "#b"},
+        },
+        lambda it: {"subject": {"display": "theirs"}, "text": {"status": "additional", "div": _div(it["id"])}},
+        lambda it: {
+            "subject": {"display": "theirs"},
+            "extension": [{"url": "https://x.example/of", "valueUri": f"urn:uuid:{it['id']}"}],
+        },
+    ],
+    ids=["address", "version", "identifier", "identifier without a system", "contained", "text", "extension"],
+)
+def test_what_somebody_needs_stays_in_whatever_form_he_says_so(left: Platform, about: Callable[[Json], Json]) -> None:
+    [one] = left.all("Patient", "patient", "8")
+    left.send("POST", {"resourceType": "Flag", "status": "active", "code": {"text": "theirs"}} | about(one))
+    assert left.dealt(apply=False)["patient/8"] is Stays.REFERRED_TO
+    assert left.dealt()["patient/8"] is Stays.REFERRED_TO
+    assert left.all("Patient", "patient", "8")
+
+
+def _div(text: str) -> str:
+    return f'<div xmlns="http://www.w3.org/1999/xhtml"><a href="Patient/{text}">See there</a></div>'
 
 
 def flag(patient: Json) -> Json:

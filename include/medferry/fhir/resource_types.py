@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 from fhir.resources.R4B import get_fhir_model_class
 from fhir.resources.R4B.domainresource import DomainResource
+
+TABLE = Path(__file__).with_name("r4_types.json")
+"""The types of R4 that are kept and searched, whether a mapping may produce them or not; a test keeps it so."""
 
 _BUNDLE = "Bundle"
 _BINARY = "Binary"
@@ -54,6 +59,12 @@ _R4B_ONLY = frozenset(
     }
 )
 """Types that R4B brought: Medplum, a server of R4, does not have them."""
+
+
+@cache
+def kept_types() -> tuple[str, ...]:
+    """Every type of R4 that Medplum keeps and searches, in the order of their names: all but Binary."""
+    return tuple(json.loads(TABLE.read_text(encoding="utf-8")))
 
 
 @cache

@@ -60,6 +60,11 @@ class WholeHold:
             leases.check(connection, self.environment.migration.name, self.holder, self.scopes)
             yield connection
 
+    def keep(self) -> None:
+        """Renew the leases while nothing is written. Raises LeaseLost."""
+        with self.writing():
+            pass
+
 
 @contextmanager
 def holding_everything(environment: Environment, holder: str) -> Iterator[WholeHold]:

@@ -57,7 +57,7 @@ def deal_with_leftovers(
         with holding_everything(environment, holder) as hold:
             act = _Acts(hold, client, person)
             act.finish_earlier()
-            yield from act.on(find_leftovers(environment, client))
+            yield from act.on(find_leftovers(environment, client, hold.keep))
 
 
 @dataclass(frozen=True, slots=True)

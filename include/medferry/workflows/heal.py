@@ -1,20 +1,20 @@
 """Find twins, judge them, and remove those that are provably ours; nothing is removed unless it is asked for.
 
-find → judge by the manifest → by contents → by authors → by references → look again → note → delete → note
+find → judge by the manifest → by contents → by authors → all by references → look again → note → delete → note
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import orjson
 from more_itertools import chunked
 
+from medferry.apply.mentions import find_mentions
 from medferry.apply.reason import Reason
-from medferry.apply.referrers import find_referrers
 from medferry.apply.twins import (
     Kept,
     Seen,
@@ -48,7 +48,7 @@ from medferry.runtime.hold import WholeHold, holding_everything
 from medferry.runtime.systems import check_medplum
 
 _AT_ONCE = 50
-"""Twins that are judged together: references to all of them are searched for at once."""
+"""Twins that are judged together."""
 
 _NAMES_AT_ONCE = 500
 
@@ -80,14 +80,21 @@ def heal(environment: Environment, holder: str, apply: bool) -> Iterator[Finding
                 yield finding if finding.reason else _remove(hold, client, finding)
 
 
-def _findings(environment: Environment, client: MedplumClient, hold: WholeHold | None = None) -> Iterator[Finding]:
-    ours = client.profile()
+def _findings(environment: Environment, client: MedplumClient, hold: WholeHold | None = None) -> list[Finding]:
+    """Every twin, judged; references to all of them are looked for at once."""
+    alive = hold.keep if hold else lambda: None  # to look may take long
+    ours, found = client.profile(), list[Finding]()
     for _, twins in groupby(_twins(environment, client), lambda twin: (twin.name[0], twin.known.resource_type)):
         for group in chunked(twins, _AT_ONCE):
-            if hold is not None:
-                with hold.writing():
-                    pass  # renewed before each group: to look may take long
-            yield from _judged(environment, client, group, ours)
+            alive()
+            found += _judged(environment, client, group, ours)
+    return _referred_to(client, found, alive)
+
+
+def _referred_to(client: MedplumClient, found: Sequence[Finding], alive: Callable[[], None]) -> list[Finding]:
+    """Keep what something refers to. Not by its identifier alone: that means the one that stays, too."""
+    references = find_mentions(client, {each.twin.place: () for each in found if each.reason is None}, alive)
+    return [replace(each, reason=each.reason or judge_references(each.twin, references)) for each in found]
 
 
 def _twins(environment: Environment, client: MedplumClient) -> Iterator[Twin]:
@@ -123,7 +130,7 @@ def _twins_of(client: MedplumClient, entity: str, system: str, known: dict[str, 
 
 
 def _judged(environment: Environment, client: MedplumClient, twins: Sequence[Twin], ours: str) -> list[Finding]:
-    """What becomes of some twins of one type; references are searched for when nothing else speaks against them."""
+    """What becomes of some twins of one type by all but what refers to them."""
     with environment.manifest.begin() as connection:
         batches = open_batches(connection, environment.migration.name, server_now=client.server_clock.now())
         known_ids = ids_in_crosswalk(connection, [twin.medplum_id for twin in twins])
@@ -134,13 +141,7 @@ def _judged(environment: Environment, client: MedplumClient, twins: Sequence[Twi
         resource = standing.get(twin.medplum_id)
         reason = judge_names(twin, resource, settling, known_ids) or _judge_both(client, twin, standing, ours)
         findings.append(Finding(twin, reason, version_of(resource or {})))
-    left = [finding.twin.medplum_id for finding in findings if finding.reason is None]
-    if not left:
-        return findings
-    references = find_referrers(client, twins[0].known.resource_type, left)
-    return [
-        Finding(each.twin, each.reason or judge_references(each.twin, references), each.version) for each in findings
-    ]
+    return findings
 
 
 def _judge_both(client: MedplumClient, twin: Twin, standing: dict[str, dict[str, Any]], ours: str) -> Reason | None:

@@ -5,7 +5,7 @@ find → judge by the legacy rows → by the manifest → by contents → by ref
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -14,10 +14,11 @@ from more_itertools import chunked, map_reduce
 
 from medferry.apply.foreign_documents import leads_elsewhere, own_storages
 from medferry.apply.leftovers import Resource, Stays, judge_references, judge_standing
+from medferry.apply.mentions import find_mentions
 from medferry.apply.reason import Reason
-from medferry.apply.referrers import find_referrers
 from medferry.apply.twins import References, version_of
 from medferry.fhir.additions import storages
+from medferry.fhir.identifiers import identifiers_of
 from medferry.manifest.crosswalk import Action, owners_of_ids
 from medferry.manifest.leftover_acts import inactivated
 from medferry.manifest.leftovers import OF_ROWS, Leftover, LeftoverKind, in_use, leftovers
@@ -36,7 +37,7 @@ ACTS = {LeftoverPolicy.REMOVE: Action.REMOVE, LeftoverPolicy.INACTIVATE: Action.
 """Policy → what is sent to Medplum."""
 
 _AT_ONCE = 50
-"""Leftovers that are looked at together: references to all of them are searched for at once."""
+"""Leftovers that are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,13 @@ class LeftoverFinding:
         return version_of(self.resource or {})
 
 
-def find_leftovers(environment: Environment, client: MedplumClient) -> list[LeftoverFinding]:
+def find_leftovers(
+    environment: Environment, client: MedplumClient, alive: Callable[[], None] = lambda: None
+) -> list[LeftoverFinding]:
     """Every leftover in Medplum that is to be removed or inactivated, and was not yet, with what keeps it.
 
-    Raises SourceUnavailable, SourceError, OtherSystem, SourceBehind, and what Medplum raises when it cannot be looked
-    at.
+    `alive` is called while Medplum is read, which may take long, and may raise. Raises SourceUnavailable, SourceError,
+    OtherSystem, SourceBehind, and what Medplum raises when it cannot be looked at.
     """
     candidates = _candidates(environment)
     unsettled = _rows_to_run(environment, candidates)
@@ -69,7 +72,7 @@ def find_leftovers(environment: Environment, client: MedplumClient) -> list[Left
     for _, of_type in sorted(map_reduce(candidates, lambda one: one.resource_type).items()):
         for group in chunked(of_type, _AT_ONCE):
             found += _standing(environment, client, group, unsettled)
-    return _referred_to(client, found)
+    return _referred_to(client, found, alive)
 
 
 def _candidates(environment: Environment) -> list[Leftover]:
@@ -172,19 +175,24 @@ def _parsed(text: bytes) -> tuple[Resource, bytes] | None:
         return None
 
 
-def _referred_to(client: MedplumClient, found: Sequence[LeftoverFinding]) -> list[LeftoverFinding]:
+def _referred_to(
+    client: MedplumClient, found: Sequence[LeftoverFinding], alive: Callable[[], None]
+) -> list[LeftoverFinding]:
     """Keep what something that stays refers to. What is to be removed, too, does not stay, and goes first."""
     removed = [one for one in found if one.policy is LeftoverPolicy.REMOVE and one.reason is None]
-    references: dict[str, References] = {}
-    for kind, of_type in map_reduce(removed, lambda one: one.leftover.resource_type).items():
-        for group in chunked(of_type, _AT_ONCE):
-            seen = find_referrers(client, kind, [one.leftover.medplum_id for one in group])
-            references |= {one.leftover.place: seen for one in group}
+    seen = find_mentions(client, {one.leftover.place: _identifiers(one.resource) for one in removed}, alive)
+    references = {one.leftover.place: seen for one in removed}
     reasons: dict[str, Reason] = {}
     while new := _staying(references, references.keys() - reasons.keys()):
         reasons |= new
     going = references.keys() - reasons.keys()
     return [_with_references(one, references, reasons, going) for one in found]
+
+
+def _identifiers(resource: Resource | None) -> list[tuple[str, str]]:
+    """By what others may mean it, besides its id: (system, value)."""
+    pairs = [(one.get("system", ""), one.get("value", "")) for one in identifiers_of(resource or {})]
+    return [(system, value) for system, value in pairs if isinstance(system, str) and isinstance(value, str)]
 
 
 def _staying(references: dict[str, References], going: Collection[str]) -> dict[str, Reason]:
