@@ -36,6 +36,8 @@ MORE = {
         "flag": ("BIT(1)", "b'1'"),
         "bits": ("BIT(12)", "b'10101'"),
         "raw": ("VARBINARY(80)", "UNHEX(REPEAT('00FF', 40))"),
+        "at": ("TIMESTAMP(3) NULL", "'2024-07-01 02:30:00.5'"),
+        "zero": ("TIMESTAMP NULL", "0"),
     },
 }
 
@@ -73,6 +75,8 @@ def typed(engine: sa.Engine) -> Iterator[Callable[[], None]]:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Tokyo'")
+            elif engine.dialect.name != "sqlite":
+                connection.exec_driver_sql("SET time_zone = '+09:30', sql_mode = ''")
             connection.exec_driver_sql(
                 f"INSERT INTO typed VALUES ('c1', {', '.join(literals)})", execution_options={"no_parameters": True}
             )

@@ -6,7 +6,7 @@ children's keys: before the action, while the rows are still as they were, and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -75,8 +75,8 @@ def _down(path: tuple[ForeignKey, ...], keys: list[ForeignKey], deletes: bool) -
             yield from _down((*path, key), keys, deletes)
 
 
-Text = Callable[[Sequence[str]], str]
-"""The text of a key of several expressions, in SQL."""
+Text = Callable[[KeyOf, str], str]
+"""The text of a key for a row under a name, in SQL."""
 
 
 def statements(chain: Chain, keys: tuple[KeyOf, ...], text: Text) -> Iterator[tuple[str, str, KeyOf]]:
@@ -99,7 +99,7 @@ def _select(chain: Chain, text: Text, key: KeyOf, row: str) -> str:
             f" JOIN `{foreign.child}` {aliases[number]} ON {_equal(foreign, aliases[number], aliases[number - 1])}"
         )
     condition = _equal(chain.keys[0], aliases[0], row)
-    return f"SELECT {text(key.logged(aliases[-1]))} AS k FROM {tables} WHERE {condition}"
+    return f"SELECT {text(key, aliases[-1])} AS k FROM {tables} WHERE {condition}"
 
 
 def _equal(foreign: ForeignKey, child: str, parent: str) -> str:

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError, SourceError
 from medferry.source.births import BORN, born_ddl
 from medferry.source.changes import generations
+from medferry.source.changes.lookups import Held, OtherColumns, looked_up
 from medferry.source.changes.positions import anchor_of, place_of
-from medferry.source.changes.rules import Watched
+from medferry.source.changes.rules import KeyOf, Watched
 from medferry.source.database import set_apart
-from medferry.source.keys import key_text, parts_of
 from medferry.source.objects import Fault, Found, LegacyObjects, Trigger, digest
 
 CHANGE, HEARTBEAT = "medferry_change", "medferry_heartbeat"
@@ -212,23 +212,26 @@ class Journal(LegacyObjects):
         for one in logged:
             by_entity.setdefault(one[0], set()).add(one)
         keys, refused = dict[str, tuple[str, ...]](), dict[str, SourceError]()
+        whole = {entity for entity, of_entity in by_entity.items() if any(key is None for *_, key in of_entity)}
         for entity, of_entity in sorted(by_entity.items()):
             try:
                 found = self._keys_of(connection, entity, of_entity)
             except SourceError as error:
                 refused[entity] = error
-                continue
-            if found:
-                keys[entity] = tuple(sorted(found))
-        whole = {entity for entity, of_entity in by_entity.items() if any(key is None for *_, key in of_entity)}
+            except OtherColumns:
+                whole.add(entity)
+            else:
+                if found:
+                    keys[entity] = tuple(sorted(found))
         return Cut(position, keys, frozenset(whole), frozenset().union(*by_entity.values()), refused)
 
     def _keys_of(self, connection: sa.Connection, entity: str, logged: Collection[Logged]) -> set[str]:
         keys = {key for _, via, key in logged if key is not None and not via}
-        if by_columns := [(via, key) for _, via, key in logged if key is not None and via]:
+        for table in sorted({via for _, via, key in logged if key is not None and via}):
+            rule = self._rule(entity, table)
+            texts = sorted(key for _, via, key in logged if key is not None and via == table)
             with set_apart(connection):
-                for via, key in by_columns:
-                    keys.update(self._looked_up(connection, entity, via, key))
+                keys |= looked_up(connection, rule, self.held(connection, table, rule.columns), texts)
         return keys
 
     def waiting(self, connection: sa.Connection, position: str) -> Cut:
@@ -236,20 +239,18 @@ class Journal(LegacyObjects):
         condition, values = self.behind(place_of(position))
         return self._read(connection, position, condition, values)
 
-    def _looked_up(self, connection: sa.Connection, entity: str, table: str, value: str) -> list[str]:
-        """The keys of an entity that belong to a changed row of another table. Raises PositionLost."""
+    def _rule(self, entity: str, table: str) -> KeyOf:
+        """By which an entity's keys are looked up for a changed row of another table. Raises PositionLost."""
         rule = next((key for key in self.watched.get(table, ()) if key.entity == entity and key.is_select), None)
         if rule is None:
             raise PositionLost(
                 f"The definition no longer says what {entity} has to do with {table}.", "Make a complete sweep."
             )
-        values = parts_of(value, len(rule.columns)) or []
-        # A colon of the engineer's SQL (a time, a cast) must not be read as a bind parameter. The values have no type:
-        # the engine then compares them as whatever the columns hold.
-        escaped = rule.lookup(lambda place: f"\0{place}").replace(":", "\\:").replace("\0", ":value")
-        bound = [sa.bindparam(f"value{n}", part, type_=sa.types.NullType()) for n, part in enumerate(values)]
-        rows = connection.execute(sa.text(escaped).bindparams(*bound))
-        return [key for row in rows if (key := key_text(list(row))) is not None]
+        return rule
+
+    @abstractmethod
+    def held(self, connection: sa.Connection, table: str, columns: Sequence[str], /) -> Sequence[Held]:
+        """How the texts that were logged of some columns of a table become values. Raises OtherColumns."""
 
     def fence(self, connection: sa.Connection, token: str) -> None:
         """Write a row that belongs to nothing, in a transaction of its own."""

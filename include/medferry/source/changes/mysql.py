@@ -22,8 +22,10 @@ from medferry.source.changes.journal import (
     HEARTBEAT,
     Journal,
 )
+from medferry.source.changes.lookups import Held
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import mysql_server
+from medferry.source.kinds import Kind, held_values, kinds_of
 from medferry.source.objects import Found, Trigger, literal, short
 
 _IDS_AT_ONCE = 1_000
@@ -90,6 +92,10 @@ class MysqlJournal(Journal):
                 found[chain.parent, event].append(_logged(chain.child, key, "C", select))
         return [_trigger(table, event, inserts) for (table, event), inserts in sorted(found.items())]
 
+    def held(self, connection: sa.Connection, table: str, columns: Sequence[str]) -> Sequence[Held]:
+        kinds = kinds_of(connection, [sa.column(column) for column in columns], sa.text(f"`{table}`"))
+        return [Held(partial(_value, kind)) for kind in kinds]
+
     def found(self, connection: sa.Connection) -> list[Found]:
         statement = sa.text(
             "SELECT event_object_table, trigger_name, action_statement, created FROM information_schema.triggers "
@@ -128,10 +134,11 @@ Kinds = Mapping[str, str]
 
 
 def _kinds(connection: sa.Connection) -> Mapping[str, Kinds]:
-    """Table → its columns that hold bytes or bits, in lower case, and their types."""
+    """Table → its columns that are not printed as they are read, in lower case, and their types."""
     statement = sa.text(
-        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = DATABASE() "
-        "AND (data_type LIKE '%binary' OR data_type LIKE '%blob' OR data_type = 'bit')"
+        "SELECT table_name, column_name, CONCAT(data_type, COALESCE(datetime_precision, '')) "
+        "FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND (data_type LIKE '%binary' OR data_type LIKE '%blob' OR data_type IN ('bit', 'float', 'timestamp'))"
     )
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for table, column, kind in connection.execute(statement):
@@ -148,7 +155,7 @@ def _trigger(table: str, event: str, inserts: list[str]) -> Trigger:
 
 
 def _insert(table: str, key: KeyOf, kinds: Kinds, op: str, rows: tuple[str, ...]) -> str:
-    return _logged(table, key, op, " UNION ".join(f"SELECT {_key(key.logged(row), kinds)} AS k" for row in rows))
+    return _logged(table, key, op, " UNION ".join(f"SELECT {_key(key, row, kinds)} AS k" for row in rows))
 
 
 def _logged(table: str, key: KeyOf, op: str, keys: str) -> str:
@@ -164,12 +171,13 @@ _BACKSLASH = "CHAR(92 USING utf8mb4)"
 """Whether a backslash in a literal stands for itself is a setting."""
 
 
-def _key(parts: Sequence[str], kinds: Kinds) -> str:
+def _key(key: KeyOf, row: str, kinds: Kinds) -> str:
     """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is.
 
     It is compared byte by byte: `a` and `A` are two keys, whatever the column's collation says.
     """
-    texts = [_part(part, kinds.get(column_of(part), "")) for part in parts]
+    part_of = _exact if key.is_select else _part
+    texts = [part_of(part, kinds.get(column_of(part), "")) for part in key.logged(row)]
     if len(texts) > 1:
         twice = f"REPEAT({_BACKSLASH}, 2)"
         escaped = f"CONCAT({_BACKSLASH}, '/')"
@@ -178,12 +186,33 @@ def _key(parts: Sequence[str], kinds: Kinds) -> str:
     return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_bin"
 
 
+def _exact(part: str, kind: str) -> str:
+    """Of a FLOAT only a double has all digits."""
+    return _part(f"{part} + 0e0" if kind == "float" else part, kind)
+
+
 def _part(part: str, kind: str) -> str:
     if kind == "bit":  # bits are read as a number
         return f"CONVERT({part} + 0 USING utf8mb4)"
-    if kind:
+    if kind.startswith("timestamp"):
+        return _instant(part, int(kind.removeprefix("timestamp")))
+    if kind and kind != "float":
         return f"REPLACE(TO_BASE64({part}), CHAR(10 USING utf8mb4), '')"
     return f"CONVERT({part} USING utf8mb4)"
+
+
+def _instant(part: str, digits: int) -> str:
+    """In UTC, whatever the application's time zone is; its seconds are told apart in the hour that comes twice, too."""
+    since = f"TIMESTAMP'1970-01-01 00:00:00' + INTERVAL UNIX_TIMESTAMP({part}) SECOND"
+    instant = f"CONCAT(CAST(CAST({since} AS DATETIME({digits})) AS CHAR), '+00:00')"
+    printed = f"CAST({part} AS CHAR)"  # a zero date is no instant
+    return f"CONVERT(IF({printed} LIKE '0000%', {printed}, {instant}) USING utf8mb4)"
+
+
+def _value(kind: Kind, text: str) -> Any:
+    """What is compared with a column of such a kind. Raises ValueError."""
+    (value,) = held_values("mysql", kind, [text])
+    return value
 
 
 def _text(value: Any) -> str:

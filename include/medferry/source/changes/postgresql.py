@@ -8,7 +8,9 @@ too. TRUNCATE is not MVCC-safe: a snapshot older than it may find the table empt
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +20,7 @@ from medferry.source.changes.journal import (
     HEARTBEAT,
     Journal,
 )
+from medferry.source.changes.lookups import Held, OtherColumns
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import postgresql_server
 from medferry.source.objects import Fault, Found, Trigger, literal
@@ -88,6 +91,12 @@ class PostgresqlJournal(Journal):
             found += _TRIGGERS.wanted(table, path, _body(table, keys, kinds[table]))
         return found
 
+    def held(self, connection: sa.Connection, table: str, columns: Sequence[str]) -> Sequence[Held]:
+        types = {str(name): (sql, base) for name, sql, base in connection.execute(sa.text(_TYPES), {"table": table})}
+        if absent := {column.lower() for column in columns} - types.keys():
+            raise OtherColumns(absent)
+        return [_held(*types[column.lower()]) for column in columns]
+
     def found(self, connection: sa.Connection) -> list[Found]:
         return _TRIGGERS.found(connection, self.watched)
 
@@ -142,18 +151,37 @@ WHERE a.attrelid = to_regclass('{CHANGE}') AND a.attname = 'id' AND a.attidentit
 """
 """The primary key of a journal as earlier versions made it."""
 
-_PINNED = " ".join(f"SET {name} = {POSTGRESQL[name]}" for name in ("TimeZone", "DateStyle", "extra_float_digits"))
+_PRINTS = ("TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits")
+_PINNED = " ".join(f"SET {name} = {POSTGRESQL[name]}" for name in _PRINTS)
 """A key is printed as it will be read, whatever the application's session has set."""
 
 _TRIGGERS = TriggerKind("medferry_log", "AFTER", f"{_PINNED} ")
 
 Kinds = Mapping[str, str]
 
-_KINDS = """
-SELECT watched.name, a.attname::text, a.atttypid::regtype::text
-FROM unnest(CAST(:names AS text[])) AS watched (name) JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name)
-WHERE a.atttypid IN ('bytea'::regtype, 'boolean'::regtype)
+_BASE = """
+(WITH RECURSIVE below (type, next) AS (
+  SELECT oid, typbasetype FROM pg_type WHERE oid = a.atttypid
+  UNION ALL SELECT t.oid, t.typbasetype FROM below JOIN pg_type t ON t.oid = below.next
+) SELECT type::regtype::text FROM below WHERE next = 0)
 """
+"""The type of a column `a`: of a domain, the one below it."""
+
+_KINDS = f"""
+SELECT name, attname, base FROM (
+  SELECT watched.name, a.attname::text, {_BASE} AS base FROM unnest(CAST(:names AS text[])) AS watched (name)
+  JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name) AND a.attnum > 0 AND NOT a.attisdropped
+) AS typed WHERE base IN ('bytea', 'boolean')
+"""
+
+_TYPES = f"""
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), {_BASE} FROM pg_attribute a
+WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+
+def _held(sql: str, base: str) -> Held:
+    return Held(partial(b64decode, validate=True) if base == "bytea" else str, f"CAST({{}} AS {sql})")
 
 
 def _body(table: str, keys: tuple[KeyOf, ...], kinds: Kinds) -> str:

@@ -15,6 +15,7 @@ from medferry.source.changes.journal import (
     HEARTBEAT,
     Journal,
 )
+from medferry.source.changes.lookups import Held
 from medferry.source.changes.rules import KeyOf, Watched
 from medferry.source.objects import Found, Trigger, literal, short
 
@@ -58,6 +59,9 @@ class SqliteJournal(Journal):
                 found.append(Trigger(table, name, create, (create, _ANEW.format(name=name)), (f"DROP TRIGGER {name}",)))
         return found
 
+    def held(self, _: sa.Connection, _table: str, columns: Sequence[str]) -> Sequence[Held]:
+        return [Held(_value)] * len(columns)
+
     def found(self, connection: sa.Connection) -> list[Found]:
         named = {table.casefold(): table for table in self.watched}
         there = sa.inspect(connection).has_table(HEARTBEAT)
@@ -96,7 +100,8 @@ class SqliteJournal(Journal):
 
 
 def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
-    keys = " UNION ".join(f"SELECT {_text(key.logged(row))} AS key" for row in rows)
+    text = _values if key.is_select else _text
+    keys = " UNION ".join(f"SELECT {text(key.logged(row))} AS key" for row in rows)
     via = literal(table if key.is_select else "")
     return (
         f"INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
@@ -106,7 +111,15 @@ def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
 
 def _text(parts: Sequence[str]) -> str:
     """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is."""
-    texts = [f"CAST({_whole(part)} AS TEXT)" for part in parts]
+    return _joined([f"CAST({_whole(part)} AS TEXT)" for part in parts])
+
+
+def _values(parts: Sequence[str]) -> str:
+    """Literals of what the columns hold: here each value has a type of its own, and 7 is not '7'."""
+    return _joined([f"CASE WHEN {part} IS NOT NULL THEN {_literal(part)} END" for part in parts])
+
+
+def _joined(texts: Sequence[str]) -> str:
     if len(texts) == 1:
         return texts[0]
     return " || '/' || ".join(f"replace(replace({text}, '\\', '\\\\'), '/', '\\/')" for text in texts)
@@ -116,3 +129,16 @@ def _whole(part: str) -> str:
     """1.0 is the key 1."""
     whole = f"CAST({part} AS INTEGER)"
     return f"CASE WHEN typeof({part}) = 'real' AND ({part}) = {whole} THEN {whole} ELSE {part} END"
+
+
+def _literal(part: str) -> str:
+    return f"CASE WHEN typeof({part}) = 'text' THEN 'T' || {part} ELSE quote({part}) END"
+
+
+def _value(literal: str) -> Any:
+    """The value of a literal. Raises ValueError, also for bytes that are no text and cannot be bound as one."""
+    if literal.startswith("T"):
+        return literal[1:].encode().decode()
+    if literal.startswith("X'"):
+        return bytes.fromhex(literal[2:-1])
+    return float(literal) if any(mark in literal for mark in ".eE") else int(literal)
