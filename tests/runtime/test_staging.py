@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from medferry.errors import StagingError
 from medferry.fhir.bundle import batch
-from medferry.runtime.staging import Staging, dump_row, row_digest
+from medferry.runtime.staging import Staging, StagingArea, dump_row, row_digest
 
 ROWS = [{"key": number, "text": "é" * 50} for number in range(500)]
 
@@ -21,7 +22,17 @@ def staging(tmp_path: Path) -> Staging:
     assert made.write_rows("s", map(dump_row, ROWS)) == len(ROWS)
     assert made.write_keys("s", ["1", "caf\udce9"]) == 2
     made.write_bundle("s", 0, batch([b'{"resource":{},"request":{"url":"Patient?identifier=a|b"}}']))
+    made.write_document("s", hashlib.sha256(b"letter").hexdigest(), b"letter")
     return made
+
+
+def test_a_purge_knows_every_kind_of_file_that_is_staged(staging: Staging, tmp_path: Path) -> None:
+    [folder] = StagingArea(str(tmp_path)).folders()
+    kinds = {name.split("/")[1] for name in folder.sizes}
+    writers = [name for name in vars(Staging) if name.startswith("write_")]
+    assert len(kinds) == len(writers) and folder.foreign == []  # the fixture writes one of each kind
+    with pytest.raises(ValueError, match="a purge knows"):
+        staging._write("notes/s.txt", [b"a note of a kind that is new"])
 
 
 def test_what_was_staged_is_read_again(staging: Staging) -> None:

@@ -37,9 +37,11 @@ from medferry.verification.documents import OTHERS_THERE, UPLOADED_BYTES
 from medferry.verification.leftovers import UPLOADED
 from medferry.verification.run import verify_subject
 from medferry.workflows.leftovers import _standing
+from medferry.workflows.purge import Kept
 from tests import tiny_platform
 from tests.stages.test_unchanged import change
 from tests.workflows.test_migrate import dispositions, migrate
+from tests.workflows.test_purge import killed, outcomes, stage, staged
 
 TIMES = 120_000
 """How often a family name is repeated: its letter has 840,000 bytes or more, and 1.1 MB in base64."""
@@ -126,6 +128,16 @@ def test_a_large_document_is_uploaded_once_for_its_content(letters: Environment,
     assert sorted(second.values()) == [b"Lindqvist" * TIMES, b"Nightingale" * TIMES]
     assert len(first.keys() & second.keys()) == 1
     assert states(letters) == {UploadState.PROVEN: 3}
+
+
+def test_what_was_staged_of_a_large_document_goes_as_everything_else(letters: Environment) -> None:
+    stage(letters, "given-up")
+    assert staged(letters) == {"given-up/bundles", "given-up/documents"}
+    killed(letters, "given-up")
+    assert outcomes(letters) == {"given-up": Kept.UNFINISHED}
+    migrate(letters, "proven")
+    assert unresolved(letters, "proven") == set()
+    assert staged(letters) == set()
 
 
 def put_bytes(environment: Environment, binary: str, content: bytes) -> None:

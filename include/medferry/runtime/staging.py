@@ -39,8 +39,10 @@ _BYTES = b'{"base64":'
 _MARKER = "medferry.json"
 
 
-_STAGED = re.compile(r"[^/]+/((rows|unchanged)/[^/]+\.ndjson|bundles/[^/]+/\d{6}\.json)\.gz(\.part)?")
-"""Every file that a run stages, below the staging URL."""
+_STAGED = re.compile(
+    r"[^/]+/((rows|unchanged)/[^/]+\.ndjson|bundles/[^/]+/\d{6,}\.json|documents/[^/]+/[0-9a-f]{64})\.gz(\.part)?"
+)
+"""Every file that a run stages, below the staging URL: another is not written, and a folder with one is not purged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +214,12 @@ class Staging:
             raise _unreadable(name, error) from None
 
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
+        """Raises ValueError for what a purge would take for somebody else's: it would keep it, with patients' data."""
+        place = self._place(name)
+        if not _STAGED.fullmatch(place):
+            raise ValueError("a staged file is of a kind that a purge knows")
         try:
-            with self._store.writing(self._place(name)) as file:
+            with self._store.writing(place) as file:
                 # No name and no time in the gzip header: the same input gives the same bytes.
                 out = cast(IO[bytes], file.to)
                 with (
