@@ -54,8 +54,14 @@ def identity_of(connection: sa.Connection) -> LegacyIdentity:
 
 
 def postgresql_server(connection: sa.Connection) -> tuple[str, str]:
-    """(system identifier, timeline). A standby has both of its primary; a promotion or a restore begins a timeline."""
-    statement = "SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c"
+    """(system identifier, timeline). A standby has both of its primary; a promotion or a restore begins a timeline.
+
+    After a promotion the checkpoint's timeline is that of before until the next one is over, which may take minutes.
+    """
+    statement = (
+        "SELECT s.system_identifier, greatest(c.timeline_id, r.min_recovery_end_timeline) "
+        "FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r"
+    )
     system, timeline = connection.execute(sa.text(statement)).one()
     return str(system), str(timeline)
 

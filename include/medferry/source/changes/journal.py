@@ -36,6 +36,10 @@ class CaptureBroken(MedferryError):
     """The journal or a trigger is missing, switched off or not what the definition says, or it may not be used."""
 
 
+class ReadFromStandby(CaptureBroken):
+    """A copy that follows another server does not tell which transactions are open there: no cut can be made of it."""
+
+
 def broken(faults: Sequence[Fault]) -> CaptureBroken:
     """The error of what an installation has to mend."""
     problem = "; ".join(fault.problem for fault in faults[:5])
@@ -108,6 +112,7 @@ class Journal(LegacyObjects):
 
     def check(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> None:
         """Raises CaptureBroken when changes may go by the journal."""
+        self.check_reader(connection)
         if faults := self.faults(connection, there_are):
             raise broken(faults)
 
@@ -123,6 +128,9 @@ class Journal(LegacyObjects):
     @abstractmethod
     def server(self, connection: sa.Connection, /) -> str:
         """What names this server and this history of it."""
+
+    def check_reader(self, connection: sa.Connection) -> None:
+        """Raises ReadFromStandby where a snapshot does not tell which transactions are open."""
 
     @abstractmethod
     def now(self, connection: sa.Connection) -> str:
@@ -152,6 +160,7 @@ class Journal(LegacyObjects):
         An entity whose table is gone, or a trigger missing or off, is `refused`, the others go on; one whose trigger
         was made anew is `whole`. Raises CaptureBroken, and PositionLost: then only a complete sweep knows what changed.
         """
+        self.check_reader(connection)
         gone, there_are, wanted = self.gone(connection), self.found(connection), self.triggers(connection)
         unseen, faults = generations.unseen(wanted, there_are, generations.entities_of(self.watched))
         unseen |= generations.gone(self.watched, gone)

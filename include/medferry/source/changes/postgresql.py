@@ -19,6 +19,7 @@ from medferry.source.changes.journal import (
     CHANGE,
     HEARTBEAT,
     Journal,
+    ReadFromStandby,
 )
 from medferry.source.changes.lookups import Held, OtherColumns
 from medferry.source.changes.rules import KeyOf, Watched, column_of
@@ -110,6 +111,15 @@ class PostgresqlJournal(Journal):
     def server(self, connection: sa.Connection) -> str:
         system, timeline = postgresql_server(connection)
         return f"{system}:{timeline}:{connection.scalar(sa.text('SELECT current_database()'))}"
+
+    def check_reader(self, connection: sa.Connection) -> None:
+        if connection.scalar(sa.text("SELECT pg_is_in_recovery()")):
+            raise ReadFromStandby(
+                "The legacy database is read from a standby, which does not tell the transactions that are open: what "
+                "they change would be in no cut.",
+                "Let MEDFERRY_SOURCE_URL (in Airflow the plan's connection) be the primary for a wave in step; loads "
+                "and verifications may read a standby. A wave that was in step from one wants a complete sweep.",
+            )
 
     def now(self, connection: sa.Connection) -> str:
         return str(connection.scalar(sa.text("SELECT pg_current_snapshot()::text")))
