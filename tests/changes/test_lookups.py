@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.engines import install, journal_of, remove
 from medferry.source.changes.journal import Cut, Journal
+from medferry.source.changes.lookups import columns_of as columns_of_text
 from medferry.source.changes.rules import watched
 from medferry.source.database import snapshot
 
@@ -116,9 +117,14 @@ def columns_of(engine: sa.Engine) -> dict[str, tuple[str, str, str]]:
     return COLUMNS | MORE[engine.dialect.name]
 
 
-def equal(engine: sa.Engine, column: str) -> str:
-    select = f"SELECT f.id FROM found f WHERE f.{column} = {{row}}.{column}"
-    return select.replace(" = ", " @> ") + f" AND f.{column} <@ {{row}}.{column}" if column == "document" else select
+def keys_of(engine: sa.Engine) -> dict[str, str]:
+    """Entity → SELECT of its keys: of each column one that finds what is equal, and one that finds a null by a null."""
+    same = {"postgresql": "IS NOT DISTINCT FROM", "mariadb": "<=>", "sqlite": "IS"}[engine.dialect.name]
+    return {
+        entity: f"SELECT f.id FROM found f WHERE f.{column} {operator} {{row}}.{column}"
+        for column in columns_of(engine)
+        for entity, operator in ((column, "="), (f"{column} or null", same))
+    }
 
 
 @pytest.fixture
@@ -137,7 +143,7 @@ def typed(engine: sa.Engine) -> Iterator[Journal]:
                 values = ", ".join((kind, *two)[row] if row else "NULL" for kind, *two in columns.values())
                 insert = f"INSERT INTO {table} VALUES ({number}, {values})"
                 connection.exec_driver_sql(insert, execution_options={"no_parameters": True})
-    journal = journal_of(engine, watched({column: {"changed": equal(engine, column)} for column in columns}))
+    journal = journal_of(engine, watched({entity: {"changed": select} for entity, select in keys_of(engine).items()}))
     install(engine, journal)
     yield journal
     remove(engine, journal)
@@ -152,7 +158,9 @@ def test_a_change_finds_the_records_with_its_value_whatever_its_type(engine: sa.
     for row, key in ((1, "10"), (2, "20")):
         cut = after(engine, typed, f"UPDATE changed SET id = {row + 100} WHERE id = {row}")
         assert (cut.refused, cut.whole) == ({}, frozenset())
-        assert cut.keys == dict.fromkeys(columns_of(engine), (key,))
+        assert cut.keys == dict.fromkeys(keys_of(engine), (key,))
+    cut = after(engine, typed, "UPDATE changed SET id = 103 WHERE id = 3")
+    assert cut.keys == {f"{column} or null": ("30",) for column in columns_of(engine)}
 
 
 def after(engine: sa.Engine, journal: Journal, statement: str) -> Cut:
@@ -172,5 +180,50 @@ def after(engine: sa.Engine, journal: Journal, statement: str) -> Cut:
 def test_a_text_that_is_of_other_columns_means_everything_of_the_entity(engine: sa.Engine, typed: Journal) -> None:
     """It was logged before the definition, or a column's type, was changed."""
     with snapshot(engine) as connection:
-        cut = typed.resolved(connection, "", [("raw", "changed", "no base64"), ("word", "changed", "Ta")])
-    assert (cut.whole, cut.refused) == ({"raw"}, {})
+        logged = [("raw", "changed", "no base64"), ("big", "changed", "1/2"), ("price", "changed", "\\1")]
+        cut = typed.resolved(connection, "", [*logged, ("word", "changed", "Ta")])
+    assert (cut.whole, cut.refused) == ({"raw", "big", "price"}, {})
+
+
+LINKS = {
+    "either": "SELECT p.id FROM found p WHERE p.id IN ({row}.old_id, {row}.new_id)",
+    "one": "SELECT p.id FROM found p WHERE p.id = COALESCE({row}.new_id, {row}.old_id)",
+    "both": "SELECT id FROM found WHERE id = {row}.old_id UNION SELECT id FROM found WHERE id = {row}.new_id",
+    "any": "SELECT p.id FROM found p WHERE p.id = {row}.old_id OR p.id = {row}.new_id OR {row}.new_id IS NULL",
+}
+
+
+def test_a_link_of_two_columns_is_found_by_the_one_that_is_not_null(engine: sa.Engine) -> None:
+    journal = journal_of(engine, watched({entity: {"link": select} for entity, select in LINKS.items()}))
+    with engine.begin() as connection:
+        for table in ("link", "found", "medferry_change", "medferry_heartbeat"):
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+        connection.exec_driver_sql("CREATE TABLE found (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql("INSERT INTO found VALUES (1), (2), (3)")
+        connection.exec_driver_sql("CREATE TABLE link (old_id INTEGER, new_id INTEGER)")
+    install(engine, journal)
+    try:
+        assert after(engine, journal, "INSERT INTO link VALUES (1, NULL)").keys == {
+            "either": ("1",), "one": ("1",), "both": ("1",), "any": ("1", "2", "3"),
+        }  # fmt: skip
+        assert after(engine, journal, "UPDATE link SET new_id = 2").keys == {
+            "either": ("1", "2"), "one": ("1", "2"), "both": ("1", "2"), "any": ("1", "2", "3"),
+        }  # fmt: skip
+        assert after(engine, journal, "UPDATE link SET old_id = NULL").keys["either"] == ("1", "2")
+        assert after(engine, journal, "DELETE FROM link").keys == {
+            "either": ("2",), "one": ("2",), "both": ("2",), "any": ("2",),
+        }  # fmt: skip
+    finally:
+        remove(engine, journal)
+        with engine.begin() as connection:
+            for table in ("link", "found"):
+                connection.exec_driver_sql(f"DROP TABLE {table}")
+
+
+def test_the_columns_of_a_text() -> None:
+    assert columns_of_text("") == [""]
+    assert columns_of_text("a/\\N//\\\\N/\\/\n") == ["a", None, "", "\\N", "/\n"]
+    assert columns_of_text("\\N") == [None]
+    for text in ("\\", "a\\N", "\\Na", "a\\b", "a/\\"):
+        with pytest.raises(ValueError):
+            columns_of_text(text)

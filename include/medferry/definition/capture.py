@@ -137,9 +137,6 @@ def _key_fault(key: KeyOf, columns: int) -> tuple[str, str] | None:
         parsed = sqlglot.parse_one(text)
     except SqlglotError:
         return "the key is not valid SQL.", "Write a column, an expression or a SELECT."
-    if key.is_select and len(key.columns) > 1 and parsed.find(exp.Or):
-        # A row in which one of them is null logs nothing, as it can equal nothing.
-        return "a SELECT by several columns of {row} must need all of them.", "Join by AND; or sweep the entity."
     selected = parsed.selects if isinstance(parsed, exp.Query) else []
     if len(selected) != columns and not any(isinstance(one, exp.Star) for one in selected):
         remedy = "Write a list of its columns in the entity's order, or one SELECT of all of them."

@@ -2,10 +2,12 @@
 
 A text is made a value of the column's own type before it is compared: bytes are logged in base64, and a text in the
 place of a number, a padded CHAR or a typeless value would be equal to nothing, so that the change would find no record.
+A null is logged, too: what a SELECT makes of it (IN, COALESCE, IS NOT DISTINCT FROM) only the engine knows.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.source.changes.rules import KeyOf
-from medferry.source.keys import key_text, parts_of
+from medferry.source.keys import key_text
+
+NULL = "N"
+"""Stands behind a backslash for a column without a value: a text has only `\\\\` and `\\/`."""
+
+_COLUMN = re.compile(rf"(\\{NULL}|(?:[^\\/]|\\[\\/])*)(/|\Z)")
+_ESCAPED = re.compile(r"\\([\\/])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +60,18 @@ def _statement(rule: KeyOf, held: Sequence[Held]) -> str:
 
 
 def _values(text: str, held: Sequence[Held]) -> list[Any]:
-    parts = parts_of(text, len(held))
-    if parts is None:
-        raise OtherColumns
     try:
-        return [one.value(part) for one, part in zip(held, parts, strict=True)]
+        return [None if part is None else one.value(part) for one, part in zip(held, columns_of(text), strict=True)]
     except ValueError:
         raise OtherColumns from None
+
+
+def columns_of(text: str) -> list[str | None]:
+    """The texts of the columns that a trigger has logged for a SELECT. Raises ValueError for a text of another form."""
+    columns, at = list[str | None](), 0
+    while column := _COLUMN.match(text, at):
+        columns.append(None if column[1] == f"\\{NULL}" else _ESCAPED.sub(r"\1", column[1]))
+        if not column[2]:
+            return columns
+        at = column.end()
+    raise ValueError

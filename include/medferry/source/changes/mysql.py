@@ -22,7 +22,7 @@ from medferry.source.changes.journal import (
     HEARTBEAT,
     Journal,
 )
-from medferry.source.changes.lookups import Held
+from medferry.source.changes.lookups import NULL, Held
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import mysql_server
 from medferry.source.kinds import Kind, held_values, kinds_of
@@ -172,16 +172,19 @@ _BACKSLASH = "CHAR(92 USING utf8mb4)"
 
 
 def _key(key: KeyOf, row: str, kinds: Kinds) -> str:
-    """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is.
+    """The text of a key's columns in SQL: the canonical one (`source.keys`), null when any of them is; or one of which
+    `lookups` reads each.
 
     It is compared byte by byte: `a` and `A` are two keys, whatever the column's collation says.
     """
     part_of = _exact if key.is_select else _part
     texts = [part_of(part, kinds.get(column_of(part), "")) for part in key.logged(row)]
-    if len(texts) > 1:
+    if len(texts) > 1 or key.is_select:
         twice = f"REPEAT({_BACKSLASH}, 2)"
         escaped = f"CONCAT({_BACKSLASH}, '/')"
         texts = [f"REPLACE(REPLACE({text}, {_BACKSLASH}, {twice}), '/', {escaped})" for text in texts]
+    if key.is_select:
+        texts = [f"COALESCE({text}, CONCAT({_BACKSLASH}, '{NULL}'))" for text in texts]
     text = texts[0] if len(texts) == 1 else "CONCAT(" + ", '/', ".join(texts) + ")"
     return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_bin"
 

@@ -21,7 +21,7 @@ from medferry.source.changes.journal import (
     Journal,
     ReadFromStandby,
 )
-from medferry.source.changes.lookups import Held, OtherColumns
+from medferry.source.changes.lookups import NULL, Held, OtherColumns
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import postgresql_server
 from medferry.source.objects import Fault, Found, Trigger, literal
@@ -211,7 +211,7 @@ def _body(table: str, keys: tuple[KeyOf, ...], kinds: Kinds) -> str:
 
 
 def _insert(table: str, key: KeyOf, kinds: Kinds, op: str, *rows: str) -> str:
-    keys = " UNION ".join(f"SELECT {_text(key.logged(row), kinds)}" for row in rows)
+    keys = " UNION ".join(f"SELECT {_text(key, row, kinds)}" for row in rows)
     via = literal(table if key.is_select else "")
     return (
         f"    INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
@@ -219,14 +219,17 @@ def _insert(table: str, key: KeyOf, kinds: Kinds, op: str, *rows: str) -> str:
     )
 
 
-def _text(parts: Sequence[str], kinds: Kinds) -> str:
-    """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is."""
-    texts = [_part(part, kinds.get(column_of(part), "")) for part in parts]
-    if len(texts) == 1:
+def _text(key: KeyOf, row: str, kinds: Kinds) -> str:
+    """The text of a key's columns in SQL: the canonical one (`source.keys`), null when any of them is; or one of which
+    `lookups` reads each.
+    """
+    texts = [_part(part, kinds.get(column_of(part), "")) for part in key.logged(row)]
+    if len(texts) == 1 and not key.is_select:
         return texts[0]
-    return " || '/' || ".join(
-        f"replace(replace({one}, chr(92), repeat(chr(92), 2)), '/', chr(92) || '/')" for one in texts
-    )
+    texts = [f"replace(replace({one}, chr(92), repeat(chr(92), 2)), '/', chr(92) || '/')" for one in texts]
+    if key.is_select:
+        texts = [f"coalesce({one}, chr(92) || '{NULL}')" for one in texts]
+    return " || '/' || ".join(texts)
 
 
 def _part(part: str, kind: str) -> str:

@@ -15,7 +15,7 @@ from medferry.source.changes.journal import (
     HEARTBEAT,
     Journal,
 )
-from medferry.source.changes.lookups import Held
+from medferry.source.changes.lookups import NULL, Held
 from medferry.source.changes.rules import KeyOf, Watched
 from medferry.source.objects import Found, Trigger, literal, short
 
@@ -111,18 +111,19 @@ def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
 
 def _text(parts: Sequence[str]) -> str:
     """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is."""
-    return _joined([f"CAST({_whole(part)} AS TEXT)" for part in parts])
+    texts = [f"CAST({_whole(part)} AS TEXT)" for part in parts]
+    return texts[0] if len(texts) == 1 else " || '/' || ".join(_escaped(text) for text in texts)
 
 
 def _values(parts: Sequence[str]) -> str:
     """Literals of what the columns hold: here each value has a type of its own, and 7 is not '7'."""
-    return _joined([f"CASE WHEN {part} IS NOT NULL THEN {_literal(part)} END" for part in parts])
+    return " || '/' || ".join(
+        f"CASE WHEN {part} IS NULL THEN '\\{NULL}' ELSE {_escaped(_literal(part))} END" for part in parts
+    )
 
 
-def _joined(texts: Sequence[str]) -> str:
-    if len(texts) == 1:
-        return texts[0]
-    return " || '/' || ".join(f"replace(replace({text}, '\\', '\\\\'), '/', '\\/')" for text in texts)
+def _escaped(text: str) -> str:
+    return f"replace(replace({text}, '\\', '\\\\'), '/', '\\/')"
 
 
 def _whole(part: str) -> str:
