@@ -22,6 +22,7 @@ from medferry.plan.model import Strategy
 from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
 from medferry.runtime.protection import protection_of
+from medferry.source.changes.engines import journal_of
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.columns import check_columns
 from medferry.source.count import count_by_unit
@@ -114,8 +115,14 @@ def _looked_at(environment: Environment) -> tuple[dict[str, int], list[str]]:
         with snapshot(environment.source) as connection:
             doubts.extend(check_references(connection, environment.migration, entities))
 
+    def hold_capture() -> None:
+        if rules := environment.migration.capture:
+            with snapshot(environment.source) as connection:
+                for error in journal_of(environment.source, rules.watched()).unlogged(connection, ()).values():
+                    raise error
+
     attempts: list[Callable[[], None]] = [partial(count, name) for name in entities]
-    gathered([*attempts, hold_references])
+    gathered([*attempts, hold_references, hold_capture])
     return counts, doubts
 
 

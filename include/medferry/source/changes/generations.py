@@ -17,6 +17,10 @@ class TableGone(SourceError):
     """The legacy database has a table of an entity no longer, or does not show it to the account."""
 
 
+class RollbackUnseen(SourceError):
+    """A table keeps what its transaction took back, while the journal's line goes: its engine has no transactions."""
+
+
 def entities_of(watched: Watched) -> frozenset[str]:
     return frozenset(key.entity for keys in watched.values() for key in keys)
 
@@ -50,6 +54,19 @@ def gone(watched: Watched, tables: Collection[str]) -> dict[str, SourceError]:
             f"There is no table {', '.join(of_it)}, or the account may not see it.",
             "Bring it back or grant the right, then run `medferry capture install`; or correct capture.yaml.",
         )
+    return found
+
+
+def without_transactions(watched: Watched, engines: Mapping[str, str]) -> dict[str, SourceError]:
+    """Entity → that those of its tables which are in `engines` are of an engine whose rows no rollback takes back."""
+    found: dict[str, SourceError] = {}
+    for table, engine in sorted(engines.items()):
+        for entity in sorted(entities_of({table: watched[table]})):
+            found[entity] = RollbackUnseen(
+                f"The table {table} is of the engine {engine}: its rows may stay after a ROLLBACK, or change "
+                "elsewhere, without a line in the journal.",
+                f"Have the DBA run ALTER TABLE {table} ENGINE=InnoDB, or write `method: sweep` for {entity}.",
+            )
     return found
 
 

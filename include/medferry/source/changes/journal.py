@@ -97,6 +97,10 @@ class Journal(LegacyObjects):
     def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
         """Every trigger that must be on some watched tables, which are all there."""
 
+    def unlogged(self, _: sa.Connection, gone: Collection[str], /) -> dict[str, SourceError]:
+        """Entity → why no trigger tells of all changes of its tables; `gone` are those that are not there."""
+        return generations.gone(self.watched, gone)
+
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         gone = self.gone(connection)
         return self.triggers_on(connection, {table: keys for table, keys in self.watched.items() if table not in gone})
@@ -163,7 +167,7 @@ class Journal(LegacyObjects):
         self.check_reader(connection)
         gone, there_are, wanted = self.gone(connection), self.found(connection), self.triggers(connection)
         unseen, faults = generations.unseen(wanted, there_are, generations.entities_of(self.watched))
-        unseen |= generations.gone(self.watched, gone)
+        unseen |= self.unlogged(connection, gone)
         if rest := self.faults_of_tables(connection) + faults:
             raise broken(rest)
         epoch = self.epoch(connection, there_are)
@@ -211,9 +215,8 @@ class Journal(LegacyObjects):
 
     def _read(self, connection: sa.Connection, position: str, condition: str, values: Mapping[str, Any]) -> Cut:
         statement = sa.text(f"SELECT DISTINCT entity, via, {self.key} FROM {CHANGE} WHERE {condition}")
-        rows = connection.execute(statement, values)
-        logged = ((str(entity), str(via), None if key is None else str(key)) for entity, via, key in rows)
-        return self.resolved(connection, position, logged)
+        rows = ((str(one), str(via), key and str(key)) for one, via, key in connection.execute(statement, values))
+        return self.resolved(connection, position, rows)
 
     def resolved(self, connection: sa.Connection, position: str, logged: Iterable[Logged]) -> Cut:
         """The cut of what was logged: its keys are looked up as of the connection's snapshot."""
@@ -224,21 +227,19 @@ class Journal(LegacyObjects):
         whole = {entity for entity, of_entity in by_entity.items() if any(key is None for *_, key in of_entity)}
         for entity, of_entity in sorted(by_entity.items()):
             try:
-                found = self._keys_of(connection, entity, of_entity)
+                if found := self._keys_of(connection, entity, of_entity):
+                    keys[entity] = tuple(sorted(found))
             except SourceError as error:
                 refused[entity] = error
             except OtherColumns:
                 whole.add(entity)
-            else:
-                if found:
-                    keys[entity] = tuple(sorted(found))
         return Cut(position, keys, frozenset(whole), frozenset().union(*by_entity.values()), refused)
 
     def _keys_of(self, connection: sa.Connection, entity: str, logged: Collection[Logged]) -> set[str]:
-        keys = {key for _, via, key in logged if key is not None and not via}
-        for table in sorted({via for _, via, key in logged if key is not None and via}):
-            rule = self._rule(entity, table)
-            texts = sorted(key for _, via, key in logged if key is not None and via == table)
+        told = [(via, key) for _, via, key in logged if key is not None]
+        keys = {key for via, key in told if not via}
+        for table in sorted({via for via, _ in told if via}):
+            rule, texts = self._rule(entity, table), sorted(key for via, key in told if via == table)
             with set_apart(connection):
                 keys |= looked_up(connection, rule, self.held(connection, table, rule.columns), texts)
         return keys
@@ -250,12 +251,12 @@ class Journal(LegacyObjects):
 
     def _rule(self, entity: str, table: str) -> KeyOf:
         """By which an entity's keys are looked up for a changed row of another table. Raises PositionLost."""
-        rule = next((key for key in self.watched.get(table, ()) if key.entity == entity and key.is_select), None)
-        if rule is None:
-            raise PositionLost(
-                f"The definition no longer says what {entity} has to do with {table}.", "Make a complete sweep."
-            )
-        return rule
+        for key in self.watched.get(table, ()):
+            if key.entity == entity and key.is_select:
+                return key
+        raise PositionLost(
+            f"The definition no longer says what {entity} has to do with {table}.", "Make a complete sweep."
+        )
 
     @abstractmethod
     def held(self, connection: sa.Connection, table: str, columns: Sequence[str], /) -> Sequence[Held]:

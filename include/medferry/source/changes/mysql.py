@@ -9,24 +9,27 @@ parent's triggers log the children. TRUNCATE fires none at all; the sweep finds 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from more_itertools import chunked
 
+from medferry.errors import SourceError
+from medferry.source.changes import generations
 from medferry.source.changes.cascades import cascading, statements
 from medferry.source.changes.journal import (
     CHANGE,
     HEARTBEAT,
+    CaptureBroken,
     Journal,
 )
 from medferry.source.changes.lookups import NULL, Held
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import mysql_server
 from medferry.source.kinds import Kind, held_values, kinds_of
-from medferry.source.objects import Found, Trigger, literal, short
+from medferry.source.objects import Fault, Found, Trigger, literal, short
 
 _IDS_AT_ONCE = 1_000
 _NAME_LIMIT = 64
@@ -80,6 +83,23 @@ class MysqlJournal(Journal):
     def gone(self, connection: sa.Connection) -> frozenset[str]:
         return frozenset(self.watched) - set(sa.inspect(connection).get_table_names())
 
+    def unlogged(self, connection: sa.Connection, gone: Collection[str]) -> dict[str, SourceError]:
+        engines = _without_transactions(connection, self.watched)
+        return generations.without_transactions(self.watched, engines) | super().unlogged(connection, gone)
+
+    def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
+        for error in self.unlogged(connection, ()).values():
+            raise CaptureBroken(error.problem, error.remedy)
+        return super().faults(connection, there_are)
+
+    def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
+        """A server gives a table another engine than it was asked for, where that is off and its mode allows it."""
+        engines = _without_transactions(connection, self.named)
+        return super().faults_of_tables(connection) + [
+            Fault(f"the table {name} is of the engine {engine}", (f"ALTER TABLE {name} ENGINE=InnoDB",))
+            for name, engine in engines.items()
+        ]
+
     def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
         found: dict[tuple[str, str], list[str]] = defaultdict(list)
         kinds = _kinds(connection)
@@ -128,6 +148,18 @@ class MysqlJournal(Journal):
         update = update.bindparams(sa.bindparam("ids", expanding=True))
         for some in chunked(ids, _IDS_AT_ONCE):
             connection.execute(update, {"number": number, "ids": some})
+
+
+def _without_transactions(connection: sa.Connection, tables: Collection[str]) -> dict[str, str]:
+    """Those of some tables whose engine keeps what is rolled back, or has its rows on another server → the engine."""
+    statement = sa.text(
+        "SELECT t.table_name, t.engine FROM information_schema.tables t "
+        "LEFT JOIN information_schema.engines e ON e.engine = t.engine "
+        "WHERE t.table_schema = DATABASE() AND t.table_name IN :tables AND t.table_type = 'BASE TABLE' "
+        "AND (e.transactions IS NULL OR e.transactions <> 'YES' OR t.engine IN ('FEDERATED', 'SPIDER', 'ndbcluster'))"
+    ).bindparams(sa.bindparam("tables", expanding=True))
+    found = {_text(table): _text(engine) for table, engine in connection.execute(statement, {"tables": [*tables]})}
+    return {table: engine for table, engine in sorted(found.items()) if table in tables}
 
 
 Kinds = Mapping[str, str]
