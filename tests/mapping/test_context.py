@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from medferry.definition.words import source_words
 from medferry.manifest import tables
 from medferry.mapping import Context, mapping
 from medferry.mapping.apply import apply_mapping
@@ -45,6 +47,7 @@ def context() -> Context:
         null_tokens=frozenset({"N/A"}),
         sentinel_dates=frozenset({"0000-00-00", "0001-01-01", "1900-01-01", "9999-12-31"}),
         column_null_tokens={"patient.result": frozenset({"-"}), "clinic.family": frozenset({"NULL"})},
+        words=source_words([Path(__file__)]),
     )
     return Context(specs["patient"], "007", settings)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medferry.definition.words import source_words
 from medferry.mapping import KEEP, Columns, Context, InverseContext, Resource, Row, inverse, legacy_table, mapping
 from medferry.mapping.apply import apply_mapping
 from medferry.mapping.apply_inverse import apply_inverse, by_slot
@@ -76,6 +78,7 @@ SETTINGS = MappingSettings(
     {"weight": weight, "staff": staff},
     null_tokens=frozenset({"N/A"}),
     sentinel_dates=frozenset({"1900-01-01"}),
+    words=source_words([Path(__file__)]),
 )
 COLUMNS = ("at", "day", "words", "unit", "value", "by")
 

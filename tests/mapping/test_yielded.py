@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medferry.definition.words import source_words
 from medferry.fhir.validate import problems
 from medferry.mapping import Context, mapping
 from medferry.mapping.apply import MappedRow, apply_mapping
@@ -31,7 +33,7 @@ def mapped(
     key: str = "7",
 ) -> MappedRow:
     spec = mapping(entity="e", version="1", owner="o", produces=produces or {"main": "Patient"})(function)
-    settings = MappingSettings(NAMING, zone_of("Europe/Berlin"), {}, {"e": spec})
+    settings = MappingSettings(NAMING, zone_of("Europe/Berlin"), {}, {"e": spec}, words=source_words([Path(__file__)]))
     return apply_mapping(spec, row or {"family": SECRET}, key, settings)
 
 

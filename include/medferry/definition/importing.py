@@ -68,6 +68,11 @@ def local_modules(package: str, folder: Path) -> dict[str, Path]:
     return found
 
 
+def mapping_sources(folder: Path, modules: Mapping[str, Path]) -> list[Path]:
+    """The Python files of the migration in `folder`, and of the local `modules` beside it that its mappings import."""
+    return [*sorted(folder.rglob("*.py")), *(file for place in modules.values() for file in _python_files(place))]
+
+
 def installed_packages(package: str, folder: Path, modules: Mapping[str, Path]) -> tuple[str, ...]:
     """The installed distributions that the mappings in `folder`, or the local `modules` beside them, import themselves.
 

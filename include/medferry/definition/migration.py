@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from medferry.definition.check_keys import check_keys
 from medferry.definition.checks import Declared
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.gate import GateRules, load_gate
-from medferry.definition.importing import installed_packages, local_modules, mappings_package
+from medferry.definition.importing import installed_packages, local_modules, mapping_sources, mappings_package
 from medferry.definition.inverses import check_deleted, check_inverse
 from medferry.definition.load_checks import load_checks
 from medferry.definition.lookups import check_tables_named
 from medferry.definition.mapping_files import check_strays, load_spec
 from medferry.definition.outline import check_order, migration_folder
 from medferry.definition.planned import check_planned
+from medferry.definition.words import source_words
 from medferry.errors import DefinitionError, gathered
 from medferry.fhir.inactive import NOT_IN_USE
 from medferry.fhir.resource_types import why_unfit
@@ -53,6 +54,8 @@ class Migration:
     fingerprint: str
     """SHA-256 over every file that can change a result as it was read, kept with each run and record as evidence."""
     files: DefinitionFiles
+    words: frozenset[str] = field(repr=False)
+    """The texts that stand in the source of its mappings, and of what they import from beside it."""
 
     @property
     def name(self) -> str:
@@ -73,6 +76,7 @@ class Migration:
             source.null_tokens,
             source.sentinel_dates,
             source.column_null_tokens,
+            self.words,
         )
 
     @cached_property
@@ -134,7 +138,9 @@ def load_migration(name_or_folder: str | Path) -> Migration:
         raise DefinitionError(
             folder, None, "its files changed while they were read.", "Try again when they are complete."
         )
-    return Migration(folder, plan, entities, specs, inverses, tables, checks, capture, gate, files.fingerprint(), files)
+    words = source_words(mapping_sources(folder, modules))
+    fingerprint = files.fingerprint()
+    return Migration(folder, plan, entities, specs, inverses, tables, checks, capture, gate, fingerprint, files, words)
 
 
 def _plan_and_entities(folder: Path) -> tuple[Plan, dict[str, SourceEntity]]:

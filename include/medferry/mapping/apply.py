@@ -13,6 +13,7 @@ from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
 from medferry.mapping.quiet import quiet
 from medferry.mapping.read_row import NoSuchColumn, ReadRow
+from medferry.mapping.told import told_field, told_reason
 from medferry.mapping.values import with_zero_dates
 from medferry.mapping.yielded import Odd, resources_of, where
 
@@ -41,11 +42,12 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
     """
     # The row is for reading: what is told of it afterwards (its unit) must not depend on its mapping.
     columns = MappingProxyType(ReadRow(with_zero_dates(row)))
-    context = Context(spec, key, settings, columns=columns)
+    context, raised = Context(spec, key, settings, columns=columns), ""
     try:
         made = resources_of(spec, spec(columns, context), key, settings.naming)
         resources = [tidied(resource) for resource in made]
     except RowOutcome as outcome:
+        raised = _line_of(outcome)
         found = MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
     except Odd as odd:
         found = _faulty(key, str(odd), context)
@@ -54,35 +56,42 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
     else:
         disposition, reason = (Disposition.PENDING, "") if resources else (Disposition.SKIPPED, Reason.NO_RESOURCE)
         found = MappedRow(key, disposition, reason, resources=resources, findings=context.findings)
-    return _without_values(found, columns, spec, settings)
+    if not (found.reason or found.field or found.findings):
+        return found
+    return _told(found, columns, spec, context, raised)
 
 
 def _faulty(key: str, place: str, context: Context) -> MappedRow:
     return MappedRow(key, Disposition.QUARANTINED, Reason.MAPPING_ERROR, place=place, findings=context.findings)
 
 
-def _without_values(found: MappedRow, columns: Row, spec: MappingSpec, settings: MappingSettings) -> MappedRow:
-    """Leaves out each field that is a value of the row in place of its column's name: reports show fields, and a
-    patient's name reads like one."""
-    if not found.field and not found.findings:
-        return found
-    values = {value for value in columns.values() if isinstance(value, str)}
-    values -= {*columns, *settings.tables, *settings.specs, ""}
-    told = [replace(one, field="") if _column_of(one.field) in values else one for one in found.findings]
-    if _column_of(found.field) not in values:
-        return replace(found, findings=told) if told != found.findings else found
-    place = found.place or f"{where(spec)} gives a value of the row where the name of its column belongs"
-    return replace(found, field="", place=place, findings=told)
+def _told(found: MappedRow, columns: Row, spec: MappingSpec, context: Context, raised: str) -> MappedRow:
+    """Leaves out what may be a value of the row in place of a reason or of a column's name: reports show both.
 
-
-def _column_of(field: str) -> str:
-    """Of ``column:code_table`` the column."""
-    return field.partition(":")[0]
+    `raised`: where the row's outcome was. The place says what was left out, and where.
+    """
+    settings = context.settings
+    reason = told_reason(found.reason, settings) if found.reason else ""
+    field = told_field(found.field, columns, settings) if found.field else ""
+    findings = [replace(one, field=one.field and told_field(one.field, columns, settings)) for one in found.findings]
+    place = found.place
+    if found.reason and reason != found.reason:
+        place = f"{raised or where(spec)} gives a reason that is not written in the mappings"
+    elif context.withheld and not place:
+        place = f"{context.withheld} gives a finding a reason that is not written in the mappings"
+    elif field != found.field and not place:
+        place = f"{where(spec)} gives a value of the row where the name of its column belongs"
+    return replace(found, reason=reason, field=field, place=place, findings=findings)
 
 
 def place_of(error: BaseException) -> str:
     """Where the mapping failed and how, without the exception's text (it may quote the row)."""
+    told = f": {error}" if isinstance(error, MappingFault | NoSuchColumn) else ""
+    return f"{_line_of(error)} {type(error).__name__}{told}"
+
+
+def _line_of(error: BaseException) -> str:
+    """File and line of the mappings where it was raised; of what was raised elsewhere that."""
     frames = traceback.extract_tb(error.__traceback__)
     last = next((f for f in reversed(frames) if "/mappings/" in f.filename.replace("\\", "/")), frames[-1])
-    told = f": {error}" if isinstance(error, MappingFault | NoSuchColumn) else ""
-    return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno} {type(error).__name__}{told}"
+    return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"

@@ -8,7 +8,7 @@ again: what does not come back as it was edited is reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medferry.fhir.identifiers import names_of
@@ -20,6 +20,7 @@ from medferry.mapping.inverse import KEEP, CannotExpress, Columns, Inexpressible
 from medferry.mapping.inverse_context import InverseContext
 from medferry.mapping.outcomes import Disposition
 from medferry.mapping.quiet import quiet
+from medferry.mapping.told import told_detail, told_path, told_reason
 
 BySlot = Mapping[str, Resource]
 
@@ -123,11 +124,21 @@ def image_of(
         columns = dict(inverse.function(watched, row, context))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - any fault of a user's inverse is reported, and nothing is written
         raise InverseRefused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, place_of(error))) from None
-    if strays := sorted(set(columns) - inverse.columns_of(row)):
-        detail = f"it gives {strays[0]}, which is in none of its tables"
+    if strays := sorted(map(str, set(columns) - inverse.columns_of(row))):
+        named = strays[0] if strays[0] in settings.words else "a column"
+        detail = f"it gives {named}, which is in none of its tables"
         raise InverseRefused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, detail))
     told = {column: value for column, value in columns.items() if value is not KEEP}
-    return Image(told, context.paths, frozenset(watched.read), tuple(context.cannot_express))
+    paths = {column: told_path(path, settings) for column, path in context.paths.items()}
+    refused = tuple(_told(one, inverse, row, settings) for one in context.cannot_express)
+    return Image(told, paths, frozenset(watched.read), refused)
+
+
+def _told(one: CannotExpress, inverse: InverseSpec, row: Row | None, settings: MappingSettings) -> CannotExpress:
+    """Without what may be a value of the resource or of the row."""
+    columns = inverse.columns_of(row) | {*(row or ())}
+    detail = told_detail(one.detail, settings, columns)
+    return replace(one, path=told_path(one.path, settings), reason=told_reason(one.reason, settings), detail=detail)
 
 
 def _changes(images: Mapping[str, Image], former: Mapping[str, Image]) -> tuple[Columns, list[CannotExpress]]:

@@ -20,6 +20,7 @@ from medferry.mapping.identity import Naming, conditional_reference
 from medferry.mapping.outcomes import Finding, Quarantine, Skip, checked_field, checked_reason
 from medferry.mapping.read_row import as_written
 from medferry.mapping.terminology import CodeRow, CodeTable, is_fhir_code
+from medferry.mapping.told import caller, told_reason
 from medferry.source.keys import fault_of, key_text
 from medferry.source.types.canonical import base64_of
 
@@ -40,6 +41,8 @@ class MappingSettings:
     sentinel_dates: frozenset[str] = frozenset()
     column_null_tokens: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By ``entity.column``."""
+    words: frozenset[str] = field(default=frozenset(), repr=False)
+    """The texts of the mappings' source: what of theirs may be told (``mapping.told``)."""
 
 
 @dataclass(slots=True)
@@ -51,6 +54,8 @@ class Context:
     settings: MappingSettings
     findings: list[Finding] = field(default_factory=list)
     columns: Row = field(default_factory=dict, repr=False)
+    withheld: str = ""
+    """File and line where a finding's reason was given that may not be told."""
 
     @property
     def row(self) -> ColumnReader:
@@ -134,7 +139,10 @@ class Context:
 
     def finding(self, reason: str, field: str = "") -> None:
         """Record a loss that does not stop the row."""
-        found = Finding(checked_reason(reason), checked_field(field))
+        told = told_reason(checked_reason(reason), self.settings)
+        if told != reason:
+            self.withheld = self.withheld or caller()
+        found = Finding(told, checked_field(field))
         if found not in self.findings:
             self.findings.append(found)
 

@@ -1,7 +1,7 @@
 """What a mapping can say about a row that does not simply succeed.
 
-Reasons are kebab-case constants and fields are column names, so that no patient data can travel in them;
-``checked_reason`` enforces the shape.
+Reasons are kebab-case constants and fields are column names, so that no patient data can travel in them:
+``checked_reason`` enforces the shape, and ``mapping.told`` that they stand in the source of the mappings.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Reason(StrEnum):
     KEY_NOT_UNIQUE = "key-not-unique"
     MAPPING_ERROR = "mapping-error"
     NO_RESOURCE = "no-resource"
+    REASON_WITHHELD = "reason-withheld"
+    """The mapping gave one that its source does not spell out: it may be a value of the row."""
     SERVER_REJECTED = "server-rejected"
     SOURCE_ROW_GONE = "source-row-gone"
     STORED_DIFFERENTLY = "stored-differently"
@@ -76,6 +78,15 @@ OF_VALUES = (
     "unmapped-code",
 )
 """Reasons that reading a row's values gives, beside those of its key (``source.keys``)."""
+
+OF_READING = (
+    "control-characters-removed",
+    "fraction-cut",
+    "null-token",
+    "sentinel-date",
+    "suspected-mojibake",
+)
+"""Losses that reading a row's values tells, besides ``unmapped-code``."""
 
 
 DECIDED_BY_LOAD = frozenset(
