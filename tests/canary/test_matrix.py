@@ -43,6 +43,8 @@ FAILURES = (
     "a reason",
     "a reason in lower case",
     "a look-up",
+    "another's reference",
+    "another's system",
     "Medplum refuses",
 )
 FIRST_KEY = 1_000
@@ -88,6 +90,14 @@ def careless(row: Row, ctx: Context) -> Iterator[Resource]:
             raise ctx.skip(value.lower())
         case "a look-up":
             ctx.required_code(value, row["sex"], value)
+        case "another's reference":
+            yield ctx.resource(
+                generalPractitioner=[{"reference": f"Practitioner?identifier=https://y.example|{value}"}]
+            )
+            return
+        case "another's system":
+            yield ctx.resource(generalPractitioner=[{"reference": f"Practitioner?identifier=urn:{value}|1"}])
+            return
         case "Medplum refuses":
             yield ctx.resource(name=[{"family": value + "F" * 3_000}])
             return

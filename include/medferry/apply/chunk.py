@@ -6,12 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from medferry.apply.batch import BatchSender
 from medferry.apply.breaker import Breaker
 from medferry.apply.departure import Noted, read_clocks
 from medferry.apply.documents import DocumentUploader
 from medferry.apply.doubts import Doubts
+from medferry.apply.missing import missing_record
 from medferry.apply.open_references import may_be_written, never_resolved
 from medferry.apply.plan import DriftPolicy, Failed, Settlement
 from medferry.apply.referable import Referable
@@ -179,8 +181,9 @@ class ChunkLoader:
 
     def _unresolved(self, records: Sequence[LoadRecord], known: dict[Name, CrosswalkEntry]) -> Counter[str]:
         """Quarantine records whose references lead nowhere; what waits for rows of its own entity is deferred."""
-        own = self.hold.environment.migration.naming.system(self.slice.entity)
-        decisions = never_resolved(records, known, own)
+        migration = self.hold.environment.migration
+        own = migration.naming.system(self.slice.entity)
+        decisions = never_resolved(records, known, own, partial(missing_record, migration))
         if decisions:
             self._record(WriteResult(), decisions)
         return Counter({Disposition.QUARANTINED: len(decisions), DEFERRED: len(records) - len(decisions)})

@@ -5,7 +5,7 @@ Pure. A load asks it about what is in Medplum, a dry run about what a load would
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from medferry.apply.targets import LoadRecord, StagedResource
 from medferry.manifest.crosswalk import Name
@@ -35,17 +35,18 @@ def may_be_written(
     return found
 
 
-def never_resolved(records: Iterable[LoadRecord], known: Collection[Name], own: str) -> list[DispositionChange]:
+def never_resolved(
+    records: Iterable[LoadRecord], known: Collection[Name], own: str, told: Callable[[Name], str]
+) -> list[DispositionChange]:
     """The end of records that refer to what is not there; left out is what may wait for rows of its own entity.
 
-    `own` is the entity's identifier system.
+    `own` is the entity's identifier system; `told` says of what is not there what may stand as the record's place.
     """
     ends: list[DispositionChange] = []
     for record in records:
         missing = sorted({name for resource in record.resources for name in resource.wanted if name not in known})
         if not any(system == own or system.startswith(f"{own}/") for system, _ in missing):
-            system, value = missing[0]
-            ends.append(_unresolved(record.key, f"{system.rsplit('/', 1)[-1]} {value}"))
+            ends.append(_unresolved(record.key, told(missing[0])))
     return ends
 
 

@@ -39,6 +39,14 @@ def shown_keys(entity: str, keys: Iterable[str]) -> list[str]:
     return [shown_key(entity, key) for key in keys]
 
 
+def shown_foreign(system: str, value: str) -> str:
+    """An identifier of another's, which is no source key and may be anything about a person: its system alone.
+
+    Where keys are shown by their digests, the value's, too, so that equal ones can be told.
+    """
+    return f"{system} {as_shown(_Way.digest(system, value))}" if _Way.digest else system
+
+
 def as_shown(digest: str) -> str:
     """What stands for a key whose digest is known."""
     return f"{_PREFIX}{digest}"

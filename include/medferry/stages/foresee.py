@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from medferry.apply.breaker import Breaker
+from medferry.apply.missing import missing_record
 from medferry.apply.open_references import may_be_written, never_resolved, waited_in_vain
 from medferry.manifest import runs
 from medferry.manifest.crosswalk import Name
@@ -100,7 +102,8 @@ class _Foresight:
         while more := {resource.name for resource in may_be_written(chunk, known | ready, ready)}:
             ready |= more
         done = {record.key for record in chunk if all(resource.name in ready for resource in record.resources)}
-        ends = never_resolved((record for record in chunk if record.key not in done), known | ready, self.own)
+        left = [record for record in chunk if record.key not in done]
+        ends = never_resolved(left, known | ready, self.own, partial(missing_record, self.environment.migration))
         with self.hold.writing() as connection:
             record_foreseen(connection, self.run.id, self.slice.id, self.slice.entity, sorted(ready))
             set_dispositions(connection, self.run.id, self.slice.entity, ends)
