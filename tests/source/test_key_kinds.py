@@ -250,3 +250,21 @@ def test_undecodable_keys_are_found_again_by_their_escape(engine: sa.Engine) -> 
         assert units_of_keys(connection, entity, keys) == dict.fromkeys(keys, "u")
         assert [row["other"] for row in stream_keys(connection, entity, ["u"], [keys[1]])] == [1]
     assert sorted(row.key for row in LegacyReader(engine, entity, None).rows_by_key(keys)) == keys
+
+
+PRINTED = {
+    "postgresql": ("INET", ["10.0.0.1", "10.0.0.0/8", "::1", "fe80::1/64"]),
+    "sqlite": ("", [float("inf"), -float("inf"), -(2**63), 2**63 - 1, 0.5]),
+    "mariadb": ("INET6", ["::1", "fe80::1"]),
+}
+
+
+def test_a_key_is_found_that_the_engine_writes_in_several_ways(engine: sa.Engine) -> None:
+    kind, values = PRINTED[engine.dialect.name]
+    entity = things(fill(engine, kind, values))
+    with snapshot(engine) as connection:
+        statement, bound = rows_of(engine.dialect.name, entity, ["u"], None, None)
+        rows = list(stream(connection, statement, bound))
+        assert len(rows) == len(values)
+        for row in rows:
+            assert row_of_key(connection, entity, entity.ledger_key_of(row)) == row

@@ -31,6 +31,8 @@ class Kind(Enum):
     TEXT = auto()
     INSTANT = auto()
     """MySQL's TIMESTAMP: a row holds it with an offset, which the engine does not read."""
+    ADDRESS = auto()
+    """PostgreSQL's inet, of which a CAST makes another text than is printed: with the length of a whole mask."""
     PRINTED = auto()
     """Only its text tells it apart."""
 
@@ -41,6 +43,7 @@ _POSTGRESQL: Mapping[int, Kind] = {
     17: Kind.BYTES,
     700: Kind.SINGLE,
     701: Kind.DOUBLE,
+    869: Kind.ADDRESS,
     1700: Kind.EXACT,
     2950: Kind.UUID,
 }
@@ -72,6 +75,8 @@ _BINARY_CHARSET = 63
 _STRING, _UNSIGNED, _LENGTH_OF_UUID = 254, 32, 36 * 4
 """How MariaDB tells UUID, INET4 and INET6, which warn of a text that is none, from CHAR."""
 _BEYOND_SQLITE = 2**63
+INFINITIES = ("Infinity", "-Infinity")
+"""SQLite's infinite numbers, which arrive as these texts."""
 _UNBINDABLE = frozenset({KeyFault.UNDECODABLE, KeyFault.INEXACT})
 _OFFSET = "+00:00"
 
@@ -121,6 +126,8 @@ def _mysql_kind(field: Any) -> Kind:
 
 def comparable(column: sa.ColumnElement[Any], dialect: str, kind: Kind) -> sa.ColumnElement[Any]:
     """The column in the form in which it is compared with ``held_values``."""
+    if kind is Kind.ADDRESS:
+        return sa.func.concat(column)
     if kind not in (Kind.PRINTED, Kind.INSTANT):
         return column
     return as_text(dialect, column)
@@ -130,8 +137,8 @@ def held_values(dialect: str, kind: Kind, texts: Sequence[str]) -> list[Any]:
     """`texts` as values of a kind; those that cannot be are left out. What they are equal to may read otherwise."""
     texts = [text for text in texts if fault_of(text) not in _UNBINDABLE]
     if dialect == "sqlite":  # it holds any type in any column, and compares all with all
-        numbers = [number for number in _typed(texts, int) if abs(number) < _BEYOND_SQLITE]
-        fractions = _typed([text for text in texts if "." in text or "e" in text], float)
+        numbers = [number for number in _typed(texts, int) if -_BEYOND_SQLITE <= number < _BEYOND_SQLITE]
+        fractions = _typed([text for text in texts if "." in text or "e" in text or text in INFINITIES], float)
         return [*texts, *numbers, *fractions, *_typed(texts, _bytes)]
     convert = _CONVERTERS.get(kind)
     return _typed(texts, convert) if convert else texts
