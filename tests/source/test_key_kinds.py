@@ -20,7 +20,7 @@ from medferry.source.database import snapshot, stream
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, key_text
 from medferry.source.lookup import row_of_key, stream_keys, units_of_keys
-from medferry.source.slices import cut, rows_of
+from medferry.source.slices import SliceSpec, cut, rows_of
 from medferry.verification.legacy import LegacyReader
 
 ROWS = 23
@@ -250,6 +250,28 @@ def test_undecodable_keys_are_found_again_by_their_escape(engine: sa.Engine) -> 
         assert units_of_keys(connection, entity, keys) == dict.fromkeys(keys, "u")
         assert [row["other"] for row in stream_keys(connection, entity, ["u"], [keys[1]])] == [1]
     assert sorted(row.key for row in LegacyReader(engine, entity, None).rows_by_key(keys)) == keys
+
+
+OTHERWISE = {
+    # The UNION's column counts as one of integers, so that what its texts are compared with becomes a number.
+    "sqlite": ("INTEGER", "SELECT id, unit FROM {0} WHERE unit = 'v' UNION ALL SELECT CAST(id AS TEXT), unit FROM {0}"),
+    # Where it keeps rows to order them, it cuts these texts off at 22 characters.
+    "mariadb": ("DOUBLE", "SELECT CAST(id AS CHAR) AS id, unit FROM {0}"),
+}
+
+
+def test_what_an_engine_orders_otherwise_than_it_compares_is_not_cut(engine: sa.Engine) -> None:
+    if engine.dialect.name not in OTHERWISE:
+        pytest.skip("no such key is known there")
+    kind, sql = OTHERWISE[engine.dialect.name]
+    numbers = [number if kind == "INTEGER" else -(1 + number / ROWS) * 1e-99 for number in range(ROWS)]
+    query = sql.format(fill(engine, kind, numbers))
+    entity = SourceEntity("thing", Path("thing.sql"), ("id",), "unit", None, "Thing", query, {})
+    with snapshot(engine) as connection:
+        counts = count_by_unit(connection, entity, ["u"])
+        assert cut(connection, entity, counts, ROWS) == [SliceSpec("thing", ("u",), None, None, ROWS)]
+        with pytest.raises(SourceError, match=r"thing cannot be cut into slices by id: .* orders it .* compares it"):
+            cut(connection, entity, counts, 2)
 
 
 PRINTED = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from medferry.definition.checks import Check, EntityChecks
@@ -51,6 +51,16 @@ SINGLE = st.floats(-(2.0**24), 2.0**24, width=32, allow_subnormal=False).map(lam
 MOMENTS = st.datetimes(*map(datetime.fromisoformat, ("1971-01-01", "2037-01-01")))
 
 
+LABELS = ["west", "east", "south", "North", "north pole", "10", "9", "Ost"]
+"""In no order, neither of letters nor of numbers."""
+
+
+def _clock(milliseconds: int) -> str:
+    """A time as MariaDB holds it, beyond a day and below zero too."""
+    sign, (seconds, fraction) = "-" if milliseconds < 0 else "", divmod(abs(milliseconds), 1_000)
+    return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{fraction:03}"
+
+
 def whole(bits: int) -> Strategy:
     return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
@@ -82,6 +92,20 @@ KINDS: dict[str, list[KeyKind]] = {
         KeyKind("DATE", st.dates()),
         KeyKind("TIMESTAMP", MOMENTS),
         KeyKind("TIMESTAMPTZ", MOMENTS.map(lambda moment: moment.replace(tzinfo=UTC))),
+        KeyKind("key_enum", st.sampled_from(LABELS)),
+        KeyKind("key_enum_domain", st.sampled_from(LABELS)),
+        KeyKind('VARCHAR(30) COLLATE "C"', TEXT | BLANKS),
+        KeyKind("NAME", PLAIN),
+        KeyKind("NUMERIC", st.decimals(-(10**9), 10**9, places=3) | st.sampled_from(["NaN", "Infinity"])),
+        KeyKind("TIME", st.times()),
+        KeyKind("TIMETZ", st.times().map(lambda time: f"{time}+02")),
+        KeyKind("INTERVAL", st.integers(-(10**6), 10**6).map(lambda seconds: f"{seconds} seconds")),
+        KeyKind("INET", st.ip_addresses().map(str)),
+        KeyKind("CIDR", st.ip_addresses(v=4).map(str)),
+        KeyKind("MACADDR", st.integers(0, 2**48 - 1).map(lambda number: f"{number:012x}")),
+        KeyKind("BIT VARYING(9)", st.text("01", min_size=1, max_size=9)),
+        KeyKind("INTEGER[]", st.lists(whole(32), max_size=3).map(lambda found: f"{{{','.join(map(str, found))}}}")),
+        KeyKind("JSONB", whole(32).map(str)),
     ],
     "mariadb": [
         KeyKind("INTEGER", whole(32), "DOUBLE"),
@@ -101,6 +125,25 @@ KINDS: dict[str, list[KeyKind]] = {
         KeyKind("DATE", st.dates()),
         KeyKind("DATETIME(6)", MOMENTS),
         KeyKind("TIMESTAMP", MOMENTS.map(lambda moment: moment.replace(microsecond=0))),
+        KeyKind(f"ENUM({', '.join(map(repr, LABELS))})", st.sampled_from(LABELS)),
+        KeyKind(
+            f"ENUM({', '.join(map(repr, LABELS))}) CHARACTER SET latin1 COLLATE latin1_bin", st.sampled_from(LABELS)
+        ),
+        KeyKind(f"SET({', '.join(map(repr, LABELS))})", st.lists(st.sampled_from(LABELS), min_size=1).map(",".join)),
+        KeyKind("YEAR", st.just(0) | st.integers(1901, 2155)),
+        KeyKind("TIME(3)", st.integers(-3_000_000_000, 3_000_000_000).map(_clock)),
+        KeyKind("BIT(64)", st.integers(0, 2**64 - 1)),
+        KeyKind("BIGINT(20) ZEROFILL", st.integers(0, 2**64 - 1)),
+        KeyKind("DECIMAL(20,4) ZEROFILL", st.decimals(0, 10**15, places=4)),
+        KeyKind("INET4", st.ip_addresses(v=4).map(str)),
+        KeyKind("VARBINARY(20)", st.binary(max_size=20)),
+        KeyKind("TINYTEXT", TEXT | BLANKS),
+        KeyKind("VARCHAR(30) COLLATE utf8mb4_unicode_nopad_ci", TEXT | BLANKS),
+        KeyKind("VARCHAR(30) COLLATE utf8mb4_german2_ci", TEXT | BLANKS),
+        KeyKind("VARCHAR(30) CHARACTER SET latin1", PLAIN | st.sampled_from(["é", "É", "ß", "ss", "a ", "A"])),
+        KeyKind(
+            "VARCHAR(900) COLLATE utf8mb4_unicode_ci", st.sampled_from("abcdefgh").map(lambda end: "k" * 700 + end)
+        ),
     ],
     "sqlite": [
         KeyKind("INTEGER", whole(64)),
@@ -110,6 +153,11 @@ KINDS: dict[str, list[KeyKind]] = {
         KeyKind("TEXT COLLATE NOCASE", TEXT | BLANKS),
         KeyKind("BLOB", st.binary(max_size=20)),
         KeyKind("", whole(32) | TEXT | st.binary(max_size=5)),
+        KeyKind("", whole(64) | EXACT | st.just(float("inf")) | TEXT | BLANKS),
+        KeyKind("NUMERIC", whole(32) | EXACT | TEXT | st.binary(max_size=5)),
+        KeyKind("INTEGER", whole(64) | TEXT | BLANKS),
+        KeyKind("REAL", EXACT | TEXT),
+        KeyKind("TEXT COLLATE RTRIM", TEXT | BLANKS),
     ],
 }
 NAMES = ["id", "patientId", "order", "select", "Key Part", "ünit", "GROUP", "x"]
@@ -201,10 +249,65 @@ def _spec(name: str, refers: tuple[str, ...]) -> MappingSpec:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _domain(engine: sa.Engine) -> None:
+def _made_types(engine: sa.Engine) -> None:
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
             connection.exec_driver_sql("CREATE DOMAIN key_domain AS VARCHAR(30)")
+            connection.exec_driver_sql(f"CREATE TYPE key_enum AS ENUM ({', '.join(map(repr, LABELS))})")
+            connection.exec_driver_sql("CREATE DOMAIN key_enum_domain AS key_enum")
+
+
+NEEDS = {
+    "VARCHAR(30) COLLATE key_folding": (
+        "CREATE COLLATION key_folding (provider = icu, locale = 'und-u-ks-level1', deterministic = false)"
+    ),
+    "CITEXT": "CREATE EXTENSION IF NOT EXISTS citext",
+}
+"""Types of PostgreSQL that not every build of it has, and what makes them."""
+OF_EACH = [
+    *((dialect, kind) for dialect, kinds in KINDS.items() for kind in kinds),
+    *(("postgresql", KeyKind(sql, TEXT | BLANKS)) for sql in NEEDS),
+]
+EXPRESSIONS = {
+    "postgresql": ["COALESCE({0}, {0})", "CAST({0} AS text)", 'CAST({0} AS text) COLLATE "C"'],
+    "mariadb": ["COALESCE({0}, {0})", "IF(n < 0, NULL, {0})", "CONCAT({0})"],
+    "sqlite": ["+{0}", "CAST({0} AS TEXT)", "COALESCE({0}, '')", "{0} || ''"],
+}
+"""What an entity's SQL may make of a column of its key."""
+
+
+@pytest.mark.parametrize(("dialect", "kind"), [pytest.param(*one, id=f"{one[0]}-{one[1].sql}") for one in OF_EACH])
+@settings(SEARCH, max_examples=ASKED or 4, phases=[Phase.generate])
+@given(data=st.data())
+def test_slices_hold_each_row_once(engine: sa.Engine, dialect: str, kind: KeyKind, data: st.DataObject) -> None:
+    if engine.dialect.name != dialect:
+        pytest.skip(f"a type of {dialect}")
+    _require(engine, kind.sql)
+    number = KeyKind("INTEGER", st.integers(1, 3))
+    kinds = data.draw(st.sampled_from([(kind,), (kind, number), (number, kind), (kind, kind)]))
+    few = 2 if kind.sql in ("BOOLEAN", "BIT(1)") else 7
+    rows = data.draw(st.lists(st.tuples(*(one.values for one in kinds)), min_size=few, max_size=25, unique=True))
+    table = Table(f"random_keys_{next(MADE)}", ("a", "b")[: len(kinds)], kinds, "unit", "VARCHAR(9)", rows)
+    create(engine, table)
+    read = data.draw(st.just("{0}") | st.sampled_from(EXPRESSIONS[dialect]))
+    columns = ", ".join(f"{read.format(name)} AS {name}" for name in table.key)
+    entity = replace(entity_of(table), sql=f"SELECT {columns}, unit, n FROM {table.name}")
+    with snapshot(engine) as connection:
+        try:
+            counts = count_by_unit(connection, entity, table.units)
+        except SourceError as refused:
+            assert "is not unique" in refused.problem or "the manifest keeps at most" in refused.problem
+            return
+        assert sorted(row["n"] for row in sliced(connection, entity, counts)) == list(range(len(rows)))
+
+
+def _require(engine: sa.Engine, sql: str) -> None:
+    if sql in NEEDS:
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(NEEDS.pop(sql))
+        except sa.exc.DBAPIError:
+            pytest.skip("this build of PostgreSQL has no such type")
 
 
 @SEARCH

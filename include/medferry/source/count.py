@@ -137,7 +137,7 @@ def _size(dialect: sa.Dialect, key: sa.ColumnClause[Any], kind: Kind) -> sa.Colu
         return (length + 2) // 3 * 4
     if dialect.name == "postgresql":
         return sa.func.octet_length(sa.cast(key, sa.Text))
-    if kind is not Kind.TEXT:
+    if kind not in (Kind.TEXT, Kind.LISTED):
         return sa.literal_column(_LONGEST_PRINTED)
     if dialect.name == "mssql":  # two bytes of UTF-16 are at most three of UTF-8, which older servers do not know
         return sa.func.datalength(sa.cast(key, sa.NVARCHAR(None))) // 2 * 3

@@ -38,8 +38,11 @@ MYSQL: Mapping[str, str] = {
     "sql_select_limit": "18446744073709551615",
     "sql_auto_is_null": "0",
     "max_error_count": "65535",
+    "max_sort_length": "16384",
 }
-"""No limit on rows; no mode that pads CHAR; GROUP_CONCAT as long as a packet may be; no warning is forgotten."""
+"""No limit on rows; no mode that pads CHAR; GROUP_CONCAT as long as a packet may be; no warning is forgotten.
+
+ORDER BY goes by the first `max_sort_length` bytes of a text's weights: by 16 for each of the longest key's."""
 
 _HARMLESS_WARNINGS = frozenset({1287, 1681, 3719, 3720, 3778})
 """Of MySQL: syntax that is deprecated. They speak of the SQL, not of a value."""

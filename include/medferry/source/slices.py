@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from more_itertools import chunked
 
 from medferry.errors import SourceError
 from medferry.source.database import stream
 from medferry.source.dialects import as_text
 from medferry.source.entity import SourceEntity
 from medferry.source.keys import fault_of, key_text
-from medferry.source.kinds import Kind, bound_value, kinds_of, rebound
+from medferry.source.kinds import INFINITIES, Kind, bound_value, compared, kinds_of, ordered, rebound
 
 _BEGINS_WITH = re.compile(r"(?:\s|/\*.*?\*/)*WITH\b", re.IGNORECASE | re.DOTALL)
 
@@ -24,6 +25,9 @@ _HOLDS = {
     Kind.UUID: re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"),
 }
 """How a unit of the plan reads that a column of such a kind can hold."""
+
+_COUNTED_AT_ONCE = 32
+"""Slices a statement, when what was cut is counted again: each row is compared with half of their ends."""
 
 Bound = Any
 """A key as JSON from which the engine's own value can be made again; a list for a key of several columns."""
@@ -57,7 +61,10 @@ def cut(
     for unit in sorted(counts):
         rows = counts[unit]
         if rows > rows_per_slice:
-            slices.extend(_split(connection, entity, unit, rows, rows_per_slice))
+            pieces = list(_split(connection, entity, unit, rows, rows_per_slice))
+            for some in chunked(pieces, _COUNTED_AT_ONCE):
+                _count_again(connection, entity, some)
+            slices.extend(pieces)
         elif rows:
             if weight + rows > rows_per_slice:
                 slices.append(SliceSpec(entity.name, tuple(together), None, None, weight))
@@ -75,9 +82,9 @@ def _split(
     """Split one unit at every `rows_per_slice`-th key of the engine's own order."""
     dialect, keys = connection.dialect.name, key_columns(entity)
     kinds = kinds_of(connection, keys, entity_rows(dialect, entity))
-    ordered = [_as_compared(dialect, key, kind) for key, kind in zip(keys, kinds, strict=True)]
+    order = [ordered(key, dialect, kind) for key, kind in zip(keys, kinds, strict=True)]
     numbered = (
-        sa.select(*keys, sa.func.row_number().over(order_by=ordered).label("row_number_of_key"))
+        sa.select(*keys, sa.func.row_number().over(order_by=order).label("row_number_of_key"))
         .select_from(entity_rows(dialect, entity))
         .where(of_units(dialect, entity, [unit]))
         .subquery("numbered")
@@ -87,7 +94,7 @@ def _split(
     found = (list(row.values()) for row in stream(connection, nth.order_by(place), {}))
     ends = [(int(number), held) for *held, number in found]
     # A key that cannot be sent back to the engine is no bound: its slice goes on to the next.
-    ends = [(number, held) for number, held in ends if number < rows and _is_bound(held)]
+    ends = [(number, held) for number, held in ends if number < rows and _is_bound(held, dialect)]
     low, before = None, 0
     for number, held in ends:
         high = [bound_value(value, kind) for value, kind in zip(held, kinds, strict=True)]
@@ -97,17 +104,45 @@ def _split(
     yield SliceSpec(entity.name, (unit,), low, None, rows - before)
 
 
-def _as_compared(dialect: str, key: sa.ColumnClause[Any], kind: Kind) -> sa.ColumnElement[Any]:
-    """The key in the order in which the engine compares it with a bound value.
+def _is_bound(held: Sequence[Any], dialect: str) -> bool:
+    """SQLite's infinity arrives as text, and among its texts it would have another place."""
+    values = [None if dialect == "sqlite" and value in INFINITIES else value for value in held]
+    return all(isinstance(value, float) or fault_of(key_text(value)) is None for value in values)
 
-    SQL Server compares a varchar with that as nvarchar, of which its older collations have another order: ranges that
-    were cut in the one and read in the other would overlap.
+
+def _count_again(connection: sa.Connection, entity: SourceEntity, pieces: Sequence[SliceSpec]) -> None:
+    """Count by their bounds, as they will be read, what slices that follow each other were cut to hold.
+
+    A row counts for the first piece that does not end before it. None of them is empty; so where all counts are as cut,
+    each bound comes after the one before it, and every row is in one piece. Raises SourceError where they are not.
     """
-    return as_text(dialect, key) if dialect == "mssql" and kind is Kind.TEXT else key
-
-
-def _is_bound(held: Sequence[Any]) -> bool:
-    return all(isinstance(value, float) or fault_of(key_text(value)) is None for value in held)
+    dialect, keys = connection.dialect.name, key_columns(entity)
+    ends, values, within = list[tuple[sa.ColumnElement[bool], int]](), dict[str, Any](), list[sa.ColumnElement[bool]]()
+    for place, piece in enumerate(pieces):
+        if piece.high is not None:
+            beyond, bound = _beyond(keys, f"high_{place}", piece.high)
+            ends.append((sa.not_(beyond), place))
+            values |= bound
+    if not ends:
+        return
+    if pieces[0].low is not None:
+        beyond, bound = _beyond(keys, "low", pieces[0].low)
+        within.append(beyond)
+        values |= bound
+    if len(ends) == len(pieces):
+        within.append(ends[-1][0])
+    placed = sa.select(sa.case(*ends, else_=len(ends)).label("place")).select_from(entity_rows(dialect, entity))
+    each = placed.where(of_units(dialect, entity, pieces[0].units), *within).subquery("placed")
+    counted = sa.select(each.c.place, sa.func.count().label("number")).group_by(each.c.place)
+    found = {int(row["place"]): int(row["number"]) for row in stream(connection, counted, values)}
+    if [found.get(place, 0) for place in range(len(pieces))] != [piece.rows for piece in pieces]:
+        name = " and ".join(entity.key)
+        raise SourceError(
+            f"{entity.path}: {entity.name} cannot be cut into slices by {name}: the legacy database orders it in one "
+            "way, and compares it in another, so that rows would be read twice or not at all.",
+            "Cast it to a plain text or number in the entity's SQL and in its checks, or choose another key; or have "
+            "no unit cut, by `slice_rows` (--slice-rows) of more rows than it has.",
+        )
 
 
 def rows_of(
@@ -134,10 +169,12 @@ def rows_of(
 
 
 def _beyond(
-    keys: Sequence[sa.ColumnClause[Any]], name: str, bound: Bound
+    keys: Sequence[sa.ColumnElement[Any]], name: str, bound: Bound
 ) -> tuple[sa.ColumnElement[bool], dict[str, Any]]:
     """The condition that a key comes after `bound`, column by column, and the values of it."""
-    held = [rebound(value) for value in (bound if isinstance(bound, list) else [bound])]
+    bounds = bound if isinstance(bound, list) else [bound]
+    keys = [compared(key, one) for key, one in zip(keys, bounds, strict=True)]
+    held = [rebound(one) for one in bounds]
     names = [f"{name}_{place}" for place in range(len(held))]
     alternatives = []
     for place, (key, of_key) in enumerate(zip(keys, names, strict=True)):
@@ -163,7 +200,7 @@ def units_held(connection: sa.Connection, entity: SourceEntity, units: Iterable[
     """
     dialect = connection.dialect.name
     (kind,) = kinds_of(connection, [sa.column(entity.unit)], entity_rows(dialect, entity))
-    if kind in (Kind.TEXT, Kind.BYTES):
+    if kind in (Kind.TEXT, Kind.OWN, Kind.LISTED, Kind.BYTES):
         return list(units)
     if form := _HOLDS.get(kind):
         return [unit for unit in units if form.fullmatch(unit)]
