@@ -24,6 +24,7 @@ from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, find_tar
 from medferry.manifest.cutovers import Direction as Way
 from medferry.manifest.cutovers import UnitStage, acts_of, begin_act, begin_attempt, move_unit, stages_of
 from medferry.manifest.dead_letters import Choice, dead_letters
+from medferry.manifest.entity_keys import in_medplum, keep_origins, known_origins, last_fingerprint
 from medferry.manifest.exceptions import exceptions_of
 from medferry.manifest.feeds import FeedKind, FeedName, begin_feed, feeds_of, move_feed
 from medferry.manifest.held_back import HeldBack, HeldReason, due_again, held_back_of, set_held_back
@@ -55,6 +56,7 @@ from medferry.manifest.write_backs import (
     note_write_backs,
     open_write_backs,
 )
+from medferry.source.key_origins import KeyOrigin
 from medferry.source.keys import MAX_KEY_BYTES
 
 REVISIONS = Path(database.__file__).parent / "revisions"
@@ -351,6 +353,19 @@ def test_no_birth_was_begun_before_it_was_noted(filled: sa.Engine) -> None:
         assert {note.medplum_id for note in open_births(connection, "m", entity="patient")} == {"p", "q"}
         close_birth(connection, "m", one.place)
         assert open_births(connection, "m") == [other] and open_births(connection, "m", entity="weight") == []
+
+
+def test_of_no_entity_it_was_known_what_its_keys_are_made_of(filled: sa.Engine) -> None:
+    database.upgrade(filled)
+    origins = {"patient": KeyOrigin(("id", "at"), ("p.id", "p.at"), "d" * 64), "staff": KeyOrigin(("id",), None, "")}
+    with filled.begin() as connection:
+        assert known_origins(connection, "m", ["patient", "staff"]) == {}
+        keep_origins(connection, "m", origins)
+        keep_origins(connection, "m", {"staff": origins["staff"]})
+        assert known_origins(connection, "m", ["patient", "staff", "other"]) == origins
+        assert known_origins(connection, "m", ["staff"]) == {"staff": origins["staff"]}
+        assert in_medplum(connection, "m", ["patient", "staff"]) == {"patient"}
+        assert last_fingerprint(connection, "m", "staff") == ""
 
 
 def test_of_a_batch_from_before_the_manifest_s_clock_alone_is_known(manifest: sa.Engine) -> None:

@@ -58,7 +58,7 @@ def problems(environment: Environment) -> dict[str, str]:
     return {state.name: state.problem for state in look_at_systems(environment)}
 
 
-NONE = {"legacy": "", "Medplum": "", "staging": "", "identifiers": ""}
+NONE = {"legacy": "", "Medplum": "", "staging": "", "identifiers": "", "keys": ""}
 
 
 def test_another_medplum_is_refused_by_name_before_anything_is_prepared(

@@ -21,6 +21,7 @@ from medferry.governance.strategy import require_small_or_accepted
 from medferry.plan.model import Strategy
 from medferry.plan.questions import open_questions, wave_ids
 from medferry.runtime.environment import Environment
+from medferry.runtime.known_keys import check_planned_keys
 from medferry.runtime.protection import protection_of
 from medferry.source.changes.engines import journal_of
 from medferry.source.changes.rules import CaptureMethod
@@ -123,6 +124,7 @@ def _looked_at(environment: Environment) -> tuple[dict[str, int], list[str]]:
 
     attempts: list[Callable[[], None]] = [partial(count, name) for name in entities]
     gathered([*attempts, hold_references, hold_capture])
+    check_planned_keys(environment)
     return counts, doubts
 
 

@@ -56,6 +56,8 @@ class Act(StrEnum):
     """All hashes of contents, by the newest pepper."""
     FORGOT = "forgot"
     """Hashes of contents whose pepper is lost."""
+    ACCEPTED = "accepted"
+    """That the key of an entity stands for the same records, though it is made of something else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,14 +50,18 @@ def open_manifest(url: str, pepper: HashProtection | None = None) -> sa.Engine:
     engine, and where there is no manifest: an empty one in the place of a mistyped address would deny every run.
     """
     engine = _engine(url, pepper)
-    path = _file(engine.url)
-    if (path is not None and not path.exists()) or not _has_tables(engine):
+    if not _exists(engine):
         raise SettingsError(
-            f"There is no manifest in {path or engine.url.database}.",
+            f"There is no manifest in {_file(engine.url) or engine.url.database}.",
             "Correct MEDFERRY_MANIFEST_URL. Only a new run makes a manifest, where it is allowed to.",
         )
     upgrade(engine)
     return engine
+
+
+def manifest_exists(url: str) -> bool:
+    """Whether there is a manifest at `url`; none is made. Raises SettingsError, ManifestUnavailable."""
+    return _exists(_engine(url, None))
 
 
 @cache
@@ -135,7 +139,10 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
-def _has_tables(engine: sa.Engine) -> bool:
+def _exists(engine: sa.Engine) -> bool:
+    path = _file(engine.url)
+    if path is not None and not path.exists():
+        return False
     with engine.connect() as connection:
         return sa.inspect(connection).has_table("alembic_version")
 

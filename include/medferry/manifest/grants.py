@@ -19,8 +19,8 @@ _NOTES = ("announced", "rehearsal", "side-effect")
 
 _WORKS = {
     "INSERT": "attempt audit decision",
-    "INSERT, UPDATE": "checkpoint conflict cutover cutover_act exception feed former_target identifier_owner "
-    "leftover_act purge run sent_batch slice staged_file sweep unit_stage unit_state upload",
+    "INSERT, UPDATE": "checkpoint conflict cutover cutover_act entity_key exception feed former_target "
+    "identifier_owner leftover_act purge run sent_batch slice staged_file sweep unit_stage unit_state upload",
     "INSERT, DELETE": "chart check_result coverage difference finding held_back period_account verified_part",
     "INSERT, UPDATE, DELETE": "birth home lease outcome policy_gate set_aside source_unit target verification "
     "write_back",

@@ -27,6 +27,18 @@ identifier_owner = sa.Table(
     comment="the one migration that writes resources under an identifier system",
 )
 
+entity_key = sa.Table(
+    "entity_key",
+    metadata,
+    sa.Column("migration", sa.String(40), primary_key=True),
+    sa.Column("entity", sa.String(40), primary_key=True),
+    sa.Column("columns", sa.JSON, nullable=False, comment="of the header, in their order"),
+    sa.Column("made_of", sa.JSON, nullable=False, comment="column of a legacy table, for each; null: cannot be told"),
+    sa.Column("query", sa.String(64), nullable=False, comment="SHA-256 of the entity's SELECT"),
+    sa.Column("since", Time, nullable=False),
+    comment="what the keys are made of under which an entity's records were loaded",
+)
+
 staged_file = sa.Table(
     "staged_file",
     metadata,

@@ -31,6 +31,10 @@ class Renamed(NotContinued):
     """Identifiers are new while others of their type are made no more: all would be created a second time."""
 
 
+class Rekeyed(NotContinued):
+    """An entity's key is made of something else than when its records were loaded: rows would change places."""
+
+
 class OtherSystem(NotContinued):
     """A system is not the one that the manifest belongs to. Nothing is written."""
 

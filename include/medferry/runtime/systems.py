@@ -20,6 +20,7 @@ from medferry.runtime.approval import check_approved
 from medferry.runtime.claim import check_claim, others_claim, take_claim
 from medferry.runtime.continuing import NotContinued, OtherMigration, OtherSystem, Renamed
 from medferry.runtime.environment import Environment
+from medferry.runtime.known_keys import check_known_keys, look_at_keys
 from medferry.runtime.legacy_home import accept_legacy, check_legacy, look_at_legacy
 from medferry.runtime.protection import check_protection
 from medferry.store.place import without_account
@@ -42,9 +43,9 @@ class SystemState:
 def check_systems(environment: Environment, dry: bool) -> None:
     """To be asked before a run is prepared. What is met for the first time is taken on trust, and kept.
 
-    Raises OtherSystem, OtherManifest, OtherMigration, Renamed, StagingError, DraftMapping, PlainStaging, KeyMissing,
-    SourceBehind, SourceUnavailable, SettingsError, Unauthorised, CertificateRefused: hours of staging would mend none
-    of them. A Medplum that does not answer is asked again before the load.
+    Raises OtherSystem, OtherManifest, OtherMigration, Renamed, Rekeyed, StagingError, DraftMapping, PlainStaging,
+    KeyMissing, SourceBehind, SourceUnavailable, SettingsError, Unauthorised, CertificateRefused: hours of staging would
+    mend none of them. A Medplum that does not answer is asked again before the load.
     """
     if environment.settings.medplum_base_url:  # what the next two ask of it would be wrong of what is none
         check_address(environment.settings.medplum_base_url)
@@ -55,6 +56,7 @@ def check_systems(environment: Environment, dry: bool) -> None:
         return
     claim_identifiers(environment)
     check_legacy(environment)
+    check_known_keys(environment)
     with environment.medplum() as client:
         check_medplum_if_it_answers(environment, client, claim=True)
 
@@ -160,6 +162,7 @@ def look_at_systems(environment: Environment) -> list[SystemState]:
             ", ".join(sorted({migration.name, *taken.values()})),
             problem,
         ),
+        SystemState("keys", migration.name, migration.name, "; ".join(look_at_keys(environment))),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -24,13 +25,24 @@ Refers = Mapping[Column, frozenset[Column]]
 
 def foreign_keys(connection: sa.Connection, queries: Iterable[str]) -> tuple[LegacySchema, Refers]:
     """Raises SourceError where the database does not let its catalogue be read, SourceUnavailable."""
+    with _catalogue(connection, queries) as found:
+        return found.schema, found.refers(found.schema)
+
+
+def schema_behind(connection: sa.Connection, queries: Iterable[str]) -> LegacySchema:
+    """As much of the schema as some queries read. Raises as `foreign_keys`."""
+    with _catalogue(connection, queries) as found:
+        return found.schema
+
+
+@contextmanager
+def _catalogue(connection: sa.Connection, queries: Iterable[str]) -> Iterator[_Catalogue]:
     with set_apart(connection), warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns whose types nobody asks for here
         found = _Catalogue(connection)
         for query in queries:
             found.read(query)
-        schema = LegacySchema(connection.dialect.name, found.default, found.tables, found.views, found.view_columns)
-        return schema, found.refers(schema)
+        yield found
 
 
 @dataclass
@@ -56,6 +68,10 @@ class _Catalogue:
                 known = f"{schema}.{one}" if schema else one
                 if one.casefold() == name.casefold() and known not in {*self.tables, *self.views}:
                     self._add(known, schema, one, one in views)
+
+    @property
+    def schema(self) -> LegacySchema:
+        return LegacySchema(self.connection.dialect.name, self.default, self.tables, self.views, self.view_columns)
 
     def refers(self, schema: LegacySchema) -> Refers:
         found: dict[Column, set[Column]] = defaultdict(set)

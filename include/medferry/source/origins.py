@@ -10,9 +10,12 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, build_scope
 
+from medferry.source.dialects import DIALECTS
 from medferry.source.inventory import Column, LegacySchema
 
 _NOTHING_ADDED = (exp.Alias, exp.Paren, exp.Cast, exp.TryCast, exp.Trim)
+_ITSELF = ""
+"""What a query that is built on itself takes from itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,14 @@ class Query:
     @cached_property
     def outputs(self) -> dict[str, Origin]:
         return {name: self._given(self._scope, name) for name in _names(self._scope)}
+
+    def made_of(self, name: str) -> str | None:
+        """Of what a column that the SELECT gives is made, in text that is the same however aliases are called.
+
+        A plain column of a table, at most cast or trimmed, as ``table.column``; else the expression, over such. None
+        where it cannot be told. Which of two uses of one table in a query is meant, it does not say.
+        """
+        return self._told_of(self._scope, self.schema.folded(name), frozenset())
 
     @cached_property
     def tables(self) -> frozenset[str]:
@@ -91,10 +102,7 @@ class Query:
         return Origin(frozenset[Column]().union(*(part.columns for part in parts)))
 
     def _of_column(self, scope: Scope, column: exp.Column) -> Origin:
-        at: Scope | None = scope
-        while at is not None and column.table not in at.sources:
-            at = at.parent  # what a subquery takes from the rows around it
-        source = at.sources[column.table] if at is not None else None
+        source = self._source_of(scope, column)
         if isinstance(source, Scope):
             return self._given(source, column.name)
         if not isinstance(source, exp.Table):
@@ -103,6 +111,48 @@ class Query:
         if table in self._views:
             return self._views[table].origin(name)
         return Origin(frozenset({(table, name)}), plain=True) if table else Origin()
+
+    def _source_of(self, scope: Scope, column: exp.Column) -> exp.Expr | Scope | None:
+        at: Scope | None = scope
+        while at is not None and column.table not in at.sources:
+            at = at.parent  # what a subquery takes from the rows around it
+        return at.sources[column.table] if at is not None else None
+
+    def _told_of(self, scope: Scope, name: str, within: frozenset[tuple[int, str]]) -> str | None:
+        names, at = _names(scope), (id(scope), name)
+        if name not in names:
+            return None
+        if at in within:
+            return _ITSELF
+        values = _values(scope, names.index(name))
+        found = {self._told(one, value, within | {at}) for one, value in values} - {_ITSELF}
+        return None if None in found else " or ".join(sorted(filter(None, found)))
+
+    def _told(self, scope: Scope, value: exp.Expr, within: frozenset[tuple[int, str]]) -> str | None:
+        while isinstance(value, _NOTHING_ADDED):
+            value = value.this
+        if isinstance(value, exp.Column):
+            return self._told_of_column(scope, value, within)
+        made = value.copy()
+        for table in made.find_all(exp.Table):
+            table.set("db", None)  # a copy of the database may have another name
+        if not made.find(exp.Query):  # else in its own words: a change of them is one
+            for column in list(made.find_all(exp.Column)):
+                if (told := self._told_of_column(scope, column, within)) is None:
+                    return None
+                column.replace(exp.Var(this=told))
+        return made.sql(dialect=DIALECTS[self.schema.dialect].sqlglot, comments=False)
+
+    def _told_of_column(self, scope: Scope, column: exp.Column, within: frozenset[tuple[int, str]]) -> str | None:
+        source = self._source_of(scope, column)
+        if isinstance(source, Scope):
+            return self._told_of(source, column.name, within)
+        if not isinstance(source, exp.Table):
+            return None
+        table, name = self.schema.column_of(source, column.name)
+        if table in self._views:
+            return self._views[table].made_of(name)
+        return f"{table}.{name}" if table else None
 
 
 def read_query(schema: LegacySchema, sql: str) -> Query | None:

@@ -18,6 +18,7 @@ from medferry.manifest.staged_files import record_files
 from medferry.runtime.control import checkpoint
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.hold import Hold
+from medferry.runtime.known_keys import refuse_other_keys
 from medferry.runtime.legacy_home import check_read
 from medferry.runtime.options import RunOptions
 from medferry.runtime.progress import Tally
@@ -38,7 +39,7 @@ def extract_slice(environment: Environment, run_id: str, slice_id: str, source: 
     `source`: the view of the legacy database to read; None: one of its own.
 
     Raises SourceUnavailable, SourceError, StagingError, LeaseHeld, LeaseLost, SliceBusy, RunAborted, and, unless the
-    run is dry, OtherSystem and SourceBehind; where rows are the same as before, also MedplumUnavailable and
+    run is dry, OtherSystem, SourceBehind and Rekeyed; where rows are the same as before, also MedplumUnavailable and
     Unauthorised.
     """
     run, options = own_run(environment, run_id)
@@ -61,6 +62,7 @@ def _extract(
         source = view if view is not None else opened.enter_context(snapshot(environment.source))
         if not options.dry_run:
             check_read(environment, source)
+            refuse_other_keys(environment, source, [entity.name])
         pulse = opened.enter_context(pulse_of(environment, run, "extract", [slice_], Tally()).beating())
         rows = _counted(_rows(source, entity, slice_, options.sample), pulse)
         if _looks_for_unchanged(run, options):

@@ -26,6 +26,7 @@ from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NoVerdict, Unauthorised
 from medferry.runtime.claim import hold_claim
 from medferry.runtime.environment import Environment
+from medferry.runtime.known_keys import refuse_other_keys
 from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
 from medferry.sync.adopt import finish_births
@@ -82,7 +83,7 @@ def back_cycle(wave: SyncedWave, client: MedplumClient | None = None) -> BackCyc
 
     Raises SyncBusy, NothingBack, SettingsError without the writing account, LeaseHeld, SourceUnavailable,
     OtherSystem where that account leads to another database, MedplumUnavailable, Unauthorised, FeedMoved,
-    OtherManifest where there is something to write.
+    OtherManifest and Rekeyed where there is something to write.
     """
     if not wave.environment.migration.inverses:
         raise NothingBack(
@@ -148,6 +149,8 @@ class _Back:
         """Asked once a cycle, where anything may be written: what is only written back is to be marked, too."""
         if not self.claimed:
             hold_claim(self._environment, self.client)
+            with snapshot(self._environment.legacy_writer) as view:  # rows are found by their keys
+                refuse_other_keys(self._environment, view, self._environment.migration.inverses.keys())
             self.claimed = True
 
     def _again(self) -> None:

@@ -27,6 +27,7 @@ from medferry.manifest.unit_state import states_of
 from medferry.medplum.client import MedplumClient
 from medferry.plan.model import LeftoverPolicy
 from medferry.runtime.environment import Environment
+from medferry.runtime.known_keys import refuse_other_keys
 from medferry.runtime.legacy_home import check_read
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.count import count_by_unit
@@ -64,7 +65,7 @@ def find_leftovers(
     """Every leftover in Medplum that is to be removed or inactivated, and was not yet, with what keeps it.
 
     `alive` is called while Medplum is read, which may take long, and may raise. Raises SourceUnavailable, SourceError,
-    OtherSystem, SourceBehind, and what Medplum raises when it cannot be looked at.
+    OtherSystem, SourceBehind, Rekeyed, and what Medplum raises when it cannot be looked at.
     """
     candidates = _candidates(environment)
     unsettled = _rows_to_run(environment, candidates)
@@ -84,6 +85,7 @@ def _candidates(environment: Environment) -> list[Leftover]:
         found += _not_inactivated(environment, [one for one in page if plan.leftovers_of(one.entity) in ACTS])
     with snapshot(environment.source) as source:
         check_read(environment, source)
+        refuse_other_keys(environment, source, migration.entities.keys())
         for entity in migration.entities:
             if plan.leftovers_of(entity) in ACTS:
                 found += _gone(environment, source, entity)
