@@ -42,12 +42,18 @@ State = dict[str, dict[str, tuple[Any, ...]]]
 """Entity → key → row."""
 
 
-def create(engine: sa.Engine, people: int = 20) -> None:
-    """Drop what an earlier test left, and make and fill the tables."""
+def drop(engine: sa.Engine) -> None:
+    """Drop the tables, and the journal's."""
+    cascade = " CASCADE" if engine.dialect.name == "postgresql" else ""
     with engine.begin() as connection:
         for table in (*TABLES, "medferry_change", "medferry_heartbeat"):
-            cascade = " CASCADE" if engine.dialect.name == "postgresql" else ""
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}{cascade}")
+
+
+def create(engine: sa.Engine, people: int = 20) -> None:
+    """Drop what an earlier test left, and make and fill the tables."""
+    drop(engine)
+    with engine.begin() as connection:
         for statement in _SCHEMA.split(";"):
             connection.exec_driver_sql(statement)
         for number in range(1, people + 1):

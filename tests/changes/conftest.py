@@ -35,12 +35,13 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def journal(engine: sa.Engine) -> Journal:
-    """The clinic with its journal, freshly installed."""
+def journal(engine: sa.Engine) -> Iterator[Journal]:
+    """The clinic with its journal, freshly installed; nothing of it is there afterwards."""
     clinic.create(engine)
     journal = journal_of(engine, clinic.WATCHED)
     install(engine, journal)
-    return journal
+    yield journal
+    clinic.drop(engine)
 
 
 @pytest.fixture

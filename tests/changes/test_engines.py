@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ from tests.cli.test_capture_command import RULES
 
 
 @pytest.fixture(autouse=True)
-def mariadb(engine: sa.Engine) -> None:
+def mariadb(engine: sa.Engine) -> Iterator[None]:
     if engine.dialect.name not in ("mysql", "mariadb"):
         pytest.skip("of MySQL and MariaDB")
+    yield
+    clinic.drop(engine)
 
 
 def take(engine: sa.Engine, journal: Journal, previous: str | None = None) -> Cut:
@@ -46,7 +49,7 @@ def test_a_table_without_transactions_is_told_before_anything_is_installed(
     with snapshot(engine) as connection:
         with pytest.raises(CaptureBroken, match=told):
             journal.check(connection)
-        assert journal.unlogged(connection, ()).keys() == {"remark"}
+        assert journal.unlogged(connection, {}).keys() == {"remark"}
 
 
 def test_a_table_that_lost_its_transactions_sets_its_entity_aside_until_it_has_them(

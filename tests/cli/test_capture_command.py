@@ -99,3 +99,17 @@ def test_plan_check_wants_capture_where_both_systems_stay_in_step(folder: Path) 
     assert medferry(folder, "plan", "check").exit_code == 0
     (folder / "capture.yaml").unlink()
     assert medferry(folder, "plan", "check").exit_code == 1
+
+
+def test_what_no_trigger_can_log_is_told_before_and_while_it_is_installed(folder: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{folder.parent}/legacy.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE weight RENAME TO weighed")
+        connection.exec_driver_sql("CREATE VIEW weight AS SELECT * FROM weighed")
+    engine.dispose()
+    checked = medferry(folder, "plan", "check")
+    assert checked.exit_code == 1 and "There is no table weight" in checked.output, checked.output
+    for more in ((), ("--apply",)):
+        told = medferry(folder, "capture", "install", *more).output
+        assert "Not mended by this: there is no table weight" in told
+    assert "there is no table weight" in medferry(folder, "capture", "check").output

@@ -13,7 +13,7 @@ from medferry.cli.terminal import MigrationOption, console, environment_of, repo
 from medferry.definition.inverses import takes_births
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
-from medferry.source.changes.engines import execute, journal_of, to_install, to_remove
+from medferry.source.changes.engines import execute, journal_of, not_mended, to_install, to_remove
 from medferry.source.changes.journal import Journal
 from medferry.source.changes.observe import census
 from medferry.source.database import snapshot
@@ -33,7 +33,10 @@ ApplyOption = Annotated[bool, typer.Option("--apply", help="Execute the statemen
 def capture_install(migration: MigrationOption = "clinics", apply: ApplyOption = False) -> None:
     """Print the statements that make the journal and its triggers, or mend them, for the DBA to read and run."""
     environment = environment_of(migration)
-    change_objects(environment, _journal(environment), to_install, apply)
+    journal = _journal(environment)
+    change_objects(environment, journal, to_install, apply)
+    for problem in not_mended(environment.capture, journal):
+        console.print(f"-- Not mended by this: {problem}.", soft_wrap=True, highlight=False, markup=False)
 
 
 @capture_app.command("remove")

@@ -118,8 +118,9 @@ def _looked_at(environment: Environment) -> tuple[dict[str, int], list[str]]:
 
     def hold_capture() -> None:
         if rules := environment.migration.capture:
+            journal = journal_of(environment.source, rules.watched())
             with snapshot(environment.source) as connection:
-                for error in journal_of(environment.source, rules.watched()).unlogged(connection, ()).values():
+                for error in journal.unlogged(connection, journal.gone(connection)).values():
                     raise error
 
     attempts: list[Callable[[], None]] = [partial(count, name) for name in entities]

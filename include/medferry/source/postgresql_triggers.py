@@ -1,13 +1,15 @@
 """Our triggers on PostgreSQL: of each table a function, and a trigger by it for the rows and one for TRUNCATE.
 
 The functions run with their owner's rights and his search path: the application needs no right on what they touch.
-The triggers fire ALWAYS, in a session with ``session_replication_role = replica`` too.
+The triggers fire ALWAYS, in a session with ``session_replication_role = replica`` too. A partition has those of its
+parent; a table that inherits has not, though a query of the parent reads its rows: it gets triggers of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,6 +69,58 @@ def oids(connection: sa.Connection, tables: Collection[str]) -> dict[str, Any]:
     return {str(table): oid for table, oid in rows}
 
 
+class Kind(StrEnum):
+    """`pg_class.relkind` of what can stand in a query's FROM."""
+
+    TABLE = "r"
+    PARTITIONED = "p"
+    FOREIGN = "f"
+    VIEW = "v"
+    MATERIALIZED = "m"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation whose rows a query of a table reads. `name` is that under which the table was asked for, if it was."""
+
+    oid: int
+    name: str
+    kind: str
+    is_partition: bool
+
+
+def families(connection: sa.Connection, tables: Collection[str]) -> dict[str, list[Relation]]:
+    """Table → itself, then all that inherits from it or is a partition of it; none where there is no such relation.
+
+    Temporary tables are left out: no session reads those of another.
+    """
+    found: dict[str, list[Relation]] = {table: [] for table in tables}
+    named: dict[int, str] = {}
+    rows = connection.execute(sa.text(_FAMILIES), {"names": list(tables)}).all()
+    for table, oid, _, _, _, is_itself in rows:
+        if is_itself:
+            named[oid] = str(table)
+    for table, oid, name, kind, is_partition, _ in rows:
+        found[str(table)].append(Relation(oid, named.get(oid, str(name)), str(kind), is_partition))
+    return found
+
+
+def heirs(connection: sa.Connection, tables: Collection[str]) -> dict[str, list[str]]:
+    """Table with triggers of its own → those of some tables whose rows it holds: itself first, if it is one of them."""
+    found: dict[str, list[str]] = {}
+    for table, family in families(connection, tables).items():
+        for relation in family:
+            if relation.name == table or not relation.is_partition:
+                of_it = found.setdefault(relation.name, [])
+                of_it.insert(0 if relation.name == table else len(of_it), table)
+    return dict(sorted(found.items()))
+
+
+def foreign_beneath(family: Collection[Relation]) -> list[str]:
+    """The foreign tables of a family, by name: what is written on their own server fires no trigger."""
+    return sorted(relation.name for relation in family if relation.kind == Kind.FOREIGN)
+
+
 def search_path(connection: sa.Connection) -> str:
     """That of the session, for functions that are to find what it finds."""
     schemas = connection.scalars(sa.text("SELECT quote_ident(unnest(current_schemas(false)))")).all()
@@ -76,6 +130,17 @@ def search_path(connection: sa.Connection) -> str:
 _OIDS = """
 SELECT name, c.oid FROM unnest(CAST(:names AS text[])) AS watched (name)
 LEFT JOIN pg_class c ON c.oid = to_regclass(name) AND c.relkind IN ('r', 'p', 'f')
+"""
+
+_FAMILIES = """
+WITH RECURSIVE family (name, oid, is_itself) AS (
+  SELECT watched.name, CAST(to_regclass(watched.name) AS oid), true
+  FROM unnest(CAST(:names AS text[])) AS watched (name) WHERE to_regclass(watched.name) IS NOT NULL
+  UNION SELECT f.name, i.inhrelid, false FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
+)
+SELECT f.name, f.oid::bigint, f.oid::regclass::text, c.relkind::text, c.relispartition, f.is_itself
+FROM family f JOIN pg_class c ON c.oid = f.oid WHERE f.is_itself OR c.relpersistence <> 't'
+ORDER BY f.name, f.is_itself DESC, 3
 """
 
 _FOUND = """

@@ -60,6 +60,12 @@ def to_install(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
         return statements
 
 
+def not_mended(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
+    """What is amiss and no statement mends."""
+    with writing(engine, objects) as connection:
+        return [fault.problem for fault in objects.faults(connection) if not fault.mend]
+
+
 def to_remove(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
     """The statements that leave nothing of ours."""
     with writing(engine, objects) as connection:

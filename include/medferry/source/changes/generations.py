@@ -45,15 +45,26 @@ def unseen(
     return found, rest
 
 
-def gone(watched: Watched, tables: Collection[str]) -> dict[str, SourceError]:
-    """Entity → that those of its tables which are among `tables` are not there."""
+def no_table(table: str, why: str = "or the account may not see it") -> TableGone:
+    """Nothing can be logged of a table that is not there."""
+    return TableGone(
+        f"There is no table {table}, {why}.",
+        "Bring it back or grant the right, then run `medferry capture install`; or correct capture.yaml.",
+    )
+
+
+def fault_of(error: SourceError) -> Fault:
+    """The same beside the faults that statements mend, in the middle of a sentence."""
+    return Fault(error.problem[:1].lower() + error.problem[1:].rstrip("."), ())
+
+
+def gone(watched: Watched, tables: Mapping[str, SourceError]) -> dict[str, SourceError]:
+    """Entity → why nothing can be logged of those of its tables that are among `tables`."""
     found: dict[str, SourceError] = {}
-    for entity in sorted(entities_of({table: watched[table] for table in tables})):
-        of_it = sorted(table for table in tables if any(key.entity == entity for key in watched[table]))
-        found[entity] = TableGone(
-            f"There is no table {', '.join(of_it)}, or the account may not see it.",
-            "Bring it back or grant the right, then run `medferry capture install`; or correct capture.yaml.",
-        )
+    for table, error in sorted(tables.items()):
+        for entity in entities_of({table: watched[table]}):
+            before = f"{found[entity].problem} " if entity in found else ""
+            found[entity] = type(error)(before + error.problem, error.remedy)
     return found
 
 

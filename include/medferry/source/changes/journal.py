@@ -47,7 +47,7 @@ def broken(faults: Sequence[Fault]) -> CaptureBroken:
     if any(fault.unseen for fault in faults):
         remedy = "Run `medferry capture install`, then a complete sweep: changes may have gone by the journal."
     if not any(fault.mend for fault in faults):
-        remedy = "Bring the table back, or grant the account a right to it; or correct capture.yaml."
+        remedy = "Bring the table back, or grant the account a right to it; or correct capture.yaml (`method: sweep`)."
     return CaptureBroken(f"Capture has {len(faults)} fault(s): {problem}.", remedy)
 
 
@@ -90,15 +90,15 @@ class Journal(LegacyObjects):
         """Table → the statements that make and fill it."""
 
     @abstractmethod
-    def gone(self, connection: sa.Connection) -> frozenset[str]:
-        """The watched tables that are not there."""
+    def gone(self, connection: sa.Connection) -> Mapping[str, SourceError]:
+        """The watched tables that bear no triggers which log all, and why: most often as there is no such table."""
 
     @abstractmethod
     def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
         """Every trigger that must be on some watched tables, which are all there."""
 
-    def unlogged(self, _: sa.Connection, gone: Collection[str], /) -> dict[str, SourceError]:
-        """Entity → why no trigger tells of all changes of its tables; `gone` are those that are not there."""
+    def unlogged(self, _: sa.Connection, gone: Mapping[str, SourceError], /) -> dict[str, SourceError]:
+        """Entity → why no trigger tells of all changes of its tables; `gone`: of those that bear none."""
         return generations.gone(self.watched, gone)
 
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
@@ -106,7 +106,7 @@ class Journal(LegacyObjects):
         return self.triggers_on(connection, {table: keys for table, keys in self.watched.items() if table not in gone})
 
     def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
-        gone = [Fault(f"there is no table {table}", ()) for table in sorted(self.gone(connection))]
+        gone = [generations.fault_of(error) for _, error in sorted(self.gone(connection).items())]
         return gone + super().faults(connection, there_are)
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:

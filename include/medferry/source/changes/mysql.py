@@ -80,15 +80,16 @@ class MysqlJournal(Journal):
             ),
         }
 
-    def gone(self, connection: sa.Connection) -> frozenset[str]:
-        return frozenset(self.watched) - set(sa.inspect(connection).get_table_names())
+    def gone(self, connection: sa.Connection) -> Mapping[str, SourceError]:
+        there = set(sa.inspect(connection).get_table_names())
+        return {table: generations.no_table(table) for table in self.watched if table not in there}
 
-    def unlogged(self, connection: sa.Connection, gone: Collection[str]) -> dict[str, SourceError]:
+    def unlogged(self, connection: sa.Connection, gone: Mapping[str, SourceError]) -> dict[str, SourceError]:
         engines = _without_transactions(connection, self.watched)
         return generations.without_transactions(self.watched, engines) | super().unlogged(connection, gone)
 
     def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
-        for error in self.unlogged(connection, ()).values():
+        for error in self.unlogged(connection, {}).values():
             raise CaptureBroken(error.problem, error.remedy)
         return super().faults(connection, there_are)
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.errors import SourceError
+from medferry.source.changes.generations import ChangesUnseen, no_table
 from medferry.source.changes.journal import (
     CHANGE,
     HEARTBEAT,
@@ -25,7 +27,7 @@ from medferry.source.changes.lookups import NULL, Held, OtherColumns
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import postgresql_server
 from medferry.source.objects import Fault, Found, Trigger, literal
-from medferry.source.postgresql_triggers import TriggerKind, oids, search_path
+from medferry.source.postgresql_triggers import Kind, TriggerKind, families, foreign_beneath, heirs, search_path
 from medferry.source.session import POSTGRESQL
 
 
@@ -83,13 +85,25 @@ class PostgresqlJournal(Journal):
         )
         return [*super().faults_of_tables(connection), Fault(told, mend, unseen=False)]
 
-    def gone(self, connection: sa.Connection) -> frozenset[str]:
-        return frozenset(table for table, oid in oids(connection, self.watched).items() if oid is None)
+    def gone(self, connection: sa.Connection) -> Mapping[str, SourceError]:
+        found = dict[str, SourceError]()
+        for table, family in families(connection, self.watched).items():
+            if not family:
+                found[table] = no_table(table)
+            elif why := _VIEWS.get(family[0].kind):
+                found[table] = no_table(table, why)
+            elif foreign := foreign_beneath(family):
+                found[table] = ChangesUnseen(
+                    f"What {table} holds is in a foreign table ({', '.join(foreign)}): what is written on its own "
+                    "server fires no trigger here.",
+                    "Write `method: sweep` for the entity in capture.yaml, or the table under `static` with a reason.",
+                )
+        return found
 
     def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
         path, kinds, found = search_path(connection), self._kinds(connection), list[Trigger]()
-        for table, keys in watched.items():
-            found += _TRIGGERS.wanted(table, path, _body(table, keys, kinds[table]))
+        for table, of_tables in heirs(connection, watched).items():
+            found += _TRIGGERS.wanted(table, path, _body([(of, watched[of], kinds[of]) for of in of_tables]))
         return found
 
     def held(self, connection: sa.Connection, table: str, columns: Sequence[str]) -> Sequence[Held]:
@@ -194,14 +208,23 @@ def _held(sql: str, base: str) -> Held:
     return Held(partial(b64decode, validate=True) if base == "bytea" else str, f"CAST({{}} AS {sql})")
 
 
-def _body(table: str, keys: tuple[KeyOf, ...], kinds: Kinds) -> str:
-    whole = ", ".join(f"({literal(key.entity)}, 'T')" for key in keys)
+_VIEWS: Mapping[str, str] = {Kind.VIEW: "it is a view", Kind.MATERIALIZED: "it is a materialized view"}
+
+
+def _body(of_tables: Sequence[tuple[str, tuple[KeyOf, ...], Kinds]]) -> str:
+    """What the triggers of a table do: the rules of each watched table whose rows it holds."""
+    rules = [(table, key, kinds) for table, keys, kinds in of_tables for key in keys]
+
+    def inserts(op: str, *rows: str) -> list[str]:
+        return list(dict.fromkeys(_insert(table, key, kinds, op, *rows) for table, key, kinds in rules))
+
+    whole = ", ".join(f"({literal(key.entity)}, 'T')" for _, key, _ in rules)
     lines = ["", "BEGIN", "  IF TG_OP = 'TRUNCATE' THEN", f"    INSERT INTO {CHANGE} (entity, op) VALUES {whole};"]
-    lines += ["  ELSIF TG_OP = 'INSERT' THEN", *(_insert(table, key, kinds, "I", "NEW") for key in keys)]
-    lines += ["  ELSIF TG_OP = 'UPDATE' THEN", *(_insert(table, key, kinds, "U", "NEW", "OLD") for key in keys)]
+    lines += ["  ELSIF TG_OP = 'INSERT' THEN", *inserts("I", "NEW")]
+    lines += ["  ELSIF TG_OP = 'UPDATE' THEN", *inserts("U", "NEW", "OLD")]
     lines += [
         "  ELSE",
-        *(_insert(table, key, kinds, "D", "OLD") for key in keys),
+        *inserts("D", "OLD"),
         "  END IF;",
         "  RETURN NULL;",
         "END",

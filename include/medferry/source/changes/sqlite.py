@@ -10,6 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.errors import SourceError
+from medferry.source.changes.generations import no_table
 from medferry.source.changes.journal import (
     CHANGE,
     HEARTBEAT,
@@ -45,9 +47,9 @@ class SqliteJournal(Journal):
             ),
         }
 
-    def gone(self, connection: sa.Connection) -> frozenset[str]:
+    def gone(self, connection: sa.Connection) -> Mapping[str, SourceError]:
         there = {name.casefold() for name in sa.inspect(connection).get_table_names()}
-        return frozenset(table for table in self.watched if table.casefold() not in there)
+        return {table: no_table(table) for table in self.watched if table.casefold() not in there}
 
     def triggers_on(self, _: sa.Connection, watched: Watched) -> list[Trigger]:
         found = []

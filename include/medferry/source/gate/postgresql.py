@@ -22,7 +22,7 @@ from medferry.source.gate.gate import (
     units_of,
 )
 from medferry.source.objects import Found, Trigger, literal
-from medferry.source.postgresql_triggers import TriggerKind, oids, search_path
+from medferry.source.postgresql_triggers import TriggerKind, heirs, oids, search_path
 
 _TRIGGERS = TriggerKind("medferry_gate", "BEFORE")
 
@@ -51,7 +51,10 @@ class PostgresqlGate(Gate):
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         path, there = search_path(connection), oids(connection, self.gated)
         self.all_there(table for table, oid in there.items() if oid is not None)
-        return [one for table, unit in self.gated.items() for one in _TRIGGERS.wanted(table, path, _body(unit))]
+        of_tables = heirs(connection, self.gated)
+        return [
+            one for table, (of, *_) in of_tables.items() for one in _TRIGGERS.wanted(table, path, _body(self.gated[of]))
+        ]
 
     def found(self, connection: sa.Connection) -> list[Found]:
         return _TRIGGERS.found(connection, self.gated)
