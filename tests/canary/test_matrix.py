@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from embedded_medplum.server import EmbeddedMedplum
 from medferry.cli.main import app
 from medferry.errors import MedferryError
-from medferry.mapping.context import Context
+from medferry.mapping.context import Context, MappingFault
 from medferry.mapping.declare import Resource, Row
 from medferry.report.write import write_report
 from medferry.runtime.environment import Environment
@@ -37,6 +37,10 @@ COLUMNS = {"family": "text", "born": "date", "sex": "code", "clinic_id": "foreig
 FAILURES = (
     "none",
     "the mapping raises",
+    "another raises",
+    "a generator ends",
+    "a class is named",
+    "our own fault",
     "the mapping says it",
     "a member's name",
     "no resource",
@@ -74,6 +78,17 @@ def careless(row: Row, ctx: Context) -> Iterator[Resource]:
     match failure:
         case "the mapping raises":
             raise ValueError(value)
+        case "another raises":
+
+            class Strange(BaseException): ...
+
+            raise Strange(value)
+        case "a generator ends":
+            raise GeneratorExit(value)
+        case "a class is named":
+            raise type(value, (Exception,), {})(value)
+        case "our own fault":
+            raise MappingFault(value)
         case "the mapping says it":
             print(value, file=sys.stderr)  # noqa: T201
             print(value)  # noqa: T201

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from medferry.fhir.tidy import tidied
-from medferry.mapping.context import Context, MappingFault, MappingSettings
+from medferry.mapping.context import Context, MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.outcomes import Disposition, Finding, Reason, RowOutcome
 from medferry.mapping.quiet import quiet
-from medferry.mapping.read_row import NoSuchColumn, ReadRow
+from medferry.mapping.raised import is_fault, line_of, place_of
+from medferry.mapping.read_row import ReadRow
 from medferry.mapping.told import told_field, told_reason
 from medferry.mapping.values import with_zero_dates
 from medferry.mapping.yielded import Odd, resources_of, where
@@ -47,11 +47,13 @@ def apply_mapping(spec: MappingSpec, row: Row, key: str, settings: MappingSettin
         made = resources_of(spec, spec(columns, context), key, settings.naming)
         resources = [tidied(resource) for resource in made]
     except RowOutcome as outcome:
-        raised = _line_of(outcome)
+        raised = line_of(outcome)
         found = MappedRow(key, outcome.disposition, outcome.reason, outcome.field, findings=context.findings)
     except Odd as odd:
         found = _faulty(key, str(odd), context)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - any fault of a user's mapping is that row's outcome
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         found = _faulty(key, place_of(error), context)
     else:
         disposition, reason = (Disposition.PENDING, "") if resources else (Disposition.SKIPPED, Reason.NO_RESOURCE)
@@ -82,16 +84,3 @@ def _told(found: MappedRow, columns: Row, spec: MappingSpec, context: Context, r
     elif field != found.field and not place:
         place = f"{where(spec)} gives a value of the row where the name of its column belongs"
     return replace(found, reason=reason, field=field, place=place, findings=findings)
-
-
-def place_of(error: BaseException) -> str:
-    """Where the mapping failed and how, without the exception's text (it may quote the row)."""
-    told = f": {error}" if isinstance(error, MappingFault | NoSuchColumn) else ""
-    return f"{_line_of(error)} {type(error).__name__}{told}"
-
-
-def _line_of(error: BaseException) -> str:
-    """File and line of the mappings where it was raised; of what was raised elsewhere that."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = next((f for f in reversed(frames) if "/mappings/" in f.filename.replace("\\", "/")), frames[-1])
-    return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medferry.fhir.identifiers import names_of
-from medferry.mapping.apply import MappedRow, apply_mapping, place_of
+from medferry.mapping.apply import MappedRow, apply_mapping
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Resource, Row
 from medferry.mapping.differences import differences, tops_of
@@ -20,6 +20,7 @@ from medferry.mapping.inverse import KEEP, CannotExpress, Columns, Inexpressible
 from medferry.mapping.inverse_context import InverseContext
 from medferry.mapping.outcomes import Disposition
 from medferry.mapping.quiet import quiet
+from medferry.mapping.raised import is_fault, place_of
 from medferry.mapping.told import told_detail, told_path, told_reason
 
 BySlot = Mapping[str, Resource]
@@ -122,7 +123,9 @@ def image_of(
     try:
         watched = _Watched(resource)
         columns = dict(inverse.function(watched, row, context))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - any fault of a user's inverse is reported, and nothing is written
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         raise InverseRefused(CannotExpress(slot, "", Inexpressible.INVERSE_ERROR, place_of(error))) from None
     if strays := sorted(map(str, set(columns) - inverse.columns_of(row))):
         named = strays[0] if strays[0] in settings.words else "a column"

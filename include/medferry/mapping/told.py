@@ -59,6 +59,15 @@ def told_path(path: str, settings: MappingSettings) -> str:
     return path if all(step.isdigit() or step in known or step in _OWN_STEPS for step in steps) else ""
 
 
+def class_of(value: object) -> str:
+    """The name of a value's class, where a module has it under that name; empty for one that code has made."""
+    kind = type(value)
+    found: Any = sys.modules.get(str(kind.__module__))
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return kind.__qualname__.rpartition(".")[2] if found is kind else ""
+
+
 def caller() -> str:
     """File and line of the code that called the tools of a mapping."""
     frame: FrameType | None = sys._getframe(1)

@@ -18,6 +18,7 @@ from medferry.fhir.identifiers import IdentifierForm, form_of, names_of
 from medferry.fhir.paths import shown
 from medferry.mapping.declare import MappingSpec, Resource
 from medferry.mapping.identity import Naming
+from medferry.mapping.told import class_of
 
 _DEPTH = 100
 """Elements that nest deeper are no resource; a resource that contains itself is the usual cause."""
@@ -62,7 +63,7 @@ def _place(file: str, line: int) -> str:
 
 
 def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    return "nothing" if value is None else f"a {class_of(value) or 'value of a class of its own'}"
 
 
 # -- JSON ----------------------------------------------------------------------------------------------

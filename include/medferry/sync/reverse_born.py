@@ -25,9 +25,9 @@ from medferry.fhir.sides import Side
 from medferry.governance.authority import authority
 from medferry.manifest.births import NotedBirth, close_birth, note_birth
 from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
-from medferry.mapping.apply import place_of
 from medferry.mapping.apply_birth import BirthMapping, RowBirth
 from medferry.mapping.inverse import CannotExpress, Inexpressible
+from medferry.mapping.raised import is_fault, place_of
 from medferry.medplum.client import MedplumClient
 from medferry.source.births import BornLine
 from medferry.source.insert import insert_row
@@ -170,7 +170,9 @@ class Delivery:
             return told(Inexpressible.READS_OTHERWISE, HALF)
         try:
             fits = [(name, slot, new) for name, slot, new in taking if new.fits(birth.resource, slot)]
-        except Exception as error:  # noqa: BLE001 - any fault of a migration's own function is told, and stops no other
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             return told(Inexpressible.INVERSE_ERROR, place_of(error))
         if len(fits) != 1:
             return told(HeldReason.NO_ENTITY, ", ".join(f"{name} {slot}" for name, slot, _ in fits))
