@@ -85,10 +85,15 @@ def statements(chain: Chain, keys: tuple[KeyOf, ...], text: Text) -> Iterator[tu
         if chain.deletes:
             yield "BEFORE DELETE", _select(chain, text, key, "OLD"), key
         else:
-            changed = " OR ".join(f"NOT (OLD.`{column}` <=> NEW.`{column}`)" for _, column in chain.keys[0].columns)
+            changed = " OR ".join(_differs(column) for _, column in chain.keys[0].columns)
             yield "BEFORE UPDATE", f"{_select(chain, text, key, 'OLD')} AND ({changed})", key
             if all(foreign.on_update == "CASCADE" for foreign in chain.keys):
                 yield "AFTER UPDATE", f"{_select(chain, text, key, 'NEW')} AND ({changed})", key
+
+
+def _differs(column: str) -> str:
+    """By its bytes: what a collation takes for equal goes down the chain, too."""
+    return f"NOT (CAST(OLD.`{column}` AS BINARY) <=> CAST(NEW.`{column}` AS BINARY))"
 
 
 def _select(chain: Chain, text: Text, key: KeyOf, row: str) -> str:

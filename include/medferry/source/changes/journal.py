@@ -214,9 +214,9 @@ class Journal(LegacyObjects):
         return self._read(connection, position, condition, values)
 
     def _read(self, connection: sa.Connection, position: str, condition: str, values: Mapping[str, Any]) -> Cut:
-        statement = sa.text(f"SELECT DISTINCT entity, via, {self.key} FROM {CHANGE} WHERE {condition}")
-        rows = ((str(one), str(via), key and str(key)) for one, via, key in connection.execute(statement, values))
-        return self.resolved(connection, position, rows)
+        sql = f"SELECT entity, via, min({self.key}) FROM {CHANGE} WHERE {condition} GROUP BY 1, 2, {self.exact_key}"
+        rows = connection.execute(sa.text(sql), values)
+        return self.resolved(connection, position, ((str(one), str(via), key and str(key)) for one, via, key in rows))
 
     def resolved(self, connection: sa.Connection, position: str, logged: Iterable[Logged]) -> Cut:
         """The cut of what was logged: its keys are looked up as of the connection's snapshot."""
@@ -281,8 +281,8 @@ class Journal(LegacyObjects):
     of_a_row: ClassVar[Mapping[str, str]] = {}
     """What else every row of the journal needs: column → SQL."""
 
-    key = "key"
-    """The column of that name; it is a reserved word on some engines."""
+    key, exact_key = "key", "key"
+    """The column, whose name is a reserved word on some engines; and as what two are equal if their bytes are."""
 
     time = "CAST(at AS CHAR)"
     """The time of a row of the journal as text, in SQL."""

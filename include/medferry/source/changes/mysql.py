@@ -51,7 +51,7 @@ class MysqlJournal(Journal):
     patience = "SET SESSION lock_wait_timeout = 5"
     delimiter = "$$"
     """A trigger's body holds semicolons."""
-    key = "`key`"
+    key, exact_key = "`key`", "CAST(`key` AS BINARY)"
     of_a_row: ClassVar[Mapping[str, str]] = {"who": "USER()", "at": "UTC_TIMESTAMP(6)"}
     oldest_transaction = (
         "SELECT MAX(TIMESTAMPDIFF(SECOND, CONVERT_TZ(trx_started, 'SYSTEM', '+00:00'), UTC_TIMESTAMP())) "
@@ -195,7 +195,7 @@ def _logged(table: str, key: KeyOf, op: str, keys: str) -> str:
     via = literal(table if key.is_select else "")
     return (
         f"INSERT INTO {CHANGE} (entity, via, `key`, op, who, at) "
-        f"SELECT {literal(key.entity)}, {via}, k.k, '{op}', USER(), UTC_TIMESTAMP(6) "
+        f"SELECT {literal(key.entity)}, {via}, CONVERT(k.k USING utf8mb4), '{op}', USER(), UTC_TIMESTAMP(6) "
         f"FROM ({keys}) AS k WHERE k.k IS NOT NULL;"
     )
 
@@ -208,7 +208,7 @@ def _key(key: KeyOf, row: str, kinds: Kinds) -> str:
     """The text of a key's columns in SQL: the canonical one (`source.keys`), null when any of them is; or one of which
     `lookups` reads each.
 
-    It is compared byte by byte: `a` and `A` are two keys, whatever the column's collation says.
+    It is compared byte by byte: `a` and `A` are two keys, and `a` and `a ` too, whatever the column's collation says.
     """
     part_of = _exact if key.is_select else _part
     texts = [part_of(part, kinds.get(column_of(part), "")) for part in key.logged(row)]
@@ -219,7 +219,7 @@ def _key(key: KeyOf, row: str, kinds: Kinds) -> str:
     if key.is_select:
         texts = [f"COALESCE({text}, CONCAT({_BACKSLASH}, '{NULL}'))" for text in texts]
     text = texts[0] if len(texts) == 1 else "CONCAT(" + ", '/', ".join(texts) + ")"
-    return f"CONVERT({text} USING utf8mb4) COLLATE utf8mb4_bin"
+    return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
 
 def _exact(part: str, kind: str) -> str:

@@ -33,8 +33,9 @@ def ages_behind(journal: Journal, connection: sa.Connection, position: str, own:
 
 
 def _ages(journal: Journal, connection: sa.Connection, condition: str, values: Mapping[str, Any], own: Own) -> Ages:
-    columns = f"entity, via, {journal.key}, {journal.age}"
-    statement = sa.text(f"SELECT {columns} AS seconds, count(*) FROM {CHANGE} WHERE {condition} GROUP BY {columns}")
+    columns = f"entity, via, min({journal.key}), {journal.age}"
+    of = f"entity, via, {journal.exact_key}, {journal.age}"
+    statement = sa.text(f"SELECT {columns} AS seconds, count(*) FROM {CHANGE} WHERE {condition} GROUP BY {of}")
     found: Ages = {}
     for entity, via, key, seconds, number in connection.execute(statement, values):
         # What was logged by another table's key, or of a whole table, counts where any key of the entity does.

@@ -261,4 +261,4 @@ def _part(part: str, kind: str) -> str:
     if kind == "boolean":  # concat prints it as one letter
         return f"CAST({part} AS text)"
     # concat prints a CHAR with its padding, as it is read; a cast would cut that off.
-    return f"CASE WHEN ({part}) IS NOT NULL THEN concat({part}) END"
+    return f'CASE WHEN ({part}) IS NOT NULL THEN concat({part}) END COLLATE "C"'
