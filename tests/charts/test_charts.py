@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from medferry.charts.gather import Chart, Item, gather
 from medferry.charts.links import Links, hanging_on, patient_entity
+from medferry.charts.pages import INDEX, MARK, FolderTaken
 from medferry.charts.sample import Wanted, draw
 from medferry.charts.shown import flat, shown
-from medferry.charts.write import INDEX, write_charts
+from medferry.charts.write import write_charts
 from medferry.cli.main import app
 from medferry.errors import MedferryError, VerificationFailed
 from medferry.manifest.charts import charts_of
@@ -213,8 +214,12 @@ def test_pages_are_marked_and_closed_to_others_and_leave_no_data_elsewhere(
 ) -> None:
     folder = tmp_path / "charts" / "r"
     write_charts(tiny_done, RUN, Wanted(random=3), folder)
-    (folder / "chart-0099.html").write_text("of an earlier drawing")
+    (folder / "chart-0099.html").write_text(f'<meta name="generator" content="{MARK}">of an earlier drawing')
+    (folder / "chart-0098.html").touch()  # its writer was killed
+    (folder / "notes.txt").write_text("a reviewer's")
     write_charts(tiny_done, RUN, Wanted(keys=("1",), seed=5), folder)
+    assert (folder / "notes.txt").read_text() == "a reviewer's"
+    (folder / "notes.txt").unlink()
     assert {path.name for path in folder.iterdir()} == {INDEX, "chart-0001.html"}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
@@ -228,6 +233,17 @@ def test_pages_are_marked_and_closed_to_others_and_leave_no_data_elsewhere(
         kept = connection.exec_driver_sql("SELECT * FROM chart").all()
     assert {row.key for row in kept} == {"1", "2", "8"}
     assert "Ada" not in str(kept)
+
+
+@pytest.mark.parametrize("name", [INDEX, "chart-0007.html", "notes.txt"])
+def test_nothing_is_drawn_into_a_folder_of_somebody_elses(tiny_done: Environment, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir(mode=0o755)
+    (folder / name).write_text("<title>Charts of our own</title>")
+    with pytest.raises(FolderTaken, match="no charts of Medferry's"):
+        write_charts(tiny_done, RUN, Wanted(keys=("1",)), folder)
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
 def test_while_a_reviewer_says_that_a_chart_differs_the_run_is_not_proven(

@@ -30,6 +30,10 @@ from tests.tiny_platform import keeping
 from tests.workflows.test_migrate import migrate
 
 DAY = 86_400
+DRAWN = '<!doctype html>\n<meta name="generator" content="Medferry charts">Ada'
+BEFORE_THE_MARK = """<!doctype html>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Charts to review</title>Ada"""
 
 
 def staged(tiny: Environment) -> set[str]:
@@ -213,14 +217,32 @@ def test_charts_go_when_they_are_old(tiny: Environment, tmp_path: Path) -> None:
     for run_id, age in (("old", 31), ("new", 29)):
         (charts / run_id).mkdir(parents=True)
         for name in ("chart-0001.html", "index.html"):
-            (charts / run_id / name).write_text("Ada")
+            (charts / run_id / name).write_text(DRAWN)
             then = time.time() - age * DAY
             os.utime(charts / run_id / name, (then, then))
     (charts / "old" / "mine.txt").write_text("notes")
+    (charts / "site").mkdir()
+    for name in ("index.html", "chart-0001.html"):  # of somebody else
+        (charts / "site" / name).write_text("<title>Our charts</title>")
+        os.utime(charts / "site" / name, (1, 1))
     assert outcomes(tiny, charts) == {"old": PurgeReason.CHARTS, "new": Kept.RETENTION}
     list(purge(tiny, find(tiny, charts), "ada"))
     left = {path.relative_to(charts).as_posix() for path in charts.rglob("*") if path.is_file()}
-    assert left == {"old/mine.txt", "new/chart-0001.html", "new/index.html"}
+    site = {"site/index.html", "site/chart-0001.html"}
+    assert left == {"old/mine.txt", "new/chart-0001.html", "new/index.html", *site}
+
+
+def test_a_page_that_is_another_by_now_stays(tiny: Environment, tmp_path: Path) -> None:
+    check_staging_of_a_new_manifest(tiny)
+    page = tmp_path / "charts" / "old" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(BEFORE_THE_MARK)
+    os.utime(page, (1, 1))
+    found = find(tiny, tmp_path / "charts")
+    assert [one.outcome for one in found] == [PurgeReason.CHARTS]
+    page.write_text("somebody else's")
+    list(purge(tiny, found, "ada"))
+    assert page.read_text() == "somebody else's"
 
 
 def check_staging_of_a_new_manifest(tiny: Environment) -> None:

@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from medferry.charts.links import patient_entity
+from medferry.charts.pages import INDEX
 from medferry.charts.sample import Wanted
-from medferry.charts.write import INDEX, write_charts
+from medferry.charts.write import write_charts
 from medferry.cli.terminal import (
     FREE_TEXT,
     MigrationOption,

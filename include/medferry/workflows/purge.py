@@ -18,7 +18,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from medferry.charts.write import DrawnCharts, drawn_charts, remove_charts
+from medferry.charts.pages import DrawnCharts, drawn_charts, remove_charts
 from medferry.errors import MedferryError
 from medferry.manifest import leases, runs
 from medferry.manifest.conflict_values import drop_values, kept_names, values_over
