@@ -14,11 +14,13 @@ from typer.testing import CliRunner
 
 from medferry.cli.main import app
 from medferry.definition.migration import load_migration
-from medferry.errors import DefinitionError
+from medferry.errors import DefinitionError, VerificationFailed
 from medferry.manifest.accounting import accounts
 from medferry.manifest.database import create_manifest
 from medferry.manifest.kinds import RunKind
 from medferry.manifest.runs import get_run, list_runs, slices_of
+from medferry.manifest.tables import source_record
+from medferry.mapping.outcomes import Reason
 from medferry.plan.periods import Period
 from medferry.runtime.environment import Environment, own_run
 from medferry.runtime.options import RunOptions
@@ -140,6 +142,38 @@ def test_a_row_that_goes_before_it_is_read_is_accounted_for(tiny: Environment, p
         assert get_run(connection, "one").kind == KIND
         assert any(each.keys and "0" in each.keys for each in slices_of(connection, "one"))
     assert sum(found.values()) == 1
+
+
+FOREIGN = ["http://npi|1", "https://tiny.example/legacy/patient|a%00b"]
+"""Of a system that is no entity's, and of a key that no row can have."""
+
+
+@pytest.mark.parametrize("token", FOREIGN)
+def test_what_refers_to_no_record_ends_as_in_a_plain_run(
+    tiny: Environment, pilot: RunScope, tmp_path: Path, token: str
+) -> None:
+    folder = shutil.copytree(tiny_platform.MIGRATION, tmp_path / "tiny", ignore=shutil.ignore_patterns("__pycache__"))
+    mapping = folder / "mappings" / "weight.py"
+    performer = f'performer=[{{"reference": "Organization?identifier={token}"}}],'
+    mapping.write_text(mapping.read_text().replace('status="final",', f'status="final",\n        {performer}'))
+    entity = folder / "entities" / "patient.sql"
+    entity.write_text(entity.read_text().replace("-- unit: unit\n", "-- unit: unit\n-- dated: born\n"))
+    foreign = Environment(load_migration(folder), tiny.settings)
+    assert foreign.migration.entities["patient"].dated
+    with pytest.raises(VerificationFailed, match="quarantined of all"):
+        load(foreign, pilot, NEWER, "newer")
+    with pytest.raises(VerificationFailed, match="quarantined of all"):
+        execute_run(foreign, "wave", "wave_pilot", pilot, RunOptions(stop_at_share=1), lambda *_: None)
+    for run_id in ("newer", "wave"):
+        assert _unresolved(foreign, run_id) > 0
+    with foreign.manifest.begin() as connection:
+        assert {row.entity for row in accounts(connection, "newer") if row.quarantined} == {"weight"}
+
+
+def _unresolved(environment: Environment, run_id: str) -> int:
+    of_weights = (source_record.c.run_id == run_id, source_record.c.reason == Reason.UNRESOLVED_REFERENCE)
+    with environment.manifest.begin() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(source_record).where(*of_weights)) or 0
 
 
 # -- the command line ------------------------------------------------------------------------------

@@ -182,7 +182,10 @@ class _PeriodCut:
 
 
 def referred(migration: Migration, name: str, rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
-    """(entity, key) of every record that rows of an entity refer to, as their mapping says."""
+    """(entity, key) of every record that rows of an entity refer to, as their mapping says.
+
+    What refers by a system that is no entity's, or to a key that no row can have, is left for the load to tell of.
+    """
     entity, spec = migration.entities[name], migration.specs[name]
     owners = {system: owner for owner, systems in migration.systems.items() for system in systems}
     for row in rows:
@@ -193,4 +196,5 @@ def referred(migration: Migration, name: str, rows: Iterable[Row]) -> Iterator[t
             for reference in references(resource):
                 if parsed := parse_conditional(reference["reference"]):
                     _, system, value = parsed
-                    yield owners[system], value
+                    if (owner := owners.get(system)) and fault_of(value) is None:
+                        yield owner, value
