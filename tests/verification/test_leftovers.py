@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,24 @@ import yaml
 
 from medferry.definition.migration import load_migration
 from medferry.errors import VerificationFailed
+from medferry.governance.register import is_fault
 from medferry.governance.verdict import verdict_of
 from medferry.manifest.checks import checks_of, differences_of
 from medferry.manifest.leftovers import LeftoverKind
 from medferry.manifest.subject import Subject
+from medferry.plan.model import LeftoverPolicy
 from medferry.runtime.continuing import Renamed
 from medferry.runtime.environment import Environment
 from medferry.runtime.options import RunOptions
 from medferry.runtime.systems import accept_systems
 from medferry.stages.prepare import scope_of
+from medferry.verification.accounting import KEYS, MOVED
 from medferry.verification.leftovers import LEFT, TAGGED
 from medferry.verification.run import verify_run, verify_subject
 from medferry.verification.scope import UnknownSubject
 from medferry.workflows.migrate import execute_run
 from tests.tiny_platform import MIGRATION
+from tests.workflows.test_migrate import migrate
 
 STAFF = """
 from medferry.mapping import mapping
@@ -65,6 +70,11 @@ def changed(environment: Environment, **files: str | None) -> Environment:
 def plan(environment: Environment, **values: object) -> str:
     known = yaml.safe_load((environment.migration.folder / "plan.yaml").read_text())
     return yaml.safe_dump(known | values)
+
+
+def faults(environment: Environment, subject: Subject) -> set[str]:
+    """The checks that stand against what has been loaded of a subject, as it is now."""
+    return {one.name for one in verify_subject(environment, subject).verdict.results if is_fault(one)}
 
 
 def legacy(environment: Environment, statement: str) -> None:
@@ -171,3 +181,40 @@ def test_resources_that_are_gone_hide_no_copies_that_nobody_knows(loaded: Enviro
     [tagged] = [one for one in found if one.name == TAGGED]
     assert tagged.different == 2
     assert [example.split()[0] for example in sorted(tagged.examples)] == ["Observation", "PractitionerRole"]
+
+
+def test_a_row_that_moved_to_a_unit_that_nobody_loads_keeps_what_was_loaded(tiny: Environment) -> None:
+    """Also what it was changed to since: its run may not be proven while Medplum has the old."""
+    pilot = tiny.migration.plan.units_of_wave("pilot")
+    migrate(tiny, "first", pilot)
+    legacy(tiny, "UPDATE weight SET unit = 'south', kg = 1 WHERE id = 0")
+    with pytest.raises(VerificationFailed, match=f"{MOVED} of weight"):
+        migrate(tiny, "second", pilot)
+    with tiny.manifest.begin() as connection:
+        [found] = [one for one in checks_of(connection, "second") if is_fault(one)]
+    assert (found.name, found.different) == (MOVED, 1)
+    assert found.examples[0].startswith("0 Observation/") and found.examples[0].endswith(" south nobody loads it")
+    for subject in (Subject(), Subject(units=("north",))):
+        assert {MOVED} <= faults(tiny, subject) <= {MOVED, "value: main/kg"}, "of a sample, which may have it"
+
+    keeping = tiny.migration.plan.model_copy(update={"leftovers": LeftoverPolicy.KEEP})
+    kept = Environment(replace(tiny.migration, plan=keeping), tiny.settings)
+    migrate(kept, "third", pilot)
+    with kept.manifest.begin() as connection:
+        [note] = [one.note for one in checks_of(connection, "third") if one.name == MOVED]
+    assert note == "1 kept, as the plan says. "
+    assert faults(kept, Subject()) <= {"value: main/kg"}
+
+    migrate(tiny, "rest", tiny.migration.plan.units_of_wave("rest"))
+    migrate(tiny, "fourth", pilot)
+    assert verify_subject(tiny).verdict.text() == "proven"
+
+
+def test_a_row_that_moved_to_a_unit_that_others_load_is_theirs(tiny: Environment) -> None:
+    for wave in ("pilot", "rest"):
+        migrate(tiny, wave, tiny.migration.plan.units_of_wave(wave))
+    legacy(tiny, "UPDATE weight SET unit = 'south', kg = 1 WHERE id = 0")
+    migrate(tiny, "again", tiny.migration.plan.units_of_wave("pilot"))
+    assert {KEYS} <= faults(tiny, Subject()) and MOVED not in faults(tiny, Subject())
+    migrate(tiny, "rest again", tiny.migration.plan.units_of_wave("rest"))
+    assert verify_subject(tiny).verdict.text() == "proven"

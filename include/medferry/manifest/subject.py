@@ -157,13 +157,13 @@ def successful_keys(manifest: sa.Engine, records: Records, entity: str) -> Itera
         yield from (row.key for row in page)
 
 
-def loaded_units(connection: sa.Connection, migration: str) -> dict[str, set[str]]:
+def loaded_units(connection: sa.Connection, migration: str, at_work_too: bool = False) -> dict[str, set[str]]:
     """Entity → business units that real runs, of which no worker is at work any more, were about: what to verify.
 
-    A run that was killed has loaded something, too.
+    A run that was killed has loaded something, too. `at_work_too`: of any real run.
     """
     at_work = sa.select(lease.c.run_id).where(lease.c.expires_at > clock(connection))
-    over = sa.or_(run.c.finished_at.is_not(None), run.c.id.not_in(at_work))
+    over = sa.true() if at_work_too else sa.or_(run.c.finished_at.is_not(None), run.c.id.not_in(at_work))
     text = [sa.cast(run.c[name], sa.Text).label(name) for name in ("units", "entities")]
     real = run.c.options["dry_run"].as_boolean().is_not(True)
     distinct = sa.select(*text, sa.func.max(run.c.id).label("id")).group_by(*text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from more_itertools import chunked
 
@@ -28,6 +28,7 @@ from medferry.verification.source_rows import AS_LOADED, examine_source_rows
 
 ACCOUNTING, COUNT, KEYS, ROWS = "accounting", "source count", "source keys", "source rows"
 GONE = "loaded before, now gone from the source"
+MOVED = "loaded before, now in a unit that nobody loads"
 
 _BY_ITSELF = "Counted by the entity's own SQL, for want of checks: rows that it leaves out are not seen."
 
@@ -175,12 +176,13 @@ def _key_fault(row: LegacyRow, record: Record | None) -> str | None:
 def _rowless(scope: VerificationScope, entity: str, legacy: LegacyReader, recorder: CheckRecorder) -> Counter[str]:
     """Records without a row in their unit. That is a fault of a run; now, only of a resource that was left behind.
 
-    Returns those that have no row at all, by unit, where they are no fault.
+    Returns those that have no row at all, or one that nobody loads, by unit, where they are no fault.
     """
     vanished: Counter[str] = Counter()
     for units in present_keys(scope.environment.manifest, scope.records, entity):
         rows = {row.key: row.unit for row in legacy.rows_by_key(list(units))}
-        for key in units.keys() & rows.keys():
+        moved = {key: unit for key, unit in rows.items() if scope.run is None and scope.nobody_loads(entity, unit)}
+        for key in rows.keys() - moved.keys():
             if rows[key] not in scope.units[entity]:
                 recorder.different(KEYS, key, "unit", "other unit")
         gone = [key for key in units if key not in rows]
@@ -188,10 +190,10 @@ def _rowless(scope: VerificationScope, entity: str, legacy: LegacyReader, record
             for key in gone:
                 recorder.different(KEYS, key, "", "not in the source")
             continue
-        vanished.update(units[key] for key in gone)
+        vanished.update(units[key] for key in (*gone, *moved))
         with scope.environment.manifest.begin() as connection:
-            places = places_of(connection, scope.migration.name, entity, gone)
-        _tell_gone(scope, entity, places, recorder)
+            places = places_of(connection, scope.migration.name, entity, (*gone, *moved))
+        _tell_gone(scope, entity, places, moved, recorder)
     return vanished
 
 
@@ -204,17 +206,23 @@ def _nowhere(scope: VerificationScope, entity: str, keys: Sequence[str], recorde
             recorder.different(KEYS, key, "", "unknown")
 
 
-def _tell_gone(scope: VerificationScope, entity: str, places: Sequence[Place], recorder: CheckRecorder) -> int:
-    """Those that were inactivated are judged with the leftovers."""
+def _tell_gone(
+    scope: VerificationScope, entity: str, places: Sequence[Place], moved: Mapping[str, str], recorder: CheckRecorder
+) -> int:
+    """Of rows that are gone, or that have `moved` to a unit (key → unit) that nobody loads: both by the plan's policy.
+
+    Those that were inactivated are judged with the leftovers.
+    """
     with scope.environment.manifest.begin() as connection:
         done = inactivated(connection, scope.migration.name, [place.partition("/")[2] for _, place in places])
     for key, place in places:
+        name, field, kind = (MOVED, moved[key], "nobody loads it") if key in moved else (GONE, "", "gone")
         if place.partition("/")[2] in done:
-            recorder.equal(GONE)
+            recorder.equal(name)
         elif scope.migration.plan.leftovers_of(entity) is LeftoverPolicy.KEEP:
-            recorder.keep_by_policy(GONE)
+            recorder.keep_by_policy(name)
         else:
-            recorder.different(GONE, key, "", "gone", place)
+            recorder.different(name, key, field, kind, place)
     return len(places)
 
 
@@ -224,15 +232,16 @@ def _left_behind(
     """Resources of earlier runs whose source row has since vanished or is skipped now (deleted, merged away).
 
     A replay is about its own keys alone: what else there is, is none of its concern. A row that has moved to a unit
-    that is not the run's is not gone.
+    that others load is theirs; of one that nobody loads Medplum keeps what was loaded, whatever becomes of the row.
     """
     units, whole = sorted(scope.units[entity]), entity not in scope.keys
     with scope.environment.manifest.begin() as connection:
         places, number = left_behind(connection, scope.migration.name, run_id, entity, units, whole)
         lines = records_by_key(connection, scope.records, entity, [key for key, _ in places])
-    there = {row.key for row in legacy.rows_by_key([key for key, _ in places if key not in lines])}
-    gone = [place for place in places if place[0] not in there]
-    recorder.equal(GONE, number - _tell_gone(scope, entity, gone, recorder))
+    there = {row.key: row.unit for row in legacy.rows_by_key([key for key, _ in places if key not in lines])}
+    moved = {key: unit for key, unit in there.items() if scope.nobody_loads(entity, unit)}
+    left = [place for place in places if place[0] not in there or place[0] in moved]
+    recorder.equal(GONE, number - _tell_gone(scope, entity, left, moved, recorder))
 
 
 def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
@@ -240,4 +249,4 @@ def _skipped(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> 
     with scope.environment.manifest.begin() as connection:
         places = skipped_places(connection, scope.records, entity)
         number = count_resources_of(connection, scope.records, entity)
-    recorder.equal(GONE, number - _tell_gone(scope, entity, places, recorder))
+    recorder.equal(GONE, number - _tell_gone(scope, entity, places, {}, recorder))

@@ -58,6 +58,16 @@ class VerificationScope:
             return Records(self.migration.name, self.run.id)
         return Records(self.migration.name, None, self.subject.units, self.keys)
 
+    def nobody_loads(self, entity: str, unit: str) -> bool:
+        """Whether no run was or is about an entity in a unit of the plan: what moves there stays as it was loaded."""
+        return unit in self.migration.plan.unit_ids and unit not in self.units[entity] | self._begun.get(entity, set())
+
+    @cached_property
+    def _begun(self) -> dict[str, set[str]]:
+        """Entity → business units that any run was about, one at work too."""
+        with self.environment.manifest.begin() as connection:
+            return loaded_units(connection, self.migration.name, at_work_too=True)
+
     def checks(self, entity: str) -> EntityChecks | None:
         return self.migration.checks.entities.get(entity)
 
