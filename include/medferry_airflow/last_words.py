@@ -11,6 +11,7 @@ from typing import Any
 from airflow.listeners import hookimpl
 
 from medferry.errors import MedferryError
+from medferry.source.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -19,5 +20,5 @@ log = logging.getLogger(__name__)
 def on_task_instance_failed(error: Any) -> None:
     """Called of each failed try, after Airflow has logged the error with its traceback."""
     if isinstance(error, MedferryError):
-        log.error("%s: %s", type(error).__name__, error.problem)
+        log.error("%s: %s", type(error).__name__, printable(error.problem))
         log.error("What to do: %s", error.remedy or 'see the runbook, "When a run is red".')

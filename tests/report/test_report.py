@@ -17,6 +17,7 @@ from medferry.governance.verdict import require_equal
 from medferry.manifest.charts import record_charts
 from medferry.manifest.checks import (
     CheckResult,
+    CheckStatus,
     FinishedPart,
     VerificationRequest,
     begin_verification,
@@ -320,3 +321,15 @@ def test_the_plan_s_questions_and_answers_are_shown_as_they_are_written(done: En
     assert "What was planned" not in render_html(content)
     page = render_html(replace(content, answers={"Who decides?": "The group's <medical> director & her deputy."}))
     assert "<td>Who decides?</td><td>The group&#39;s &lt;medical&gt; director &amp; her deputy.</td>" in page
+
+
+def test_signs_that_a_page_obeys_stand_as_their_escapes(done: Environment) -> None:
+    with done.manifest.begin() as connection:
+        content = reconcile(connection, done.migration, "r")
+    key = "4\x1b[31m\x00\x9b\u202e7<b>"
+    reason = replace(content.reasons[0], keys=[key, "8"])
+    check = replace(content.checks[0], status=CheckStatus.DIFFERENT, different=1, examples=[f"{key} birthDate differs"])
+    page = render_html(replace(content, reasons=[reason], checks=[check]))
+    shown = r"4\x1b[31m\x00\x9b\u202e7&lt;b&gt;"
+    assert f"<code>{shown}, 8</code>" in page and f"{shown} birthDate differs" in page
+    assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", page) is None

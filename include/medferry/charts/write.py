@@ -17,6 +17,7 @@ from medferry.manifest.charts import record_charts
 from medferry.manifest.checks import CheckStatus
 from medferry.manifest.database import now
 from medferry.runtime.environment import Environment
+from medferry.source.printable import printable_value
 from medferry.verification.options import Sampling
 from medferry.verification.scope import scope_of_run
 
@@ -26,6 +27,7 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    finalize=printable_value,
 )
 _TEMPLATES.globals["CheckStatus"] = CheckStatus
 _TEMPLATES.globals["MARK"] = MARK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
@@ -34,6 +33,7 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.settings import Settings, settings_from_environment
 from medferry.runtime.several import variables_of
 from medferry.source.entity import SourceEntity
+from medferry.source.printable import OBEYED
 
 
 class SafeConsole(Console):
@@ -41,12 +41,9 @@ class SafeConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
-            plain = segment.control or _OBEYED.search(segment.text) is None
-            yield segment if plain else Segment(_OBEYED.sub("\N{REPLACEMENT CHARACTER}", segment.text), segment.style)
+            plain = segment.control or OBEYED.search(segment.text) is None
+            yield segment if plain else Segment(OBEYED.sub("\N{REPLACEMENT CHARACTER}", segment.text), segment.style)
 
-
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Controls, and the marks that turn the direction of writing; not the tab and the end of a line."""
 
 _PULSE = logging.getLogger(pulse.__name__)
 

@@ -15,6 +15,7 @@ from medferry.manifest.cutovers import Direction
 from medferry.manifest.exceptions import ExceptionState
 from medferry.manifest.runs import RunStatus
 from medferry.mapping.outcomes import Disposition, Reason
+from medferry.source.printable import printable_value
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -22,6 +23,7 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    finalize=printable_value,
 )
 
 TEMPLATES.globals |= {

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from medferry.source.printable import printable
+
 _PREFIX = "key:"
 _SHOWN = re.compile(r"key:[0-9a-f]{16}")
 _OF_EXAMPLE = re.compile(r"(?:[^ /]+/)?key:[0-9a-f]{16}(?: |$)")
@@ -30,8 +32,8 @@ def shown_key(entity: str, key: str) -> str:
 
 
 def shown_name(entity: str, key: str) -> str:
-    """A record as it may be named: its entity and key."""
-    return f"{entity} {shown_key(entity, key)}"
+    """A record as it may be named in a text: its entity and key, which is printable."""
+    return f"{entity} {printable(shown_key(entity, key))}"
 
 
 def shown_keys(entity: str, keys: Iterable[str]) -> list[str]:
