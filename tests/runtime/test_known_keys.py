@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from medferry.cli.main import app
 from medferry.definition.migration import load_migration
 from medferry.manifest import audit
 from medferry.manifest.entity_keys import known_origins
@@ -26,7 +28,7 @@ from medferry.source.key_origins import KeyOrigin, key_origins
 from medferry.stages.extract import extract_slice
 from medferry.stages.prepare import prepare_run, scope_of
 from medferry.workflows.leftovers import find_leftovers
-from tests.tiny_platform import MIGRATION
+from tests.tiny_platform import MIGRATION, variables
 from tests.verification.test_subject import legacy
 from tests.workflows.test_migrate import migrate
 
@@ -158,7 +160,10 @@ def test_a_column_that_was_renamed_is_accepted_by_the_entity_s_name(change: Chan
     refused(renamed, "The key of staff was made of staff.id .*made of staff.staff_id now")
     with pytest.raises(UnknownEntity, match="no entity stuff"):
         accept_keys(renamed, ["stuff"])
-    accept_keys(renamed, ["staff"])
+    told = CliRunner().invoke(app, ["systems", "-m", str(renamed.migration.folder)], env=variables(renamed.settings))
+    assert told.exit_code == 1 and "staff.staff_id" in told.output
+    accepted = ["systems", "-m", str(renamed.migration.folder), "--accept-keys", "staff"]
+    assert CliRunner().invoke(app, accepted, env=variables(renamed.settings)).exit_code == 0
     with renamed.manifest.begin() as connection:
         [line] = [one for one in audit.lines(connection, 9) if one.act == audit.Act.ACCEPTED]
         assert line.subject == "keys/staff: staff.staff_id" and list(audit.faults(connection)) == []
