@@ -328,8 +328,9 @@ def test_signs_that_a_page_obeys_stand_as_their_escapes(done: Environment) -> No
         content = reconcile(connection, done.migration, "r")
     key = "4\x1b[31m\x00\x9b\u202e7<b>"
     reason = replace(content.reasons[0], keys=[key, "8"])
-    check = replace(content.checks[0], status=CheckStatus.DIFFERENT, different=1, examples=[f"{key} birthDate differs"])
-    page = render_html(replace(content, reasons=[reason], checks=[check]))
+    [check, *_] = [one for one in content.checks if one.entity == "patient"]
+    check = replace(check, status=CheckStatus.DIFFERENT, different=1, examples=[f"{key} birthDate differs"])
+    page = render_html(replace(content, reasons=[reason], outcome=replace(content.outcome, results=[check])))
     shown = r"4\x1b[31m\x00\x9b\u202e7&lt;b&gt;"
     assert f"<code>{shown}, 8</code>" in page and f"{shown} birthDate differs" in page
     assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", page) is None
