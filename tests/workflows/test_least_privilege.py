@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from embedded_medplum.server import EmbeddedMedplum
+from medferry.apply.twins import Kept
 from medferry.definition.access import access_policy
 from medferry.manifest.checks import CheckStatus, checks_of
 from medferry.medplum.client import MedplumClient
 from medferry.plan.model import LeftoverPolicy
 from medferry.runtime.environment import Environment
+from medferry.workflows.heal import heal
 from tests.tiny_platform import RESOURCES
 from tests.users import SECRET, Users
 from tests.workflows.test_migrate import migrate
@@ -56,6 +58,24 @@ def test_it_may_do_nothing_else(tiny: Environment, medplum: EmbeddedMedplum) -> 
         assert [outcome.status for outcome in client.batch(entries, 0)] == [403] * 4
         answers = client._in_batch(["ClientApplication", "ProjectMembership", "Encounter", "Communication"], 20)
         assert [answer.status for answer in answers] == [403] * 4
+
+
+@pytest.mark.parametrize("referred_to", [False, True])
+def test_under_one_that_deletes_a_twin_is_removed_unless_something_refers_to_it(
+    tiny: Environment, medplum: EmbeddedMedplum, referred_to: bool
+) -> None:
+    ours = bound(tiny, medplum, access_policy(tiny.migration, deletes=True))
+    migrate(ours, "first")
+    with ours.medplum() as client:
+        one = client.search("Patient", [])["entry"][0]["resource"]
+        body = {name: value for name, value in one.items() if name != "id"}
+        [made] = client.batch([{"resource": body, "request": {"method": "POST", "url": "Patient"}}], 100)
+    note = {"resourceType": "Communication", "status": "completed", "subject": {"reference": f"Patient/{made.id}"}}
+    with tiny.medplum() as another:
+        if referred_to:
+            another.batch([{"resource": note, "request": {"method": "POST", "url": "Communication"}}], 100)
+    [found] = heal(ours, "heal.1", apply=True)
+    assert (found.reason and found.reason.why) == (Kept.REFERRED_TO if referred_to else None)
 
 
 def test_only_what_the_plan_lets_be_removed_may_be_deleted(tiny: Environment) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from medferry.definition.migration import Migration
 from medferry.fhir.identifiers import parameter_of
 from medferry.fhir.references import system_token
+from medferry.fhir.resource_types import kept_types
 from medferry.mapping.identity import CLAIM_SYSTEM
 from medferry.medplum.access_policy import READING, Interaction
 from medferry.plan.model import LeftoverPolicy
@@ -21,17 +22,25 @@ _KEPT = (*READING, Interaction.CREATE, Interaction.UPDATE)
 def access_policy(migration: Migration, deletes: bool = False) -> dict[str, Any]:
     """The AccessPolicy of a migration. `deletes`: for `medferry heal`, which deletes twins of its own.
 
-    Entries stand in the order of their types. Deleting is part of the types whose leftovers the plan removes.
+    Entries stand in the order of their types. Deleting is part of the types whose leftovers the plan removes. Where
+    anything may be deleted, all types may be searched: what is referred to is not deleted.
     """
     entries = [
         _entry(kind, *_KEPT, *((Interaction.DELETE,) if deletes or kind in _removed(migration) else ()))
         for kind in sorted({kind for spec in migration.specs.values() for kind in spec.produces.values()})
     ]
+    beside = _beside(migration, {entry["resourceType"] for entry in entries})
+    looking = _looking({entry["resourceType"] for entry in entries}) if deletes or _removed(migration) else []
     return {
         "resourceType": "AccessPolicy",
         "name": f"Medferry: {migration.name}",
-        "resource": [*entries, *_beside(migration, {entry["resourceType"] for entry in entries})],
+        "resource": [*entries, *beside, *looking],
     }
+
+
+def _looking(produced: set[str]) -> list[dict[str, Any]]:
+    """Reading of all that may refer to a record, without which none is deleted (``apply.mentions``)."""
+    return [_entry(kind, Interaction.READ, Interaction.SEARCH) for kind in kept_types() if kind not in produced]
 
 
 def _removed(migration: Migration) -> set[str]:
