@@ -97,7 +97,7 @@ def test_a_conflict_names_elements_and_no_value() -> None:
         patient(gender=word, maritalStatus={"coding": [coding | {"display": word}]}) for word in ("a", "b", "c")
     )
     target = ResolvedResource(("s", "1"), "Patient", canonical(ours), content_hash(ours))
-    with pytest.raises(Conflicting, match=r"^gender, maritalStatus\.coding\.display$"):
+    with pytest.raises(Conflicting, match=r"^gender, maritalStatus$"):
         merged_target(base, target, orjson.dumps(theirs))
     with pytest.raises(ValueError):
         merged_target(base, target, b"no JSON")

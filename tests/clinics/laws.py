@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from medferry.definition.migration import Migration, load_migration
-from medferry.fhir.merge import footprint_of, get, shown
+from medferry.fhir.footprint import footprint_of, get, shown
 from medferry.mapping.apply import apply_mapping
 from medferry.mapping.apply_inverse import apply_inverse, by_slot
 from medferry.mapping.inverse import RowChanges

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from medferry.fhir.merge import Footprint, Merged, footprint_of, get, merge, put
+from medferry.fhir.footprint import Footprint, footprint_of, get, put
+from medferry.fhir.merge import Merged, merge
 from medferry.fhir.merging import ElementKey, Path, element_of
 from medferry.fhir.rulings import WHOLE, Rulings, by_elements, covers, told
 from medferry.fhir.sides import Side

@@ -95,6 +95,18 @@ def test_newer_versions_supersede_it_and_what_was_decided(manifest: sa.Engine, v
             decide(connection, first, (), Side.LEGACY, "A. Person", "Again.")
 
 
+def test_one_that_is_about_parts_of_a_value_gives_way_to_one_about_the_value(manifest: sa.Engine) -> None:
+    """Once the parts of a value were merged one by one: what was decided of one of them says nothing of the value."""
+    first = recorded(manifest, replace(NEW, paths=("code.text", "birthDate")))
+    with manifest.begin() as connection:
+        decide(connection, first, (), Side.MEDPLUM, "A. Person", "Medplum is right.")
+    assert recorded(manifest, replace(NEW, paths=("birthDate",))) == found(manifest, first.id)
+    second = recorded(manifest, replace(NEW, paths=("code", "birthDate")))
+    assert (found(manifest, first.id).state, second.state) == (ConflictState.SUPERSEDED, ConflictState.OPEN)
+    assert recorded(manifest, replace(NEW, paths=("code",))) == second
+    assert recorded(manifest, replace(NEW, paths=("*",))) == second, "what is not certain now may be later"
+
+
 def test_it_is_decided_when_each_of_its_paths_is_and_the_newest_decision_counts(manifest: sa.Engine) -> None:
     conflict = recorded(manifest)
     with manifest.begin() as connection:

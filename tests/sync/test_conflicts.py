@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from medferry.definition.migration import load_migration
@@ -16,6 +17,7 @@ from medferry.fhir.sides import Side
 from medferry.manifest.conflict_decisions import decide, decided_paths
 from medferry.manifest.conflicts import WHOLE, Conflict, ConflictState, list_conflicts
 from medferry.manifest.decisions import BY_PLAN
+from medferry.manifest.tables_of_conflicts import conflict as table_of_conflicts
 from medferry.runtime.environment import Environment
 from medferry.store.values import FOLDER, Pointer, ValueStore
 from medferry.sync import carry_out
@@ -195,6 +197,54 @@ def test_a_kill_between_the_write_and_its_record_asks_nobody_again(
     cycle(wave)
     assert only(wave, ConflictState.APPLIED).key == "1"
     assert (in_conflict.content["family"], in_conflict.versions()) == ("Adair", versions)
+
+
+KG = "UPDATE weight SET kg = kg + 1 WHERE id = 1"
+
+
+def weight_of(wave: SyncedWave, **elements: Any) -> Any:
+    """The observation of the weight 1, with some elements as a user of Medplum has put them."""
+    system = wave.environment.migration.naming.system("weight")
+    with wave.environment.medplum() as client:
+        [found] = client.search_all("Observation", [("identifier", f"{system}|1")])
+        if elements:
+            found = {name: value for name, value in {**found, **elements}.items() if name != "meta"}
+            request = {"method": "PUT", "url": f"Observation/{found['id']}"}
+            [outcome] = client.batch([{"resource": found, "request": request}], 100)
+            assert outcome.status == 200
+    return found
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_quantity_is_decided_as_a_whole(wave: SyncedWave, write: Write, side: Side) -> None:
+    before = weight_of(wave)["valueQuantity"]
+    pounds = {**before, "unit": "lb", "code": "[lb_av]"}
+    weight_of(wave, valueQuantity=pounds)
+    write(KG)
+    assert ends(cycle(wave)) == {"quarantined": 1}
+    assert (only(wave, ConflictState.OPEN).paths, weight_of(wave)["valueQuantity"]) == (("valueQuantity",), pounds)
+    decided(wave, side, "valueQuantity")
+    cycle(wave)
+    kilograms = {**before, "value": before["value"] + 1}
+    assert weight_of(wave)["valueQuantity"] == (kilograms if side is Side.LEGACY else pounds)
+
+
+def test_what_was_decided_about_a_part_of_a_quantity_says_nothing_of_all_of_it(wave: SyncedWave, write: Write) -> None:
+    """A conflict from when its parts were merged one by one."""
+    pounds = {**weight_of(wave)["valueQuantity"], "unit": "lb", "code": "[lb_av]"}
+    weight_of(wave, valueQuantity=pounds)
+    write(KG)
+    cycle(wave)
+    with wave.environment.manifest.begin() as connection:
+        connection.execute(sa.update(table_of_conflicts).values(paths=["valueQuantity.value"]))
+    assert decided(wave, Side.MEDPLUM, "valueQuantity.value") is ConflictState.DECIDED
+    cycle(wave)
+    assert only(wave, ConflictState.SUPERSEDED).paths == ("valueQuantity.value",)
+    assert (only(wave, ConflictState.OPEN).paths, weight_of(wave)["valueQuantity"]) == (("valueQuantity",), pounds)
+    decided(wave, Side.MEDPLUM)
+    cycle(wave)
+    assert only(wave, ConflictState.APPLIED).paths == ("valueQuantity",)
+    assert weight_of(wave)["valueQuantity"] == pounds
 
 
 def with_authority(wave: SyncedWave, tmp_path: Path, **rule: Any) -> SyncedWave:

@@ -69,7 +69,7 @@ class Referee:
             known = conflicts.newest_of_names(connection, run.migration, names)
         for dispute in disputes:
             before, versions = known.get(dispute.target.name), self._versions(dispute)
-            new = None if _is_known(before, versions) else self._new(dispute, versions)
+            new = None if _is_known(before, versions, dispute.elements) else self._new(dispute, versions)
             with self.hold.writing() as connection:
                 found = conflicts.record_conflict(connection, new) if new else before
                 assert found is not None
@@ -150,10 +150,9 @@ def made_in_decisions(environment: Environment, name: Name) -> Made:
     return found
 
 
-def _is_known(before: Conflict | None, versions: Versions) -> bool:
+def _is_known(before: Conflict | None, versions: Versions, elements: Collection[str]) -> bool:
     """Whether the newest conflict of a resource is this one; applied, it may be found again by a repeated run."""
-    known = before is not None and before.state is not ConflictState.SUPERSEDED
-    return known and before is not None and before.versions.same_as(versions)
+    return before is not None and before.state is not ConflictState.SUPERSEDED and before.is_of(versions, elements)
 
 
 def _version(end: Settlement) -> str:

@@ -19,8 +19,9 @@ import orjson
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.additions import split, storages
 from medferry.fhir.canonical import Resource, canonical, hash_of_read, stored_hash
+from medferry.fhir.footprint import Fields, Footprint, footprint_of, get, put
 from medferry.fhir.identifiers import named_again
-from medferry.fhir.merge import Fields, Footprint, footprint_of, get, merge, put
+from medferry.fhir.merge import merge
 from medferry.fhir.merging import element_of
 from medferry.fhir.rulings import NOTHING_DECIDED, Rulings, told
 from medferry.fhir.sides import Side

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -27,6 +27,21 @@ def is_concept(path: str, resource_type: str) -> bool:
     """Whether a FHIRPath leads to a CodeableConcept, whose codes are in its `coding`."""
     ways = _ways(path)
     return len(ways) == 1 and getattr(_walk(ways[0], resource_type), "__name__", "") == "CodeableConcept"
+
+
+@lru_cache(maxsize=10_000)
+def type_of(resource_type: str, members: tuple[str, ...]) -> str:
+    """The type of an element, ``Quantity``; of a structure of the resource's own the model's name, ``PatientContact``.
+
+    Empty for a primitive, for any resource, and for what the models do not know.
+    """
+    try:
+        at: Any = get_fhir_model_class(resource_type)
+    except ValueError:
+        return ""
+    for name in members:
+        at = _elements(at).get(name) if at is not None else None
+    return str(getattr(at, "__name__", ""))
 
 
 def _walk(members: list[str], resource_type: str) -> Any:

@@ -40,6 +40,9 @@ class Merging:
     """What has been found on the way."""
 
     rulings: Rulings
+    resource_type: str = ""
+    by_member: bool = False
+    """Whether values are taken apart: only of two that say the same."""
     conflicts: list[Conflict] = field(default_factory=list)
     ruled: dict[str, Side] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ resource one is live (open or decided) at most. No value stands here: pointers i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from medferry.fhir.rulings import WHOLE as WHOLE
+from medferry.fhir.rulings import covers
 from medferry.manifest import decisions
 from medferry.manifest.bulk import among
 from medferry.manifest.clock import clock, read_clock
@@ -144,6 +145,14 @@ class Conflict:
             "changed_at": self.changed_at,
         }
 
+    def is_of(self, versions: Versions, paths: Iterable[str]) -> bool:
+        """Whether it is of these versions, and whoever decides about it decides about these elements.
+
+        Of one element there may be a conflict of parts of it, which were merged one by one once.
+        """
+        known = all(path == WHOLE or any(one == WHOLE or covers(one, path) for one in self.paths) for path in paths)
+        return known and self.versions.same_as(versions)
+
     @property
     def digest(self) -> str:
         """What a decision is made about."""
@@ -152,19 +161,19 @@ class Conflict:
 
 
 def record_conflict(connection: sa.Connection, new: NewConflict) -> Conflict:
-    """Have the conflict recorded, once; an earlier one of the resource, of other versions, is superseded.
+    """Have the conflict recorded, once; an earlier one of the resource, of other versions or parts, is superseded.
 
     In a transaction of the caller, with whatever it writes about the record.
     """
     known = conflicts_of_names(connection, new.migration, [new.name]).get(new.name)
-    if known is not None and known.versions.same_as(new.versions):
+    if known is not None and known.is_of(new.versions, new.paths):
         return known
     if known is not None:
         supersede(connection, [known.id])
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(insert(table).values(_values(connection, new)).on_conflict_do_nothing())
     found = conflicts_of_names(connection, new.migration, [new.name])[new.name]
-    if not found.versions.same_as(new.versions):  # another process was quicker, with something older
+    if not found.is_of(new.versions, new.paths):  # another process was quicker, with something older
         supersede(connection, [found.id])
         return record_conflict(connection, new)
     return found

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from medferry.fhir.choices import choice_of
-from medferry.fhir.merge import LIST_KEYS
+from medferry.fhir.footprint import LIST_KEYS
 from medferry.mapping.declare import Resource
 from medferry.mapping.inverse import Inexpressible
 

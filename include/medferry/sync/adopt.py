@@ -20,8 +20,9 @@ from medferry.errors import LeaseHeld, SourceError
 from medferry.fhir.accounts import accounts_of
 from medferry.fhir.additions import split
 from medferry.fhir.canonical import Resource, canonical, is_text, stored_hash
+from medferry.fhir.footprint import footprint_of
 from medferry.fhir.identifiers import names_of
-from medferry.fhir.merge import footprint_of, merge
+from medferry.fhir.merge import completed, merge
 from medferry.fhir.rulings import Rulings
 from medferry.fhir.sides import Side
 from medferry.manifest import leases, runs
@@ -215,7 +216,7 @@ def with_identifier(stored: Resource, name: Name, made: Made, slot: str, former:
     if former is not None:
         before = split(former)[0]
         ours = merge(before, theirs, ours, footprint_of(before) | footprint_of(theirs), rulings).resource
-    return merge({}, theirs, ours, footprint_of(ours) | footprint_of(theirs), rulings).resource
+    return completed(theirs, ours)
 
 
 def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer: bool = False) -> int:

@@ -10,8 +10,9 @@ import orjson
 
 from medferry.apply.targets import ResolvedResource
 from medferry.fhir.canonical import Resource, content_hash
-from medferry.fhir.merge import Conflict, footprint_of, merge
-from medferry.fhir.merging import element_of
+from medferry.fhir.footprint import footprint_of
+from medferry.fhir.merge import merge
+from medferry.fhir.merging import Conflict, element_of
 from medferry.manifest.held_back import HeldBack, HeldReason
 from medferry.manifest.write_backs import NewBase
 from medferry.mapping.apply_inverse import apply_inverse

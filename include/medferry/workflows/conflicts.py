@@ -12,7 +12,8 @@ import orjson
 from medferry.errors import MedferryError
 from medferry.fhir.additions import split
 from medferry.fhir.canonical import Resource
-from medferry.fhir.merge import Footprint, footprint_of, get, merge, shown
+from medferry.fhir.footprint import Footprint, footprint_of, get, shown
+from medferry.fhir.merge import merge
 from medferry.fhir.sides import Side
 from medferry.manifest import conflict_decisions
 from medferry.manifest.conflicts import (
