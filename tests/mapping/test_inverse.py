@@ -16,7 +16,7 @@ from medferry.mapping.apply_inverse import apply_inverse, by_slot
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.differences import differences
 from medferry.mapping.identity import Naming
-from medferry.mapping.inverse import InverseSpec, RowChanges
+from medferry.mapping.inverse import Inexpressible, InverseSpec, RowChanges
 from medferry.mapping.terminology import CodeRow, CodeTable
 from medferry.mapping.values import zone_of
 
@@ -188,6 +188,35 @@ def test_a_row_that_its_own_mapping_would_refuse_is_not_changed_at_all_and_says_
     refused = [one for one in changes.cannot_express if one.reason == "row-refused"]
     assert {one.detail for one in refused} == {"quarantined missing-required value"}
     assert sorted(one.path for one in refused) == ["issued", "valueQuantity.value"]
+
+
+def test_a_value_is_written_whole_or_not_at_all() -> None:
+    """Its columns need no `together`: 73 beside the row's own unit would be a weight that nobody wrote."""
+
+    def with_unit(resource: Resource, row: Row | None, ctx: InverseContext) -> Columns:
+        if ctx.slot == "twin":
+            return {}
+        quantity = resource.get("valueQuantity") or {}
+        unit = quantity.get("unit", "kg")
+        if unit not in ("kg", "lb"):
+            unit = ctx.cannot(Inexpressible.NO_LOCAL_CODE, "valueQuantity.unit")
+        value = ctx.number(quantity.get("value"), "value", "valueQuantity.value")
+        return {"value": value, "unit": unit, "day": ctx.date(resource.get("issued"), "day", "issued")}
+
+    way = inverse(entity="weight", tables=weight_back.tables)(with_unit)
+    both = back(ROW, {"valueQuantity": {"value": 73, "unit": "lb"}, "issued": "2020"}, way=way)
+    assert both.columns == {"value": 73, "unit": "lb", "day": "2020"}
+    none = back(ROW, {"valueQuantity": {"value": 73, "unit": "st"}, "issued": "2020"}, way=way)
+    assert none.columns == {"day": "2020"}
+    told = {("valueQuantity.unit", "no-local-code"), ("valueQuantity.value", "comes-back-otherwise")}
+    assert told <= {*reasons(none)}
+    before = mapped(ROW)
+    before["main"]["valueQuantity"]["unit"] = "st"  # which the row never could say
+    edited = copy.deepcopy(before)
+    edited["main"]["valueQuantity"]["value"] = 73
+    assert apply_inverse(weight, way, ROW, "7", edited, SETTINGS, before).columns == {"value": 73}
+    edited["main"]["valueQuantity"]["unit"] = "oz"
+    assert apply_inverse(weight, way, ROW, "7", edited, SETTINGS, before).columns == {}
 
 
 def test_a_local_coding_that_contradicts_the_standard_one_is_for_a_person() -> None:

@@ -22,6 +22,7 @@ from medferry.mapping.outcomes import Disposition
 from medferry.mapping.quiet import quiet
 from medferry.mapping.raised import is_fault, place_of
 from medferry.mapping.told import told_detail, told_path, told_reason
+from medferry.mapping.whole_values import parted
 
 BySlot = Mapping[str, Resource]
 
@@ -80,7 +81,12 @@ def apply_inverse(
         former = {slot: image_of(spec, inverse, slot, resource, row, settings) for slot, resource in before.items()}
     except InverseRefused as refused:
         return RowChanges(cannot_express=(refused.refusal,))
-    columns, told = _changes(images, former)
+    apart = {
+        slot: parted(image.cannot_express, former[slot].cannot_express, image.paths, now[slot], before[slot])
+        for slot, image in images.items()
+        if slot in former
+    }
+    columns, told = _changes(images, former, apart)
     try:
         returned = mapped_by_slot(spec, {**row, **columns}, key, settings)
     except InverseRefused as refused:
@@ -144,14 +150,19 @@ def _told(one: CannotExpress, inverse: InverseSpec, row: Row | None, settings: M
     return replace(one, path=told_path(one.path, settings), reason=told_reason(one.reason, settings), detail=detail)
 
 
-def _changes(images: Mapping[str, Image], former: Mapping[str, Image]) -> tuple[Columns, list[CannotExpress]]:
-    """The columns of which the resources say something new, where all that speak of one say the same."""
+def _changes(
+    images: Mapping[str, Image], former: Mapping[str, Image], apart: Mapping[str, frozenset[str]]
+) -> tuple[Columns, list[CannotExpress]]:
+    """The columns of which the resources say something new, where all that speak of one say the same.
+
+    But for those of a value that cannot be written whole: `apart`.
+    """
     columns: dict[str, object] = {}
     disagreeing = []
     for slot, image in images.items():
         before = former[slot].columns if slot in former else {}
         for column, value in image.columns.items():
-            if column in before and before[column] == value:
+            if (column in before and before[column] == value) or column in apart.get(slot, ()):
                 continue
             said = [other.columns[column] for other in images.values() if column in other.columns]
             if any(other != value for other in said):
