@@ -69,6 +69,16 @@ BROKEN = {
         replace("plan.yaml", "strategy:", "authority: {domains: {people: [patient, Bed]}}\nstrategy:"),
         "plan.yaml:3: the domain people names Bed, which is no entity",
     ),
+    "a policy for a part of one value": (
+        replace(
+            "plan.yaml",
+            "strategy:",
+            "authority:\n  domains: {weights: [Observation]}\n  rules:\n    - domain: weights\n      writer: both\n"
+            "      accepted_by: A\n      reason: For a month.\n"
+            "      fields: [{paths: [status, valueQuantity.value], policy: legacy_wins}]\nstrategy:",
+        ),
+        "plan.yaml:10: authority has a policy for valueQuantity.value, a part of the valueQuantity of Observation",
+    ),
     "a way back without a writer": (
         replace(
             "plan.yaml",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +21,10 @@ from medferry.definition.outline import check_order, migration_folder
 from medferry.definition.planned import check_planned
 from medferry.definition.words import source_words
 from medferry.errors import DefinitionError, gathered
+from medferry.fhir.elements import fault_in
 from medferry.fhir.inactive import NOT_IN_USE
+from medferry.fhir.merging import element_of
+from medferry.fhir.one_value import whole
 from medferry.fhir.resource_types import why_unfit
 from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec
@@ -203,6 +206,22 @@ def _check_authority(folder: Path, plan: Plan, specs: Mapping[str, MappingSpec])
             path = folder / "plan.yaml"
             problem = f"the domain {domain} names {unknown[0]}, which is no entity, and which no mapping produces."
             raise DefinitionError(path, line_of(path, ("authority", "domains", domain)), problem, "Correct the name.")
+    for number, rule in enumerate(plan.authority.rules):
+        members = plan.authority.domains[rule.domain]
+        kinds = {kind for one in members for kind in (specs[one].produces.values() if one in specs else [one])}
+        for element in (element for group in rule.fields for element in group.paths):
+            _check_element(folder / "plan.yaml", number, element, sorted(kinds))
+
+
+def _check_element(path: Path, number: int, element: str, kinds: Iterable[str]) -> None:
+    """A policy is about no part of one value: one side's stands as a whole."""
+    steps = tuple(element.split("."))
+    for kind in kinds:
+        value = element_of(whole(kind, steps))
+        if value != element and fault_in(element, kind) is None:
+            problem = f"authority has a policy for {element}, a part of the {value} of {kind}, which is one value."
+            line = line_of(path, ("authority", "rules", number, "fields"))
+            raise DefinitionError(path, line, problem, f"Name {value}: one side's stands as a whole.")
 
 
 def _check_leftovers(folder: Path, plan: Plan, specs: Mapping[str, MappingSpec]) -> None:
