@@ -18,9 +18,15 @@ from medferry.source.types.canonical import base64_of
 MAX_KEY_BYTES = 1_000
 """The longest key that the manifest keeps, in UTF-8: with the columns beside it, what PostgreSQL's indexes take."""
 
-_EXACT_FLOATS = 2.0**53
+EXACT_FLOATS = 2**53
+"""Below it a float stands for one integer."""
+SMALL_FLOATS = "0.0001"
+"""Below it the text of a float has an exponent."""
+INEXACT = "inexact:"
+"""Begins the text of a float that stands for several integers. A trigger writes it alone where it is not sure of the
+text of a float: then everything of the entity may have changed.
+"""
 _SEPARATOR = "/"
-_INEXACT = "inexact:"
 _ESCAPED = "not-text:"
 """Begins the ledger's name of a key that cannot stand in the manifest as it is."""
 
@@ -91,8 +97,8 @@ def _single_text(value: Any) -> str | None:
 
 def _float_text(value: float) -> str:
     """1.0 names what 1 names: a foreign key is often a float where there are nulls."""
-    if not math.isfinite(value) or abs(value) >= _EXACT_FLOATS:
-        return f"{_INEXACT}{value!r}"
+    if not math.isfinite(value) or abs(value) >= EXACT_FLOATS:
+        return f"{INEXACT}{value!r}"
     return str(int(value)) if value.is_integer() else repr(value)
 
 
@@ -108,8 +114,8 @@ def fault_of(key: str | None) -> KeyFault | None:
         return KeyFault.UNDECODABLE
     if "\0" in key:
         return KeyFault.NUL
-    if key.startswith((_INEXACT, _ESCAPED)):
-        return KeyFault.INEXACT if key.startswith(_INEXACT) else KeyFault.RESERVED
+    if key.startswith((INEXACT, _ESCAPED)):
+        return KeyFault.INEXACT if key.startswith(INEXACT) else KeyFault.RESERVED
     return KeyFault.TOO_LONG if size > MAX_KEY_BYTES else None
 
 

@@ -28,6 +28,7 @@ from medferry.source.changes.journal import (
 from medferry.source.changes.lookups import NULL, Held
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import mysql_server
+from medferry.source.keys import EXACT_FLOATS, INEXACT, SMALL_FLOATS
 from medferry.source.kinds import Kind, held_values, kinds_of
 from medferry.source.objects import Fault, Found, Trigger, literal, short
 
@@ -165,13 +166,19 @@ def _without_transactions(connection: sa.Connection, tables: Collection[str]) ->
 
 Kinds = Mapping[str, str]
 
+_FIXED = "(m,d)"
+_FLOATS = ("float", "double", f"float{_FIXED}", f"double{_FIXED}")
+"""One of so many decimals, as DOUBLE(10,2), is printed with these, whatever it holds."""
+
 
 def _kinds(connection: sa.Connection) -> Mapping[str, Kinds]:
     """Table → its columns that are not printed as they are read, in lower case, and their types."""
     statement = sa.text(
-        "SELECT table_name, column_name, CONCAT(data_type, COALESCE(datetime_precision, '')) "
+        "SELECT table_name, column_name, CONCAT(data_type, COALESCE(datetime_precision, "
+        f"IF(data_type IN ('float', 'double') AND numeric_scale IS NOT NULL, '{_FIXED}', ''))) "
         "FROM information_schema.columns WHERE table_schema = DATABASE() "
-        "AND (data_type LIKE '%binary' OR data_type LIKE '%blob' OR data_type IN ('bit', 'float', 'timestamp'))"
+        "AND (data_type LIKE '%binary' OR data_type LIKE '%blob' "
+        "OR data_type IN ('bit', 'float', 'double', 'timestamp'))"
     )
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for table, column, kind in connection.execute(statement):
@@ -195,7 +202,8 @@ def _logged(table: str, key: KeyOf, op: str, keys: str) -> str:
     via = literal(table if key.is_select else "")
     return (
         f"INSERT INTO {CHANGE} (entity, via, `key`, op, who, at) "
-        f"SELECT {literal(key.entity)}, {via}, CONVERT(k.k USING utf8mb4), '{op}', USER(), UTC_TIMESTAMP(6) "
+        f"SELECT {literal(key.entity)}, {via}, CONVERT(NULLIF(k.k, '{INEXACT}') USING utf8mb4), '{op}', "
+        "USER(), UTC_TIMESTAMP(6) "
         f"FROM ({keys}) AS k WHERE k.k IS NOT NULL;"
     )
 
@@ -210,8 +218,8 @@ def _key(key: KeyOf, row: str, kinds: Kinds) -> str:
 
     It is compared byte by byte: `a` and `A` are two keys, and `a` and `a ` too, whatever the column's collation says.
     """
-    part_of = _exact if key.is_select else _part
-    texts = [part_of(part, kinds.get(column_of(part), "")) for part in key.logged(row)]
+    parts = [(part, kinds.get(column_of(part), "")) for part in key.logged(row)]
+    texts = [_double(part) if key.is_select and kind in _FLOATS else _part(part, kind) for part, kind in parts]
     if len(texts) > 1 or key.is_select:
         twice = f"REPEAT({_BACKSLASH}, 2)"
         escaped = f"CONCAT({_BACKSLASH}, '/')"
@@ -219,12 +227,29 @@ def _key(key: KeyOf, row: str, kinds: Kinds) -> str:
     if key.is_select:
         texts = [f"COALESCE({text}, CONCAT({_BACKSLASH}, '{NULL}'))" for text in texts]
     text = texts[0] if len(texts) == 1 else "CONCAT(" + ", '/', ".join(texts) + ")"
+    doubts = [_doubt(part, kind) for part, kind in parts if kind in _FLOATS and not key.is_select]
+    text = f"IF({' OR '.join(doubts)}, '{INEXACT}', {text})" if doubts else text
     return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
 
-def _exact(part: str, kind: str) -> str:
+def _double(part: str) -> str:
     """Of a FLOAT only a double has all digits."""
-    return _part(f"{part} + 0e0" if kind == "float" else part, kind)
+    return f"CAST({part} + 0e0 AS CHAR)"
+
+
+def _printed(part: str, kind: str) -> str:
+    return f"CAST({part} AS CHAR)" if kind == "float" else _double(part)
+
+
+def _doubt(part: str, kind: str) -> str:
+    """Whether the text of a float may be another than the key's: a small one is printed in another form, and of a FLOAT
+    six digits, which are it where they are nearer than half the way to the next.
+    """
+    doubts = [f"{part} <> FLOOR({part})" if kind.endswith(_FIXED) else f"{part} <> 0 AND ABS({part}) < {SMALL_FLOATS}"]
+    if kind.startswith("float"):
+        off = f"ABS(CAST({part} AS CHAR) - ({part} + 0e0)) >= ABS({part}) * {2.0**-25!r}"
+        doubts += [f"{part} <> FLOOR({part}) AND {off}", f"ABS({part}) > {2**24}"]
+    return f"({' OR '.join(doubts)})"
 
 
 def _part(part: str, kind: str) -> str:
@@ -232,7 +257,13 @@ def _part(part: str, kind: str) -> str:
         return f"CONVERT({part} + 0 USING utf8mb4)"
     if kind.startswith("timestamp"):
         return _instant(part, int(kind.removeprefix("timestamp")))
-    if kind and kind != "float":
+    if kind in _FLOATS:
+        exact = f"ABS({part}) < {EXACT_FLOATS}"
+        whole = f"{part} = FLOOR({part}) AND {exact} THEN CAST(CAST({part} + 0e0 AS SIGNED) AS CHAR)"
+        digits = _printed(part, kind)
+        fraction = f"{exact} THEN TRIM(TRAILING '0' FROM CAST({digits} AS DECIMAL(65, 30)))"
+        return f"CONVERT(CASE WHEN {whole} WHEN {fraction} ELSE {digits} END USING utf8mb4)"
+    if kind:
         return f"REPLACE(TO_BASE64({part}), CHAR(10 USING utf8mb4), '')"
     return f"CONVERT({part} USING utf8mb4)"
 

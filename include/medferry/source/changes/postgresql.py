@@ -26,6 +26,7 @@ from medferry.source.changes.journal import (
 from medferry.source.changes.lookups import NULL, Held, OtherColumns
 from medferry.source.changes.rules import KeyOf, Watched, column_of
 from medferry.source.identity import postgresql_server
+from medferry.source.keys import EXACT_FLOATS, SMALL_FLOATS
 from medferry.source.objects import Fault, Found, Trigger, literal
 from medferry.source.postgresql_triggers import Kind, TriggerKind, families, foreign_beneath, heirs, search_path
 from medferry.source.session import POSTGRESQL
@@ -195,7 +196,7 @@ _KINDS = f"""
 SELECT name, attname, base FROM (
   SELECT watched.name, a.attname::text, {_BASE} AS base FROM unnest(CAST(:names AS text[])) AS watched (name)
   JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name) AND a.attnum > 0 AND NOT a.attisdropped
-) AS typed WHERE base IN ('bytea', 'boolean')
+) AS typed WHERE base IN ('bytea', 'boolean', 'real', 'double precision')
 """
 
 _TYPES = f"""
@@ -260,5 +261,9 @@ def _part(part: str, kind: str) -> str:
         return f"translate(encode({part}, 'base64'), chr(10), '')"
     if kind == "boolean":  # concat prints it as one letter
         return f"CAST({part} AS text)"
+    if kind in ("real", "double precision"):  # as Python prints it; a cast to numeric alone would round
+        plain = f"abs({part}) < {EXACT_FLOATS} AND (abs({part}) >= {SMALL_FLOATS} OR {part} = 0)"
+        text = f"CAST({part} AS text)"
+        return f"CASE WHEN {plain} THEN CAST(CAST({text} AS numeric) AS text) ELSE {text} END"
     # concat prints a CHAR with its padding, as it is read; a cast would cut that off.
     return f'CASE WHEN ({part}) IS NOT NULL THEN concat({part}) END COLLATE "C"'

@@ -19,6 +19,7 @@ from medferry.source.changes.journal import (
 )
 from medferry.source.changes.lookups import NULL, Held
 from medferry.source.changes.rules import KeyOf, Watched
+from medferry.source.keys import INEXACT, SMALL_FLOATS
 from medferry.source.objects import Found, Trigger, literal, short
 
 _ANEW = f"INSERT OR REPLACE INTO {HEARTBEAT} VALUES ('{{name}}', hex(randomblob(16)), CURRENT_TIMESTAMP)"
@@ -106,7 +107,8 @@ def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
     keys = " UNION ".join(f"SELECT {text(key.logged(row))} AS key" for row in rows)
     via = literal(table if key.is_select else "")
     return (
-        f"INSERT INTO {CHANGE} (entity, via, key, op) SELECT {literal(key.entity)}, {via}, k.key, '{op}' "
+        f"INSERT INTO {CHANGE} (entity, via, key, op) "
+        f"SELECT {literal(key.entity)}, {via}, NULLIF(k.key, '{INEXACT}'), '{op}' "
         f"FROM ({keys}) AS k WHERE k.key IS NOT NULL;"
     )
 
@@ -114,7 +116,8 @@ def _insert(table: str, key: KeyOf, op: str, rows: tuple[str, ...]) -> str:
 def _text(parts: Sequence[str]) -> str:
     """The canonical text (`source.keys`) of a key's columns in SQL; null when any of them is."""
     texts = [f"CAST({_whole(part)} AS TEXT)" for part in parts]
-    return texts[0] if len(texts) == 1 else " || '/' || ".join(_escaped(text) for text in texts)
+    text = texts[0] if len(texts) == 1 else " || '/' || ".join(_escaped(text) for text in texts)
+    return f"CASE WHEN {' OR '.join(_doubt(part) for part in parts)} THEN '{INEXACT}' ELSE {text} END"
 
 
 def _values(parts: Sequence[str]) -> str:
@@ -126,6 +129,12 @@ def _values(parts: Sequence[str]) -> str:
 
 def _escaped(text: str) -> str:
     return f"replace(replace({text}, '\\', '\\\\'), '/', '\\/')"
+
+
+def _doubt(part: str) -> str:
+    """Whether the text of a float may be another than the key's: it has 15 digits, and a small one another form."""
+    fraction = f"typeof({part}) = 'real' AND ({part}) <> CAST({part} AS INTEGER)"
+    return f"({fraction} AND (abs({part}) < {SMALL_FLOATS} OR CAST(CAST({part} AS TEXT) AS REAL) <> ({part})))"
 
 
 def _whole(part: str) -> str:
