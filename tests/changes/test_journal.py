@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from medferry.source.changes.cuts import next_cut, writing
 from medferry.source.changes.engines import install, journal_of, remove
+from medferry.source.changes.fences import add_fence, has_passed
 from medferry.source.changes.journal import FENCE, CaptureBroken, Cut, Journal, PositionLost
 from medferry.source.changes.observe import census as written_by
 from medferry.source.changes.rules import watched
@@ -327,13 +328,13 @@ def test_a_fence_has_passed_with_all_that_was_committed_before_it(
         pass
     write("UPDATE remark SET text = 'x' WHERE id = 1")
     with writing(engine, journal) as connection:
-        journal.fence(connection, "t1")
+        add_fence(journal, connection, "t1")
     with engine.connect() as connection:
-        assert not journal.has_passed(connection, first.position, "t1")
+        assert not has_passed(journal, connection, first.position, "t1")
         with pytest.raises(PositionLost):
-            journal.has_passed(connection, first.position, "another")
+            has_passed(journal, connection, first.position, "another")
         census = written_by(connection)
     assert FENCE not in {line.entity for line in census}
     with next_cut(journal, engine, engine, first.position) as (connection, cut):
-        assert journal.has_passed(connection, cut.position, "t1")
+        assert has_passed(journal, connection, cut.position, "t1")
     assert cut.keys["remark"] == ("1",)

@@ -107,7 +107,9 @@ def _apply(environment: Environment, statement: str) -> None:
 
 
 def _miss(environment: Environment) -> None:
-    _write(environment, "UPDATE patient SET family = 'Unseen' WHERE id = 1", "DELETE FROM medferry_change")
+    _write(
+        environment, "UPDATE patient SET family = 'Unseen' WHERE id = 1", "DELETE FROM medferry_change WHERE op <> 'F'"
+    )
     sweep_wave(synced_wave(environment, "pilot"), FREE)
 
 
@@ -128,7 +130,9 @@ PLANTED: dict[str, tuple[set[GateName], Callable[[Environment], None]]] = {
     "capture's trigger is gone": ({GateName.LAG}, lambda e: _write(e, f"DROP TRIGGER {_trigger(e, 'change')}")),
     "a change waits": (
         {GateName.LAG},
-        lambda e: _write(e, "UPDATE patient SET sex = sex", "UPDATE medferry_change SET at = '2020-01-01 00:00:00'"),
+        lambda e: _write(
+            e, "UPDATE patient SET sex = sex", "UPDATE medferry_change SET at = '2020-01-01 00:00:00' WHERE op <> 'F'"
+        ),
     ),
     "a row is quarantined": (
         {GateName.DEAD_LETTERS},

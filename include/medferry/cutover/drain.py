@@ -14,6 +14,7 @@ from medferry.manifest.feeds import FeedKind, FeedName, begin_feed
 from medferry.medplum.changes import begin
 from medferry.medplum.client import MedplumClient
 from medferry.source.changes.cuts import writing
+from medferry.source.changes.fences import add_fence, has_passed
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.changes.sweep import Throttle
 from medferry.source.database import snapshot
@@ -44,7 +45,7 @@ class Time:
 def write_fence(wave: SyncedWave, token: str) -> None:
     """Put a fence behind all that was committed until now."""
     with writing(wave.environment.capture, wave.journal) as connection:
-        wave.journal.fence(connection, token)
+        add_fence(wave.journal, connection, token)
 
 
 def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: Time) -> int:
@@ -59,7 +60,7 @@ def cut_until(wave: SyncedWave, token: str, still: Callable[[], object], clock: 
         records += again(lambda: cycle(wave), still, clock).records
         newest = wave.position()
         with snapshot(wave.environment.source) as view:
-            if newest.state == CheckpointState.APPLIED and wave.journal.has_passed(view, newest.position_to, token):
+            if newest.state == CheckpointState.APPLIED and has_passed(wave.journal, view, newest.position_to, token):
                 check_readable(wave)
                 if swept := again(lambda: _swept(wave, still), still, clock):
                     records += swept + again(lambda: cycle(wave), still, clock).records  # what waited for these

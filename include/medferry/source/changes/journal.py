@@ -25,7 +25,7 @@ from medferry.source.objects import Fault, Found, LegacyObjects, Trigger, digest
 CHANGE, HEARTBEAT = "medferry_change", "medferry_heartbeat"
 TABLES = (CHANGE, HEARTBEAT)
 FENCE = "medferry_fence"
-"""The entity of a row that stands for a moment: what was committed before it is in no later cut than it is."""
+"""The entity of rows that belong to no record: the one with which a journal begins, and those of `fences`."""
 
 
 class PositionLost(MedferryError):
@@ -107,11 +107,21 @@ class Journal(LegacyObjects):
 
     def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
         gone = [generations.fault_of(error) for _, error in sorted(self.gone(connection).items())]
-        return gone + super().faults(connection, there_are)
+        return gone + super().faults(connection, there_are) + self.emptied(connection)
+
+    def emptied(self, connection: sa.Connection) -> list[Fault]:
+        """A journal that has no row is told from one that was emptied by nothing, so it is to have one."""
+        if CHANGE not in sa.inspect(connection).get_table_names() or self._anchor(connection):
+            return []
+        told = (
+            "the journal is empty: others have emptied it, or an earlier version made it and nothing was logged since"
+        )
+        return [Fault(told, (self.fence("'begun'"),))]
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
         there = set(sa.inspect(connection).get_table_names())
         wanted = {**self.tables(), **({BORN: born_ddl(connection.dialect.name)} if self.births else {})}
+        wanted[CHANGE] = (*wanted[CHANGE], self.fence("'begun'"))
         return [Fault(f"the table {name} is missing", ddl) for name, ddl in wanted.items() if name not in there]
 
     def check(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> None:
@@ -168,7 +178,8 @@ class Journal(LegacyObjects):
         gone, there_are, wanted = self.gone(connection), self.found(connection), self.triggers(connection)
         unseen, faults = generations.unseen(wanted, there_are, generations.entities_of(self.watched))
         unseen |= self.unlogged(connection, gone)
-        if rest := self.faults_of_tables(connection) + faults:
+        unanchored = previous is not None and anchor_of(previous) is None  # of an earlier version: it goes on
+        if rest := self.faults_of_tables(connection) + faults + ([] if unanchored else self.emptied(connection)):
             raise broken(rest)
         epoch = self.epoch(connection, there_are)
         position = f"{epoch}@{self.now(connection)}{self._anchor(connection)}"
@@ -262,21 +273,10 @@ class Journal(LegacyObjects):
     def held(self, connection: sa.Connection, table: str, columns: Sequence[str], /) -> Sequence[Held]:
         """How the texts that were logged of some columns of a table become values. Raises OtherColumns."""
 
-    def fence(self, connection: sa.Connection, token: str) -> None:
-        """Write a row that belongs to nothing, in a transaction of its own."""
-        columns, values = f"entity, via, {self.key}, op", f"'{FENCE}', '', :token, 'F'"
-        more = "".join(f", {name}" for name in self.of_a_row), "".join(f", {sql}" for sql in self.of_a_row.values())
-        statement = f"INSERT INTO {CHANGE} ({columns}{more[0]}) VALUES ({values}{more[1]})"
-        connection.execute(sa.text(statement), {"token": token})
-
-    def has_passed(self, connection: sa.Connection, position: str, token: str) -> bool:
-        """Whether a fence lies before a position. Raises PositionLost when it is not in the journal any more."""
-        fence = f"FROM {CHANGE} WHERE entity = '{FENCE}' AND {self.key} = :token"
-        if not connection.scalar(sa.text(f"SELECT count(*) {fence}"), {"token": token}):
-            raise PositionLost("A fence is gone from the journal of changes.", "Begin the cutover anew.")
-        condition, values = self.behind(place_of(position))
-        behind = sa.text(f"SELECT count(*) {fence} AND {condition}")
-        return not connection.scalar(behind, {"token": token, **values})
+    def fence(self, token: str) -> str:
+        """The statement that writes a row of `FENCE`; `token` is SQL."""
+        row = {"entity": f"'{FENCE}'", "via": "''", self.key: token, "op": "'F'", **self.of_a_row}
+        return f"INSERT INTO {CHANGE} ({', '.join(row)}) VALUES ({', '.join(row.values())})"
 
     of_a_row: ClassVar[Mapping[str, str]] = {}
     """What else every row of the journal needs: column → SQL."""
