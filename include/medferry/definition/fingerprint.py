@@ -1,8 +1,9 @@
 """The fingerprint of a migration: one digest over every file that can change what its rows become.
 
-These are all files of its folder, whatever they are called, since a mapping may read any, and the local modules that
-its mappings import; of installed packages that they import, name and version. Left out are caches, repositories and
-what editors leave beside a file, and the plan's sections for people: to tick a training makes no row another.
+These are all files of its folder, whatever they are called, since a mapping may read any, the local modules that its
+mappings import, with their data; of installed packages that they import, name and version. Left out are caches,
+repositories and what editors leave beside a file, and the plan's sections for people: to tick a training makes no row
+another.
 """
 
 from __future__ import annotations

@@ -12,7 +12,14 @@ from medferry.definition.check_keys import check_keys
 from medferry.definition.checks import Declared
 from medferry.definition.fingerprint import DefinitionFiles
 from medferry.definition.gate import GateRules, load_gate
-from medferry.definition.importing import installed_packages, local_modules, mapping_sources, mappings_package
+from medferry.definition.importing import (
+    data_beside,
+    installed_packages,
+    local_modules,
+    mapping_sources,
+    mappings_package,
+)
+from medferry.definition.installed import Installed
 from medferry.definition.inverses import check_deleted, check_inverse
 from medferry.definition.load_checks import load_checks
 from medferry.definition.lookups import check_tables_named
@@ -135,8 +142,10 @@ def load_migration(name_or_folder: str | Path) -> Migration:
     checks = load_checks(folder, specs, tables)
     capture, gate = load_capture(folder, entities), load_gate(folder, entities, plan.unit_ids)
     check_keys(folder, entities, checks)
-    modules = local_modules(package, folder / "mappings")
-    files = DefinitionFiles(folder, modules, installed_packages(package, folder / "mappings", modules))
+    installed, mappings = Installed(), folder / "mappings"
+    modules = local_modules(package, mappings, installed)
+    packages = installed_packages(package, mappings, modules, installed)
+    files = DefinitionFiles(folder, {**modules, **data_beside(modules)}, packages)
     if DefinitionFiles(folder).fingerprint() != before:
         raise DefinitionError(
             folder, None, "its files changed while they were read.", "Try again when they are complete."
