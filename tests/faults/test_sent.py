@@ -81,7 +81,7 @@ def test_a_batch_that_comes_when_its_time_is_over_is_found_by_the_next_verificat
 def test_who_comes_after_a_killed_worker_settles_what_it_sent(again: str, load_mode: str, world: World) -> None:
     world.server.inject(late(3_000, skip=2))  # clinics 1 and 2, when their parents are there
     options: dict[str, Any] = {"load_mode": load_mode, "lanes": 1}
-    first = world.do(options=options, at="commit attempt slice", do="kill", fast=False, settle=SETTLE)
+    first = world.do(options=options, at="commit attempt sent_batch slice", do="kill", fast=False, settle=SETTLE)
     assert first.killed and open_notes(world) == 1
     run_id = "r" if again == "the same run" else "second"
     options |= {} if run_id == "r" else {"take_over": True}

@@ -187,6 +187,7 @@ def test_every_hash_in_the_manifest_is_of_no_content_or_protected(tiny: Environm
     assert plain <= {
         *(f"{name}.fingerprint" for name in ("run", "source_unit", "unit_state", "verification")),
         "verification.state",  # of runs, numbers and times
+        "entity_key.query",  # of an author's SQL
         "exception.digest",  # of keys, columns and kinds
         *("audit.hash", "audit.digest"),
     }
