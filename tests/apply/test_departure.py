@@ -80,4 +80,4 @@ def test_what_is_late_is_noted_anew_and_sent_once(tiny: Environment, clocks: Clo
     assert isinstance(result.settled[name], ConfirmedWrite)
     assert notes == [0, 1] and result.closed == {0, 1}
     assert [attempt.status for attempt in result.attempts] == [0, 201]
-    assert result.unanswered == set() and result.waiting == set()
+    assert result.unanswered == {} and result.waiting == set()

@@ -146,8 +146,8 @@ def test_who_has_had_no_answer_lets_the_note_begin_anew(manifest: sa.Engine) -> 
     age(manifest, 700)
     with manifest.begin() as connection:
         sent_batches.end(connection, [ended])
-        sent_batches.renew(connection, {lost, ended}, Sending(600))
-        sent_batches.renew(connection, set(), Sending(600))
+        sent_batches.renew(connection, lost, 5)
+        sent_batches.renew(connection, ended, 0)
         assert names_in_doubt(connection, "m", 600, "") == names
     age(manifest, 700)
     with manifest.begin() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -38,8 +39,8 @@ class BatchSender:
     """Notes of which every answer came, or of which nothing was done."""
     lost: list[SentBatch] = field(default_factory=list)
     """Notes that got no answer since `take_lost`."""
-    unanswered: set[int] = field(default_factory=set)
-    """Notes of batches that got no answer: each had left by now."""
+    unanswered: dict[int, float] = field(default_factory=dict)
+    """Notes of batches that got no answer → when that was known (of the process's clock): each had left by then."""
 
     def send(self, steps: Sequence[Step], conditional: Sequence[bool]) -> tuple[int, list[EntryOutcome]]:
         """The note's number and every entry's outcome. `conditional`: which creates have a condition.
@@ -61,7 +62,7 @@ class BatchSender:
                 self.closed.update(numbers)
             else:
                 self.lost += [SentBatch(number, "", self.entity, 0.0, entries) for number in numbers]
-                self.unanswered.update(numbers)
+                self.unanswered |= dict.fromkeys(numbers, time.monotonic())
             raise
         except MedferryError:  # refused as a whole: nothing of it was done
             self.closed.update(note.number for note in notes)

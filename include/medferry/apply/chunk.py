@@ -160,12 +160,8 @@ class ChunkLoader:
         """Write down what is about to be sent. Raises LeaseLost when it is another's to send."""
         with self.hold.writing() as connection:
             at = read_clocks()  # no later than the note's own time: a wait for the manifest is over, its commit is not
-            number = sent_batches.note(connection, self.hold.run.migration, self.slice, entries, self._sending)
-            return Noted(number, at)
-
-    @property
-    def _sending(self) -> Sending:
-        return Sending(self.hold.environment.settings.settle_seconds, self.client.server_clock.now())
+            sending = Sending(self.hold.environment.settings.settle_seconds, self.client.server_clock.now())
+            return Noted(sent_batches.note(connection, self.hold.run.migration, self.slice, entries, sending), at)
 
     def _stay_alive(self) -> Callable[[], None]:
         """Renews the leases while a chunk is long at work. Raises LeaseLost when another has taken its slice."""
@@ -194,7 +190,8 @@ class ChunkLoader:
         proven = [end for end in written.settled.values() if isinstance(end, ConfirmedWrite)]
         with self.hold.writing() as connection:
             record_attempts(connection, run.id, slice_id, written.attempts)
-            sent_batches.renew(connection, written.unanswered, self._sending)
+            for note, lost_at in written.unanswered.items():
+                sent_batches.renew(connection, note, time.monotonic() - lost_at)
             for note, entries in written.unproven.items():
                 sent_batches.keep_only(connection, note, entries)
             sent_batches.settle_entries(connection, written.ended)

@@ -23,7 +23,7 @@ class WriteResult:
     """Answered notes → their creates that Medplum says it has done, and that could not be read yet."""
     ended: set[tuple[int, Name]] = field(default_factory=set)
     """(note, name) of entries without an answer whose end became known otherwise."""
-    unanswered: set[int] = field(default_factory=set)
-    """Notes of batches that got no answer."""
+    unanswered: dict[int, float] = field(default_factory=dict)
+    """Notes of batches that got no answer → when that was known, of the process's clock."""
     ruled: set[Name] = field(default_factory=set)
     """Of which a decision has told whose values stand."""

@@ -139,12 +139,13 @@ def end_acts_on(connection: sa.Connection, migration: str, name: tuple[str, str]
             end(connection, [batch.id])
 
 
-def renew(connection: sa.Connection, ids: Collection[int], sending: Sending) -> None:
-    """Let open notes begin now: their sender has had no answer, and may have stood still on the way out until now."""
-    if ids:
-        now = {"sent_at": clock(connection), "server_at": sending.server_at or None}
-        still_open = sent_batch.c.id.in_(list(ids)), sent_batch.c.ended_at.is_(None)
-        connection.execute(sa.update(sent_batch).where(*still_open).values(now))
+def renew(connection: sa.Connection, id_: int, seconds: float) -> None:
+    """Let an open note begin so many seconds ago, when its sender knew that no answer comes.
+
+    He may have stood still on the way out until then. No later: who waits for it counts from that moment, too.
+    """
+    still_open = sent_batch.c.id == id_, sent_batch.c.ended_at.is_(None)
+    connection.execute(sa.update(sent_batch).where(*still_open).values(sent_at=clock(connection, -seconds)))
 
 
 def end(connection: sa.Connection, ids: Collection[int]) -> None:
