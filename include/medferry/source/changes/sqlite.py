@@ -132,9 +132,15 @@ def _escaped(text: str) -> str:
 
 
 def _doubt(part: str) -> str:
-    """Whether the text of a float may be another than the key's: it has 15 digits, and a small one another form."""
-    fraction = f"typeof({part}) = 'real' AND ({part}) <> CAST({part} AS INTEGER)"
-    return f"({fraction} AND (abs({part}) < {SMALL_FLOATS} OR CAST(CAST({part} AS TEXT) AS REAL) <> ({part})))"
+    """Whether the text of a float may be another than the key's: it has 15 digits, and a small one another form.
+
+    Of an integer below 2^53 by a power of ten the quotient is the float that is next to the text; SQLite's own reading
+    of a text may be the one beside it.
+    """
+    fraction, text = f"typeof({part}) = 'real' AND ({part}) <> CAST({part} AS INTEGER)", f"CAST({part} AS TEXT)"
+    power = f"CAST('1e' || (length({text}) - instr({text}, '.')) AS REAL)"
+    read = f"CAST(replace({text}, '.', '') AS INTEGER) / {power}"
+    return f"({fraction} AND (abs({part}) < {SMALL_FLOATS} OR {read} <> ({part})))"
 
 
 def _whole(part: str) -> str:
