@@ -18,7 +18,7 @@ from medferry.errors import MedferryError, SourceError
 from medferry.manifest import set_aside
 from medferry.manifest.set_aside import EntitySetAside
 from medferry.source.changes.journal import Cut
-from medferry.source.database import set_apart, snapshot
+from medferry.source.database import snapshot
 from medferry.source.keys import ledger_key
 from medferry.source.lookup import refused_queries
 from medferry.sync.keys import ReadKeys, try_lines
@@ -51,8 +51,7 @@ def refused_now(wave: SyncedWave) -> dict[str, SourceError]:
         found = refused_queries(view, list(entities.values()))
         for name in entities.keys() - found.keys():
             try:
-                with set_apart(view):
-                    try_lines(wave, view, name)
+                try_lines(wave, view, name)
             except SourceError as error:
                 found[name] = error
     return found

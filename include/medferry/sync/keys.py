@@ -102,11 +102,12 @@ def keys_to_stage(wave: SyncedWave, view: sa.Connection, keys: Mapping[str, Coll
 def try_lines(wave: SyncedWave, view: sa.Connection, entity: str) -> None:
     """The load asks which rows were born, of what takes births: where it cannot, nothing of the entity is settled.
 
-    Raises SourceError.
+    Raises SourceError, after which the view goes on.
     """
     inverse = wave.environment.migration.inverses.get(entity)
     if inverse is not None and inverse.births:
-        lines_of_keys(view, entity, [""])
+        with set_apart(view):
+            lines_of_keys(view, entity, [""])
 
 
 def present_in_wave(wave: SyncedWave, view: sa.Connection, keys: Mapping[str, Collection[str]]) -> dict[str, ByKey]:

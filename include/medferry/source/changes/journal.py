@@ -101,8 +101,8 @@ class Journal(LegacyObjects):
         """Entity → why no trigger tells of all changes of its tables; `gone`: of those that bear none."""
         return generations.gone(self.watched, gone)
 
-    def triggers(self, connection: sa.Connection) -> list[Trigger]:
-        gone = self.gone(connection)
+    def triggers(self, connection: sa.Connection, gone: Collection[str] | None = None) -> list[Trigger]:
+        gone = self.gone(connection) if gone is None else gone
         return self.triggers_on(connection, {table: keys for table, keys in self.watched.items() if table not in gone})
 
     def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
@@ -175,7 +175,7 @@ class Journal(LegacyObjects):
         was made anew is `whole`. Raises CaptureBroken, and PositionLost: then only a complete sweep knows what changed.
         """
         self.check_reader(connection)
-        gone, there_are, wanted = self.gone(connection), self.found(connection), self.triggers(connection)
+        there_are, wanted = self.found(connection), self.triggers(connection, gone := self.gone(connection))
         unseen, faults = generations.unseen(wanted, there_are, generations.entities_of(self.watched))
         unseen |= self.unlogged(connection, gone)
         unanchored = previous is not None and anchor_of(previous) is None  # of an earlier version: it goes on

@@ -192,11 +192,14 @@ _BASE = """
 """
 """The type of a column `a`: of a domain, the one below it."""
 
+_OTHERWISE = "('bytea', 'boolean', 'real', 'double precision')"
+
 _KINDS = f"""
 SELECT name, attname, base FROM (
   SELECT watched.name, a.attname::text, {_BASE} AS base FROM unnest(CAST(:names AS text[])) AS watched (name)
   JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name) AND a.attnum > 0 AND NOT a.attisdropped
-) AS typed WHERE base IN ('bytea', 'boolean', 'real', 'double precision')
+  JOIN pg_type t ON t.oid = a.atttypid AND (t.typtype = 'd' OR t.oid::regtype::text IN {_OTHERWISE})
+) AS typed WHERE base IN {_OTHERWISE}
 """
 
 _TYPES = f"""
