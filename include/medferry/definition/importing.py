@@ -85,7 +85,7 @@ def data_beside(modules: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _named_in(module: Path) -> Iterator[Path]:
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(source_tree(module)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value):
             file = module.parent / node.value
             if file != module and file.is_file():
@@ -108,7 +108,7 @@ def installed_packages(
 
 def _imports(module: str, path: Path) -> Iterator[str]:
     """The names of what a file imports, whether at its head or in a function, and of what it has imported otherwise."""
-    tree = _tree(path)
+    tree = source_tree(path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -126,7 +126,7 @@ def _imports(module: str, path: Path) -> Iterator[str]:
         yield value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", "") or "")
 
 
-def _tree(path: Path) -> ast.AST:
+def source_tree(path: Path) -> ast.AST:
     """What a file of Python says; nothing where it cannot be read as such."""
     try:
         return ast.parse(path.read_bytes())

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from medferry.definition.importing import source_tree
+
 _SAYING = frozenset({"skip", "quarantine", "finding", "cannot"})
 """Methods of a context whose first argument is a reason."""
 
@@ -17,7 +19,7 @@ def source_words(files: Iterable[Path]) -> frozenset[str]:
     """Every constant text of some Python files; what is put together of constants alone is one, too."""
     return frozenset(
         text
-        for tree in map(_tree, files)
+        for tree in map(source_tree, files)
         for node in ast.walk(tree)
         if (text := _text(node)) is not None and len(text) <= _LONGEST
     )
@@ -25,7 +27,7 @@ def source_words(files: Iterable[Path]) -> frozenset[str]:
 
 def unwritten_reasons(files: Iterable[Path]) -> list[tuple[Path, int]]:
     """(file, line) of each reason that is put together, or read from the row, where it is given."""
-    found = {(path, line) for path in files for line in _unwritten(_tree(path))}
+    found = {(path, line) for path in files for line in _unwritten(source_tree(path))}
     return sorted(found)
 
 
@@ -67,10 +69,3 @@ def _text(node: ast.AST) -> str | None:
             return None
     known = [part for part in parts if part is not None]
     return "".join(known) if len(known) == len(parts) else None
-
-
-def _tree(path: Path) -> ast.AST:
-    try:
-        return ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return ast.Module([], [])
