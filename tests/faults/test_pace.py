@@ -56,7 +56,7 @@ def test_nobody_skips_while_a_batch_is_on_its_way(whose: str, pace: Pace, other:
 def test_what_stalls_and_what_lags_goes_on_with_the_clocks(tmp_path: Path, world: World) -> None:
     """Neither an hour of the server nor one of the searches is waited for."""
     server = world.server
-    http = httpx.Client(base_url=server.base_url)
+    http = httpx.Client(base_url=server.base_url, timeout=60)
     form = {"grant_type": "client_credentials", "client_id": server.client_id, "client_secret": server.client_secret}
     http.headers["Authorization"] = f"Bearer {http.post('oauth2/token', data=form).json()['access_token']}"
     patient = {"resourceType": "Patient", "identifier": [{"system": world.base, "value": "1"}]}
@@ -66,7 +66,7 @@ def test_what_stalls_and_what_lags_goes_on_with_the_clocks(tmp_path: Path, world
         def found() -> int:
             asked = {"identifier": f"{world.base}|1"}
             headers = {"Authorization": http.headers["Authorization"]}
-            answer = httpx.post(f"{proxy.base_url}fhir/R4/Patient/_search", data=asked, headers=headers)
+            answer = httpx.post(f"{proxy.base_url}fhir/R4/Patient/_search", data=asked, headers=headers, timeout=60)
             return len(answer.json().get("entry", []))
 
         assert http.post("fhir/R4/Patient", json=patient).status_code == 504
