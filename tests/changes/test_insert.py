@@ -18,7 +18,7 @@ from medferry.source.entity import SourceEntity
 from medferry.source.insert import insert_row
 from medferry.source.legacy_table import legacy_table
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import WriteRefused
+from medferry.source.write_faults import WriteRefused
 
 _SERIAL = {
     "sqlite": "INTEGER PRIMARY KEY",

@@ -13,7 +13,7 @@ from demo_clinics.generate import fill
 from medferry.definition.migration import Migration
 from medferry.source.database import connect_engine, snapshot, stream
 from medferry.source.slices import rows_of
-from medferry.source.writeback import write_row
+from medferry.source.writeback import write_rows
 from tests.clinics.laws import Resource, Row, back, mapped
 from tests.clinics.test_whole_legacy import legacy_url
 
@@ -61,7 +61,7 @@ def test_an_edit_of_each_entity_reaches_its_row_and_comes_back(
             assert changes.columns != {}, entity
             assert changes.cannot_express == (), entity
             tables = migration.inverses[entity].tables
-            written = write_row(legacy, migration.entities[entity], tables, row, changes.columns)
+            written = write_rows(legacy, migration.entities[entity], tables, [(row, changes.columns)])[0]
             again = back(migration, entity, written, now)
             assert (again.columns, again.cannot_express) == ({}, ()), entity
         legacy.dispose()

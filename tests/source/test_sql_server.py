@@ -35,7 +35,8 @@ from medferry.source.slices import cut, rows_of
 from medferry.source.sqlserver import SETTINGS
 from medferry.source.types.mssql import REMEDIES, TYPES
 from medferry.source.types.utf16 import UTF_16
-from medferry.source.writeback import WriterBlocked, remove_row
+from medferry.source.write_faults import WriterBlocked
+from medferry.source.writeback import remove_row
 from medferry.verification.legacy import LegacyReader
 from medferry.verification.written import try_checks
 from tests.source.fake_sql_server import FakeSqlServer, refusal

@@ -15,7 +15,7 @@ from medferry.manifest.held_back import held_back_of
 from medferry.manifest.subject import Subject
 from medferry.medplum.errors import MedplumUnavailable
 from medferry.stages import load
-from medferry.sync import adopt, reverse_born
+from medferry.sync import adopt, finish_births, reverse_born
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse import FoundKind
 from medferry.sync.reverse_cycle import back_cycle
@@ -165,7 +165,7 @@ def doubled(taking: SyncedWave) -> str:
         patched.setattr(adopt.Adopter, "_identified", dead)
         with pytest.raises(Killed):
             back_cycle(taking)
-        patched.setattr(adopt, "open_births", lambda *_: list[NotedBirth]())
+        patched.setattr(finish_births, "open_births", lambda *_: list[NotedBirth]())
         patched.setattr(load, "leave_born", lambda *_: 0)
         cycle(taking)
     return id_

@@ -24,8 +24,8 @@ from medferry.plan.authority import AuthorityMatrix
 from medferry.plan.model import DeletedPolicy
 from medferry.runtime.continuing import OtherSystem
 from medferry.source.shown_keys import show_keys_by
-from medferry.source.writeback import RowConflict, WriterBlocked
-from medferry.sync import reverse_cycle, reverse_write
+from medferry.source.write_faults import RowConflict, WriterBlocked
+from medferry.sync import reverse_cycle, reverse_rows, reverse_write
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.reverse import FoundKind
 from medferry.sync.reverse_cycle import back_cycle
@@ -297,15 +297,15 @@ def test_what_is_born_in_medplum_is_told_until_it_is_gone(both: SyncedWave, user
 
 # -- kills and refusals ----------------------------------------------------------------------------
 
-ACTS = ("begin", "write_row", "_read_back", "_end")
-"""What a cycle does in this order: it notes, writes each row, reads back, records. Each is durable when it returns, but
-for the last, which is part of the transaction that records."""
+ACTS = {"begin": reverse_write, "write_rows": reverse_rows, "_read_back": reverse_write, "_end": reverse_write}
+"""What a cycle does in this order: it notes, writes rows, reads back, records. Each is durable when it returns, but for
+the last, which is part of the transaction that records."""
 
 
 @contextmanager
 def killed(act: str, number: int, after: bool) -> Iterator[None]:
     """Let the cycle die at the act of that number, before it or after; nobody tidies up."""
-    real, calls, dead = getattr(reverse_write, act), 0, False
+    real, calls, dead = getattr(ACTS[act], act), 0, False
 
     def dies(*given: Any, **more: Any) -> Any:
         nonlocal calls, dead
@@ -320,14 +320,18 @@ def killed(act: str, number: int, after: bool) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         if act != "_end":
             patched.setattr(reverse_write, "_end", lambda *_: None)
-        patched.setattr(reverse_write, act, dies)
+        patched.setattr(ACTS[act], act, dies)
         yield
 
 
-def test_a_kill_at_any_act_writes_each_edit_once(both: SyncedWave, user: User) -> None:
+@pytest.mark.parametrize("at_once", [1, 20])
+def test_a_kill_at_any_act_writes_each_edit_once(
+    both: SyncedWave, user: User, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reverse_rows, "ROWS_AT_ONCE", at_once)
     points = [(act, number, after) for act in ACTS for number in (1, 2) for after in (False, True)]
     for count, (act, number, after) in enumerate(points):
-        if number == 2 and act in ("begin", "_end"):
+        if number == 2 and (act != "write_rows" or at_once > 1):
             continue  # there is one of a page
         before, family, later = log_of(both), f"Kill {count}", count % 3 == 0
         user.rename(family)
@@ -365,7 +369,7 @@ def test_what_is_refused_is_held_back_and_tried_again(
     rename_other(both, "Bell")
     for error, reason_ in ((blocked, "entity-set-aside"), (conflict, "row-changed")):
         with monkeypatch.context() as patched:
-            patched.setattr(reverse_write, "write_row", Mock(side_effect=error))
+            patched.setattr(reverse_rows, "write_rows", Mock(side_effect=error))
             assert not back_cycle(both).written
         assert held(both) == {("1", "", reason_), ("2", "", reason_)}
         looked_at_again(both)
@@ -434,7 +438,7 @@ def test_what_the_writing_account_may_not_read_holds_its_entity_back(both: Synce
     """Its tables it may write; of what else the entity's SQL reads, the database refuses it the row."""
     user.rename("Baker")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(reverse_write, "write_row", Mock(side_effect=SourceError("permission denied for table code")))
+        patched.setattr(reverse_rows, "write_rows", Mock(side_effect=SourceError("permission denied for table code")))
         assert not back_cycle(both).written
     assert held(both) == {("1", "", "entity-set-aside")}
     looked_at_again(both)

@@ -23,7 +23,7 @@ def test_an_open_note_of_an_unreadable_entity_stops_neither_way(
 ) -> None:
     before = log_of(both)
     user.rename("Baker")
-    with killed("write_row", 1, after), pytest.raises(Killed):
+    with killed("write_rows", 1, after), pytest.raises(Killed):
         back_cycle(both)
     write("ALTER TABLE patient RENAME COLUMN born TO birth", "UPDATE weight SET kg = 71 WHERE id = 0")
     assert ends(cycle(both)) == {"successful": 1}

@@ -22,7 +22,7 @@ from medferry.source.dialects import VARIANTS
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.slices import entity_rows
-from medferry.source.writeback import why_not
+from medferry.source.write_transaction import why_not
 
 
 def check_inverse(path: Path, entity: SourceEntity, spec: MappingSpec, module: ModuleType) -> InverseSpec | None:

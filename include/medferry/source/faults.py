@@ -96,8 +96,8 @@ def native_number(error: DBAPIError) -> int:
 _BUSY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: not serializable, deadlock, lock not available."""
 
-_BUSY_NUMBERS = frozenset({1205, 1213, 1020})
-"""MySQL and MariaDB: lock wait timeout, deadlock, a record that changed since it was read."""
+_BUSY_NUMBERS = frozenset({1205, 1213, 1020, 3572})
+"""MySQL and MariaDB: lock wait timeout, deadlock, a record that changed since it was read, a lock that is held."""
 
 _BUSY_MSSQL = frozenset({1205, 1222, 3960, 3961})
 """SQL Server: deadlock, lock request time out, update conflict and changed definition under a snapshot."""

@@ -19,7 +19,9 @@ from medferry.source.entity import SourceEntity
 from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
-from medferry.source.writeback import Row, WriteRefused, bound, lock_rows, says, table_of, write_table, writing_rows
+from medferry.source.write_faults import WriteRefused
+from medferry.source.write_transaction import writing_rows
+from medferry.source.writeback import Row, bound, lock_rows, says, table_of, write_table
 
 Judge = Callable[[Row], Row]
 """What of a row that was inserted has to be another value. Raises, and nothing is written."""
@@ -39,7 +41,7 @@ def insert_row(
     """The line of the row that stands for a resource; `line` tells of which, its `key` and `made` do not count.
 
     `values` are of the entity's row; with its unit, where `new` names a column for that. `made` is asked for the line.
-    `through`: as of `write_row`.
+    `through`: as of `write_rows`.
     Raises RowConflict, WriteRefused, SourceUnavailable, SourceError, and what `judge` raises.
     """
     with writing_rows(engine, entity, through) as (connection, now):

@@ -6,11 +6,11 @@ in as what the engine holds, and only rows whose key reads exactly as wanted com
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from more_itertools import chunked
+from more_itertools import chunked, map_reduce
 
 from medferry.errors import SourceError
 from medferry.source.database import set_apart, stream
@@ -49,9 +49,16 @@ def units_of_logged(connection: sa.Connection, entity: SourceEntity, texts: Sequ
     return {entity.ledger_key_of(row): unit_text(row["unit_of_key"]) for row in rows}
 
 
+def rows_of_keys(
+    connection: sa.Connection, entity: SourceEntity, keys: Sequence[str]
+) -> Mapping[str, list[dict[str, Any]]]:
+    """Key → its rows, whatever their units: more than one where the key is none."""
+    return map_reduce(_matching(connection, entity, sa.select(sa.text("*")), keys), entity.ledger_key_of)
+
+
 def rows_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> list[dict[str, Any]]:
-    """The rows of that key, whatever their units: more than one where the key is none."""
-    return list(_matching(connection, entity, sa.select(sa.text("*")), [key]))
+    """The rows of that key, whatever their units."""
+    return rows_of_keys(connection, entity, [key]).get(key, [])
 
 
 def row_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> dict[str, Any] | None:

@@ -7,6 +7,24 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from medferry.errors import MedferryError
+
+
+class RowConflict(MedferryError):
+    """The row is not what the changes were made from, or gone, or held locked by somebody else.
+
+    Nothing was written; read it again and decide anew.
+    """
+
+
+class WriteRefused(MedferryError):
+    """The legacy database does not take the change, or would keep another value. Nothing was written."""
+
+
+class WriterBlocked(WriteRefused):
+    """The account may not write, or the schema is another: no row of the entity can be written. Nothing was."""
+
+
 RIGHTS = (
     "gives no right to write",
     "Grant the writing account SELECT, INSERT, UPDATE and DELETE on the inverse's tables.",

@@ -1,82 +1,65 @@
-"""Write changed columns of one entity's row into the legacy database: all of it in one transaction, or nothing.
+"""Write changed columns of an entity's rows into the legacy database: all of them in one transaction, or nothing.
 
 The rows are locked, read again by the entity's own SQL and compared with what the changes were made from; then only the
-changed columns are written, by key, and read back before the commit. The connection is one that may write: the
-reader's sessions are pinned read-only.
+changed columns are written, by key, and read back before the commit.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
-from medferry.errors import MedferryError, SourceUnavailable
-from medferry.source.dialects import DIALECTS
 from medferry.source.entity import SourceEntity
-from medferry.source.faults import code_of, in_each_others_way, state_of
 from medferry.source.followers import Unseen, following
-from medferry.source.gate.passing import passed
 from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
-from medferry.source.lookup import row_of_key
-from medferry.source.session import pin_settings
+from medferry.source.lookup import row_of_key, rows_of_keys
 from medferry.source.shown_keys import shown_name
 from medferry.source.types.canonical import base64_of
-from medferry.source.write_faults import RIGHTS, SCHEMA, why_refused
+from medferry.source.write_faults import RowConflict, WriteRefused
+from medferry.source.write_transaction import writing_rows
 
 Row = Mapping[str, Any]
 
-
-class RowConflict(MedferryError):
-    """The row is not what the changes were made from, or gone, or held locked by somebody else.
-
-    Nothing was written; read it again and decide anew.
-    """
+Edit = tuple[Row, Row]
+"""A row as it was read, its base, and its changes: column of the row → value."""
 
 
-class WriteRefused(MedferryError):
-    """The legacy database does not take the change, or would keep another value. Nothing was written."""
-
-
-class WriterBlocked(WriteRefused):
-    """The account may not write, or the schema is another: no row of the entity can be written. Nothing was."""
-
-
-def write_row(
+def write_rows(
     engine: sa.Engine,
     entity: SourceEntity,
     tables: Sequence[LegacyTable],
-    base: Row,
-    changes: Row,
+    edits: Sequence[Edit],
     through: Collection[str] = (),
-) -> dict[str, Any]:
-    """Write `changes` (column of the row → value) to the row that reads as `base`; returns it as it reads then.
+) -> list[dict[str, Any]]:
+    """Write the changes of each row to the row that reads as its base; returns the rows as they read then, in order.
 
+    Of several rows it waits for no lock: who waits for one of them would wait for all that it waits for, and two who
+    hold what the other wants would cost a user of the legacy system their transaction.
     `through`: units whose closed gates this write goes through. To be given while nobody else may write them.
     Raises RowConflict, WriteRefused, SourceUnavailable, and SourceError from reading. No message quotes a value.
     """
-    key = entity.ledger_key_of(base)
-    name = shown_name(entity.name, key)
-    with writing_rows(engine, entity, through) as (connection, now):
-        held = [lock_rows(connection, table, base) for table in tables]
-        present = row_of_key(connection, entity, key)
-        if present is None:
-            raise RowConflict(f"{name} is gone.", "Read the row again.")
-        if present != dict(base):
-            raise RowConflict(f"{name} was changed by somebody else.", "Read the row again.")
-        _one_row(entity, tables[0], held[0])
-        for table, number in zip(tables, held, strict=True):
-            write_table(connection, table, number, base, changes, now)
-        written = row_of_key(connection, entity, key)
-        _compare(entity, tables, {**base, **changes}, written)
-        assert written is not None
-        return written
+    keys, alone = [entity.ledger_key_of(base) for base, _ in edits], len(edits) == 1
+    with writing_rows(engine, entity, through, waits=alone) as (connection, now):
+        held = [[lock_rows(connection, table, base, waits=alone) for table in tables] for base, _ in edits]
+        present = rows_of_keys(connection, entity, keys)
+        for key, (base, _), numbers in zip(keys, edits, held, strict=True):
+            _as_it_was(entity, key, base, present.get(key, []))
+            _one_row(entity, tables[0], numbers[0])
+        for (base, changes), numbers in zip(edits, held, strict=True):
+            for table, number in zip(tables, numbers, strict=True):
+                write_table(connection, table, number, base, changes, now)
+        for (base, changes), numbers in zip(edits, held, strict=True):
+            for table, number in zip(tables, numbers, strict=True):
+                _once(connection, table, number, base, changes)
+        written = rows_of_keys(connection, entity, keys)
+        for key, (base, changes) in zip(keys, edits, strict=True):
+            _compare(entity, tables, {**base, **changes}, written.get(key, []))
+        return [written[key][0] for key in keys]
 
 
 def remove_row(
@@ -89,7 +72,7 @@ def remove_row(
 ) -> None:
     """Delete the row that reads as `base`, or `mark` it as removed in its own table.
 
-    Raises as `write_row`, also where the entity's SQL would show the row as it was.
+    Raises as `write_rows`, also where the entity's SQL would show the row as it was.
     """
     key = entity.ledger_key_of(base)
     name = shown_name(entity.name, key)
@@ -115,67 +98,18 @@ def remove_row(
             )
 
 
-def why_not(dialect: str) -> tuple[str, str] | None:
-    """Problem and remedy where nothing is written back into an engine."""
-    if dialect in _CLOCK:
-        return None
-    remedy = "Take the way back (@inverse) out, and enter in the legacy system by hand what Medplum's users change."
-    return f"nothing is written back into {DIALECTS[dialect].title}.", remedy
-
-
-@contextmanager
-def writing_rows(
-    engine: sa.Engine, entity: SourceEntity, through: Collection[str] = ()
-) -> Iterator[tuple[sa.Connection, str]]:
-    """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second."""
-    name = engine.dialect.name
-    if told := why_not(name):
-        raise WriterBlocked(f"{entity.name} was not written: {told[0]}", told[1])
-    options: dict[str, Any] = {} if name == "sqlite" else {"isolation_level": "READ COMMITTED"}
-    try:
-        with engine.connect().execution_options(**options) as connection:
-            if name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            now = str(connection.scalar(sa.text(_CLOCK[name])))
-            pin_settings(connection)
-            if name in _PATIENCE:
-                connection.exec_driver_sql(_PATIENCE[name])
-            with passed(connection, through):
-                yield connection, now
-            connection.commit()
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise SourceUnavailable(
-                f"The legacy database was lost while {entity.name} was written ({state_of(error)}).",
-                "Read the row again: it has all of the change or nothing of it.",
-            ) from None
-        if in_each_others_way(error):
-            problem = f"Somebody else holds {entity.name} locked, or waits for what is held here ({code_of(error)})."
-            raise RowConflict(problem, "Nothing was lost: the next cycle reads the row again.") from None
-        why, remedy = why_refused(error)
-        kind = WriterBlocked if (why, remedy) in (RIGHTS, SCHEMA) else WriteRefused
-        raise kind(f"The legacy database {why} ({entity.name}, {state_of(error)}).", remedy) from None
-
-
-_CLOCK = {
-    "postgresql": "SELECT to_char(LOCALTIMESTAMP(0), 'YYYY-MM-DD HH24:MI:SS')",  # whatever the session's DateStyle
-    "mysql": "SELECT CAST(LOCALTIMESTAMP(0) AS CHAR)",
-    "mariadb": "SELECT CAST(LOCALTIMESTAMP(0) AS CHAR)",
-    "sqlite": "SELECT datetime('now')",
-}
-
-_PATIENCE = {
-    "postgresql": "SET LOCAL lock_timeout = '2s'",
-    "mysql": "SET SESSION innodb_lock_wait_timeout = 2",
-    "mariadb": "SET SESSION innodb_lock_wait_timeout = 2",
-}
-"""A user may hold a row for as long as a form is open: that one waits for the next cycle, and no other for it."""
-
-
-def lock_rows(connection: sa.Connection, table: LegacyTable, base: Row) -> int:
+def lock_rows(connection: sa.Connection, table: LegacyTable, base: Row, waits: bool = True) -> int:
     """How many rows the table has for the entity's row; they are locked."""
     statement = sa.select(sa.literal_column("1", sa.Integer)).select_from(table_of(table)).where(_found_by(table, base))
-    return len(connection.execute(statement.with_for_update()).all())
+    return len(connection.execute(statement.with_for_update(nowait=not waits)).all())
+
+
+def _as_it_was(entity: SourceEntity, key: str, base: Row, present: Sequence[Row]) -> None:
+    name = shown_name(entity.name, key)
+    if not present:
+        raise RowConflict(f"{name} is gone.", "Read the row again.")
+    if [dict(base)] != present:
+        raise RowConflict(f"{name} was changed by somebody else.", "Read the row again.")
 
 
 def _one_row(entity: SourceEntity, own: LegacyTable, held: int) -> None:
@@ -206,6 +140,14 @@ def write_table(connection: sa.Connection, table: LegacyTable, held: int, base: 
     elif left:
         keys = {column: base[name] for column, name in table.key.items()}
         connection.execute(sa.insert(written).values(bound({**keys, **table.only, **table.new, **values, **touched})))
+
+
+def _once(connection: sa.Connection, table: LegacyTable, held: int, base: Row, changes: Row) -> None:
+    """Raise RowConflict where a row that was inserted is there twice: two of the entity's rows may share it."""
+    if held or all({**base, **changes}[name] is None for name in table.columns):
+        return
+    if lock_rows(connection, table, base) > 1:
+        raise RowConflict(f"{table.name} would have several rows for one.", "Read the rows again.")
 
 
 def _delete(connection: sa.Connection, table: LegacyTable, base: Row) -> None:
@@ -255,11 +197,11 @@ def _as_it_is(name: str, value: Any) -> sa.BindParameter[Any]:
     return sa.bindparam(name, held, type_=sa.types.NullType())
 
 
-def _compare(entity: SourceEntity, tables: Sequence[LegacyTable], wanted: Row, written: Row | None) -> None:
+def _compare(entity: SourceEntity, tables: Sequence[LegacyTable], wanted: Row, written: Sequence[Row]) -> None:
     """Raise WriteRefused where the row does not read as it should now; only the times of the change may differ."""
     times = {entity.changed, *(table.touched for table in tables)}
     other = sorted(
-        name for name in wanted if name not in times and (written is None or not says(written[name], wanted[name]))
+        name for name in wanted if name not in times and (len(written) != 1 or not says(written[0][name], wanted[name]))
     )
     if other:
         raise WriteRefused(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Collection
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +14,6 @@ import sqlalchemy as sa
 from medferry.apply.entry import batch_entry
 from medferry.apply.plan import Step
 from medferry.apply.targets import ResolvedResource
-from medferry.errors import LeaseHeld, SourceError
 from medferry.fhir.accounts import accounts_of
 from medferry.fhir.additions import split
 from medferry.fhir.canonical import Resource, canonical, is_text, stored_hash
@@ -26,29 +23,27 @@ from medferry.fhir.merge import completed, merge
 from medferry.fhir.rulings import Rulings
 from medferry.fhir.sides import Side
 from medferry.manifest import leases, runs
-from medferry.manifest.births import NotedBirth, close_birth, open_births
+from medferry.manifest.births import NotedBirth, close_birth
 from medferry.manifest.crosswalk import Action, ConfirmedWrite, Effect, Name, find_targets, record_confirmed
 from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
 from medferry.manifest.runs import RunStatus, SliceStage
 from medferry.manifest.source_records import SourceRecord, write_records
-from medferry.manifest.waiting import waiting_records
 from medferry.mapping.inverse import Inexpressible
-from medferry.mapping.outcomes import Disposition, Reason
+from medferry.mapping.outcomes import Disposition
 from medferry.medplum import budget as points
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import Unauthorised
 from medferry.runtime.staging import dump_row, row_digest
-from medferry.source.births import BornLine, find_born, lines_of_keys, settled_line
+from medferry.source.births import BornLine
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
 from medferry.source.shown_keys import shown_key
-from medferry.source.writeback import Row, RowConflict, WriteRefused, writing_rows
-from medferry.stages.born import not_adopted
+from medferry.source.writeback import Row
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
 from medferry.stages.prepare import begin
 from medferry.sync.carry_out import OPTIONS
+from medferry.sync.made import Made, Maker
 from medferry.sync.reverse_decide import HALF
-from medferry.sync.reverse_look import Made, made_of
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
@@ -85,7 +80,7 @@ class Adopter:
             row = row_of_key(view, environment.migration.entities[note.entity], key)
         if row is None:
             return self._unless_gone(note, self.told(note, HeldReason.ROW_GONE, shown_key(note.entity, key)))
-        made = made_of(environment, note.entity, row)
+        made = Maker(environment, note.entity).of(row)
         if note.slot in made.slots and made.slots[note.slot].hash != line.made:
             made = Made({})  # somebody has changed the row since: that is a change, and no part of what both agree on
         if taken := self._taken(note, key):
@@ -217,84 +212,3 @@ def with_identifier(stored: Resource, name: Name, made: Made, slot: str, former:
         before = split(former)[0]
         ours = merge(before, theirs, ours, footprint_of(before) | footprint_of(theirs), rulings).resource
     return completed(theirs, ours)
-
-
-def finish_births(wave: SyncedWave, client: MedplumClient | None = None, writer: bool = False) -> int:
-    """Adopt what a killed cycle has inserted rows for, noted or not; returns the number of notes that are closed.
-
-    To be called by who is alone, before anything else. `writer`: the account that writes looks for the lines, so that
-    a note of which there is none is of a row that was never inserted. Raises as `Adopter.adopt`, but for LeaseHeld.
-    """
-    environment = wave.environment
-    migration, closed = environment.migration, 0
-    legacy = environment.legacy_writer if writer else environment.source
-    with environment.manifest.begin() as connection:
-        notes = open_births(connection, migration.name, wave.id)
-    try:
-        left = _left_alone(wave, legacy, {note.place for note in notes})
-        if not notes and not left:
-            return 0
-        with snapshot(legacy) as view:
-            lines = find_born(view, [note.place for note in notes])
-    except SourceError as error:  # nor are the rows of these entities settled meanwhile: see `sync.keys`
-        log.warning("What was inserted for births is left to a later cycle: %s", error)
-        return 0
-    with ExitStack() as opened:
-        client = client or opened.enter_context(environment.medplum())
-        adopter = Adopter(wave, client, legacy)
-        for note in notes:
-            closed += _finished(adopter, note, lines.get(note.place), writer)
-        strange = set(not_adopted(environment, client, list(left)))
-        for line, note in left.items():
-            if line in strange:
-                _finished(adopter, note, line, writer)
-    return closed
-
-
-def _left_alone(wave: SyncedWave, legacy: sa.Engine, noted: Collection[Place]) -> dict[BornLine, NotedBirth]:
-    """What is to be adopted by the lines of rows that the way forth has left alone: their notes are lost, or closed."""
-    migration, found = wave.environment.migration, dict[BornLine, NotedBirth]()
-    taking = [name for name, inverse in migration.inverses.items() if inverse.births]
-    with wave.environment.manifest.begin() as connection:
-        waiting = waiting_records(connection, migration.name, taking, wave.units, (Reason.BORN_IN_MEDPLUM,))
-    for entity, records in waiting.items():
-        units = {record.key: record.unit for record in records}
-        with snapshot(legacy) as view:
-            lines = lines_of_keys(view, entity, units).values()
-        found |= {
-            line: NotedBirth(*line.place, entity, line.slot, wave.id, units[line.key], "", line.made)
-            for line in lines
-            if line.place not in noted
-        }
-    return found
-
-
-def _finished(adopter: Adopter, note: NotedBirth, line: BornLine | None, writer: bool) -> bool:
-    """Whether a note is closed now: its resource is adopted, or there is no row and none comes."""
-    environment = adopter.wave.environment
-    migration, held = environment.migration, list[HeldBack]()
-    try:
-        if line is None and writer:
-            line = _last_word(adopter, note)
-        elif line is None:  # a reader that lags behind may not see it yet
-            return False
-        held = adopter.adopt(note, line) if line else []
-    except (LeaseHeld, RowConflict, WriteRefused) as error:
-        log.info("%s is adopted later: %s", "/".join(note.place), error.problem)
-        return False
-    except SourceError as error:  # the entity's rows: all others go on
-        held = [adopter.told(note, HeldReason.SET_ASIDE, error.problem)]
-    with environment.manifest.begin() as connection:
-        if held:
-            set_held_back(connection, migration.name, migration.fingerprint, [(x.entity, x.key) for x in held], held)
-        else:
-            close_birth(connection, migration.name, note.place)
-    return not held
-
-
-def _last_word(adopter: Adopter, note: NotedBirth) -> BornLine | None:
-    """The line of a note, also of a commit that is still at work. Raises RowConflict where that goes on."""
-    environment, line = adopter.wave.environment, BornLine(*note.place, note.entity, note.slot, "", "")
-    entity = environment.migration.entities[note.entity]
-    with writing_rows(adopter.legacy, entity, adopter.wave.through) as (connection, _):
-        return settled_line(connection, line)

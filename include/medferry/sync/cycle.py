@@ -22,9 +22,9 @@ from medferry.source.changes.observe import ages_in_cut
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.database import snapshot
 from medferry.stages.prepare import continued
-from medferry.sync.adopt import finish_births
 from medferry.sync.aside import note_set_aside, refused_now, with_set_aside
 from medferry.sync.carry_out import OPTIONS, begin_run, carry_out
+from medferry.sync.finish_births import finish_births
 from medferry.sync.followers import followers_of, note_followers
 from medferry.sync.keys import ByKey, keys_of_cut, keys_of_run
 from medferry.sync.reverse_write import finish_write_backs

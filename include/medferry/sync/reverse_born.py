@@ -31,12 +31,14 @@ from medferry.mapping.raised import is_fault, place_of
 from medferry.medplum.client import MedplumClient
 from medferry.source.births import BornLine
 from medferry.source.insert import insert_row
-from medferry.source.writeback import Row, RowConflict, WriterBlocked, WriteRefused
+from medferry.source.write_faults import RowConflict, WriterBlocked, WriteRefused
+from medferry.source.writeback import Row
 from medferry.sync.adopt import Adopter
+from medferry.sync.made import Maker
 from medferry.sync.reverse import Found
 from medferry.sync.reverse_births import Birth, Births
 from medferry.sync.reverse_decide import HALF
-from medferry.sync.reverse_look import made_of, named, names_of_ids
+from medferry.sync.reverse_look import named, names_of_ids
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
@@ -222,7 +224,7 @@ class Delivery:
             return of_row.columns
 
         def made(row: Row) -> str:
-            found = made_of(environment, note.entity, row).slots.get(note.slot)
+            found = Maker(environment, note.entity).of(row).slots.get(note.slot)
             if found is None:
                 raise WriteRefused(f"{note.entity}: a new row refers to what is not in Medplum.", "Load that first.")
             return found.hash

@@ -29,15 +29,17 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.known_keys import refuse_other_keys
 from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
-from medferry.sync.adopt import finish_births
+from medferry.sync.finish_births import finish_births
+from medferry.sync.made import Maker
 from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent, named_by
 from medferry.sync.reverse_born import Delivery
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
 from medferry.sync.reverse_forth import settle_forth
 from medferry.sync.reverse_lag import lags_of
-from medferry.sync.reverse_look import Looker, made_of
+from medferry.sync.reverse_look import Looker
+from medferry.sync.reverse_rows import WrittenBack
 from medferry.sync.reverse_sweep import WALKED, sweep_page
-from medferry.sync.reverse_write import WrittenBack, finish_write_backs, write_back
+from medferry.sync.reverse_write import finish_write_backs, write_back
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
@@ -257,12 +259,13 @@ class _Back:
     def _decided(self, entity: str, keys: Collection[str]) -> list[Decision]:
         """What is to be done about some records; those of an entity that cannot be read are held back."""
         migration, environment = self._environment.migration, self._environment
-        looker = Looker(self.wave, entity, self.client)
+        maker = Maker(environment, entity)
+        looker = Looker(self.wave, entity, self.client, maker)
         decider = Decider(
             migration.specs[entity],
             migration.inverses[entity],
             migration.settings,
-            lambda row: made_of(environment, entity, row).slots,
+            lambda row: maker.of(row).slots,
             migration.plan.deleted_policy(entity),
             lambda unit, kind: authority(migration.plan, unit, entity, resource_type=kind) is not Side.LEGACY,
         )

@@ -20,7 +20,8 @@ from medferry.mapping.context import MappingSettings
 from medferry.mapping.declare import MappingSpec, Row
 from medferry.mapping.inverse import CannotExpress, Inexpressible, InverseSpec
 from medferry.plan.model import DeletedPolicy
-from medferry.sync.reverse_look import RecordLook, References, SlotLook, named
+from medferry.sync.made import References
+from medferry.sync.reverse_look import RecordLook, SlotLook, named
 
 Made = Callable[[Row], Mapping[str, ResolvedResource]]
 """What a row becomes, by slot; nothing where it becomes nothing."""

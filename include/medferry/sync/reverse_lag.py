@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from medferry.medplum.changes import milliseconds
 from medferry.medplum.client import MedplumClient
 from medferry.sync.reverse import Found, FoundKind
-from medferry.sync.reverse_write import WrittenBack
+from medferry.sync.reverse_rows import WrittenBack
 
 
 def lags_of(found: Iterable[Found], written: WrittenBack, client: MedplumClient) -> list[float]:

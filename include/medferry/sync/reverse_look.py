@@ -6,7 +6,7 @@ at again at any time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,10 +14,9 @@ import orjson
 import sqlalchemy as sa
 
 from medferry.apply.referee import made_in_decisions
-from medferry.apply.targets import ResolvedResource, resolved, staged_resource
+from medferry.apply.targets import ResolvedResource
 from medferry.apply.three_way import Change, read_bases
-from medferry.fhir.bundle import Staged, identity
-from medferry.fhir.canonical import Resource, canonical
+from medferry.fhir.canonical import Resource
 from medferry.fhir.identifiers import names_of
 from medferry.fhir.references import by_type, literal_references, references
 from medferry.manifest.crosswalk import CrosswalkEntry, Name, find_targets
@@ -25,19 +24,16 @@ from medferry.manifest.known_lines import lines_of_ids, names_in_doubt
 from medferry.manifest.unit_state import RecordState
 from medferry.mapping.declare import Row
 from medferry.mapping.identity import conditional_reference
-from medferry.mapping.outcomes import Disposition, Finding, Reason
+from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
 from medferry.source.entity import SourceEntity
 from medferry.source.lookup import stream_keys
-from medferry.stages.transform import map_row
 from medferry.sync.keys import try_lines
+from medferry.sync.made import Made, Maker, References
 from medferry.sync.stored import StoredResource, stored_resources
 from medferry.sync.wave import SyncedWave
-
-References = Mapping[str, Name]
-"""Type/id → the name that a mapping refers to it by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +102,7 @@ class Looker:
     wave: SyncedWave
     entity: str
     client: MedplumClient
+    maker: Maker
 
     @property
     def _environment(self) -> Environment:
@@ -129,8 +126,9 @@ class Looker:
         with self._environment.manifest.begin() as connection:
             patience, now = self._environment.settings.settle_seconds, self.client.server_clock.now()
             sent = names_in_doubt(connection, self._environment.migration.name, patience, now)
+        made = dict(zip(rows, self.maker.of_all(rows.values()), strict=True))
         looks = [
-            self._record(key, units.get(key, states[key].unit), rows.get(key), entries, sent)
+            self._record(key, units.get(key, states[key].unit), rows.get(key), made.get(key, Made({})), entries, sent)
             for key, entries in self._entries(own).items()
             if units.get(key, states[key].unit) in self.wave.units
         ]
@@ -168,10 +166,10 @@ class Looker:
         key: str,
         unit: str,
         row: Row | None,
+        made: Made,
         entries: Mapping[str, tuple[Name, CrosswalkEntry]],
         sent: Collection[Name],
     ) -> RecordLook:
-        made = made_of(self._environment, self.entity, row) if row is not None else Made({})
         slots = {slot: SlotLook(name, known, None, made.slots.get(slot)) for slot, (name, known) in entries.items()}
         in_doubt = any(look.name in sent for look in slots.values())
         makes = frozenset(made.slots)
@@ -231,35 +229,6 @@ def names_of_ids(environment: Environment, entity: str, places: Iterable[tuple[s
                 if place not in names or line.system in wanted:
                     names[place] = line.name
     return names
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a row becomes, by slot, its references literal; why it becomes nothing, where it does; what was noticed."""
-
-    slots: Mapping[str, ResolvedResource]
-    refused: str = ""
-    findings: Sequence[Finding] = ()
-    names: References = field(default_factory=dict)
-    """Of what it refers to."""
-
-
-def made_of(environment: Environment, entity: str, row: Row) -> Made:
-    """What a row becomes now."""
-    migration = environment.migration
-    spec = migration.specs[entity]
-    mapped = map_row(spec, migration.entities[entity], row, migration.settings)
-    if mapped.disposition is not Disposition.PENDING:
-        told = (mapped.disposition, mapped.reason, mapped.field, mapped.place)
-        return Made({}, " ".join(part for part in told if part), mapped.findings)
-    slots = {migration.naming.system(entity, slot): slot for slot in spec.produces}
-    staged = [staged_resource(Staged(one["resourceType"], identity(one), canonical(one))) for one in mapped.resources]
-    with environment.manifest.begin() as connection:
-        known = find_targets(connection, migration.name, {name for one in staged for name in one.wanted})
-    if any(name not in known for one in staged for name in one.wanted):
-        return Made({}, Reason.UNRESOLVED_REFERENCE)
-    names = {f"{entry.resource_type}/{entry.medplum_id}": name for name, entry in known.items()}
-    return Made({slots[one.name[0]]: resolved(one, known) for one in staged}, "", mapped.findings, names)
 
 
 def named(resource: Resource, names: References) -> Resource:

@@ -1,4 +1,4 @@
-"""Write decided rows into the legacy database: noted, written one by one, read back, then the new bases are recorded.
+"""Write decided rows into the legacy database: noted, written, read back, then the new bases are recorded.
 
 A kill leaves notes. Whether a noted row was written its content tells: the next cycle, before it does anything else,
 takes over the bases of each that reads as expected and forgets the others, which are then decided about anew.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
+from more_itertools import map_reduce
 
+from medferry.definition.migration import Migration
 from medferry.errors import SourceError
 from medferry.manifest import leases, runs
 from medferry.manifest.crosswalk import ConfirmedWrite, Effect, find_targets, record_confirmed, set_bases
@@ -22,31 +24,21 @@ from medferry.manifest.runs import RunStatus, SliceStage
 from medferry.manifest.source_records import SourceRecord, write_records
 from medferry.manifest.write_backs import NewBase, WriteBack, close_write_backs, note_write_backs, open_write_backs
 from medferry.mapping.outcomes import Disposition
-from medferry.plan.model import DeletedPolicy
 from medferry.runtime.staging import dump_row, row_digest
 from medferry.source.database import snapshot
 from medferry.source.lookup import row_of_key
 from medferry.source.shown_keys import shown_name
-from medferry.source.writeback import RowConflict, WriterBlocked, WriteRefused, remove_row, write_row
 from medferry.stages.key_slices import scope_of_keys, slices_of_keys
 from medferry.stages.prepare import begin
 from medferry.sync.carry_out import OPTIONS
+from medferry.sync.made import Made, Maker
 from medferry.sync.reverse_decide import Decision, held_instead
-from medferry.sync.reverse_look import made_of
+from medferry.sync.reverse_rows import WrittenBack, write_decided
 from medferry.sync.wave import SyncedWave
 
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
-
-
-@dataclass
-class WrittenBack:
-    """What became of some decisions: the rows that were written, as they read now, and what is held back instead."""
-
-    rows: dict[tuple[str, str], Row] = field(default_factory=dict, repr=False)
-    removed: set[tuple[str, str]] = field(default_factory=set)
-    held: list[HeldBack] = field(default_factory=list)
 
 
 def write_back(
@@ -71,12 +63,10 @@ def write_back(
     run_id = wave.new_run_id()
     notes = _begun(wave, run_id, wanted)
     try:
-        for one in wanted:
-            _tried(one, blocked, done, partial(_remove if one.removal else _write, wave, one, done))
-        written = [_read_back(wave, note, row) for note in notes if (row := done.rows.get((note.entity, note.key)))]
+        write_decided(wave, wanted, blocked, done)
+        written = _read_back(wave, {note: row for note in notes if (row := done.rows.get((note.entity, note.key)))})
         with wave.environment.manifest.begin() as connection:
-            for one_read in written:
-                _take_over(connection, wave, one_read)
+            _take_over(connection, wave, written)
             close_write_backs(connection, wave.environment.migration.name, [(one.entity, one.key) for one in notes])
             at_end(connection, done)
             _end(connection, run_id, RunStatus.APPLIED)
@@ -123,10 +113,9 @@ def _finish(wave: SyncedWave, note: WriteBack) -> None:
         with snapshot(environment.source) as view:
             row = row_of_key(view, entity, note.key)
     written = row is not None and _digest_but_times(wave, note.entity, row) == note.expected
-    read = _read_back(wave, note, row) if written and row is not None else None
+    read = _read_back(wave, {note: row}) if written and row is not None else []
     with environment.manifest.begin() as connection:
-        if read is not None:
-            _take_over(connection, wave, read)
+        _take_over(connection, wave, read)
         close_write_backs(connection, environment.migration.name, [(note.entity, note.key)])
     told = (shown_name(note.entity, note.key), "written" if written else "not written")
     log.info("%s was %s by a cycle that was killed.", *told)
@@ -168,43 +157,6 @@ def _digest_but_times(wave: SyncedWave, entity: str, row: Row) -> str:
     return row_digest(dump_row({name: value for name, value in sorted(row.items()) if name not in times}))
 
 
-def _write(wave: SyncedWave, decision: Decision, done: WrittenBack) -> None:
-    look, migration = decision.look, wave.environment.migration
-    assert look.row is not None
-    entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
-    written = write_row(wave.environment.legacy_writer, entity, tables, look.row, decision.columns, wave.through)
-    done.rows[look.entity, look.key] = written
-
-
-def _remove(wave: SyncedWave, decision: Decision, done: WrittenBack) -> None:
-    """Nothing is noted of it before: a look at a row that is gone, as its resources are, finds nothing to do."""
-    look, migration = decision.look, wave.environment.migration
-    assert look.row is not None
-    entity, tables = migration.entities[look.entity], migration.inverses[look.entity].tables
-    mark = decision.removal is DeletedPolicy.INACTIVATE
-    remove_row(wave.environment.legacy_writer, entity, tables, look.row, mark, wave.through)
-    done.removed.add((look.entity, look.key))
-
-
-def _tried(decision: Decision, blocked: set[str], done: WrittenBack, act: Callable[[], None]) -> None:
-    """Do it, or hold the record back with the reason."""
-    look = decision.look
-    if look.entity in blocked:
-        done.held.append(held_instead(decision, HeldReason.SET_ASIDE))
-        return
-    try:
-        act()
-    except RowConflict:
-        done.held.append(held_instead(decision, HeldReason.ROW_CHANGED))
-    except (WriterBlocked, SourceError) as error:  # refused, too, is what the entity's SQL reads by this account
-        log.warning("%s is set aside: %s", look.entity, error)
-        blocked.add(look.entity)
-        done.held.append(held_instead(decision, HeldReason.SET_ASIDE, error.problem))
-    except WriteRefused as error:
-        log.warning("%s is held back: %s", shown_name(look.entity, look.key), error)
-        done.held.append(held_instead(decision, HeldReason.REFUSED, error.problem))
-
-
 @dataclass(frozen=True, slots=True)
 class _ReadBack:
     """A row as it was written. `digest` is "" where the way forth has something to do about it."""
@@ -213,42 +165,57 @@ class _ReadBack:
     digest: str
     findings: list[tuple[str, str, str, str]]
 
+    @property
+    def proven(self) -> list[ConfirmedWrite]:
+        return [_confirmed(self.note.entity, base) for base in self.note.bases]
 
-def _read_back(wave: SyncedWave, note: WriteBack, row: Row) -> _ReadBack:
-    made = made_of(wave.environment, note.entity, row)
+    def record(self, slice_id: str, migration: Migration) -> SourceRecord:
+        note = self.note
+        return SourceRecord(
+            note.entity, note.key, note.unit, slice_id, Disposition.SUCCESSFUL, migration.specs[note.entity].version,
+            source_digest=self.digest, fingerprint=migration.fingerprint,
+        )  # fmt: skip
+
+
+def _read_back(wave: SyncedWave, rows: Mapping[WriteBack, Row]) -> list[_ReadBack]:
+    read = []
+    for entity, notes in map_reduce(rows, attrgetter("entity")).items():
+        made = Maker(wave.environment, entity).of_all(rows[note] for note in notes)
+        read += [_compared(note, rows[note], one) for note, one in zip(notes, made, strict=True)]
+    return read
+
+
+def _compared(note: WriteBack, row: Row, made: Made) -> _ReadBack:
     wanted = {base.name: base.wanted_hash or base.content_hash for base in note.bases}
     in_step = note.in_step and {one.name: one.hash for one in made.slots.values()} == wanted
     findings = [(note.entity, note.key, found.reason, found.field) for found in made.findings]
     return _ReadBack(note, row_digest(dump_row(row)) if in_step else "", findings)
 
 
-def _take_over(connection: sa.Connection, wave: SyncedWave, read: _ReadBack) -> None:
-    """Record the bases of a row that was written, and its digest, so that the way forth finds it unchanged.
+def _take_over(connection: sa.Connection, wave: SyncedWave, read: Sequence[_ReadBack]) -> None:
+    """Record the bases of rows that were written, and their digests, so that the way forth finds them unchanged.
 
     What somebody else has recorded meanwhile stays.
     """
-    note, migration = read.note, wave.environment.migration
-    known = find_targets(connection, migration.name, [base.name for base in note.bases])
-    if any(base.name not in known or known[base.name].version_id != base.known_version for base in note.bases):
-        return
-    slice_id = next((one.id for one in runs.slices_of(connection, note.run_id)
-                     if one.entity == note.entity and note.key in (one.keys or ())), "")  # fmt: skip
-    proven = [_confirmed(note.entity, base) for base in note.bases]
-    if not read.digest:
-        set_bases(connection, migration.name, proven)
-        return
-    record_confirmed(connection, migration.name, note.run_id, slice_id, proven)
-    record = SourceRecord(
-        note.entity,
-        note.key,
-        note.unit,
-        slice_id,
-        Disposition.SUCCESSFUL,
-        migration.specs[note.entity].version,
-        source_digest=read.digest,
-        fingerprint=migration.fingerprint,
-    )
-    write_records(connection, note.run_id, [record], read.findings)
+    migration = wave.environment.migration
+    known = find_targets(connection, migration.name, [base.name for one in read for base in one.note.bases])
+    present = [
+        one for one in read
+        if all(base.name in known and known[base.name].version_id == base.known_version for base in one.note.bases)
+    ]  # fmt: skip
+    set_bases(connection, migration.name, [each for one in present if not one.digest for each in one.proven])
+    for run_id, of_run in map_reduce((one for one in present if one.digest), lambda one: one.note.run_id).items():
+        _settled(connection, migration, run_id, of_run)
+
+
+def _settled(connection: sa.Connection, migration: Migration, run_id: str, read: Sequence[_ReadBack]) -> None:
+    """Record rows that the way forth has nothing to do about."""
+    slices = {(one.entity, key): one.id for one in runs.slices_of(connection, run_id) for key in one.keys or ()}
+    for slice_id, some in map_reduce(read, lambda one: slices.get((one.note.entity, one.note.key), "")).items():
+        proven = [each for one in some for each in one.proven]
+        record_confirmed(connection, migration.name, run_id, slice_id, proven)
+        records = [one.record(slice_id, migration) for one in some]
+        write_records(connection, run_id, records, [each for one in some for each in one.findings])
 
 
 def _confirmed(entity: str, base: NewBase) -> ConfirmedWrite:
