@@ -18,8 +18,11 @@ from medferry.sync.reverse_cycle import BackCycle, back_cycle
 from medferry.sync.wave import SyncBusy, SyncedWave, synced_wave
 from medferry.workflows.purge import purge_after
 
-PAUSE_SECONDS = 1.5
-"""Between two cuts of a tail."""
+CUT_SECONDS = 1.5
+"""From the beginning of a tail's cut to that of the next, where its cycle is over by then."""
+
+PAUSE_SECONDS = 0.5
+"""Between two cycles at least: another process, as a sweep, may be waiting for the wave."""
 
 Tell = Callable[[Cycle | BackCycle], None]
 
@@ -116,9 +119,10 @@ def wave_to_open(environment: Environment, wave_id: str) -> SyncedWave:
 
 
 def _repeated(wave: SyncedWave, tell: Tell, tail: float, interval: Interval, way: Way) -> None:
-    until = time.monotonic() + tail - PAUSE_SECONDS
+    until = time.monotonic() + tail - CUT_SECONDS
     with nullcontext() if way is Way.FORTH else wave.environment.medplum() as client:
         while True:
+            begun = time.monotonic()
             try:
                 with _told_as_transient():
                     if way is not Way.BACK:
@@ -130,7 +134,7 @@ def _repeated(wave: SyncedWave, tell: Tell, tail: float, interval: Interval, way
                     raise
             if time.monotonic() >= until:
                 return
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(max(PAUSE_SECONDS, begun + CUT_SECONDS - time.monotonic()))
 
 
 @contextmanager
