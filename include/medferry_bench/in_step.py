@@ -21,6 +21,8 @@ from demo_clinics.living.life import Life
 from demo_clinics.living.run import quiesce
 from demo_clinics.living.systems import CLINIC, Systems, systems
 from demo_clinics.living.watch import Watch
+from medferry.manifest.feeds import FeedKind, feeds_of
+from medferry.medplum.changes import LEAST_OVERLAP_SECONDS
 from medferry.source.changes.sweep import Throttle
 from medferry.sync.cycle import cycle
 from medferry.sync.reverse_cycle import back_cycle
@@ -34,6 +36,7 @@ EMPTY_CYCLES = 20
 _BEGUN = 1.2
 """Acts in the legacy system for one that is committed: some are rolled back, some find their record taken."""
 _TAIL_SECONDS = 600.0
+_LOOK_SECONDS = 0.1
 _UNBOUNDED = Throttle(rows_per_second=1e9, latency=60)
 
 Figures = dict[str, Any]
@@ -42,7 +45,7 @@ Figures = dict[str, Any]
 def measure_in_step(
     tell: Callable[[str], None], rate: float = CHANGES_PER_SECOND, seconds: float = SECONDS, patients: int = PATIENTS
 ) -> Figures:
-    """Lag each way at `rate` acts a second, one way after the other, an empty cycle, and a sweep without a bound."""
+    """Lag each way at `rate` acts a second, one way after the other, an empty cycle at rest, and a sweep."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-in-step-") as folder,
         systems(Path(folder), _SEED, patients, tell) as found,
@@ -51,14 +54,20 @@ def measure_in_step(
 
 
 def measure_found(
-    found: Systems, tell: Callable[[str], None], rate: float, seconds: float, cycles: int = EMPTY_CYCLES
+    found: Systems,
+    tell: Callable[[str], None],
+    rate: float,
+    seconds: float,
+    cycles: int = EMPTY_CYCLES,
+    rest: float = LEAST_OVERLAP_SECONDS,
 ) -> Figures:
-    """The same, in systems that are up and in step."""
+    """The same, in systems that are up and in step. `rest`: seconds without a change before the empty cycles."""
     tell(f"{rate:g} changes a second in the legacy system for {seconds:g} s")
     forth = _lag(found, Side.LEGACY, rate, seconds)
     tell(f"{rate:g} changes a second in Medplum for {seconds:g} s")
     back = _lag(found, Side.MEDPLUM, rate, seconds)
-    tell("empty cycles, and a sweep")
+    tell(f"nothing for {rest:g} s, then empty cycles and a sweep")
+    time.sleep(rest)
     return {"forth": forth, "back": back, "empty": _empty(found, cycles), "sweep": _sweep(found)}
 
 
@@ -69,6 +78,7 @@ def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
     life = Life(found.engine, found.client, ward, diary, _SEED, begun, share, only_owned=True)
     watch = Watch(found.engine, found.client, CLINIC, diary)
     with found.tailing(_TAIL_SECONDS), watch.looking():
+        start = _at_work(found)
         started = time.monotonic()
         life.live(seconds)
         lived = time.monotonic() - started
@@ -82,12 +92,30 @@ def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
     return {
         "p50_seconds": _rounded(quantile(lags, 0.5)),
         "p99_seconds": _rounded(quantile(lags, 0.99)),
+        "start_seconds": round(start, 1),
         "changes_per_second": round(diary.total(side) / lived, 1),
         "values": len(lags),
         "missing": len(diary.pending(side)),
         "undecided": len(found.undecided()),
         "settings": {"rate": rate, "seconds": seconds, "written_in": side},
     }
+
+
+def _at_work(found: Systems) -> float:
+    """Wait until the tail's first cycle has looked at both systems; returns the seconds of its start."""
+    begun, before = time.monotonic(), _looked(found)
+    while _looked(found) & before:
+        found.check()
+        time.sleep(_LOOK_SECONDS)
+    return time.monotonic() - begun
+
+
+def _looked(found: Systems) -> set[tuple[str, int]]:
+    """Each resource type and how often it was polled."""
+    environment = found.wave.environment
+    with environment.manifest.begin() as connection:
+        feeds = feeds_of(connection, environment.migration.name, found.wave.id)
+    return {(one.name.resource_type, one.step) for one in feeds if one.name.kind is FeedKind.POLL}
 
 
 def _rounded(value: float | None) -> float | None:

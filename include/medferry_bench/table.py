@@ -112,10 +112,11 @@ def _in_step(in_step: dict[str, Any], capture: dict[str, Any]) -> str:
             lag = in_step[way]
             lines.append(
                 f"| {title}, lag at {lag['changes_per_second']:g} changes/s | p50 {lag['p50_seconds']} s, "
-                f"p99 {lag['p99_seconds']} s, {lag['values']:,} values, {lag['missing']} missing |"
+                f"p99 {lag['p99_seconds']} s, {lag['values']:,} values, {lag['missing']} missing "
+                f"({lag['start_seconds']} s before them, `medferry sync` was started) |"
             )
         lines += [
-            f"| a cycle both ways without a change | {empty['milliseconds']} ms; requests: {asked} |",
+            f"| a cycle both ways without a change, at rest | {empty['milliseconds']} ms; requests: {asked} |",
             f"| sweep without a bound | {sweep['rows_per_second']:,} rows/s, {sweep['missed']} missed |",
         ]
     for name, one in capture.items() if "not_measured" not in capture else ():

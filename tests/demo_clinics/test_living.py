@@ -151,7 +151,7 @@ def test_a_few_seconds_of_life_lose_nothing_and_are_measured(tmp_path: Path) -> 
         assert verdict.is_good, verdict.lost
         assert verdict.edits > 10
         assert all(verdict.births.values()), "each of them stands on the other side once, or it would be lost"
-        figures = measure_found(found, lambda _: None, rate=8, seconds=2, cycles=2)
+        figures = measure_found(found, lambda _: None, rate=8, seconds=2, cycles=2, rest=0)
     for way in ("forth", "back"):
         assert figures[way]["values"] > 0
         assert figures[way]["missing"] <= figures[way]["undecided"]
