@@ -231,7 +231,7 @@ def test_the_row_is_locked_while_it_is_written(legacy: sa.Engine) -> None:
     if legacy.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer")
     with writing_rows(legacy, ENTITY) as (connection, _):
-        assert lock_rows(connection, TABLES[0], row(legacy)) == 1
+        assert lock_rows(connection, TABLES[0], [row(legacy)]) == [1]
         with legacy.connect() as other, pytest.raises(sa.exc.OperationalError):
             other.exec_driver_sql("SELECT id FROM wb_person WHERE id = 1 FOR UPDATE NOWAIT")
 

@@ -107,7 +107,7 @@ def _changed(
     connection: sa.Connection, entity: SourceEntity, tables: Sequence[LegacyTable], row: Row, changes: Row, now: str
 ) -> dict[str, Any]:
     for table in tables:
-        write_table(connection, table, lock_rows(connection, table, row), row, changes, now)
+        write_table(connection, table, lock_rows(connection, table, [row])[0], row, changes, now)
     return _read(connection, entity, entity.ledger_key_of(row))
 
 

@@ -45,7 +45,8 @@ def write_rows(
     """
     keys, alone = [entity.ledger_key_of(base) for base, _ in edits], len(edits) == 1
     with writing_rows(engine, entity, through, waits=alone) as (connection, now):
-        held = [[lock_rows(connection, table, base, waits=alone) for table in tables] for base, _ in edits]
+        by_table = [lock_rows(connection, table, [base for base, _ in edits], waits=alone) for table in tables]
+        held = list(zip(*by_table, strict=True))
         present = rows_of_keys(connection, entity, keys)
         for key, (base, _), numbers in zip(keys, edits, held, strict=True):
             _as_it_was(entity, key, base, present.get(key, []))
@@ -78,7 +79,7 @@ def remove_row(
     name = shown_name(entity.name, key)
     own = tables[0]
     with writing_rows(engine, entity, through) as (connection, now):
-        held = [lock_rows(connection, table, base) for table in tables]
+        held = [lock_rows(connection, table, [base])[0] for table in tables]
         if row_of_key(connection, entity, key) != dict(base):
             raise RowConflict(
                 f"{name} was changed by somebody else, or is gone.",
@@ -98,10 +99,13 @@ def remove_row(
             )
 
 
-def lock_rows(connection: sa.Connection, table: LegacyTable, base: Row, waits: bool = True) -> int:
-    """How many rows the table has for the entity's row; they are locked."""
-    statement = sa.select(sa.literal_column("1", sa.Integer)).select_from(table_of(table)).where(_found_by(table, base))
-    return len(connection.execute(statement.with_for_update(nowait=not waits)).all())
+def lock_rows(connection: sa.Connection, table: LegacyTable, bases: Sequence[Row], waits: bool = True) -> Sequence[int]:
+    """How many rows the table has for each of some of the entity's rows; they are locked. One row may be several's."""
+    found = [_found_by(table, base, f"{place}_") for place, base in enumerate(bases)]
+    whose = (one.label(f"of_{place}") for place, one in enumerate(found))
+    statement = sa.select(*whose).select_from(table_of(table)).where(sa.or_(*found))
+    rows = connection.execute(statement.with_for_update(nowait=not waits)).all()
+    return [sum(bool(row[place]) for row in rows) for place in range(len(bases))]
 
 
 def _as_it_was(entity: SourceEntity, key: str, base: Row, present: Sequence[Row]) -> None:
@@ -146,7 +150,7 @@ def _once(connection: sa.Connection, table: LegacyTable, held: int, base: Row, c
     """Raise RowConflict where a row that was inserted is there twice: two of the entity's rows may share it."""
     if held or all({**base, **changes}[name] is None for name in table.columns):
         return
-    if lock_rows(connection, table, base) > 1:
+    if lock_rows(connection, table, [base])[0] > 1:
         raise RowConflict(f"{table.name} would have several rows for one.", "Read the rows again.")
 
 
@@ -176,11 +180,13 @@ def table_of(table: LegacyTable, *more: str) -> sa.TableClause:
     return sa.table(name, *(sa.column(column) for column in columns), schema=schema or None)
 
 
-def _found_by(table: LegacyTable, base: Row) -> sa.ColumnElement[bool]:
+def _found_by(table: LegacyTable, base: Row, mark: str = "") -> sa.ColumnElement[bool]:
     wanted = {**{column: base[name] for column, name in table.key.items()}, **table.only}
     return sa.and_(
         *(
-            sa.column(column).is_(None) if value is None else sa.column(column) == _as_it_is(f"key_{number}", value)
+            sa.column(column).is_(None)
+            if value is None
+            else sa.column(column) == _as_it_is(f"key_{mark}{number}", value)
             for number, (column, value) in enumerate(wanted.items())
         )
     )
