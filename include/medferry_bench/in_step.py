@@ -37,6 +37,7 @@ _BEGUN = 1.2
 """Acts in the legacy system for one that is committed: some are rolled back, some find their record taken."""
 _TAIL_SECONDS = 600.0
 _LOOK_SECONDS = 0.1
+_A_LITTLE = 10.0
 _UNBOUNDED = Throttle(rows_per_second=1e9, latency=60)
 
 Figures = dict[str, Any]
@@ -61,13 +62,17 @@ def measure_found(
     cycles: int = EMPTY_CYCLES,
     rest: float = LEAST_OVERLAP_SECONDS,
 ) -> Figures:
-    """The same, in systems that are up and in step. `rest`: seconds without a change before the empty cycles."""
+    """The same, in systems that are up and in step. `rest`: seconds without a change before the empty cycles.
+
+    A poll reads again what the two minutes before the newest change have brought: a few changes then move these on.
+    """
     tell(f"{rate:g} changes a second in the legacy system for {seconds:g} s")
     forth = _lag(found, Side.LEGACY, rate, seconds)
     tell(f"{rate:g} changes a second in Medplum for {seconds:g} s")
     back = _lag(found, Side.MEDPLUM, rate, seconds)
-    tell(f"nothing for {rest:g} s, then empty cycles and a sweep")
+    tell(f"nothing for {rest:g} s, then a few changes, empty cycles and a sweep")
     time.sleep(rest)
+    _live_a_little(found, seconds=min(seconds, _A_LITTLE))
     return {"forth": forth, "back": back, "empty": _empty(found, cycles), "sweep": _sweep(found)}
 
 
@@ -99,6 +104,12 @@ def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
         "undecided": len(found.undecided()),
         "settings": {"rate": rate, "seconds": seconds, "written_in": side},
     }
+
+
+def _live_a_little(found: Systems, seconds: float) -> None:
+    life = Life(found.engine, found.client, Ward.of(found.engine, CLINIC), Diary(both_ways=True), _SEED, 5.0, 0.5)
+    life.live(seconds)
+    found.settle()
 
 
 def _at_work(found: Systems) -> float:
