@@ -117,7 +117,8 @@ def _in_step(in_step: dict[str, Any], capture: dict[str, Any]) -> str:
             )
         lines += [
             f"| a cycle both ways without a change, at rest | {empty['milliseconds']} ms; requests: {asked} |",
-            f"| sweep without a bound | {sweep['rows_per_second']:,} rows/s, {sweep['missed']} missed |",
+            f"| sweep without a bound | {sweep['rows_per_second']:,} rows/s of {sweep['rows']:,}, "
+            f"{sweep['missed']} missed |",
         ]
     for name, one in capture.items() if "not_measured" not in capture else ():
         if "cost_percent" in one:
