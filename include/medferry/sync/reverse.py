@@ -20,7 +20,7 @@ from medferry.fhir.canonical import hash_of_read
 from medferry.fhir.identifiers import names_of
 from medferry.manifest.crosswalk import Name
 from medferry.manifest.known_lines import KnownLine, hashes_on_their_way, lines_of_ids, lines_of_names
-from medferry.medplum.changes import Change, Resource, whole_changes
+from medferry.medplum.changes import Change, Resource
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.presence import Absence
 
@@ -74,23 +74,6 @@ class Found:
     base: Resource | None = field(default=None, repr=False)
     seems_ours: bool = False
     """It has the content of a write of ours, as far as it can be told without the storage of its documents."""
-
-
-def completed(
-    manifest: sa.Engine, client: MedplumClient, ours: Ours, resource_type: str, changes: Sequence[Change]
-) -> list[Change]:
-    """Changes that were read trimmed, whole but for those that the crosswalk has in that very version.
-
-    Of what an overlap shows again and again, and of our own writes, nothing more is asked. To be done before
-    `classify`, whose notes and lines are to be read after the resources. They are read as they are now, maybe in a
-    later version; what was deleted meanwhile stays trimmed. A point for each that is read.
-    """
-    names = {name for one in changes for name in ours.names(one.resource)}
-    with manifest.begin() as connection:
-        known = {(line.medplum_id, line.version_id) for line in lines_of_names(connection, ours.migration, names)}
-    others = [one.id for one in changes if (one.id, one.version_id) not in known]
-    whole = {one.id: one for one in whole_changes(client, resource_type, others)}
-    return [whole.get(one.id, one) for one in changes]
 
 
 def classify(

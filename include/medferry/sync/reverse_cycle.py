@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from medferry.governance.authority import authority
 from medferry.manifest.clock import read_clock, seconds_between
 from medferry.manifest.feeds import Feed, FeedKind, FeedName, begin_feed, find_feed, move_feed
 from medferry.manifest.held_back import HeldBack, due_again, set_held_back
-from medferry.medplum.changes import Change, ChangePosition, PositionUnreadable, begin, next_page
+from medferry.medplum.changes import ChangePage, ChangePosition, PositionUnreadable, begin
 from medferry.medplum.client import MedplumClient
 from medferry.medplum.errors import NoVerdict, Unauthorised
 from medferry.runtime.claim import hold_claim
@@ -31,14 +31,15 @@ from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
 from medferry.sync.finish_births import finish_births
 from medferry.sync.made import Maker
-from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent, completed, named_by
+from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent, named_by
 from medferry.sync.reverse_born import Delivery
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
 from medferry.sync.reverse_forth import settle_forth
 from medferry.sync.reverse_lag import lags_of
 from medferry.sync.reverse_look import Looker
+from medferry.sync.reverse_page import page_of_changes
 from medferry.sync.reverse_rows import WrittenBack
-from medferry.sync.reverse_sweep import WALKED, sweep_page
+from medferry.sync.reverse_sweep import sweep_page
 from medferry.sync.reverse_write import finish_write_backs, write_back
 from medferry.sync.wave import SyncedWave
 
@@ -112,9 +113,9 @@ def pending_back(wave: SyncedWave) -> BackCycle:
                 feed = find_feed(connection, name)
             position, more = ChangePosition.of(feed.position) if feed else begin(BEGINNING), True
             while more:
-                page = next_page(client, resource_type, position, WALKED)
+                page, found = back.next_page(resource_type, position, first=not (feed and feed.passes))
                 position, more = page.position, page.more
-                back.tell(back.classified(resource_type, page.changes, first=not (feed and feed.passes)), told)
+                back.tell(found, told)
     return told
 
 
@@ -176,15 +177,14 @@ class _Back:
             feed = begin_feed(connection, self._name(resource_type, FeedKind.POLL), begin(BEGINNING).text)
         more = True
         while more:
-            page = next_page(self.client, resource_type, ChangePosition.of(feed.position), WALKED)
-            found = self.classified(resource_type, page.changes, first=not feed.passes)
+            page, found = self.next_page(resource_type, ChangePosition.of(feed.position), first=not feed.passes)
             feed, more = self._moved(feed, found, page.position.text, not page.more), page.more
 
-    def classified(self, resource_type: str, changes: Sequence[Change], first: bool) -> list[Found]:
-        """What the changes of a page are. The first walk goes through all that there is: nothing of it is a birth."""
+    def next_page(self, resource_type: str, position: ChangePosition, first: bool) -> tuple[ChangePage, list[Found]]:
+        """A page, and what its changes are."""
         manifest = self._environment.manifest
-        whole = changes if first else completed(manifest, self.client, self.ours, resource_type, changes)
-        return classify(manifest, self.client, self.ours, resource_type, whole)
+        page = page_of_changes(manifest, self.client, self.ours, resource_type, position, first)
+        return page, classify(manifest, self.client, self.ours, resource_type, page.changes)
 
     def _sweep(self, resource_type: str) -> None:
         with self._environment.manifest.begin() as connection:

@@ -8,6 +8,7 @@ a walk: `medplum.changes.next_page` from the beginning, trimmed to `WALKED`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 
 from medferry.manifest.crosswalk import Name
 from medferry.manifest.known_lines import KnownLine, lines_behind
-from medferry.medplum.changes import Change, PositionUnreadable, whole_changes
+from medferry.medplum.changes import Change, PositionUnreadable
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.medplum.presence import Absence, look_for
 
@@ -62,8 +63,14 @@ def sweep_page(
     others = [one for one, version in presence.versions.items() if {version} != {x.version_id for x in by_id[one]}]
     absent = {line: absence for one, absence in presence.absent.items() for line in by_id[one]}
     merged = [x for x in lines if x.wanted_hash is not None and presence.versions.get(x.medplum_id) == x.version_id]
-    changed = whole_changes(client, resource_type, others)  # what was deleted meanwhile is for the next pass
+    changed = _whole(client, resource_type, others)
     return SweptPage(len(lines), changed, absent, len(presence.unseen), merged, following)
+
+
+def _whole(client: MedplumClient, resource_type: str, ids: Sequence[str]) -> list[Change]:
+    """The resources of some ids as they are now; one that was deleted meanwhile is for the next pass."""
+    read = client.read_each([(resource_type, one) for one in ids]) if ids else {}
+    return [Change.of(json.loads(text)) for _, text in read.values()]
 
 
 def _name(position: str) -> Name | None:
