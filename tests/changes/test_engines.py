@@ -11,11 +11,15 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from medferry.cli.main import app
+from medferry.definition.inverses import faults_in_legacy
+from medferry.mapping.inverse import InverseSpec
 from medferry.source.changes.cuts import next_cut
 from medferry.source.changes.engines import install, journal_of, to_install
 from medferry.source.changes.generations import RollbackUnseen
 from medferry.source.changes.journal import CaptureBroken, Cut, Journal
 from medferry.source.database import snapshot
+from medferry.source.entity import SourceEntity
+from medferry.source.legacy_table import legacy_table
 from tests import tiny_platform
 from tests.changes import clinic
 from tests.changes.test_journal import Write
@@ -50,6 +54,21 @@ def test_a_table_without_transactions_is_told_before_anything_is_installed(
         with pytest.raises(CaptureBroken, match=told):
             journal.check(connection)
         assert journal.unlogged(connection, {}).keys() == {"remark"}
+
+
+def test_an_inverse_writes_into_no_table_without_transactions(engine: sa.Engine, write: Write) -> None:
+    """Of a row that is refused half-way, what was written of it would stay there."""
+    clinic.create(engine)
+    sql = "SELECT id, text FROM remark"
+    entity = SourceEntity("remark", Path("remark.sql"), ("id",), "id", None, "Remarks", sql, {})
+    tables = (legacy_table("remark", key="id", columns=("text",)), legacy_table("visit", key="id", columns=()))
+    inverse = InverseSpec("remark", tables, lambda *_: {})
+    with engine.connect() as connection:
+        assert list(faults_in_legacy(connection, entity, inverse)) == []
+    write("ALTER TABLE remark ENGINE=MyISAM")
+    with engine.connect() as connection:
+        [(problem, remedy)] = faults_in_legacy(connection, entity, inverse)
+    assert "the table remark is of the engine MyISAM" in problem and "ALTER TABLE remark ENGINE=InnoDB" in remedy
 
 
 def test_a_table_that_lost_its_transactions_sets_its_entity_aside_until_it_has_them(

@@ -24,8 +24,8 @@ from medferry.plan.authority import AuthorityMatrix
 from medferry.plan.model import DeletedPolicy
 from medferry.runtime.continuing import OtherSystem
 from medferry.source.shown_keys import show_keys_by
-from medferry.source.write_faults import RowConflict, WriterBlocked
-from medferry.sync import reverse_cycle, reverse_rows, reverse_write
+from medferry.source.write_faults import RowConflict, WriterBlocked, WriteRefused
+from medferry.sync import reverse_cycle, reverse_page, reverse_rows, reverse_write
 from medferry.sync.cycle import Cycle, cycle
 from medferry.sync.reverse import FoundKind
 from medferry.sync.reverse_cycle import back_cycle
@@ -387,6 +387,24 @@ def test_what_is_refused_is_held_back_and_tried_again(
     assert (row(both)[0], log_of(both) - before) == ("Cole", 1)
 
 
+def test_what_was_held_back_is_tried_by_itself(both: SyncedWave, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad row would otherwise be in the way of all that are looked at with it, each time."""
+    sizes = list[int]()
+
+    def refused(_engine: Any, _entity: Any, _tables: Any, edits: Any, _through: Any) -> Any:
+        sizes.append(len(edits))
+        raise WriteRefused("The legacy database has no room for a value (patient, 22001).", "Give its bounds.")
+
+    monkeypatch.setattr(reverse_rows, "write_rows", refused)
+    user.rename("Baker")
+    rename_other(both, "Bell")
+    assert not back_cycle(both).written
+    assert (sizes, held(both)) == ([2, 1, 1], {("1", "", "write-refused"), ("2", "", "write-refused")})
+    looked_at_again(both)
+    back_cycle(both)
+    assert sizes[3:5] == [1, 1]
+
+
 def test_what_fails_for_one_entity_or_type_stops_no_other(
     both: SyncedWave, write: Write, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,7 +429,7 @@ def test_what_fails_for_one_entity_or_type_stops_no_other(
     write("ALTER TABLE patient RENAME COLUMN birth TO born")
     looked_at_again(both)
     monkeypatch.setattr(reverse_cycle, "returning_types", lambda _: ["Basic", "Patient"])
-    real, asked = reverse_cycle.next_page, list[str]()
+    real, asked = reverse_page.next_page, list[str]()
 
     def forbidden(client: Any, kind: str, *more: Any) -> Any:
         asked.append(kind)
@@ -419,7 +437,7 @@ def test_what_fails_for_one_entity_or_type_stops_no_other(
             raise Unauthorised("Medplum refused a search (HTTP 403).", "Check the client's access policy.")
         return real(client, kind, *more)
 
-    monkeypatch.setattr(reverse_cycle, "next_page", forbidden)
+    monkeypatch.setattr(reverse_page, "next_page", forbidden)
     with pytest.raises(Unauthorised):
         back_cycle(both)
     assert (asked, held(both), row(both)[0]) == (["Basic", "Patient"], set(), "Baker")

@@ -96,8 +96,9 @@ def native_number(error: DBAPIError) -> int:
 _BUSY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: not serializable, deadlock, lock not available."""
 
-_BUSY_NUMBERS = frozenset({1205, 1213, 1020, 3572})
-"""MySQL and MariaDB: lock wait timeout, deadlock, a record that changed since it was read, a lock that is held."""
+_BUSY_NUMBERS = frozenset({1205, 1213, 1020, 1467})
+"""MySQL and MariaDB: lock wait timeout, deadlock, a record that changed since it was read; and of an AUTO_INCREMENT,
+whose lock an INSERT … SELECT holds (a trigger's, say), that it was not waited for."""
 
 _BUSY_MSSQL = frozenset({1205, 1222, 3960, 3961})
 """SQL Server: deadlock, lock request time out, update conflict and changed definition under a snapshot."""

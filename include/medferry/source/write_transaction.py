@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,11 @@ def why_not(dialect: str) -> tuple[str, str] | None:
 def writing_rows(
     engine: sa.Engine, entity: SourceEntity, through: Collection[str] = (), waits: bool = True
 ) -> Iterator[tuple[sa.Connection, str]]:
-    """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second."""
+    """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second.
+
+    It waits for two seconds for what somebody else holds, until it is `holding` something itself; without `waits`, at
+    no time.
+    """
     name = engine.dialect.name
     if told := why_not(name):
         raise WriterBlocked(f"{entity.name} was not written: {told[0]}", told[1])
@@ -41,9 +45,10 @@ def writing_rows(
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             now = str(connection.scalar(sa.text(_CLOCK[name])))
             pin_settings(connection)
-            if name in _PATIENCE:
-                connection.exec_driver_sql((_PATIENCE if waits else _NO_PATIENCE)[name])
+            _set(connection, _PATIENCE if waits else _HOLDING)
             with passed(connection, through):
+                if through:
+                    holding(connection)
                 yield connection, now
             connection.commit()
     except DBAPIError as error:
@@ -67,16 +72,44 @@ _CLOCK = {
     "sqlite": "SELECT datetime('now')",
 }
 
+_WITHOUT_WAITING = "mariadb"
+"""MariaDB from 10.3, by whichever name it is connected to: MySQL waits for a second at least."""
+
 _PATIENCE = {
     "postgresql": "SET LOCAL lock_timeout = '2s'",
-    "mysql": "SET SESSION innodb_lock_wait_timeout = 2",
-    "mariadb": "SET SESSION innodb_lock_wait_timeout = 2",
+    "mysql": "SET SESSION innodb_lock_wait_timeout = 2, lock_wait_timeout = 2",
+    _WITHOUT_WAITING: "SET SESSION innodb_lock_wait_timeout = 2, lock_wait_timeout = 2",
 }
 """A user may hold a row for as long as a form is open: that one waits for the next cycle, and no other for it."""
 
-_NO_PATIENCE = {
-    "postgresql": "SET LOCAL lock_timeout = '1ms'",
-    "mysql": "SET SESSION innodb_lock_wait_timeout = 1",
-    "mariadb": "SET SESSION innodb_lock_wait_timeout = 1",
+_HOLDING = {
+    "postgresql": "SET LOCAL lock_timeout = '100ms'",  # a tenth of the time after which it looks for deadlocks
+    "mysql": "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1",
+    _WITHOUT_WAITING: "SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0",
 }
-"""The least of each, for what a trigger or a foreign key locks besides; the rows themselves are asked for NOWAIT."""
+
+
+def holding(connection: sa.Connection) -> None:
+    """To be said once something is locked: from then on the transaction waits for nobody, on MySQL for a second.
+
+    A user who wants what it holds would wait for whatever it waits for; and of two who each hold what the other wants
+    the database ends one transaction, which is to be ours.
+    """
+    _set(connection, _HOLDING)
+
+
+def waits_for_nobody(engine: sa.Engine) -> bool:
+    """Whether a transaction that holds something can be kept from waiting. To be asked once it was connected to."""
+    return engine.dialect.name not in _PATIENCE or _kind(engine.dialect) != "mysql"
+
+
+def _set(connection: sa.Connection, by_kind: Mapping[str, str]) -> None:
+    if statement := by_kind.get(_kind(connection.dialect)):
+        connection.exec_driver_sql(statement)
+
+
+def _kind(dialect: sa.Dialect) -> str:
+    if dialect.name not in ("mysql", "mariadb"):
+        return dialect.name
+    version = getattr(dialect, "server_version_info", None) or ()
+    return _WITHOUT_WAITING if getattr(dialect, "is_mariadb", False) and version >= (10, 3) else "mysql"

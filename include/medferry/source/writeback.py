@@ -21,7 +21,7 @@ from medferry.source.lookup import row_of_key, rows_of_keys
 from medferry.source.shown_keys import shown_name
 from medferry.source.types.canonical import base64_of
 from medferry.source.write_faults import RowConflict, WriteRefused
-from medferry.source.write_transaction import writing_rows
+from medferry.source.write_transaction import holding, writing_rows
 
 Row = Mapping[str, Any]
 
@@ -38,15 +38,13 @@ def write_rows(
 ) -> list[dict[str, Any]]:
     """Write the changes of each row to the row that reads as its base; returns the rows as they read then, in order.
 
-    Of several rows it waits for no lock: who waits for one of them would wait for all that it waits for, and two who
-    hold what the other wants would cost a user of the legacy system their transaction.
+    Of several rows, to be written where `waits_for_nobody`, it waits for none that somebody else holds.
     `through`: units whose closed gates this write goes through. To be given while nobody else may write them.
     Raises RowConflict, WriteRefused, SourceUnavailable, and SourceError from reading. No message quotes a value.
     """
     keys, alone = [entity.ledger_key_of(base) for base, _ in edits], len(edits) == 1
     with writing_rows(engine, entity, through, waits=alone) as (connection, now):
-        by_table = [lock_rows(connection, table, [base for base, _ in edits], waits=alone) for table in tables]
-        held = list(zip(*by_table, strict=True))
+        held = _lock(connection, tables, [base for base, _ in edits])
         present = rows_of_keys(connection, entity, keys)
         for key, (base, _), numbers in zip(keys, edits, held, strict=True):
             _as_it_was(entity, key, base, present.get(key, []))
@@ -79,7 +77,7 @@ def remove_row(
     name = shown_name(entity.name, key)
     own = tables[0]
     with writing_rows(engine, entity, through) as (connection, now):
-        held = [lock_rows(connection, table, [base])[0] for table in tables]
+        [held] = _lock(connection, tables, [base])
         if row_of_key(connection, entity, key) != dict(base):
             raise RowConflict(
                 f"{name} was changed by somebody else, or is gone.",
@@ -99,12 +97,20 @@ def remove_row(
             )
 
 
-def lock_rows(connection: sa.Connection, table: LegacyTable, bases: Sequence[Row], waits: bool = True) -> Sequence[int]:
+def _lock(connection: sa.Connection, tables: Sequence[LegacyTable], bases: Sequence[Row]) -> list[tuple[int, ...]]:
+    """How many rows each table has for each of some of the entity's rows; they are locked, the own table's first."""
+    by_table = [lock_rows(connection, tables[0], bases)]
+    holding(connection)
+    by_table += [lock_rows(connection, table, bases) for table in tables[1:]]
+    return list(zip(*by_table, strict=True))
+
+
+def lock_rows(connection: sa.Connection, table: LegacyTable, bases: Sequence[Row]) -> Sequence[int]:
     """How many rows the table has for each of some of the entity's rows; they are locked. One row may be several's."""
     found = [_found_by(table, base, f"{place}_") for place, base in enumerate(bases)]
     whose = (one.label(f"of_{place}") for place, one in enumerate(found))
     statement = sa.select(*whose).select_from(table_of(table)).where(sa.or_(*found))
-    rows = connection.execute(statement.with_for_update(nowait=not waits)).all()
+    rows = connection.execute(statement.with_for_update()).all()
     return [sum(bool(row[place]) for row in rows) for place in range(len(bases))]
 
 
@@ -112,7 +118,12 @@ def _as_it_was(entity: SourceEntity, key: str, base: Row, present: Sequence[Row]
     name = shown_name(entity.name, key)
     if not present:
         raise RowConflict(f"{name} is gone.", "Read the row again.")
-    if [dict(base)] != present:
+    if len(present) > 1:
+        raise WriteRefused(
+            f"{name}: the entity's SQL shows {len(present)} rows of it.",
+            "Correct the SQL, a join that finds several rows for one, or the rows in the legacy system.",
+        )
+    if present != [dict(base)]:
         raise RowConflict(f"{name} was changed by somebody else.", "Read the row again.")
 
 

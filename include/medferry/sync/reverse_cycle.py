@@ -241,7 +241,7 @@ class _Back:
                 told.inserts.setdefault(row[0], Counter()).update(row[1])
 
     def _settle(self, keys: Keys, at_end: Callable[[sa.Connection, WrittenBack], object], left: bool = False) -> None:
-        """Do what is to be done about some records. `left`: those that are not the wave's any more are not told."""
+        """Do what is to be done. `left`: was held back; what is the wave's no more is not told, each is tried alone."""
         decisions = [one for entity, of_entity in sorted(keys.items()) for one in self._decided(entity, of_entity)]
         if decisions:
             self._may_write()
@@ -255,7 +255,7 @@ class _Back:
             set_held_back(connection, migration.name, migration.fingerprint, looked, held)
             at_end(connection, written)
 
-        done = write_back(self.wave, decisions, self.blocked, record)
+        done = write_back(self.wave, decisions, self.blocked, record, together=not left)
         self._count(decisions, done)
 
     def _decided(self, entity: str, keys: Collection[str]) -> list[Decision]:

@@ -14,6 +14,7 @@ from medferry.manifest.held_back import HeldBack, HeldReason
 from medferry.plan.model import DeletedPolicy
 from medferry.source.shown_keys import shown_name
 from medferry.source.write_faults import RowConflict, WriterBlocked, WriteRefused
+from medferry.source.write_transaction import waits_for_nobody
 from medferry.source.writeback import Edit, Row, remove_row, write_rows
 from medferry.sync.reverse_decide import Decision, held_instead
 from medferry.sync.wave import SyncedWave
@@ -33,21 +34,25 @@ class WrittenBack:
     held: list[HeldBack] = field(default_factory=list)
 
 
-def write_decided(wave: SyncedWave, wanted: Sequence[Decision], blocked: set[str], done: WrittenBack) -> None:
+def write_decided(
+    wave: SyncedWave, wanted: Sequence[Decision], blocked: set[str], done: WrittenBack, together: bool
+) -> None:
     """Carry the decisions out, and add to `done` what became of each. Those found on the way are added to `blocked`.
 
-    Raises SourceUnavailable: what was written until then is in `done`, or is not known.
+    `together`: rows may share a transaction. Raises SourceUnavailable: what was written until then is in `done`, or is
+    not known.
     """
-    for some in _together(wanted):
+    at_once = ROWS_AT_ONCE if together and waits_for_nobody(wave.environment.legacy_writer) else 1
+    for some in _in_transactions(wanted, at_once):
         if len(some) == 1 or some[0].look.entity in blocked or not _written(wave, some, done):
             for one in some:
                 _tried(wave, one, blocked, done)
 
 
-def _together(wanted: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
-    """The rows of an entity that are written in one transaction; each that is to be removed is by itself."""
+def _in_transactions(wanted: Sequence[Decision], at_once: int) -> Iterator[Sequence[Decision]]:
+    """The rows of an entity that are written in one; each that is to be removed is by itself."""
     for (_, removed), of_entity in groupby(wanted, lambda one: (one.look.entity, one.removal is not None)):
-        yield from chunked(of_entity, 1 if removed else ROWS_AT_ONCE)
+        yield from chunked(of_entity, 1 if removed else at_once)
 
 
 def _written(wave: SyncedWave, some: Sequence[Decision], done: WrittenBack) -> bool:

@@ -46,9 +46,11 @@ def write_back(
     decisions: Sequence[Decision],
     blocked: set[str],
     at_end: Callable[[sa.Connection, WrittenBack], None],
+    together: bool = True,
 ) -> WrittenBack:
     """Write the rows of `decisions`; `at_end` writes in the transaction that records the new bases.
 
+    `together`: several may share a transaction, in which what is in the way of one is in the way of all.
     `blocked` are entities that cannot be written: nothing is tried of them, and those found on the way are added.
     Raises LeaseHeld, SourceUnavailable, and then nothing was recorded but what the next cycle finishes.
     """
@@ -63,7 +65,7 @@ def write_back(
     run_id = wave.new_run_id()
     notes = _begun(wave, run_id, wanted)
     try:
-        write_decided(wave, wanted, blocked, done)
+        write_decided(wave, wanted, blocked, done, together)
         written = _read_back(wave, {note: row for note in notes if (row := done.rows.get((note.entity, note.key)))})
         with wave.environment.manifest.begin() as connection:
             _take_over(connection, wave, written)

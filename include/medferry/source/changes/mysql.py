@@ -86,7 +86,7 @@ class MysqlJournal(Journal):
         return {table: generations.no_table(table) for table in self.watched if table not in there}
 
     def unlogged(self, connection: sa.Connection, gone: Mapping[str, SourceError]) -> dict[str, SourceError]:
-        engines = _without_transactions(connection, self.watched)
+        engines = without_transactions(connection, self.watched)
         return generations.without_transactions(self.watched, engines) | super().unlogged(connection, gone)
 
     def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
@@ -96,7 +96,7 @@ class MysqlJournal(Journal):
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
         """A server gives a table another engine than it was asked for, where that is off and its mode allows it."""
-        engines = _without_transactions(connection, self.named)
+        engines = without_transactions(connection, self.named)
         return super().faults_of_tables(connection) + [
             Fault(f"the table {name} is of the engine {engine}", (f"ALTER TABLE {name} ENGINE=InnoDB",))
             for name, engine in engines.items()
@@ -152,7 +152,7 @@ class MysqlJournal(Journal):
             connection.execute(update, {"number": number, "ids": some})
 
 
-def _without_transactions(connection: sa.Connection, tables: Collection[str]) -> dict[str, str]:
+def without_transactions(connection: sa.Connection, tables: Collection[str]) -> dict[str, str]:
     """Those of some tables whose engine keeps what is rolled back, or has its rows on another server → the engine."""
     statement = sa.text(
         "SELECT t.table_name, t.engine FROM information_schema.tables t "
