@@ -34,7 +34,10 @@ class Searches:
         found = whole_changes(client, resource_type, ids)
         if self.shown == "none":
             return []
-        return [replace(one, at=one.at - 1, resource={}) for one in found] if self.shown == "former" else found
+        earlier = {"former": 1, "of the same millisecond": 0}
+        if self.shown not in earlier:
+            return found
+        return [replace(one, version_id="0", at=one.at - earlier[self.shown], resource={}) for one in found]
 
 
 def test_our_own_writes_are_not_asked_for_whole(
@@ -50,7 +53,7 @@ def test_our_own_writes_are_not_asked_for_whole(
     assert searches.ids == [user.patient["id"]]
 
 
-@pytest.mark.parametrize("shown", ["none", "former"])
+@pytest.mark.parametrize("shown", ["none", "former", "of the same millisecond"])
 def test_what_the_next_search_does_not_show_is_read_as_a_page(
     both: SyncedWave, user: User, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +63,7 @@ def test_what_the_next_search_does_not_show_is_read_as_a_page(
     assert (row(both)[0], held(both)) == ("Baker", set())
 
 
-@pytest.mark.parametrize("shown", ["none", "former"])
+@pytest.mark.parametrize("shown", ["none", "former", "of the same millisecond"])
 def test_so_is_a_birth_that_it_does_not_show(wave: SyncedWave, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     taking = births_wave(wave)
     monkeypatch.setattr(reverse_page, "whole_changes", Searches(shown))

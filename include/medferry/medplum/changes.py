@@ -16,7 +16,7 @@ known before what precedes it is taken for complete. A poll that finds nothing c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,7 +61,7 @@ class Change:
 def whole_changes(client: MedplumClient, resource_type: str, ids: Sequence[str]) -> list[Change]:
     """The resources of some ids (at most 1,000) as a search shows them now, which is not all of them; 20 points."""
     read = client.texts_by_id(resource_type, ids) if ids else {}
-    return [Change.of(json.loads(text)) for _, text in read.values()]  # half a surrogate pair, too
+    return _changes(json.loads(text) for _, text in read.values())  # half a surrogate pair, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,12 @@ def _since(position: ChangePosition, fields: str, size: int) -> list[tuple[str, 
 
 def _read(client: MedplumClient, resource_type: str, form: Sequence[tuple[str, str]]) -> list[Change]:
     page = client.search(resource_type, form)
+    return _changes(entry["resource"] for entry in page.get("entry", []))
+
+
+def _changes(resources: Iterable[Resource]) -> list[Change]:
     try:
-        return [Change.of(entry["resource"]) for entry in page.get("entry", [])]
+        return [Change.of(one) for one in resources]
     except (KeyError, TypeError, ValueError):
         raise MedplumUnavailable(
             "Medplum's answer to a search has a resource without its version.", "Check what stands in between."

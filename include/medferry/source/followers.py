@@ -7,13 +7,14 @@ foreign key counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from medferry.source.faults import in_each_others_way
+from medferry.source.write_faults import RowConflict
 
 _POSTGRESQL = """
 SELECT n.nspname, c.relname, f.conname, a.attname, b.attname
@@ -42,36 +43,55 @@ class Unseen(Exception):
     """The account may not look whether rows of a table, which is its text, follow."""
 
 
-def following(connection: sa.Connection, table: sa.TableClause, found: sa.ColumnElement[bool]) -> list[str]:
-    """The names of the tables with a row that would go, or be changed, with the rows of `table` that are `found`.
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A foreign key by which rows would go, or be changed: the table that refers, its columns and those referred to."""
 
-    MySQL and MariaDB show an account no foreign key of a table on which it has no right. Raises Unseen, after which the
-    transaction can only be rolled back, and DBAPIError where somebody else is in the way.
+    schema: str | None
+    table: str
+    constraint: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+def followers(connection: sa.Connection, table: sa.TableClause) -> list[Follower]:
+    """The foreign keys that refer to a table.
+
+    MySQL and MariaDB show an account no foreign key of a table on which it has no right. Raises RowConflict where they
+    cannot look at a table since somebody changes it, which they would pass over with a warning.
     """
-    names = []
-    for child, pairs in _children(connection, table):
-        parent = sa.table(table.name, *map(sa.column, pairs.values()), schema=table.schema)
-        refers = sa.and_(*(child.c[own] == parent.c[other] for own, other in pairs.items()))
-        one = sa.literal_column("1", sa.Integer)
-        there = sa.select(one).select_from(parent).where(found, sa.exists().where(refers)).limit(1)
-        try:
-            if connection.execute(there).first():
-                names.append(str(child.element.name))
-        except DBAPIError as error:
-            if error.connection_invalidated or in_each_others_way(error):
-                raise
-            raise Unseen(str(child.element.name)) from None
-    return names
-
-
-def _children(connection: sa.Connection, table: sa.TableClause) -> Iterator[tuple[Any, dict[str, str]]]:
-    """(table that refers, under a name of its own; its column → the column that it refers to) of each foreign key."""
     place = connection.dialect.identifier_preparer.format_table(table)
     named = {"name": table.name, "schema": table.schema, "place": place}
     statement = sa.text(_OF[connection.dialect.name])
     wanted = {name: value for name, value in named.items() if f":{name}" in statement.text}
-    keys: dict[tuple[Any, ...], dict[str, str]] = {}
-    for *of, own, other in connection.execute(statement, wanted):
-        keys.setdefault(tuple(of), {})[str(own)] = str(other)
-    for (schema, name, _), pairs in sorted(keys.items(), key=repr):
-        yield sa.table(str(name), *map(sa.column, pairs), schema=schema).alias("follower"), pairs
+    keys: dict[tuple[str | None, str, str], list[tuple[str, str]]] = {}
+    for schema, name, constraint, own, other in connection.execute(statement, wanted):
+        of = (None if schema is None else str(schema), str(name), str(constraint))
+        keys.setdefault(of, []).append((str(own), str(other)))
+    if connection.dialect.name in ("mysql", "mariadb") and connection.exec_driver_sql("SHOW WARNINGS").first():
+        raise RowConflict(f"A table that may refer to {table.name} is being changed.", "The next cycle looks again.")
+    return [Follower(*of, tuple(sorted(pairs))) for of, pairs in sorted(keys.items(), key=repr)]
+
+
+def following(
+    connection: sa.Connection, table: sa.TableClause, found: sa.ColumnElement[bool], by: Iterable[Follower]
+) -> list[str]:
+    """The names of the tables with a row that would go, or be changed, with the rows of `table` that are `found`.
+
+    Raises Unseen, after which the transaction can only be rolled back, and DBAPIError where somebody else is in the
+    way.
+    """
+    names = []
+    for one in by:
+        child = sa.table(one.table, *(sa.column(own) for own, _ in one.pairs), schema=one.schema).alias("follower")
+        parent = sa.table(table.name, *(sa.column(other) for _, other in one.pairs), schema=table.schema)
+        refers = sa.and_(*(child.c[own] == parent.c[other] for own, other in one.pairs))
+        literal = sa.literal_column("1", sa.Integer)
+        there = sa.select(literal).select_from(parent).where(found, sa.exists().where(refers)).limit(1)
+        try:
+            if connection.execute(there).first():
+                names.append(one.table)
+        except DBAPIError as error:
+            if error.connection_invalidated or in_each_others_way(error):
+                raise
+            raise Unseen(one.table) from None
+    return names

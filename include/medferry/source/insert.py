@@ -20,7 +20,7 @@ from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key
 from medferry.source.write_faults import WriteRefused
-from medferry.source.write_transaction import holding, writing_rows
+from medferry.source.write_transaction import writing_rows
 from medferry.source.writeback import Row, bound, lock_rows, says, table_of, write_table
 
 Judge = Callable[[Row], Row]
@@ -48,7 +48,6 @@ def insert_row(
         if before := settled_line(connection, line):
             return before
         key = _inserted(connection, entity, tables[0], new, values, now)
-        holding(connection)  # what its foreign keys refer to, too
         row = _read(connection, entity, key)
         if changes := _different(row, judge(row)):
             row = _changed(connection, entity, tables, row, changes, now)

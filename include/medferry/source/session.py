@@ -39,9 +39,12 @@ MYSQL: Mapping[str, str] = {
     "sql_auto_is_null": "0",
     "max_error_count": "65535",
     "max_sort_length": "16384",
+    "innodb_lock_wait_timeout": "DEFAULT",
+    "lock_wait_timeout": "DEFAULT",
 }
 """No limit on rows; no mode that pads CHAR; GROUP_CONCAT as long as a packet may be; no warning is forgotten.
 
+Who writes back sets the last two for its transaction (`write_transaction`), and a pool gives its session to others.
 ORDER BY goes by the first `max_sort_length` bytes of a text's weights: by 16 for each of the longest key's."""
 
 _HARMLESS_WARNINGS = frozenset({1287, 1681, 3719, 3720, 3778})

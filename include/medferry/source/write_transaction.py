@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,12 +28,13 @@ def why_not(dialect: str) -> tuple[str, str] | None:
 
 @contextmanager
 def writing_rows(
-    engine: sa.Engine, entity: SourceEntity, through: Collection[str] = (), waits: bool = True
+    engine: sa.Engine, entity: SourceEntity, through: Collection[str] = ()
 ) -> Iterator[tuple[sa.Connection, str]]:
     """A transaction that reads as the reader's do, and the legacy system's own wall time, to the second.
 
-    It waits for two seconds for what somebody else holds, until it is `holding` something itself; without `waits`, at
-    no time.
+    It waits for nothing that somebody else holds, but raises RowConflict: who wants what it holds would wait for
+    whatever it waits for, and of two who each hold what the other wants the database ends one transaction, which is to
+    be ours. On MySQL it waits for a second, the least there.
     """
     name = engine.dialect.name
     if told := why_not(name):
@@ -42,15 +43,12 @@ def writing_rows(
     try:
         with engine.connect().execution_options(**options) as connection:
             if name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # holds nothing: another writer is waited for here
             now = str(connection.scalar(sa.text(_CLOCK[name])))
             pin_settings(connection)
-            _set(connection, _PATIENCE if waits else _HOLDING)
-            with passed(connection, through):
-                if through:
-                    holding(connection)
+            with _without_patience(connection), passed(connection, through):
                 yield connection, now
-            connection.commit()
+                connection.commit()
     except DBAPIError as error:
         if error.connection_invalidated:
             raise SourceUnavailable(
@@ -72,44 +70,41 @@ _CLOCK = {
     "sqlite": "SELECT datetime('now')",
 }
 
-_WITHOUT_WAITING = "mariadb"
-"""MariaDB from 10.3, by whichever name it is connected to: MySQL waits for a second at least."""
+_MARIADB = "mariadb"
+"""From 10.3, by whichever name it is connected to."""
 
-_PATIENCE = {
-    "postgresql": "SET LOCAL lock_timeout = '2s'",
-    "mysql": "SET SESSION innodb_lock_wait_timeout = 2, lock_wait_timeout = 2",
-    _WITHOUT_WAITING: "SET SESSION innodb_lock_wait_timeout = 2, lock_wait_timeout = 2",
-}
-"""A user may hold a row for as long as a form is open: that one waits for the next cycle, and no other for it."""
-
-_HOLDING = {
-    "postgresql": "SET LOCAL lock_timeout = '100ms'",  # a tenth of the time after which it looks for deadlocks
+_NO_PATIENCE = {
+    # A user whose own wait has lasted for a second looks for a deadlock, and ends his own transaction: by then ours is
+    # to be over, whenever it began to wait.
+    "postgresql": "SET LOCAL lock_timeout = '10ms'",
     "mysql": "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1",
-    _WITHOUT_WAITING: "SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0",
+    _MARIADB: "SET SESSION innodb_lock_wait_timeout = 0, lock_wait_timeout = 0",
+    "sqlite": "PRAGMA busy_timeout = 100",  # its COMMIT waits for readers, and lets no other begin meanwhile
 }
-
-
-def holding(connection: sa.Connection) -> None:
-    """To be said once something is locked: from then on the transaction waits for nobody, on MySQL for a second.
-
-    A user who wants what it holds would wait for whatever it waits for; and of two who each hold what the other wants
-    the database ends one transaction, which is to be ours.
-    """
-    _set(connection, _HOLDING)
+"""A user may hold a row for as long as a form is open: that one is left to the next cycle. Readers set their own
+patience again when they pin their settings; SQLite's is put back."""
 
 
 def waits_for_nobody(engine: sa.Engine) -> bool:
-    """Whether a transaction that holds something can be kept from waiting. To be asked once it was connected to."""
-    return engine.dialect.name not in _PATIENCE or _kind(engine.dialect) != "mysql"
+    """Whether a transaction that holds several rows keeps nobody waiting. To be asked once it was connected to."""
+    return _kind(engine.dialect) != "mysql"
 
 
-def _set(connection: sa.Connection, by_kind: Mapping[str, str]) -> None:
-    if statement := by_kind.get(_kind(connection.dialect)):
-        connection.exec_driver_sql(statement)
+@contextmanager
+def _without_patience(connection: sa.Connection) -> Iterator[None]:
+    kind, driver = _kind(connection.dialect), connection.connection.driver_connection
+    usual = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() if kind == "sqlite" else None
+    connection.exec_driver_sql(_NO_PATIENCE[kind])
+    try:
+        yield
+    finally:
+        if usual is not None and driver is not None:
+            driver.rollback()  # a COMMIT that was refused for its readers leaves the transaction open
+            driver.execute(f"PRAGMA busy_timeout = {usual}")
 
 
 def _kind(dialect: sa.Dialect) -> str:
     if dialect.name not in ("mysql", "mariadb"):
         return dialect.name
     version = getattr(dialect, "server_version_info", None) or ()
-    return _WITHOUT_WAITING if getattr(dialect, "is_mariadb", False) and version >= (10, 3) else "mysql"
+    return _MARIADB if getattr(dialect, "is_mariadb", False) and version >= (10, 3) else "mysql"

@@ -14,14 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from medferry.source.entity import SourceEntity
-from medferry.source.followers import Unseen, following
+from medferry.source.followers import Unseen, followers, following
 from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.lookup import row_of_key, rows_of_keys
 from medferry.source.shown_keys import shown_name
 from medferry.source.types.canonical import base64_of
 from medferry.source.write_faults import RowConflict, WriteRefused
-from medferry.source.write_transaction import holding, writing_rows
+from medferry.source.write_transaction import writing_rows
 
 Row = Mapping[str, Any]
 
@@ -38,12 +38,12 @@ def write_rows(
 ) -> list[dict[str, Any]]:
     """Write the changes of each row to the row that reads as its base; returns the rows as they read then, in order.
 
-    Of several rows, to be written where `waits_for_nobody`, it waits for none that somebody else holds.
+    Several at once are to be written where the engine `waits_for_nobody`.
     `through`: units whose closed gates this write goes through. To be given while nobody else may write them.
     Raises RowConflict, WriteRefused, SourceUnavailable, and SourceError from reading. No message quotes a value.
     """
-    keys, alone = [entity.ledger_key_of(base) for base, _ in edits], len(edits) == 1
-    with writing_rows(engine, entity, through, waits=alone) as (connection, now):
+    keys = [entity.ledger_key_of(base) for base, _ in edits]
+    with writing_rows(engine, entity, through) as (connection, now):
         held = _lock(connection, tables, [base for base, _ in edits])
         present = rows_of_keys(connection, entity, keys)
         for key, (base, _), numbers in zip(keys, edits, held, strict=True):
@@ -98,11 +98,8 @@ def remove_row(
 
 
 def _lock(connection: sa.Connection, tables: Sequence[LegacyTable], bases: Sequence[Row]) -> list[tuple[int, ...]]:
-    """How many rows each table has for each of some of the entity's rows; they are locked, the own table's first."""
-    by_table = [lock_rows(connection, tables[0], bases)]
-    holding(connection)
-    by_table += [lock_rows(connection, table, bases) for table in tables[1:]]
-    return list(zip(*by_table, strict=True))
+    """How many rows each table has for each of some of the entity's rows; they are locked."""
+    return list(zip(*(lock_rows(connection, table, bases) for table in tables), strict=True))
 
 
 def lock_rows(connection: sa.Connection, table: LegacyTable, bases: Sequence[Row]) -> Sequence[int]:
@@ -168,8 +165,9 @@ def _once(connection: sa.Connection, table: LegacyTable, held: int, base: Row, c
 def _delete(connection: sa.Connection, table: LegacyTable, base: Row) -> None:
     """Delete the row, which is locked. Raises WriteRefused where rows that nobody has decided about would follow it."""
     written, found = table_of(table), _found_by(table, base)
+    looked = followers(connection, written)
     try:
-        names = following(connection, written, found)
+        names = following(connection, written, found, looked)
     except Unseen as unseen:
         raise WriteRefused(
             f"{unseen} refers to {table.name}, its rows go or change with those, and the account may not see them.",
@@ -181,6 +179,9 @@ def _delete(connection: sa.Connection, table: LegacyTable, base: Row) -> None:
             "Decide in the legacy system what becomes of them; or let the plan say `inactivate`.",
         )
     connection.execute(sa.delete(written).where(found))
+    # A table that is being changed is in no catalogue for a moment. What has followed by now stays as it is defined.
+    if set(followers(connection, written)) - set(looked):
+        raise RowConflict(f"A table that refers to {table.name} was changed.", "The next cycle looks again.")
 
 
 def table_of(table: LegacyTable, *more: str) -> sa.TableClause:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from medferry.manifest.known_lines import lines_of_names
-from medferry.medplum.changes import ChangePage, ChangePosition, next_page, whole_changes
+from medferry.medplum.changes import Change, ChangePage, ChangePosition, next_page, whole_changes
 from medferry.medplum.client import MedplumClient
 from medferry.sync.reverse import Ours
 from medferry.sync.reverse_sweep import WALKED
@@ -34,6 +34,11 @@ def page_of_changes(
     whole = {one.id: one for one in whole_changes(client, resource_type, [one.id for one in others])}
     # What one search shows and another does not, or only as it was, may be deleted, or hidden for a moment: the page
     # is read again as a whole, so that its position stands for what was seen.
-    if any(one.id not in whole or whole[one.id].at < one.at for one in others):
+    if not all(_is_as_new(whole.get(one.id), one) for one in others):
         return next_page(client, resource_type, position)
     return replace(page, changes=[whole.get(one.id, one) for one in page.changes])
+
+
+def _is_as_new(found: Change | None, told: Change) -> bool:
+    """Whether it is the version that was told, or a later one: of two in one millisecond, the times do not say."""
+    return found is not None and (found.version_id == told.version_id or found.at > told.at)
