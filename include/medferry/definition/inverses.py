@@ -17,12 +17,12 @@ from medferry.mapping.declare import MappingSpec
 from medferry.mapping.inverse import InverseSpec
 from medferry.plan.load import line_of
 from medferry.plan.model import DeletedPolicy, Plan
-from medferry.source.changes.mysql import without_transactions
 from medferry.source.columns import column_types
 from medferry.source.dialects import VARIANTS
 from medferry.source.entity import SourceEntity
 from medferry.source.legacy_table import LegacyTable
 from medferry.source.slices import entity_rows
+from medferry.source.table_engines import without_transactions
 from medferry.source.write_transaction import why_not
 
 
@@ -88,10 +88,9 @@ def faults_in_legacy(connection: sa.Connection, entity: SourceEntity, inverse: I
     if told := why_not(dialect):
         yield told
         return
-    if dialect in ("mysql", "mariadb"):
-        for name, engine in without_transactions(connection, [table.name for table in inverse.tables]).items():
-            problem = f"the table {name} is of the engine {engine}: what is refused half-way would stay in it."
-            yield problem, f"Have the DBA run ALTER TABLE {name} ENGINE=InnoDB."
+    for name, engine in without_transactions(connection, [table.name for table in inverse.tables]).items():
+        problem = f"the table {name} is of the engine {engine}: what is refused half-way would stay in it."
+        yield problem, f"Have the DBA run ALTER TABLE {name} ENGINE=InnoDB."
     row = column_types(connection, entity_rows(dialect, entity))
     if inverse.births and sa.inspect(connection).has_table(*reversed(inverse.tables[0].name.split(".")[-2:])):
         yield from births_faults_in_legacy(connection, inverse.tables[0], inverse.births)

@@ -9,7 +9,7 @@ parent's triggers log the children. TRUNCATE fires none at all; the sweep finds 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ from medferry.source.identity import mysql_server
 from medferry.source.keys import EXACT_FLOATS, INEXACT, SMALL_FLOATS
 from medferry.source.kinds import Kind, held_values, kinds_of
 from medferry.source.objects import Fault, Found, Trigger, literal, short
+from medferry.source.table_engines import without_transactions
 
 _IDS_AT_ONCE = 1_000
 _NAME_LIMIT = 64
@@ -150,18 +151,6 @@ class MysqlJournal(Journal):
         update = update.bindparams(sa.bindparam("ids", expanding=True))
         for some in chunked(ids, _IDS_AT_ONCE):
             connection.execute(update, {"number": number, "ids": some})
-
-
-def without_transactions(connection: sa.Connection, tables: Collection[str]) -> dict[str, str]:
-    """Those of some tables whose engine keeps what is rolled back, or has its rows on another server → the engine."""
-    statement = sa.text(
-        "SELECT t.table_name, t.engine FROM information_schema.tables t "
-        "LEFT JOIN information_schema.engines e ON e.engine = t.engine "
-        "WHERE t.table_schema = DATABASE() AND t.table_name IN :tables AND t.table_type = 'BASE TABLE' "
-        "AND (e.transactions IS NULL OR e.transactions <> 'YES' OR t.engine IN ('FEDERATED', 'SPIDER', 'ndbcluster'))"
-    ).bindparams(sa.bindparam("tables", expanding=True))
-    found = {_text(table): _text(engine) for table, engine in connection.execute(statement, {"tables": [*tables]})}
-    return {table: engine for table, engine in sorted(found.items()) if table in tables}
 
 
 Kinds = Mapping[str, str]
