@@ -171,7 +171,7 @@ def test_mariadb_reads_the_same_under_any_setting(reader: sa.Engine, owner: sa.C
     root = server.connect()
     odd = {"time_zone": "'-05:00'", "sql_mode": "'PAD_CHAR_TO_FULL_LENGTH'", "group_concat_max_len": "4",
            "sql_select_limit": "1", "sql_auto_is_null": "1", "max_error_count": "0",
-           "max_sort_length": "64"}  # fmt: skip
+           "max_sort_length": "64", "innodb_lock_wait_timeout": "40", "lock_wait_timeout": "40"}  # fmt: skip
     was = {name: owner.exec_driver_sql(f"SELECT @@global.{name}").scalar() for name in odd}
     owner.exec_driver_sql("DROP TABLE IF EXISTS pinned")
     owner.exec_driver_sql("CREATE TABLE pinned (id INTEGER, code CHAR(5), stamp TIMESTAMP NULL)")

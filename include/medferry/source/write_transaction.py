@@ -46,9 +46,10 @@ def writing_rows(
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # holds nothing: another writer is waited for here
             now = str(connection.scalar(sa.text(_CLOCK[name])))
             pin_settings(connection)
-            with _without_patience(connection), passed(connection, through):
-                yield connection, now
-                connection.commit()
+            with _without_patience(connection):
+                with passed(connection, through):
+                    yield connection, now
+                connection.commit()  # with the gates closed again
     except DBAPIError as error:
         if error.connection_invalidated:
             raise SourceUnavailable(
