@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -15,9 +16,12 @@ from demo_clinics.schema import METADATA
 from medferry.definition.migration import load_migration
 from medferry.source.changes.engines import execute, install, remove, to_install
 from medferry.source.changes.rules import KeyOf
+from medferry.source.entity import SourceEntity
 from medferry.source.gate.engines import gate_of
 from medferry.source.gate.gate import GATE, REFUSAL, Gate, GateBroken, GateMoved, GateState, UnitGate, WritersInFlight
 from medferry.source.gate.passing import passed
+from medferry.source.write_faults import WriteRefused
+from medferry.source.write_transaction import writing_rows
 
 UNITS = ("harbor", "hill", "shared")
 
@@ -370,6 +374,20 @@ def test_what_is_written_back_goes_through_gates_that_nobody_sees_open(engine: s
             connection.exec_driver_sql(OF_OTHERS[1])
         connection.commit()
     assert state(engine, gate, "hill") == (GateState.OPEN, 0)
+
+
+def test_a_transaction_that_writes_back_leaves_the_gates_closed(engine: sa.Engine, gate: Gate) -> None:
+    """It commits with them closed again, and one that is refused has never opened them."""
+    gate.close(engine, "harbor", 0, seconds=600, patience=5)
+    gate.shut(engine, "harbor", 0)
+    visits = SourceEntity("visit", Path("visit.sql"), ("id",), "clinic", None, "Visits", "SELECT * FROM visit", {})
+    with writing_rows(engine, visits, ["harbor"]) as (connection, _):
+        connection.exec_driver_sql(OF_HARBOR[1])
+    with pytest.raises(WriteRefused), writing_rows(engine, visits, ["harbor"]):
+        raise WriteRefused("Another value would be kept.", "Correct it.")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT text FROM visit WHERE id = 1").scalar_one() == "x"
+    assert state(engine, gate) == (GateState.SHUT, 1) and refused(engine, OF_HARBOR[0])
 
 
 def test_while_one_goes_through_another_is_refused(engine: sa.Engine, gate: Gate) -> None:
