@@ -109,6 +109,8 @@ def _lag(found: Systems, side: Side, rate: float, seconds: float) -> Figures:
 def _live_a_little(found: Systems, seconds: float) -> None:
     life = Life(found.engine, found.client, Ward.of(found.engine, CLINIC), Diary(both_ways=True), _SEED, 5.0, 0.5)
     life.live(seconds)
+    if life.faults:
+        raise life.faults[0]
     found.settle()
 
 

@@ -529,19 +529,34 @@ def test_rows_that_would_follow_keep_a_row_where_it_is(engine: sa.Engine, action
                 connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
 
 
+PARENT = SourceEntity("person", Path("p.sql"), ("id",), "unit", None, "P", "SELECT * FROM wb_parent", {})
+PARENTS = (legacy_table("wb_parent", key="id", columns=("name",)),)
+
+
+def made_parent(engine: sa.Engine, *more: str) -> dict[str, Any]:
+    """A row to be removed, as it reads, with whatever else there is to be."""
+    with engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE wb_parent (id INTEGER PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10))",
+            "INSERT INTO wb_parent VALUES (1, 'u', 'Ann')",
+            *more,
+        ):
+            connection.exec_driver_sql(statement)
+    with snapshot(engine) as connection:
+        base = row_of_key(connection, PARENT, "1")
+    assert base is not None
+    return base
+
+
 def test_a_table_that_no_catalogue_shows_for_a_moment_keeps_a_row_where_it_is(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MariaDB passes over one that is being changed; its rows would go by the time of the deletion."""
     make = (
-        "CREATE TABLE wb_parent (id INTEGER PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10))",
         "CREATE TABLE wb_child (id INTEGER PRIMARY KEY, parent INTEGER, "
         "FOREIGN KEY (parent) REFERENCES wb_parent (id) ON DELETE CASCADE)",
-        "INSERT INTO wb_parent VALUES (1, 'u', 'Ann')",
         "INSERT INTO wb_child VALUES (10, 1)",
     )
-    entity = SourceEntity("person", Path("p.sql"), ("id",), "unit", None, "P", "SELECT * FROM wb_parent", {})
-    tables = (legacy_table("wb_parent", key="id", columns=("name",)),)
     real, looks = writeback.followers, list[int]()
 
     def hidden_at_first(*given: Any) -> Any:
@@ -550,14 +565,9 @@ def test_a_table_that_no_catalogue_shows_for_a_moment_keeps_a_row_where_it_is(
 
     monkeypatch.setattr(writeback, "followers", hidden_at_first)
     try:
-        with engine.begin() as connection:
-            for statement in make:
-                connection.exec_driver_sql(statement)
-        with snapshot(engine) as connection:
-            base = row_of_key(connection, entity, "1")
-        assert base is not None
+        base = made_parent(engine, *make)
         with pytest.raises(RowConflict, match="refers to wb_parent was changed"):
-            remove_row(engine, entity, tables, base, mark=False)
+            remove_row(engine, PARENT, PARENTS, base, mark=False)
         with engine.connect() as connection:
             assert connection.scalar(sa.text("SELECT count(*) FROM wb_child")) == 1
     finally:
@@ -570,28 +580,19 @@ def test_an_account_that_cannot_see_who_follows_removes_nothing(engine: sa.Engin
     if engine.dialect.name != "postgresql":
         pytest.skip("of PostgreSQL, where every account sees the foreign keys")
     make = (
-        "CREATE TABLE wb_parent (id INTEGER PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10))",
         "CREATE TABLE wb_child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES wb_parent ON DELETE CASCADE)",
-        "INSERT INTO wb_parent VALUES (1, 'u', 'Ann')",
         "CREATE ROLE wb_writer LOGIN PASSWORD 'w'",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON wb_parent TO wb_writer",
     )
-    entity = SourceEntity("person", Path("p.sql"), ("id",), "unit", None, "P", "SELECT * FROM wb_parent", {})
-    tables = (legacy_table("wb_parent", key="id", columns=("name",)),)
     writer = connect_engine(engine.url.set(username="wb_writer", password="w").render_as_string(hide_password=False))
     try:
-        with engine.begin() as connection:
-            for statement in make:
-                connection.exec_driver_sql(statement)
-        with snapshot(engine) as connection:
-            base = row_of_key(connection, entity, "1")
-        assert base is not None
+        base = made_parent(engine, *make)
         with pytest.raises(WriteRefused, match="wb_child refers to wb_parent") as refused:
-            remove_row(writer, entity, tables, base, mark=False)
+            remove_row(writer, PARENT, PARENTS, base, mark=False)
         assert not isinstance(refused.value, WriterBlocked)
         with engine.begin() as connection:
             connection.exec_driver_sql("GRANT SELECT ON wb_child TO wb_writer")
-        remove_row(writer, entity, tables, base, mark=False)
+        remove_row(writer, PARENT, PARENTS, base, mark=False)
     finally:
         writer.dispose()
         with engine.begin() as connection:

@@ -21,9 +21,13 @@ def without_transactions(connection: sa.Connection, tables: Collection[str]) -> 
         "WHERE t.table_schema = DATABASE() AND t.table_name IN :tables AND t.table_type = 'BASE TABLE' "
         "AND (e.transactions IS NULL OR e.transactions <> 'YES' OR t.engine IN ('FEDERATED', 'SPIDER', 'ndbcluster'))"
     ).bindparams(sa.bindparam("tables", expanding=True))
-    found = {_text(table): _text(engine) for table, engine in connection.execute(statement, {"tables": [*tables]})}
+    found = {
+        catalogue_text(table): catalogue_text(engine)
+        for table, engine in connection.execute(statement, {"tables": [*tables]})
+    }
     return {table: engine for table, engine in sorted(found.items()) if table in tables}
 
 
-def _text(value: Any) -> str:
+def catalogue_text(value: Any) -> str:
+    """A name as MySQL's and MariaDB's catalogues give it: some are bytes to the driver."""
     return value.decode() if isinstance(value, bytes | bytearray) else str(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,8 +44,6 @@ from medferry.sync.carry_out import OPTIONS
 from medferry.sync.made import Made, Maker
 from medferry.sync.reverse_decide import HALF
 from medferry.sync.wave import SyncedWave
-
-log = logging.getLogger(__name__)
 
 Place = tuple[str, str]
 """(resource type, id)."""

@@ -31,7 +31,7 @@ from medferry.source.identity import mysql_server
 from medferry.source.keys import EXACT_FLOATS, INEXACT, SMALL_FLOATS
 from medferry.source.kinds import Kind, held_values, kinds_of
 from medferry.source.objects import Fault, Found, Trigger, literal, short
-from medferry.source.table_engines import without_transactions
+from medferry.source.table_engines import catalogue_text, without_transactions
 
 _IDS_AT_ONCE = 1_000
 _NAME_LIMIT = 64
@@ -125,7 +125,7 @@ class MysqlJournal(Journal):
             "WHERE trigger_schema = DATABASE() AND trigger_name LIKE 'medferry\\_%' ORDER BY trigger_name"
         )
         return [
-            Found(table, name, _text(body), True, str(created), (f"DROP TRIGGER `{name}`",))
+            Found(table, name, catalogue_text(body), True, str(created), (f"DROP TRIGGER `{name}`",))
             for table, name, body, created in connection.execute(statement)
         ]
 
@@ -171,7 +171,7 @@ def _kinds(connection: sa.Connection) -> Mapping[str, Kinds]:
     )
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for table, column, kind in connection.execute(statement):
-        found[_text(table)][_text(column).casefold()] = _text(kind)
+        found[catalogue_text(table)][catalogue_text(column).casefold()] = catalogue_text(kind)
     return found
 
 
@@ -269,7 +269,3 @@ def _value(kind: Kind, text: str) -> Any:
     """What is compared with a column of such a kind. Raises ValueError."""
     (value,) = held_values("mysql", kind, [text])
     return value
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes | bytearray) else str(value)
