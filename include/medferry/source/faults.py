@@ -96,7 +96,7 @@ def native_number(error: DBAPIError) -> int:
 _BUSY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: not serializable, deadlock, lock not available."""
 
-_BUSY_NUMBERS = frozenset({1205, 1213, 1020, 1467})
+BUSY_NUMBERS = frozenset({1205, 1213, 1020, 1467})
 """MySQL and MariaDB: lock wait timeout, deadlock, a record that changed since it was read; and of an AUTO_INCREMENT,
 whose lock an INSERT … SELECT holds (a trigger's, say), that it was not waited for."""
 
@@ -112,7 +112,7 @@ def in_each_others_way(error: DBAPIError) -> bool:
     number = error.orig.args[0] if error.orig and error.orig.args else None
     return (
         getattr(error.orig, "sqlstate", None) in _BUSY_STATES
-        or (isinstance(number, int) and number in _BUSY_NUMBERS)
+        or (isinstance(number, int) and number in BUSY_NUMBERS)
         or native_number(error) in _BUSY_MSSQL
         or getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _BUSY_SQLITE
     )

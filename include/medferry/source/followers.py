@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from medferry.source.faults import in_each_others_way
-from medferry.source.write_faults import RowConflict
+from medferry.source.faults import BUSY_NUMBERS, in_each_others_way
+from medferry.source.write_faults import RowConflict, WriteRefused
 
 _POSTGRESQL = """
 SELECT n.nspname, c.relname, f.conname, a.attname, b.attname
@@ -56,8 +56,8 @@ class Follower:
 def followers(connection: sa.Connection, table: sa.TableClause) -> list[Follower]:
     """The foreign keys that refer to a table.
 
-    MySQL and MariaDB show an account no foreign key of a table on which it has no right. Raises RowConflict where they
-    cannot look at a table since somebody changes it, which they would pass over with a warning.
+    MySQL and MariaDB show an account no foreign key of a table on which it has no right, and pass over a table that
+    they cannot look at: raises RowConflict where somebody is changing it, WriteRefused where it cannot be opened.
     """
     place = connection.dialect.identifier_preparer.format_table(table)
     named = {"name": table.name, "schema": table.schema, "place": place}
@@ -67,9 +67,20 @@ def followers(connection: sa.Connection, table: sa.TableClause) -> list[Follower
     for schema, name, constraint, own, other in connection.execute(statement, wanted):
         of = (None if schema is None else str(schema), str(name), str(constraint))
         keys.setdefault(of, []).append((str(own), str(other)))
-    if connection.dialect.name in ("mysql", "mariadb") and connection.exec_driver_sql("SHOW WARNINGS").first():
-        raise RowConflict(f"A table that may refer to {table.name} is being changed.", "The next cycle looks again.")
+    if connection.dialect.name in ("mysql", "mariadb"):
+        _passed_over_none(connection, table.name)
     return [Follower(*of, tuple(sorted(pairs))) for of, pairs in sorted(keys.items(), key=repr)]
+
+
+def _passed_over_none(connection: sa.Connection, name: str) -> None:
+    numbers = {number for _, number, _ in connection.exec_driver_sql("SHOW WARNINGS")}
+    if broken := sorted(numbers - BUSY_NUMBERS):
+        raise WriteRefused(
+            f"A table that may refer to {name} cannot be opened ({', '.join(map(str, broken))}).",
+            "Find it with CHECK TABLE, and repair or drop it.",
+        )
+    if numbers:
+        raise RowConflict(f"A table that may refer to {name} is being changed.", "The next cycle looks again.")
 
 
 def following(
