@@ -70,7 +70,7 @@ class Sync(_Part):
     since: date
     """The first data interval begins on this day."""
     tail_seconds: Annotated[int, Field(ge=0)] = 0
-    """A run cuts every second or two for so long; less than the schedule's distance. 0: it takes one cut."""
+    """A run cuts every second or two for so long, until the next takes over at most. 0: it takes one cut."""
     max_lag_seconds: Annotated[int, Field(ge=1)] | None = None
     """A run that is not over so long after its tail misses its deadline: Airflow tells of it."""
     reverse: bool = False
