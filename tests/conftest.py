@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
+import sqlalchemy as sa
 from xdist.remote import Producer
 
 from embedded_medplum.server import EmbeddedMedplum
@@ -28,6 +30,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"Give the parameters of {item.nodeid} a name (ids=…) that is always the same.")
+
+
+_connected = WeakSet[sa.Engine]()
+sa.event.listen(sa.Engine, "engine_connect", lambda connection: _connected.add(connection.engine))
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_file_open() -> Iterator[None]:
+    """A process has one manifest and keeps it open; the tests have thousands, more than a system lets one process."""
+    yield
+    for engine in list(_connected):
+        if engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
+            engine.dispose()  # where it is used once more, it connects anew
+    _connected.clear()
 
 
 @pytest.fixture(scope="session")
