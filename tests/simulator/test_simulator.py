@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEEDS = int(os.environ.get("MEDFERRY_SIMULATIONS", "200"))
 LONG = SEEDS >= 1_000
 PARTS = 20 if LONG else 2
+pytestmark = [] if LONG else pytest.mark.timeout(1_500)  # `make faults` gives hours; a minute or two on an idle machine
 PROGRAMS, STEP = 968, 4 if LONG else 483
 
 
