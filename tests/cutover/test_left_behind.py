@@ -11,11 +11,15 @@ from medferry.cutover.machine import NotReturned, Outcome
 from medferry.cutover.proof import Proof
 from medferry.errors import OptionError
 from medferry.manifest.decisions import digest_of
+from medferry.runtime.environment import Environment
+from medferry.source.changes.engines import install as install_journal
+from medferry.sync.wave import SyncedWave
 from medferry.workflows.cutover import cut_over, roll_back
 from medferry.workflows.cutover_status import WaveCutover, cutover_status
 from medferry.workflows.leave_behind import leave_behind
 from tests.cutover.conftest import Clinic
 from tests.cutover.test_switch import choice, family, in_medplum, legacy_writes, places
+from tests.sync.taking_births import taking_births
 
 WHY = "No legacy code; entered in the paper file."
 
@@ -84,3 +88,21 @@ def test_a_state_is_what_is_known_in_any_order() -> None:
     assert one.states == two.states == {"Patient/1": digest_of("edit|7", "held|gender")}
     one.keys = {"patient": {"1", "2"}, "weight": {"1"}}
     assert one.keys_without(["Patient/1"]) == {"patient": {"2"}, "weight": {"1"}}
+
+
+@pytest.mark.parametrize("of", ["Group", ""])
+def test_what_was_created_for_several_clinics_or_for_none_keeps_a_rollback_back(clinic: Clinic, of: str) -> None:
+    """A shared unit moves with nobody, and a patient without a clinic may be anybody's: going back loses both."""
+    migration = taking_births(clinic.environment.migration)
+    environment = Environment(migration, clinic.environment.settings)
+    install_journal(environment.capture, SyncedWave(environment, "pilot").journal)
+    cut_over(environment, "pilot", choice())
+    admin, new = clinic.users.admin, {"resourceType": "Patient", "name": [{"family": "Ito"}]}
+    if of:
+        [group] = admin.search_all("Organization", [("name", of)])
+        new["managingOrganization"] = {"reference": f"Organization/{group['id']}"}
+    [made] = admin.batch([{"resource": new, "request": {"method": "POST", "url": "Patient"}}], 100)
+    with pytest.raises(NotReturned, match=f"1 write.* not in the legacy database: Patient/{made.id}"):
+        roll_back(environment, "pilot", choice())
+    [found] = [one for one in cutover_status(environment) if one.wave == "pilot"]
+    assert found.unsafe[0].startswith("1 write(s) of users are not in the legacy database")

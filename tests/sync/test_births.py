@@ -162,10 +162,9 @@ def test_whose_unit_is_not_known_or_not_one_is_told(taking: SyncedWave, users: U
     south = {"reference": f"Organization/{users.id_of('clinic', '2')}"}
     of_two = users.create(contact=[{"organization": south}])
     of_none = users.create(managingOrganization={"reference": f"Organization/{users.id_of('clinic', '3')}"})
-    users.create(managingOrganization=south)
-    users.create(managingOrganization=None)
+    nobody_s = users.create(managingOrganization=None)
     back_cycle(taking)
-    assert held(taking) == {(f"Patient/{one}", "", "no-one-unit") for one in (of_two, of_none)}
+    assert held(taking) == {(f"Patient/{one}", "", "no-one-unit") for one in (of_two, of_none, nobody_s)}
     assert rows(taking) == []
 
 

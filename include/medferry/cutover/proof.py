@@ -22,6 +22,7 @@ from medferry.medplum.changes import begin, next_page
 from medferry.medplum.client import MedplumClient
 from medferry.source.shown_keys import shown_name
 from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent
+from medferry.sync.reverse_births import ours_of
 from medferry.sync.reverse_sweep import sweep_page
 from medferry.sync.wave import SyncedWave
 
@@ -82,12 +83,12 @@ def prove(wave: SyncedWave, client: MedplumClient, units: Collection[str], since
     proof = Proof()
     environment = wave.environment
     migration = environment.migration
-    ours = Ours(migration.name, migration.plan.base, lambda resource: bool(literal_references(resource)))
+    ours = ours_of(migration)
     for kind in sorted({kind for spec in migration.specs.values() for kind in spec.produces.values()}):
         for found in (*_changed(wave, client, ours, kind, since), *_swept(wave, client, ours, kind)):
             _judge(wave, proof, units, found)
     with environment.manifest.begin() as connection:
-        held = [one for one in held_back_of(connection, migration.name, wave.units) if one.unit in units]
+        held = held_back_of(connection, migration.name, {*units, *migration.plan.shared_units})
         written = [one for one in open_write_backs(connection, migration.name, wave.id) if one.unit in units]
     for one in held:
         what = one.place or shown_name(one.entity, one.key)
@@ -117,12 +118,13 @@ def _swept(wave: SyncedWave, client: MedplumClient, ours: Ours, kind: str) -> It
 
 
 def _judge(wave: SyncedWave, proof: Proof, units: Collection[str], found: Sequence[Found]) -> None:
+    shared = wave.environment.migration.plan.shared_units  # of several clinics: what any of them wrote about it counts
     there = _in_units(wave, (line for one in found for line in one.lines), units)
     for one in found:
         lines = there.intersection(one.lines)
         born = one.kind is FoundKind.BIRTH or (one.kind is FoundKind.TWIN and not lines)
         if born:
-            lines = _in_units(wave, _referred(wave, one), units)
+            lines = _in_units(wave, _referred(wave, one), {*units, *shared})
         if not lines:
             continue
         proof.changes += 1

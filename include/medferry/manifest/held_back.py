@@ -6,13 +6,13 @@ The lines of a record are those of its newest look; a look that finds nothing to
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import sqlalchemy as sa
 
-from medferry.manifest.bulk import forget
-from medferry.manifest.clock import clock
+from medferry.manifest.bulk import among, forget, upsert
+from medferry.manifest.clock import clock, read_clock
 from medferry.manifest.tables import Key, Time, metadata
 
 held_back = sa.Table(
@@ -45,6 +45,8 @@ class HeldReason(StrEnum):
     """No entity that takes births makes such a resource, or more than one does."""
     NO_UNIT = "no-one-unit"
     """What it refers to is of no business unit of its own, or of several."""
+    PASSED = "left-to-its-wave"
+    """Another wave's cycle came across it; that of its unit takes it, which perhaps looked when it was not its yet."""
     WAITS = "waits-for-birth"
     """It refers to what was created in Medplum, too, and has no row yet."""
     CONFLICT = "conflict"
@@ -63,8 +65,11 @@ class HeldReason(StrEnum):
     """Something was sent to Medplum of which the end is not known; the next cycle looks again."""
 
 
-SOON = (HeldReason.ROW_CHANGED, HeldReason.IN_DOUBT, HeldReason.WAITS)
+SOON = (HeldReason.ROW_CHANGED, HeldReason.IN_DOUBT, HeldReason.WAITS, HeldReason.PASSED)
 """What is over by itself in a moment: each cycle looks again."""
+
+NO_UNIT = ""
+"""The unit of what refers to nothing of ours: each wave looks at it again, for it may be its own by then."""
 
 RESTED_SECONDS = 60.0
 """Everything else is looked at again so often, in turns."""
@@ -96,6 +101,7 @@ class HeldBack:
 
 
 _COLUMNS = [held_back.c[name] for name in HeldBack.__slots__]
+_ALL = (*HeldBack.__slots__, "migration", "number", "fingerprint", "at")
 
 
 def set_held_back(
@@ -107,24 +113,33 @@ def set_held_back(
 ) -> None:
     """What is held back of some looked-at (entity, key) is `held` from now on, and nothing else."""
     forget(connection, held_back, migration, keys)
-    lines = [
-        {
-            **{name: getattr(one, name) for name in HeldBack.__slots__},
-            "path": one.path[:500],
-            "detail": one.detail[:500],
-            "migration": migration,
-            "number": number,
-            "fingerprint": fingerprint,
-        }
-        for number, one in enumerate(held)
-    ]
-    if lines:
-        connection.execute(sa.insert(held_back).values(at=clock(connection)), lines)
+    upsert(connection, held_back, _ALL, _lines(connection, migration, fingerprint, held))
+
+
+def hold_back_new(connection: sa.Connection, migration: str, fingerprint: str, held: Sequence[HeldBack]) -> None:
+    """The same, but of keys of which anything is held back already nothing is said: somebody else knows better."""
+    keys = among(connection, held_back.c.key, {one.key for one in held})
+    known = set(connection.scalars(sa.select(held_back.c.key).where(held_back.c.migration == migration, keys)))
+    lines = _lines(connection, migration, fingerprint, [one for one in held if one.key not in known])
+    upsert(connection, held_back, _ALL, lines, update=())
+
+
+def _lines(
+    connection: sa.Connection, migration: str, fingerprint: str, held: Sequence[HeldBack]
+) -> list[tuple[str | int, ...]]:
+    """In the order of `_ALL`. Keys are numbered, for a record may have several lines."""
+    at, numbers = read_clock(connection) if held else "", dict[tuple[str, str], int]()
+    lines: list[tuple[str | int, ...]] = []
+    for one in held:
+        number = numbers[one.entity, one.key] = numbers.get((one.entity, one.key), -1) + 1
+        values = {**asdict(one), "path": one.path[:500], "detail": one.detail[:500]}
+        lines.append((*(values[name] for name in HeldBack.__slots__), migration, number, fingerprint, at))
+    return lines
 
 
 def held_back_of(connection: sa.Connection, migration: str, units: Collection[str]) -> list[HeldBack]:
-    """All that is held back of the records of some units."""
-    of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)))
+    """All that is held back of the records of some units, and of none."""
+    of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted({*units, NO_UNIT})))
     statement = sa.select(*_COLUMNS).where(*of).order_by(held_back.c.entity, held_back.c.key, held_back.c.number)
     return [HeldBack(*row) for row in connection.execute(statement)]
 
@@ -136,7 +151,8 @@ def due_again(connection: sa.Connection, migration: str, units: Collection[str])
     """
     soon = held_back.c.reason.in_(SOON)
     rested = held_back.c.at < clock(connection, -RESTED_SECONDS)
-    of = (held_back.c.migration == migration, held_back.c.unit.in_(sorted(units)), sa.or_(soon, rested))
+    of_units = held_back.c.unit.in_(sorted({*units, NO_UNIT}))
+    of = (held_back.c.migration == migration, of_units, sa.or_(soon, rested))
     found: list[HeldBack] = []
     born = held_back.c.key == held_back.c.place
     for one, most in ((~born, MOST_AGAIN), (born, MOST_BORN)):

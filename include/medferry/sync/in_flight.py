@@ -23,7 +23,8 @@ from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
 from medferry.sync.aside import entities_of
 from medferry.sync.keys import keys_of_cut
-from medferry.sync.reverse import Ours, classify, named_by
+from medferry.sync.reverse import classify, named_by
+from medferry.sync.reverse_births import ours_of
 from medferry.sync.reverse_sweep import WALKED
 from medferry.sync.wave import SyncedWave
 
@@ -84,7 +85,7 @@ def _noted(wave: SyncedWave) -> Moving:
 def unread_edits(wave: SyncedWave, client: MedplumClient) -> Moving:
     """The records that were changed in Medplum and that no cycle has looked at; 20 points a type."""
     environment, found = wave.environment, dict[str, set[str]]()
-    ours = Ours(environment.migration.name, environment.migration.plan.base, lambda _: False)
+    ours = ours_of(environment.migration, births=False)
     with environment.manifest.begin() as connection:
         feeds = [feed for feed in feeds_of(connection, environment.migration.name, wave.id)
                  if feed.name.kind is FeedKind.POLL]  # fmt: skip

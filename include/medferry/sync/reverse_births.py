@@ -1,7 +1,8 @@
 """What users bring into being in Medplum in the business units of a wave: which resources those are, and whose.
 
 Such a resource belongs to a unit by what it refers to: a record of ours, or another such resource that belongs to one.
-What refers to none is somebody else's.
+What belongs to no unit of the wave is told, for another wave has perhaps looked when it was not that one's yet. What is
+of no unit at all and may become no row is somebody else's.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from functools import cached_property
 from medferry.definition.gate import is_probe
 from medferry.definition.migration import Migration
 from medferry.fhir.references import by_type, literal_references
-from medferry.manifest.held_back import HeldBack, HeldReason
+from medferry.manifest.held_back import NO_UNIT, HeldBack, HeldReason
 from medferry.manifest.known_lines import lines_of_ids
 from medferry.mapping.inverse import Inexpressible
 from medferry.medplum.changes import Resource
 from medferry.medplum.client import MedplumClient
-from medferry.sync.reverse import Found, FoundKind
+from medferry.sync.reverse import Found, FoundKind, Ours
 from medferry.sync.wave import SyncedWave
 
 Place = tuple[str, str]
@@ -27,6 +28,22 @@ Place = tuple[str, str]
 
 _GENERATIONS = 3
 """So far it is looked whose a resource is by what it refers to that is new itself."""
+
+
+def taken_types(migration: Migration) -> frozenset[str]:
+    """The resource types that may become rows."""
+    taking = [name for name, inverse in migration.inverses.items() if inverse.births]
+    return frozenset(kind for name in taking for kind in migration.specs[name].produces.values())
+
+
+def ours_of(migration: Migration, births: bool = True) -> Ours:
+    """What concerns a migration. Without `births`, what has no line is somebody else's."""
+    taken = taken_types(migration)
+
+    def belongs(resource: Resource) -> bool:
+        return births and (resource.get("resourceType") in taken or bool(literal_references(resource)))
+
+    return Ours(migration.name, migration.plan.base, belongs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +84,7 @@ class Births:
         return {(entity, key): unit for entity, keys in of for key, unit in keys.items()}
 
     def among(self, found: Iterable[Found]) -> list[Birth]:
-        """The births among some changes that belong to the wave's units; what a gate's probe tries is none."""
+        """The births among some changes, of the wave and of others; what a gate's probe tries is none."""
         return self._births(
             {
                 (one.resource_type, one.id): one.change.resource
@@ -93,15 +110,24 @@ class Births:
         """The same, when some of what they refer to may have got its row since."""
         return self._births({one.place: one.resource for one in births})
 
+    def is_own(self, birth: Birth) -> bool:
+        """Whether it is the wave's to take."""
+        return not birth.units_by(()).isdisjoint(self.wave.units)
+
+    def passed(self, birth: Birth) -> HeldBack:
+        """What is told of one that is not."""
+        return self.told(birth, HeldReason.PASSED if self.unit_of(birth) else HeldReason.NO_UNIT)
+
     def told(self, birth: Birth, reason: HeldReason | Inexpressible = HeldReason.BORN, detail: str = "") -> HeldBack:
         """Why a birth has no row."""
         place = "/".join(birth.place)
         return HeldBack(self._entity_of(birth.place[0]), place, self.unit_of(birth), reason, detail=detail, place=place)
 
     def unit_of(self, birth: Birth) -> str:
-        """Whose it is to decide about: a unit of the wave, its own before a shared one."""
-        of_wave = birth.units_by(()) & frozenset(self.wave.units)
-        return min(of_wave, key=lambda unit: (unit in self._shared, unit))
+        """Whose it is to decide about: a unit of the wave before others, before a shared one; NO_UNIT for nobody's."""
+        units = birth.units_by(()) & frozenset(self._migration.plan.unit_ids)
+        of_wave = units & frozenset(self.wave.units)
+        return min(of_wave or units, key=lambda unit: (unit in self._shared, unit), default=NO_UNIT)
 
     def own_unit(self, birth: Birth, elements: Collection[str]) -> str | None:
         """The one business unit that is not shared, and of the wave, of what some elements refer to."""
@@ -117,7 +143,7 @@ class Births:
         return min(of_type, key=lambda name: migration.inverses[name].births is None)
 
     def _births(self, contents: Mapping[Place, Resource]) -> list[Birth]:
-        """The resources that belong to the wave; what others refer to comes first."""
+        """The resources that belong to a unit, or may become rows; what others refer to comes first."""
         units, new = self._units_of(contents, _GENERATIONS)
         births = [
             Birth(
@@ -128,8 +154,8 @@ class Births:
             )
             for place, resource in contents.items()
         ]
-        of_wave = [one for one in births if not one.units_by(()).isdisjoint(self.wave.units)]
-        return sorted(of_wave, key=lambda one: (self._migration.level_of(self._entity_of(one.place[0])), one.place))
+        ours = [one for one in births if one.units_by(()) or one.place[0] in self._types]
+        return sorted(ours, key=lambda one: (self._migration.level_of(self._entity_of(one.place[0])), one.place))
 
     def _units_of(
         self, contents: Mapping[Place, Resource], generations: int
@@ -148,10 +174,7 @@ class Births:
 
     @cached_property
     def _types(self) -> frozenset[str]:
-        """The resource types that may become rows."""
-        migration = self._migration
-        taking = [name for name, inverse in migration.inverses.items() if inverse.births]
-        return frozenset(kind for name in taking for kind in migration.specs[name].produces.values())
+        return taken_types(self._migration)
 
     def _read(self, places: Collection[Place]) -> dict[Place, Resource]:
         read = self.client.read_each(sorted(places)) if places else {}

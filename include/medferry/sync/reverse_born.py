@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+from more_itertools import partition
 
 from medferry.errors import LeaseHeld, SourceError
 from medferry.fhir.additions import split
@@ -24,7 +25,7 @@ from medferry.fhir.references import literal_references
 from medferry.fhir.sides import Side
 from medferry.governance.authority import authority
 from medferry.manifest.births import NotedBirth, close_birth, note_birth
-from medferry.manifest.held_back import HeldBack, HeldReason, set_held_back
+from medferry.manifest.held_back import HeldBack, HeldReason, hold_back_new, set_held_back
 from medferry.mapping.apply_birth import BirthMapping, RowBirth
 from medferry.mapping.inverse import CannotExpress, Inexpressible
 from medferry.mapping.raised import is_fault, place_of
@@ -71,13 +72,23 @@ class Delivery:
 
     def first(self, found: Iterable[Found]) -> None:
         """Those among some changes. Raises as `deliver`."""
-        self._deliver_all(self.births.among(found))
+        own, passed = self._parted(self.births.among(found))
+        migration = self.wave.environment.migration
+        if passed:  # an overlap shows them again and again, and what their own wave has told stays
+            with self.wave.environment.manifest.begin() as connection:
+                hold_back_new(connection, migration.name, migration.fingerprint, passed)
+        self._deliver_all(own)
 
     def again(self, told: Collection[HeldBack]) -> None:
         """Those that were told before. Raises as `deliver`."""
-        births = self.births.again(told)
-        self._tell({one.place for one in told} - {"/".join(one.place) for one in births}, [])
-        self._deliver_all(births)
+        own, passed = self._parted(self.births.again(told))
+        self._tell({one.place for one in told} - {"/".join(one.place) for one in own}, passed)
+        self._deliver_all(own)
+
+    def _parted(self, births: Sequence[Birth]) -> tuple[list[Birth], list[HeldBack]]:
+        """Those of the wave, and what is told of the others."""
+        others, own = partition(self.births.is_own, births)
+        return list(own), [self.births.passed(one) for one in others]
 
     def _deliver_all(self, births: Sequence[Birth]) -> None:
         """They are told before it is tried: a kill leaves them told, or noted, so the feed need not name them again."""
@@ -142,7 +153,7 @@ class Delivery:
 
         What only the row itself tells (a code, a time in its clinic's zone) is judged when it is there.
         """
-        begun = self._begun(birth)
+        begun = self._begun(birth) if self.births.is_own(birth) else [self.births.passed(birth)]
         return begun if isinstance(begun, list) else (begun[0].entity, sorted(begun[3].columns))
 
     # -- whether, and as what ----------------------------------------------------------------------

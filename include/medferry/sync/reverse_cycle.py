@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError, SourceError
-from medferry.fhir.references import literal_references
 from medferry.fhir.sides import Side
 from medferry.governance.authority import authority
 from medferry.manifest.clock import read_clock, seconds_between
@@ -31,7 +30,8 @@ from medferry.runtime.legacy_home import check_read
 from medferry.source.database import snapshot
 from medferry.sync.finish_births import finish_births
 from medferry.sync.made import Maker
-from medferry.sync.reverse import Found, FoundKind, Ours, classify, classify_absent, named_by
+from medferry.sync.reverse import Found, FoundKind, classify, classify_absent, named_by
+from medferry.sync.reverse_births import ours_of
 from medferry.sync.reverse_born import Delivery
 from medferry.sync.reverse_decide import Decider, Decision, set_aside
 from medferry.sync.reverse_forth import settle_forth
@@ -182,9 +182,9 @@ class _Back:
 
     def next_page(self, resource_type: str, position: ChangePosition, first: bool) -> tuple[ChangePage, list[Found]]:
         """A page, and what its changes are."""
-        manifest = self._environment.manifest
-        page = page_of_changes(manifest, self.client, self.ours, resource_type, position, first)
-        return page, classify(manifest, self.client, self.ours, resource_type, page.changes)
+        manifest, ours = self._environment.manifest, ours_of(self._environment.migration, births=not first)
+        page = page_of_changes(manifest, self.client, ours, resource_type, position, first)
+        return page, classify(manifest, self.client, ours, resource_type, page.changes)
 
     def _sweep(self, resource_type: str) -> None:
         with self._environment.manifest.begin() as connection:
@@ -192,20 +192,15 @@ class _Back:
             age = seconds_between(feed.moved_at, read_clock(connection))
         if feed.step and age < SWEEP_SECONDS:
             return
-        manifest, migration = self._environment.manifest, self._environment.migration
-        page = sweep_page(manifest, self.client, migration.name, resource_type, feed.position)
-        found = classify(manifest, self.client, self.ours, resource_type, page.changed)
-        found += classify_absent(manifest, self.ours, resource_type, page.absent)
+        manifest, ours = self._environment.manifest, ours_of(self._environment.migration)
+        page = sweep_page(manifest, self.client, ours.migration, resource_type, feed.position)
+        found = classify(manifest, self.client, ours, resource_type, page.changed)
+        found += classify_absent(manifest, ours, resource_type, page.absent)
         found += [Found(FoundKind.ECHO, resource_type, x.medplum_id, x.version_id, (x,)) for x in page.merged]
         self._moved(feed, found, page.position, page.complete)
 
     def _name(self, resource_type: str, kind: FeedKind) -> FeedName:
         return FeedName(self._environment.migration.name, self.wave.id, resource_type, kind)
-
-    @property
-    def ours(self) -> Ours:
-        migration = self._environment.migration
-        return Ours(migration.name, migration.plan.base, lambda resource: bool(literal_references(resource)))
 
     def _moved(self, feed: Feed, found: Collection[Found], position: str, passed: bool) -> Feed:
         """Settle what a page names; the feed moves on in the transaction that records it."""

@@ -1,6 +1,7 @@
-"""Rows that were inserted for what users created in Medplum: the resource of each is the one that it was inserted for.
+"""What users created in Medplum has its row, and its resource is the one that the row was inserted for.
 
-The line of `medferry_born` tells which that is. Another one that the row became since is its double.
+The line of `medferry_born` tells which that is. Another one that the row became since is its double. What has no row is
+what the synchronisation has held back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from more_itertools import chunked
 
 from medferry.errors import MedferryError
 from medferry.manifest.crosswalk import find_targets
+from medferry.manifest.held_back import held_back_of
 from medferry.manifest.replaced import known_ids
 from medferry.manifest.subject import records_by_key
 from medferry.mapping.outcomes import Disposition
@@ -20,13 +22,18 @@ from medferry.source.database import snapshot
 from medferry.verification.recorder import CheckRecorder
 from medferry.verification.scope import VerificationScope
 
-BORN = "births: the resource of the row"
+BORN, NO_ROW = "births: the resource of the row", "births: a row"
 ANOTHER, NOT_KNOWN = "another resource", "not in the manifest"
 _AT_ONCE = 1_000
 
 
 def examine_born(scope: VerificationScope, client: MedplumClient, entity: str, recorder: CheckRecorder) -> None:
-    """Hold each line of an entity that takes births against the crosswalk; without lines there is no result."""
+    """Hold each line of an entity that takes births against the crosswalk; without lines there is no result.
+
+    Of a run its rows are verified: what has none is told of the present alone.
+    """
+    if scope.run is None and not scope.keys:
+        _without_rows(scope, entity, recorder)
     inverse = scope.migration.inverses.get(entity)
     if inverse is None or inverse.births is None:
         return
@@ -37,6 +44,16 @@ def examine_born(scope: VerificationScope, client: MedplumClient, entity: str, r
             _judge(scope, client, entity, some, recorder)
     except MedferryError as error:
         recorder.unchecked(BORN, 1, error.problem)
+
+
+def _without_rows(scope: VerificationScope, entity: str, recorder: CheckRecorder) -> None:
+    units = scope.units[entity]
+    with scope.environment.manifest.begin() as connection:
+        held = held_back_of(connection, scope.migration.name, units)
+    for one in held:
+        if one.is_birth and one.entity == entity and one.unit in units:
+            recorder.named.add(one.key)  # Type/id
+            recorder.different(NO_ROW, one.key, one.path, one.reason)
 
 
 def _judge(

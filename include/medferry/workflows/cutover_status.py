@@ -110,7 +110,7 @@ def _unsafe(connection: sa.Connection, environment: Environment, wave: str, unit
     if not units:
         return []
     name, reasons = environment.migration.name, []
-    if held := [one for one in held_back_of(connection, name, sorted(units)) if one.unit in units]:
+    if held := held_back_of(connection, name, {*units, *environment.migration.plan.shared_units}):
         reasons.append(f"{len(held)} write(s) of users are not in the legacy database: `medferry sync status`")
     polled = {feed.name.resource_type: feed for feed in feeds_of(connection, name, wave)
               if feed.name.kind is FeedKind.POLL}  # fmt: skip
