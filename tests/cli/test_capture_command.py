@@ -113,3 +113,14 @@ def test_what_no_trigger_can_log_is_told_before_and_while_it_is_installed(folder
         told = medferry(folder, "capture", "install", *more).output
         assert "Not mended by this: there is no table weight" in told
     assert "there is no table weight" in medferry(folder, "capture", "check").output
+
+
+def test_a_column_that_is_not_there_is_told_before_anything_is_made(folder: Path) -> None:
+    """SQLite, as PostgreSQL, would make the trigger, and then refuse every write of the application."""
+    (folder / "capture.yaml").write_text(RULES.replace("{patient: id}", '{patient: "{row}.idd"}'))
+    for words in (("plan", "check"), ("capture", "install"), ("capture", "install", "--apply"), ("capture", "check")):
+        told = CliRunner().invoke(app, [*words, "-m", str(folder)], env={"COLUMNS": "400"})
+        assert (words, told.exit_code) == (words, 1)
+        assert "capture.yaml, entity patient, table patient: `{row}.idd` cannot be evaluated" in told.output
+        assert "no such column" in told.output
+    assert "medferry_change" not in tables(folder)

@@ -80,3 +80,13 @@ def test_what_cannot_be_closed_is_told(folder: Path) -> None:
     assert "no unit west" in medferry(folder, "gate", "close", "west", "--minutes", "5").output
     (folder / "gate.yaml").unlink()
     assert "no gate.yaml" in medferry(folder, "gate", "show").output
+
+
+def test_a_column_that_is_not_there_is_told_before_anything_is_made(folder: Path) -> None:
+    (folder / "gate.yaml").write_text(RULES.replace("patient: unit", "patient: units"))
+    for words in (("plan", "check"), ("gate", "install"), ("gate", "install", "--apply"), ("gate", "check")):
+        told = CliRunner().invoke(app, [*words, "-m", str(folder)], env={"COLUMNS": "400"})
+        assert (words, told.exit_code) == (words, 1)
+        assert "gate.yaml, table patient: `units` cannot be evaluated" in told.output
+        assert "no such column" in told.output
+    assert may_write(folder, 1)

@@ -14,6 +14,7 @@ from medferry.definition.inverses import takes_births
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
 from medferry.source.changes.engines import execute, journal_of, not_mended, to_install, to_remove
+from medferry.source.changes.expressions import check_expressions
 from medferry.source.changes.journal import Journal
 from medferry.source.changes.observe import census
 from medferry.source.database import snapshot
@@ -54,6 +55,7 @@ def capture_check(migration: MigrationOption = "clinics") -> None:
     environment = environment_of(migration)
     journal = _journal(environment)
     with snapshot(environment.source) as connection:
+        check_expressions(connection, journal.expressions(connection))
         journal.check(connection)
         lines = census(connection)
     console.print(f"Capture is complete: {len(journal.watched)} tables.")

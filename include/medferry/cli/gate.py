@@ -14,6 +14,8 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_gate import legacy_gate
 from medferry.source.changes.cuts import writing
 from medferry.source.changes.engines import to_install, to_remove
+from medferry.source.changes.expressions import check_expressions
+from medferry.source.database import snapshot
 from medferry.source.gate.gate import Gate, GateState, UnitGate
 
 gate_app = typer.Typer(
@@ -46,6 +48,8 @@ def gate_check(migration: MigrationOption = "clinics") -> None:
     """Check that every unit has its gate, and every trigger is as the definition says and at work."""
     environment = environment_of(migration)
     gate = _gate(environment)
+    with snapshot(environment.source) as connection:
+        check_expressions(connection, gate.expressions(connection))
     with writing(environment.capture, gate) as connection:
         gate.check(connection)
     console.print(f"The gates are complete: {len(gate.units)} units, {len(gate.gated)} tables.")

@@ -24,10 +24,12 @@ from medferry.runtime.environment import Environment
 from medferry.runtime.known_keys import check_planned_keys
 from medferry.runtime.protection import protection_of
 from medferry.source.changes.engines import journal_of
+from medferry.source.changes.expressions import check_expressions
 from medferry.source.changes.rules import CaptureMethod
 from medferry.source.columns import check_columns
 from medferry.source.count import count_by_unit
 from medferry.source.database import snapshot
+from medferry.source.gate.engines import gate_of
 from medferry.verification.written import try_checks
 
 plan_app = typer.Typer(no_args_is_help=True, help="Look at a migration's plan.")
@@ -122,9 +124,16 @@ def _looked_at(environment: Environment) -> tuple[dict[str, int], list[str]]:
             with snapshot(environment.source) as connection:
                 for error in journal.unlogged(connection, journal.gone(connection)).values():
                     raise error
+                check_expressions(connection, journal.expressions(connection))
+
+    def hold_gate() -> None:
+        if environment.migration.gate:
+            with snapshot(environment.source) as connection:
+                gate = gate_of(environment.source, [], environment.migration.gate.gated())
+                check_expressions(connection, gate.expressions(connection))
 
     attempts: list[Callable[[], None]] = [partial(count, name) for name in entities]
-    gathered([*attempts, hold_references, hold_capture])
+    gathered([*attempts, hold_references, hold_capture, hold_gate])
     check_planned_keys(environment)
     return counts, doubts
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 import sqlalchemy as sa
 
 from medferry.errors import MedferryError
+from medferry.source.changes.expressions import Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class LegacyObjects(ABC):
     @abstractmethod
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         """Every trigger that must be there. Raises a MedferryError for what cannot be done on this schema."""
+
+    @abstractmethod
+    def expressions(self, connection: sa.Connection) -> list[Expression]:
+        """What people wrote for the triggers to evaluate; not of tables that are missing, which `check` tells."""
 
     @abstractmethod
     def found(self, connection: sa.Connection) -> list[Found]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from medferry.errors import SourceError
 from medferry.source.changes.cuts import writing
+from medferry.source.changes.expressions import check_expressions
 from medferry.source.changes.journal import Journal
 from medferry.source.changes.mysql import MysqlJournal
 from medferry.source.changes.postgresql import PostgresqlJournal
@@ -51,10 +52,11 @@ def execute(engine: sa.Engine, objects: LegacyObjects, statements: Iterable[str]
 def to_install(engine: sa.Engine, objects: LegacyObjects) -> list[str]:
     """The statements that make what is missing or not as it must be; none when all is there.
 
-    Raises as `faults`, and as `check` where no statement mends what is amiss.
+    Raises as `faults` and `check_expressions`, and as `check` where no statement mends what is amiss.
     """
     with writing(engine, objects) as connection:
         statements = list(dict.fromkeys(one for fault in objects.faults(connection) for one in fault.mend))
+        check_expressions(connection, objects.expressions(connection), of_rows=True)
         if not statements:
             objects.check(connection)
         return statements

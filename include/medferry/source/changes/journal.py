@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from medferry.errors import MedferryError, SourceError
 from medferry.source.births import BORN, born_ddl
 from medferry.source.changes import generations
+from medferry.source.changes.expressions import Expression, of_watched
 from medferry.source.changes.lookups import Held, OtherColumns, looked_up
-from medferry.source.changes.positions import anchor_of, place_of
+from medferry.source.changes.positions import anchor_of, place_of, stands
 from medferry.source.changes.rules import KeyOf, Watched
 from medferry.source.database import set_apart
 from medferry.source.objects import Fault, Found, LegacyObjects, Trigger, digest
@@ -104,6 +105,10 @@ class Journal(LegacyObjects):
     def triggers(self, connection: sa.Connection, gone: Collection[str] | None = None) -> list[Trigger]:
         gone = self.gone(connection) if gone is None else gone
         return self.triggers_on(connection, {table: keys for table, keys in self.watched.items() if table not in gone})
+
+    def expressions(self, connection: sa.Connection) -> list[Expression]:
+        gone = self.gone(connection)
+        return of_watched({table: keys for table, keys in self.watched.items() if table not in gone})
 
     def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
         gone = [generations.fault_of(error) for _, error in sorted(self.gone(connection).items())]
@@ -204,7 +209,7 @@ class Journal(LegacyObjects):
         if generations.all_anew(before, epoch):
             return "The triggers were made anew or switched"
         anchor = anchor_of(position)
-        if anchor is not None and not self._stands(connection, *anchor):
+        if anchor is not None and not stands(connection, CHANGE, self.time, anchor):
             return "Rows of the journal were deleted by others than `medferry capture prune`"
         return ""
 
@@ -213,11 +218,6 @@ class Journal(LegacyObjects):
         newest = sa.text(f"SELECT id, {self.time} FROM {CHANGE} ORDER BY id DESC LIMIT 1")
         row = connection.execute(newest).first()
         return "" if row is None else f"#{row[0]} {row[1]}"
-
-    def _stands(self, connection: sa.Connection, number: int, at: str) -> bool:
-        """Whether a row of an id and a time is there: an emptied journal may count anew, and ids may be shared."""
-        rows = sa.text(f"SELECT count(*) FROM {CHANGE} WHERE id = :number AND {self.time} = :at")
-        return bool(connection.scalar(rows, {"number": number, "at": at}))
 
     def replay(self, connection: sa.Connection, previous: str, position: str) -> Cut:
         """The cut from `previous` to `position` again, however much was written since."""

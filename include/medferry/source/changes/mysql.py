@@ -44,8 +44,8 @@ _EVENTS = (
 
 class MysqlJournal(Journal):
     rights = (
-        "To install: CREATE, and TRIGGER on each captured table (with binary logging also "
-        "log_bin_trust_function_creators, or the right to create triggers). "
+        "To install: CREATE, SELECT and TRIGGER on each captured table, SELECT on what their SELECTs read "
+        "(with binary logging also log_bin_trust_function_creators, or the right to create triggers). "
         f"To read: SELECT and TRIGGER on the captured tables, SELECT and UPDATE on {CHANGE} and {HEARTBEAT}. "
         f"For a cutover: INSERT on {CHANGE}. "
         "The application needs none: triggers run with the rights of who made them."

@@ -34,7 +34,8 @@ from medferry.source.session import POSTGRESQL
 
 class PostgresqlJournal(Journal):
     rights = (
-        "To install: CREATE on the schema, and the ownership of (or TRIGGER on) each captured table. "
+        "To install: CREATE on the schema, and the ownership of (or SELECT and TRIGGER on) each captured table, and "
+        "SELECT on what their SELECTs read. "
         f"To read: SELECT on the captured tables, {CHANGE} and {HEARTBEAT}; UPDATE on {HEARTBEAT}. "
         f"For a cutover: INSERT on {CHANGE}. "
         "The application needs none."

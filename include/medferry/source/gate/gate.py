@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError
 
 from medferry.errors import MedferryError, TransientError
 from medferry.source.changes.cuts import writing
-from medferry.source.changes.rules import KeyOf
+from medferry.source.changes.expressions import Expression
+from medferry.source.changes.rules import ROW, KeyOf
 from medferry.source.faults import in_each_others_way
 from medferry.source.objects import Fault, LegacyObjects, literal
 
@@ -98,6 +99,13 @@ class Gate(LegacyObjects):
         there = {*tables}
         if missing := [table for table in self.gated if table not in there]:
             raise GateBroken(f"There is no table {missing[0]}.", "Correct gate.yaml, or the legacy schema is another.")
+
+    def expressions(self, _: sa.Connection, /) -> list[Expression]:
+        return [
+            Expression(f"gate.yaml, table {table}", table, unit.parts[0], sql)
+            for table, unit in self.gated.items()
+            for sql in units_of(unit, [ROW])
+        ]
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:
         there = GATE in sa.inspect(connection).get_table_names()

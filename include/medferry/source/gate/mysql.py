@@ -29,8 +29,9 @@ _NAME_LIMIT = 64
 
 class MysqlGate(Gate):
     rights = (
-        f"To install: CREATE, and TRIGGER on each gated table. To act: SELECT, INSERT and UPDATE on {GATE}. The "
-        "application needs none: triggers run with the rights of who made them, who needs these."
+        "To install: CREATE, SELECT and TRIGGER on each gated table, SELECT on what their SELECTs read. "
+        f"To act: SELECT, INSERT and UPDATE on {GATE}. The application needs none: "
+        "triggers run with the rights of who made them, who needs these."
     )
     patience = "SET SESSION lock_wait_timeout = 5"
     delimiter = "$$"

@@ -32,8 +32,9 @@ SQLSTATE = "MF001"
 
 class PostgresqlGate(Gate):
     rights = (
-        f"To install: CREATE on the schema, and the ownership of (or TRIGGER on) each gated table. To act: SELECT, "
-        f"INSERT, UPDATE and DELETE on {GATE}. The application needs none."
+        "To install: CREATE on the schema, and the ownership of (or SELECT and TRIGGER on) each gated table, and "
+        f"SELECT on what their SELECTs read. To act: SELECT, INSERT, UPDATE and DELETE on {GATE}. The "
+        "application needs none."
     )
     patience = "SET LOCAL lock_timeout = '5s'"
     false, true = "false", "true"
