@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from medferry.errors import SettingsError, SourceError
@@ -54,6 +55,8 @@ def connect_engine(url: str, arguments: Mapping[str, Any] | None = None) -> sa.E
             f"Name no driver in the URL: {', '.join(f'{name}://' for name in DIALECTS)} is enough.",
         )
     sa.event.listen(engine, "connect", _keep_raw_values)
+    if isinstance(engine.dialect, PGDialect):
+        engine.dialect.inspector = postgresql.Inspector
     return engine
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.base import PGInspector
 
 from medferry.errors import SourceError
 from medferry.source.types.canonical import Canonical, Column, Convert, SourceType, binary, finite
@@ -81,6 +83,8 @@ REMEDY = "Leave it out, or cast it in the entity's SQL: CAST({name} AS text)."
 _DRIVERS_OWN = {16, 17, 20, 21, 23, 700, 701}
 """What psycopg reads by itself: booleans, bytes, integers, floats."""
 
+_JSON = (114, 3802)
+
 _KIND = sa.text(
     "SELECT CAST(t.oid AS bigint) AS oid, t.typname, CAST(t.typtype AS text) AS typtype, "
     "CAST(e.oid AS bigint) AS element FROM pg_catalog.pg_type t "
@@ -98,6 +102,39 @@ def keep_text(connection: psycopg.Connection[Any]) -> None:
             if oid and oid not in _DRIVERS_OWN:
                 connection.adapters.register_loader(oid, loader)
     connection.adapters.register_loader(0, loader)
+
+
+class Inspector(PGInspector):
+    """SQLAlchemy's look into the catalogue. It asks for lists and JSON, and takes texts of them apart as if they were.
+
+    So for as long as one looks, the driver reads those by itself; all else stays text.
+    """
+
+    @contextmanager
+    def _operation_context(self) -> Iterator[sa.Connection]:
+        with super()._operation_context() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            kept = _made_of_parts(driver)
+            try:
+                yield connection
+            finally:
+                for oid, loader in kept.items():
+                    driver.adapters.register_loader(oid, loader)
+
+
+def _made_of_parts(connection: psycopg.Connection[Any]) -> dict[int, type[psycopg.abc.Loader]]:
+    """Have psycopg read arrays and JSON. What read them before, by object identifier."""
+    import psycopg
+
+    text = psycopg.pq.Format.TEXT
+    kept = {}
+    for oid in (*_JSON, *(known.array_oid for known in connection.adapters.types)):
+        own, before = psycopg.adapters.get_loader(oid, text), connection.adapters.get_loader(oid, text)
+        if own is not None and before is not None:
+            kept[oid] = before
+            connection.adapters.register_loader(oid, own)
+    return kept
 
 
 def _tolerant_loader(connection: psycopg.Connection[Any]) -> type[psycopg.abc.Loader] | None:
