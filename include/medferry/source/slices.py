@@ -26,6 +26,8 @@ _HOLDS = {
 }
 """How a unit of the plan reads that a column of such a kind can hold."""
 
+_BINARY_COLLATIONS = {"sqlite": "BINARY", "postgresql": "C"}
+
 _COUNTED_AT_ONCE = 32
 """Slices a statement, when what was cut is counted again: each row is compared with half of their ends."""
 
@@ -184,12 +186,28 @@ def _beyond(
 
 
 def of_units(dialect: str, entity: SourceEntity, units: Iterable[str]) -> sa.ColumnElement[bool]:
-    """The condition that a row belongs to one of `units`, as the engine compares its column with them."""
+    """The condition that a row's unit reads exactly as one of `units`.
+
+    The engine's own comparison stands before it, which an index serves, and which takes `north` for `North` where the
+    column's collation does.
+    """
     texts = list(units)
     # SQLite does not compare a number with a text, the others read a text as what the column holds.
     numbers = [int(text) for text in texts if dialect == "sqlite" and text.isdecimal() and str(int(text)) == text]
     wanted = sa.bindparam("wanted_units", [*texts, *numbers], expanding=True, type_=sa.types.NullType())
-    return sa.column(entity.unit).in_(wanted)
+    alike = sa.column(entity.unit).in_(wanted)
+    return sa.and_(alike, _reads_as(dialect, texts_of_units(dialect, entity), texts))
+
+
+def _reads_as(dialect: str, text: sa.ColumnElement[str], texts: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Letter for letter and blank for blank, whatever the collation of `text`."""
+    if dialect == "mssql":
+        return _bytes_of(text).in_([_bytes_of(sa.cast(sa.literal(one), sa.NVARCHAR(4000))) for one in texts])
+    if dialect in _BINARY_COLLATIONS:
+        text, held = text.collate(_BINARY_COLLATIONS[dialect]), list(texts)
+    else:
+        text, held = sa.func.hex(text), [one.encode("utf-8", "surrogatepass").hex().upper() for one in texts]
+    return text.in_(sa.bindparam("exact_units", held, expanding=True, type_=sa.types.NullType()))
 
 
 def units_held(connection: sa.Connection, entity: SourceEntity, units: Iterable[str]) -> list[str]:
@@ -227,8 +245,13 @@ def sqlite_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 def apart_by(dialect: str, text: sa.ColumnElement[str]) -> list[sa.ColumnElement[Any]]:
     """What texts are grouped by, so that those are kept apart that only the engine's collation takes for equal."""
     if dialect == "mssql":  # its binary values of two lengths are equal where zeros alone are more
-        return [sa.func.convert(sa.literal_column("varbinary(max)"), text), sa.func.datalength(text)]
-    return [text] if dialect == "postgresql" else [sa.func.hex(text), text.is_(None)]
+        return [_bytes_of(text), sa.func.datalength(text)]
+    return [text.collate("C")] if dialect == "postgresql" else [sa.func.hex(text), text.is_(None)]
+
+
+def _bytes_of(text: sa.ColumnElement[str]) -> sa.ColumnElement[Any]:
+    """On SQL Server."""
+    return sa.func.convert(sa.literal_column("varbinary(max)"), text)
 
 
 def key_columns(entity: SourceEntity) -> list[sa.ColumnClause[Any]]:
