@@ -226,6 +226,73 @@ def test_closing_gives_up_and_leaves_the_gate_open(several: sa.Engine, gate: Gat
     assert not refused(several, OF_HARBOR[1])
 
 
+@pytest.fixture
+def two_phase(engine: sa.Engine) -> sa.Engine:
+    if engine.dialect.name != "mariadb":
+        pytest.skip("XA is MySQL's and MariaDB's; PostgreSQL's prepared transactions keep all of their locks")
+    return engine
+
+
+@contextmanager
+def prepared(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A coordinator whose transaction with a write of harbor is prepared; what is left of it is taken back."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as coordinator:
+        for statement in ("XA START 'x'", OF_HARBOR[0], "XA END 'x'", "XA PREPARE 'x'"):
+            coordinator.exec_driver_sql(statement)
+        try:
+            yield coordinator
+        finally:
+            if coordinator.exec_driver_sql("XA RECOVER").all():
+                coordinator.exec_driver_sql("XA ROLLBACK 'x'")
+
+
+def test_closing_waits_for_a_prepared_transaction(two_phase: sa.Engine, gate: Gate) -> None:
+    """At its preparation InnoDB gives the shared lock of the gate's row back."""
+    with prepared(two_phase) as coordinator:
+        with closing(two_phase, gate) as closed:
+            while state(two_phase, gate) != (GateState.CLOSED, 0):
+                assert closed == []
+            assert refused(two_phase, OF_HARBOR[7])  # whoever comes later is not waited for
+            assert closed == []
+            coordinator.exec_driver_sql("XA COMMIT 'x'")
+        assert closed == [GateState.CLOSED]
+    with two_phase.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM visit WHERE id = 10").scalar() == 1
+
+
+def test_closing_gives_up_on_a_prepared_transaction_and_leaves_the_gate_open(two_phase: sa.Engine, gate: Gate) -> None:
+    with prepared(two_phase), pytest.raises(WritersInFlight, match="XA"):
+        gate.close(two_phase, "harbor", 0, seconds=600, patience=1)
+    assert state(two_phase, gate) == (GateState.OPEN, 0)
+    assert not refused(two_phase, OF_HARBOR[1])
+
+
+def test_closing_for_less_than_a_prepared_transaction_takes_is_told(two_phase: sa.Engine, gate: Gate) -> None:
+    with prepared(two_phase) as coordinator, pytest.raises(WritersInFlight, match="time of harbor was over"):
+        ending = threading.Timer(1.5, lambda: coordinator.exec_driver_sql("XA COMMIT 'x'"))
+        ending.start()
+        try:
+            gate.close(two_phase, "harbor", 0, seconds=0.5, patience=60)
+        finally:
+            ending.join()
+
+
+def test_an_account_that_may_not_see_prepared_transactions_closes_nothing(two_phase: sa.Engine, gate: Gate) -> None:
+    root = sa.create_engine(two_phase.url.set(username="root"))
+    blind = sa.create_engine(two_phase.url.set(username="blind"))
+    write(root, f"CREATE USER blind IDENTIFIED BY '{two_phase.url.password}'", "GRANT ALL ON legacy.* TO blind")
+    try:
+        with blind.connect() as connection, pytest.raises(GateBroken, match="PROCESS"):
+            gate.check(connection)
+        with pytest.raises(GateBroken, match="PROCESS"):
+            gate.close(blind, "harbor", 0, seconds=600, patience=1)
+    finally:
+        blind.dispose()
+        write(root, "DROP USER blind")
+        root.dispose()
+    assert state(two_phase, gate) == (GateState.OPEN, 0)
+
+
 @pytest.mark.parametrize("statement", OF_HARBOR)
 def test_a_transaction_older_than_the_closing_is_refused(several: sa.Engine, gate: Gate, statement: str) -> None:
     with several.connect().execution_options(isolation_level="REPEATABLE READ") as old:
@@ -385,6 +452,7 @@ def test_a_transaction_that_writes_back_leaves_the_gates_closed(engine: sa.Engin
         connection.exec_driver_sql(OF_HARBOR[1])
     with pytest.raises(WriteRefused), writing_rows(engine, visits, ["harbor"]):
         raise WriteRefused("Another value would be kept.", "Correct it.")
+    engine.dispose()  # its sessions wait for nobody from now on
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT text FROM visit WHERE id = 1").scalar_one() == "x"
     assert state(engine, gate) == (GateState.SHUT, 1) and refused(engine, OF_HARBOR[0])
