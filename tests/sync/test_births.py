@@ -141,6 +141,34 @@ def test_later_changes_go_both_ways(taking: SyncedWave, users: Users, write: Wri
     assert reason(taking, "patient", "9") == ""
 
 
+def test_what_was_moved_to_another_patient_is_not_written_into_the_row_of_this_one(
+    taking: SyncedWave, users: Users
+) -> None:
+    """The inverse of the weights has no column for a subject but where it makes a row."""
+
+    def edit(patient: str, kg: float) -> Cycle:
+        observation = users.read("Observation", weight)
+        quantity = {**observation["valueQuantity"], "value": kg}
+        subject = {"reference": f"Patient/{users.id_of('patient', patient)}"}
+        users.send("PUT", f"Observation/{weight}", {**observation, "subject": subject, "valueQuantity": quantity})
+        return back_cycle(taking)
+
+    weight, statement = users.id_of("weight", "0"), "SELECT patient_id, kg FROM weight WHERE id = 0"
+    with taking.environment.source.connect() as connection:
+        before = connection.exec_driver_sql(statement).one()
+    of_another = {("0", "subject", "of-another-patient"), ("0", "subject.reference", "comes-back-otherwise")}
+    for kg in (88.8, 88.9):
+        done = edit("2", kg)
+        assert (done.written, held(taking)) == (Counter(), of_another)
+        assert {one.detail for one in done.held} == {"kg", ""}
+        cycle(taking)
+        with taking.environment.source.connect() as connection:
+            assert connection.exec_driver_sql(statement).one() == before
+    assert (edit("1", 88.8).written, held(taking)) == (Counter(weight=1), set())
+    with taking.environment.source.connect() as connection:
+        assert float(connection.exec_driver_sql(statement).one()[1]) == 88.8
+
+
 def test_what_is_new_waits_for_what_it_refers_to(taking: SyncedWave, users: Users) -> None:
     patient = users.create(gender="other", identifier=None)  # the legacy system has no code for it
     weight = users.weigh(patient)

@@ -39,6 +39,8 @@ class HeldReason(StrEnum):
 
     AGAINST = "against-authority"
     """The plan's matrix says that the legacy database alone is written there."""
+    OF_ANOTHER = "of-another-patient"
+    """The resource names another patient than its row, which cannot follow: nothing of it is written into that row."""
     BORN = "born-in-medplum"
     """It has no row, and its entity takes no births."""
     NO_ENTITY = "no-one-entity"

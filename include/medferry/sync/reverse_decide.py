@@ -13,6 +13,7 @@ from medferry.fhir.canonical import Resource, content_hash
 from medferry.fhir.footprint import footprint_of
 from medferry.fhir.merge import merge
 from medferry.fhir.merging import Conflict, element_of
+from medferry.fhir.references import references
 from medferry.manifest.held_back import HeldBack, HeldReason
 from medferry.manifest.write_backs import NewBase
 from medferry.mapping.apply_inverse import apply_inverse
@@ -106,20 +107,51 @@ class Decider:
         told = apply_inverse(self.spec, self.inverse, row, look.key, edited, self.settings, base)
         held = tuple(_not_expressed(look, one) for one in told.cannot_express)
         columns = {name: value for name, value in told.columns.items() if row[name] != value}
+        due = any(one.changed_in_legacy or one.lost_its_name for one in look.slots.values())
+        due = due or look.makes != look.slots.keys()
         if not columns:
-            due = any(one.changed_in_legacy or one.lost_its_name for one in look.slots.values())
-            forth = due or look.makes != look.slots.keys()
-            return Decision(look, forth=forth, held=held)
+            return Decision(look, forth=due, held=held)
         if not all(self._may_write(look, one) for one in changed.values()):
             against = _held(look, HeldReason.AGAINST, ", ".join(sorted(columns))).held
             return Decision(look, held=(*against, *held))
         made = self.made({**row, **columns})
+        if strange := _of_another(look, changed, made, ", ".join(sorted(columns))):
+            return Decision(look, forth=due, held=(*strange, *held))
         makes = {slot: one.hash for slot, one in made.items()}
         bases = {slot: _new_base(one, made[slot]) for slot, one in changed.items() if slot in made}
         bases |= {slot: _same_base(one) for slot, one in look.slots.items() if slot not in bases}
         found_again = not any(one.lost_its_name for one in look.slots.values())
         in_step = found_again and makes == {slot: base.wanted_hash or base.content_hash for slot, base in bases.items()}
         return Decision(look, columns, tuple(bases.values()), in_step, held=held)
+
+
+def _of_another(
+    look: RecordLook, changed: Mapping[str, SlotLook], made: Mapping[str, ResolvedResource], columns: str
+) -> list[HeldBack]:
+    """The places where a resource names another patient now and the row that is to be written does not.
+
+    What else was edited there is about that other one: none of it belongs into this one's row.
+    """
+    found = []
+    for slot, one in changed.items():
+        stored, base = _patients(one.stored.content if one.stored else None), _patients(one.base)
+        comes = _patients(orjson.loads(made[slot].body)) if slot in made else {}
+        found += [
+            HeldBack(look.entity, look.key, look.unit, HeldReason.OF_ANOTHER, slot, path, columns, _place(one))
+            for path in sorted(base)
+            if stored.get(path) != base[path] and stored.get(path) != comes.get(path)
+        ]
+    return found
+
+
+def _patients(resource: Resource | None) -> dict[str, set[str]]:
+    """Element → the patients that it refers to, of those that refer to any. What Medplum notes in `meta` follows."""
+    found = {
+        name: {one["reference"] for one in references(value) if one["reference"].startswith("Patient/")}
+        for name, value in (resource or {}).items()
+        if name != "meta"
+    }
+    return {name: patients for name, patients in found.items() if patients}
 
 
 def _conflicts(look: RecordLook, slot: str, one: SlotLook) -> list[HeldBack]:
