@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from medferry.source import writeback
 from medferry.source.database import connect_engine, snapshot
 from medferry.source.entity import SourceEntity
-from medferry.source.legacy_table import legacy_table
+from medferry.source.legacy_table import LegacyTable, legacy_table
 from medferry.source.lookup import row_of_key
 from medferry.source.write_faults import RowConflict, WriterBlocked, WriteRefused
 from medferry.source.write_transaction import waits_for_nobody, writing_rows
@@ -287,6 +288,106 @@ def test_of_several_rows_all_are_written_or_none(
             write_rows(legacy, ENTITY, TABLES, some)
         assert row(legacy) == before
     assert write_rows(legacy, ENTITY, TABLES, edits[:1])[0]["name"] == "Cat"
+
+
+SHARED = (
+    "CREATE TABLE wb_visit (id INTEGER PRIMARY KEY, room VARCHAR(10))",
+    "CREATE TABLE wb_weight (id INTEGER PRIMARY KEY, unit VARCHAR(10), kg INTEGER, visit INTEGER)",
+    "INSERT INTO wb_visit VALUES (7, 'A'), (8, 'B')",
+    "INSERT INTO wb_weight VALUES (1, 'u', 70, 7), (2, 'v', 71, 7), (3, 'u', 72, NULL)",
+)
+WEIGHT = SourceEntity(
+    "weight", Path("w.sql"), ("id",), "unit", None, "W",
+    "SELECT w.id, w.unit, w.kg, w.visit, v.room FROM wb_weight w LEFT JOIN wb_visit v ON v.id = w.visit", {},
+)  # fmt: skip
+OF_WEIGHT = (
+    legacy_table("wb_weight", key="id", columns=("kg",)),
+    legacy_table("wb_visit", key={"id": "visit"}, columns=("room",)),
+)
+
+
+@contextmanager
+def made(engine: sa.Engine, *statements: str) -> Iterator[None]:
+    """The tables of some statements, for as long as the block."""
+    try:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        yield
+    finally:
+        with engine.begin() as connection:
+            for statement in statements:
+                if statement.startswith("CREATE"):
+                    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {statement.split()[2]}")
+
+
+def remove(engine: sa.Engine, entity: SourceEntity, tables: Sequence[LegacyTable], key: str) -> None:
+    with snapshot(engine) as connection:
+        base = row_of_key(connection, entity, key)
+    assert base is not None
+    remove_row(engine, entity, tables, base, mark=False)
+
+
+def left(engine: sa.Engine, statement: str) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.text(statement)))
+
+
+def test_what_other_rows_read_as_well_stays_until_the_last_of_them_goes(engine: sa.Engine) -> None:
+    """Several weights of one visit: no foreign key says so."""
+    with made(engine, *SHARED):
+        for key, visits in (("3", [7, 8]), ("1", [7, 8]), ("2", [8])):
+            remove(engine, WEIGHT, OF_WEIGHT, key)
+            assert left(engine, "SELECT id FROM wb_visit ORDER BY id") == visits
+        assert left(engine, "SELECT id FROM wb_weight") == []
+
+
+def test_a_row_that_makes_several_records_goes_with_none_of_them(engine: sa.Engine) -> None:
+    entity = replace(WEIGHT, key=("visit", "id"), sql=f"{WEIGHT.sql} WHERE v.id IS NOT NULL")
+    own = replace(OF_WEIGHT[1], removed="gone_at")
+    with made(engine, *SHARED, "ALTER TABLE wb_visit ADD COLUMN gone_at TIMESTAMP NULL"):
+        with snapshot(engine) as connection:
+            base = row_of_key(connection, entity, "7/1")
+        assert base is not None
+        for mark in (False, True):
+            with pytest.raises(WriteRefused, match="makes other rows of weight"):
+                remove_row(engine, entity, (own,), base, mark)
+        assert left(engine, "SELECT count(*) FROM wb_visit WHERE gone_at IS NULL") == [2]
+
+
+def test_a_row_of_a_key_that_only_looks_alike_is_not_taken_along(engine: sa.Engine) -> None:
+    """The key is compared exactly, and the column that refers to it by letters alone."""
+    if engine.dialect.name == "postgresql":
+        pytest.skip("it compares every text exactly, unless an expert has made a collation")
+    exact, loose = {
+        "sqlite": ("VARCHAR(9)", "VARCHAR(9) COLLATE NOCASE"),
+        "mariadb": (
+            "VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            "VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+        ),
+    }[engine.dialect.name]
+    make = (
+        f"CREATE TABLE wb_name (id {exact} PRIMARY KEY, unit VARCHAR(10), name VARCHAR(10))",
+        f"CREATE TABLE wb_call (name_id {loose}, number VARCHAR(10))",
+        "INSERT INTO wb_name VALUES ('ab', 'u', 'Ann'), ('AB', 'u', 'Bea'), ('cd', 'u', 'Cid'), ('ef', 'u', 'Eve')",
+        "INSERT INTO wb_name VALUES ('EF', 'u', 'Fay')",
+        "INSERT INTO wb_call VALUES ('AB', '1'), ('CD', '2'), ('ef', '3'), ('EF', '4')",
+    )
+    sql = "SELECT n.id, n.unit, n.name, c.number FROM wb_name n LEFT JOIN wb_call c ON n.id = c.name_id"
+    entity = SourceEntity("name", Path("n.sql"), ("id",), "unit", None, "N", sql, {})
+    tables = (
+        legacy_table("wb_name", key="id", columns=("name",)),
+        legacy_table("wb_call", key={"name_id": "id"}, columns=("number",), optional=True),
+    )
+    with made(engine, *make):
+        remove(engine, entity, tables, "ab")
+        for key, told in (("cd", "does not read by that key"), ("ef", "does not tell apart")):
+            with pytest.raises(WriteRefused, match=told):
+                remove(engine, entity, tables, key)
+        assert left(engine, "SELECT number FROM wb_call ORDER BY number") == ["1", "2", "3", "4"]
+        assert left(engine, "SELECT name FROM wb_name ORDER BY name") == ["Bea", "Cid", "Eve", "Fay"]
+        remove(engine, entity, tables, "AB")
+        assert left(engine, "SELECT number FROM wb_call ORDER BY number") == ["2", "3", "4"]
 
 
 WB_DOCTOR = (

@@ -66,6 +66,12 @@ def row_of_key(connection: sa.Connection, entity: SourceEntity, key: str) -> dic
     return next(iter(rows_of_key(connection, entity, key)), None)
 
 
+def keys_where(connection: sa.Connection, entity: SourceEntity, condition: sa.ColumnElement[bool]) -> set[str]:
+    """The keys of the rows for which a condition on the entity's columns holds, whatever their units."""
+    statement = sa.select(*key_columns(entity)).select_from(entity_rows(connection.dialect.name, entity))
+    return {entity.ledger_key_of(row) for row in stream(connection, statement.where(condition), {})}
+
+
 def first_row(connection: sa.Connection, entity: SourceEntity, where: str | None = None) -> dict[str, Any] | None:
     """The first row by its key for which the SQL condition `where` on the entity's columns holds; None without one."""
     statement = _chosen(connection.dialect.name, entity, sa.select(sa.text("*"))).limit(1)

@@ -13,11 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medferry.source.database import stream
 from medferry.source.entity import SourceEntity
 from medferry.source.followers import Unseen, followers, following
 from medferry.source.keys import key_text
 from medferry.source.legacy_table import LegacyTable
-from medferry.source.lookup import row_of_key, rows_of_keys
+from medferry.source.lookup import keys_where, row_of_key, rows_of_keys
 from medferry.source.shown_keys import shown_name
 from medferry.source.types.canonical import base64_of
 from medferry.source.write_faults import RowConflict, WriteRefused
@@ -71,7 +72,8 @@ def remove_row(
 ) -> None:
     """Delete the row that reads as `base`, or `mark` it as removed in its own table.
 
-    Raises as `write_rows`, also where the entity's SQL would show the row as it was.
+    What other rows of the entity read as well stays, but for its own table's: that is refused. Raises as `write_rows`,
+    also where the entity's SQL would show the row as it was.
     """
     key = entity.ledger_key_of(base)
     name = shown_name(entity.name, key)
@@ -84,11 +86,19 @@ def remove_row(
                 "Read it again.",
             )
         _one_row(entity, own, held[0])
+        marking = mark and own.removed is not None
+        there = [table for table, rows in zip(tables, held, strict=True) if rows and (table is own or not marking)]
+        going = [table for table in there if _is_its_own(connection, entity, table, base)]
+        if own not in going:
+            raise WriteRefused(
+                f"The row of {own.name} makes other rows of {entity.name}, too.",
+                "Decide in the legacy system what becomes of them.",
+            )
         if mark and own.removed:
             marks = {own.removed: now, **({own.touched: now} if own.touched else {})}
             connection.execute(sa.update(table_of(own)).where(_found_by(own, base)).values(bound(marks)))
         else:
-            for table in reversed(tables):  # its own row last, as the others may refer to it
+            for table in reversed(going):  # its own row last, as the others may refer to it
                 _delete(connection, table, base)
         if row_of_key(connection, entity, key) == dict(base):
             raise WriteRefused(
@@ -162,6 +172,34 @@ def _once(connection: sa.Connection, table: LegacyTable, held: int, base: Row, c
         raise RowConflict(f"{table.name} would have several rows for one.", "Read the rows again.")
 
 
+def _is_its_own(connection: sa.Connection, entity: SourceEntity, table: LegacyTable, base: Row) -> bool:
+    """Whether the entity's SQL reads what the table has, which is locked, for this row alone.
+
+    A table may be shared (a visit of many weights), and its columns may take for equal what the SQL tells apart (`ab`
+    and `AB`, by their collations). Raises WriteRefused for what is read for nobody, or only in part for this one.
+    """
+    written, names = table_of(table), {name: column for column, name in table.key.items()}
+    columns = [written.c[column].label(name) for name, column in names.items()]
+    statement = sa.select(*columns).where(_found_by(table, base))
+    key, verdicts = entity.ledger_key_of(base), set[bool]()
+    for found in list(stream(connection, statement, {})):
+        exact = all(says(found[name], base[name]) for name in names)
+        read = base if exact else found
+        readers = keys_where(connection, entity, _equal({name: read[name] for name in names}))
+        if not exact and not readers:
+            raise WriteRefused(
+                f"{table.name} has a row that {entity.name} does not read by that key.",
+                "See how upper and lower case and blanks of the keys are compared, and correct them.",
+            )
+        verdicts.add(readers <= {key})
+    if len(verdicts) > 1:
+        raise WriteRefused(
+            f"{table.name} has rows of several {entity.name} that the key does not tell apart.",
+            "See how upper and lower case and blanks of the keys are compared, and correct them.",
+        )
+    return verdicts != {False}
+
+
 def _delete(connection: sa.Connection, table: LegacyTable, base: Row) -> None:
     """Delete the row, which is locked. Raises WriteRefused where rows that nobody has decided about would follow it."""
     written, found = table_of(table), _found_by(table, base)
@@ -193,7 +231,10 @@ def table_of(table: LegacyTable, *more: str) -> sa.TableClause:
 
 
 def _found_by(table: LegacyTable, base: Row, mark: str = "") -> sa.ColumnElement[bool]:
-    wanted = {**{column: base[name] for column, name in table.key.items()}, **table.only}
+    return _equal({**{column: base[name] for column, name in table.key.items()}, **table.only}, mark)
+
+
+def _equal(wanted: Row, mark: str = "") -> sa.ColumnElement[bool]:
     return sa.and_(
         *(
             sa.column(column).is_(None)
