@@ -46,13 +46,13 @@ def captured(tiny: Environment, tmp_path: Path) -> Environment:
     return Environment(load_migration(folder), tiny.settings)
 
 
-def load(environment: Environment, units: list[str] | None) -> None:
+def load(environment: Environment, units: list[str] | None, overwrite: bool = False) -> None:
     """A run without its verification."""
-    run_id = f"first {units}"
+    run_id = f"{'over' if overwrite else 'first'} {units}"
     create_manifest(environment.settings.manifest_url)
     check_systems(environment, dry=False)
-    scope = scope_of(environment.migration, units, None)
-    slices = [slice_.id for slice_ in prepare_run(environment, run_id, RunKind.WHOLE, scope, RunOptions())]
+    scope, asked = scope_of(environment.migration, units, None), RunOptions(overwrite=overwrite)
+    slices = [slice_.id for slice_ in prepare_run(environment, run_id, RunKind.WHOLE, scope, asked)]
     for slice_id in slices:
         extract_slice(environment, run_id, slice_id)
         transform_slice(environment, run_id, slice_id)

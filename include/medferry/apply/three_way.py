@@ -100,6 +100,8 @@ def read_bases(
             history = client.history(target.type, entry.medplum_id)
         except (NoVerdict, RequestRefused):  # too long, or gone meanwhile
             continue
+        if all(one.get("resource", {}).get("meta", {}).get("versionId") != entry.version_id for one in history):
+            continue  # restored from a backup: what was made in an older version says nothing of what is there
         hashes = {entry.wanted} | sent(target.name)
         base = made_before(history, ours, hashes, kept(target.name))
         base = base or (_made_within(history, target, hashes) if ours else None)

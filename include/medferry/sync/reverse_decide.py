@@ -30,6 +30,8 @@ Made = Callable[[Row], Mapping[str, ResolvedResource]]
 HALF = "half a surrogate pair"
 """A program has cut a text within an emoji; Medplum keeps it."""
 
+UNKNOWN = "Medplum has not the version that is known: it was restored from a backup, or lost its history"
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -67,6 +69,9 @@ class Decider:
             return Decision(look)
         if look.in_doubt:
             return _held(look, HeldReason.IN_DOUBT)
+        if look.row is not None and any(one.unknown for one in changed.values()):
+            forth = any(one.stored and one.mapped and one.changed_in_legacy for one in changed.values())
+            return replace(_held(look, HeldReason.NO_BASE, UNKNOWN), forth=forth)
         if any(one.stored is None for one in changed.values()):
             return self._deleted(look)
         if look.row is None:

@@ -50,11 +50,19 @@ class SlotLook:
     base: Resource | None = field(default=None, repr=False)
     deleted: bool = False
     """Medplum says so (410). What is merely not found may be hidden by an access policy, or in another database."""
+    unknown: bool = False
+    """Medplum has not the version that the crosswalk knows: it was restored from a backup, or lost its history. What
+    stands there may be older than what both sides agreed on, and is nobody's change."""
 
     @property
     def changed_in_medplum(self) -> bool:
         """Whether it says something else than the mapping made."""
         return self.stored is None or self.stored.hash != self.known.wanted
+
+    @property
+    def is_as_known(self) -> bool:
+        """Whether nothing was stored since the version that is known, or nothing tells that it was."""
+        return not self.deleted if self.stored is None else self.stored.version_id == self.known.version_id
 
     @property
     def is_text(self) -> bool:
@@ -189,18 +197,29 @@ class Looker:
 
     def _with_bases(self, looks: list[RecordLook]) -> list[RecordLook]:
         """What the row becomes is the base where the row is as it was; else Medplum's history tells."""
+        unknown = self._unknown([slot for one in looks for slot in one.slots.values()])
         changes = [
             Change(slot.mapped, slot.known)
             for one in looks
             for slot in one.slots.values()
             if slot.changed_in_legacy and slot.changed_in_medplum and slot.stored and slot.mapped
+            if _known_version(slot) not in unknown
         ]
         kept = partial(made_in_decisions, self._environment)
         found = read_bases(self.client, changes, lambda _: frozenset(), kept) if changes else {}
         return [
-            _with_slots(one, {s: _with_base(look, found.get(look.name)) for s, look in one.slots.items()})
+            _with_slots(one, {s: _with_base(look, found.get(look.name), unknown) for s, look in one.slots.items()})
             for one in looks
         ]
+
+    def _unknown(self, slots: Iterable[SlotLook]) -> set[tuple[str, str]]:
+        """Of what was changed or deleted, the known versions that Medplum has not; a point for each, two where not.
+
+        A version that a replica does not show yet is there for a request of its own.
+        """
+        asked = {_known_version(slot) for slot in slots if slot.changed_in_medplum and not slot.is_as_known}
+        shown = self.client.read_each(sorted(asked)) if asked else {}
+        return {place for place in asked if place[1] not in shown and not self.client.is_there(*place)}
 
     def _names(self, looks: Iterable[RecordLook]) -> References:
         """The names of all that Medplum's resources refer to: most of it the rows refer to as well.
@@ -251,7 +270,13 @@ def _with(look: SlotLook, stored: StoredResource | None, gone: Collection[str]) 
     return replace(look, stored=stored, deleted=look.known.medplum_id in gone)
 
 
-def _with_base(look: SlotLook, found: Resource | None) -> SlotLook:
+def _known_version(look: SlotLook) -> tuple[str, str]:
+    return look.known.resource_type, f"{look.known.medplum_id}/_history/{look.known.version_id}"
+
+
+def _with_base(look: SlotLook, found: Resource | None, unknown: Collection[tuple[str, str]]) -> SlotLook:
     mapped = look.mapped
+    if _known_version(look) in unknown:
+        return replace(look, unknown=True)
     base = orjson.loads(mapped.body) if mapped is not None and not look.changed_in_legacy else found
     return replace(look, base=base)
