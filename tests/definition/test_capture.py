@@ -59,6 +59,16 @@ def test_good_rules_are_turned_over_to_tables(folder: Path) -> None:
     assert rules.by_method(CaptureMethod.LOG) == ["patient", "visit"]
 
 
+@pytest.mark.parametrize("name", ['"Pat Id"', "`Pat Id`", "größe"])
+def test_a_name_may_stand_in_the_quotes_of_any_engine(folder: Path, name: str) -> None:
+    rules = load(folder, GOOD.replace('"{row}.id"', f"'{{row}}.{name}'").replace("{row}.id", f"{{row}}.{name}"))
+    (visit,) = rules.watched()["visits"]
+    _, looked_up = rules.watched()["patients"]
+    assert (visit.logged("NEW"), looked_up.logged("OLD")) == ([f"NEW.{name}"], [f"OLD.{name}"])
+    assert looked_up.lookup(lambda place: f"?{place}").endswith("v.patient_id = ?0")
+    assert KeyOf.of("visit", name).logged("NEW") == [f"NEW.{name}"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

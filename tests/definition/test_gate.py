@@ -46,6 +46,9 @@ def test_a_column_an_expression_or_a_select(folder: Path) -> None:
     assert rules is not None
     gated = rules.gated()
     assert [gated[table].is_select for table in ("visits", "patients", "bills")] == [False, True, False]
+    (folder / "gate.yaml").write_text("tables:\n  visits: '{row}.\"Pat Id\"'\n  patients: 'upper({row}.`Pat Id`)'\n")
+    quoted = load_gate(folder, load_entities(folder / "entities"), UNITS)
+    assert quoted and quoted.gated()["patients"].columns == ("`Pat Id`",)
     assert gated["patients"].in_trigger("NEW") == "SELECT v.unit FROM visits v WHERE v.patient_id = NEW.id"
 
 

@@ -11,8 +11,10 @@ from rich.table import Table
 
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
 from medferry.definition.inverses import takes_births
+from medferry.definition.watched_tables import check_captured
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
+from medferry.source.changes.cuts import writing
 from medferry.source.changes.engines import execute, journal_of, not_mended, to_install, to_remove
 from medferry.source.changes.expressions import check_expressions
 from medferry.source.changes.journal import Journal
@@ -35,6 +37,8 @@ def capture_install(migration: MigrationOption = "clinics", apply: ApplyOption =
     """Print the statements that make the journal and its triggers, or mend them, for the DBA to read and run."""
     environment = environment_of(migration)
     journal = _journal(environment)
+    with writing(environment.capture, journal) as connection:
+        check_captured(connection, environment.migration, journal)
     change_objects(environment, journal, to_install, apply)
     for problem in not_mended(environment.capture, journal):
         console.print(f"-- Not mended by this: {problem}.", soft_wrap=True, highlight=False, markup=False)
@@ -55,6 +59,7 @@ def capture_check(migration: MigrationOption = "clinics") -> None:
     environment = environment_of(migration)
     journal = _journal(environment)
     with snapshot(environment.source) as connection:
+        check_captured(connection, environment.migration, journal)
         check_expressions(connection, journal.expressions(connection))
         journal.check(connection)
         lines = census(connection)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from medferry.cli.capture import ApplyOption, change_objects
 from medferry.cli.terminal import MigrationOption, console, environment_of, report_errors
+from medferry.definition.watched_tables import check_gated
 from medferry.errors import MedferryError
 from medferry.runtime.environment import Environment
 from medferry.runtime.legacy_gate import legacy_gate
@@ -31,7 +32,10 @@ UnitArgument = Annotated[str, typer.Argument(help="A unit of the plan.")]
 def gate_install(migration: MigrationOption = "clinics", apply: ApplyOption = False) -> None:
     """Print the statements that make the gates, all open, and their triggers, for the DBA to read and run."""
     environment = environment_of(migration)
-    change_objects(environment, _gate(environment), to_install, apply)
+    gate = _gate(environment)
+    with writing(environment.capture, gate) as connection:
+        check_gated(connection, environment.migration, gate)
+    change_objects(environment, gate, to_install, apply)
 
 
 @gate_app.command("remove")
@@ -49,6 +53,7 @@ def gate_check(migration: MigrationOption = "clinics") -> None:
     environment = environment_of(migration)
     gate = _gate(environment)
     with snapshot(environment.source) as connection:
+        check_gated(connection, environment.migration, gate)
         check_expressions(connection, gate.expressions(connection))
     with writing(environment.capture, gate) as connection:
         gate.check(connection)

@@ -16,6 +16,7 @@ from medferry.definition.foreign_keys import check_references
 from medferry.definition.grants import reader_grants_told
 from medferry.definition.inverses import faults_in_legacy
 from medferry.definition.migration import Migration
+from medferry.definition.watched_tables import check_captured, check_gated
 from medferry.errors import DefinitionError, gathered
 from medferry.governance.strategy import require_small_or_accepted
 from medferry.plan.model import Strategy
@@ -124,12 +125,14 @@ def _looked_at(environment: Environment) -> tuple[dict[str, int], list[str]]:
             with snapshot(environment.source) as connection:
                 for error in journal.unlogged(connection, journal.gone(connection)).values():
                     raise error
+                check_captured(connection, environment.migration, journal)
                 check_expressions(connection, journal.expressions(connection))
 
     def hold_gate() -> None:
         if environment.migration.gate:
             with snapshot(environment.source) as connection:
                 gate = gate_of(environment.source, [], environment.migration.gate.gated())
+                check_gated(connection, environment.migration, gate)
                 check_expressions(connection, gate.expressions(connection))
 
     attempts: list[Callable[[], None]] = [partial(count, name) for name in entities]

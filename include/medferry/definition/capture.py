@@ -18,7 +18,8 @@ choose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -134,7 +135,7 @@ def _key_fault(key: KeyOf, columns: int) -> tuple[str, str] | None:
         return "the key names no column of the changed row.", "Write the column, or an expression with {row}.column."
     try:
         text = key.lookup(lambda _: "1") if key.is_select else f"SELECT {', '.join(key.logged('changed'))}"
-        parsed = sqlglot.parse_one(text)
+        parsed = parsed_by_any(text, ("", *VARIANTS.values()))
     except SqlglotError:
         return "the key is not valid SQL.", "Write a column, an expression or a SELECT."
     selected = parsed.selects if isinstance(parsed, exp.Query) else []
@@ -177,16 +178,16 @@ def tables_called(sql: str, dialect: str, folds: bool) -> set[tuple[str, ...]]:
 
 
 def _tables(sql: str, dialects: tuple[str, ...]) -> set[str]:
-    """By the first of the dialects that reads the query: the portable one is written for several."""
-    for number, dialect in enumerate(dialects, start=1):
-        try:
-            parsed = sqlglot.parse_one(sql, dialect=dialect)
-        except SqlglotError:
-            if number == len(dialects):
-                raise
-        else:
-            break
-    return {".".join(part.name for part in table.parts).casefold() for table in _named(parsed)}
+    return {".".join(part.name for part in table.parts).casefold() for table in _named(parsed_by_any(sql, dialects))}
+
+
+def parsed_by_any(sql: str, dialects: Sequence[str]) -> exp.Expr:
+    """By the first of some dialects that reads it: portable SQL is written for several. Raises SqlglotError."""
+    *others, last = dialects
+    for dialect in others:
+        with suppress(SqlglotError):
+            return sqlglot.parse_one(sql, dialect=dialect)
+    return sqlglot.parse_one(sql, dialect=last)
 
 
 def _named(parsed: exp.Expr) -> Iterator[exp.Table]:

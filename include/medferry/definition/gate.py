@@ -24,15 +24,15 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import sqlglot
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from medferry.definition.capture import tables_read
+from medferry.definition.capture import parsed_by_any, tables_read
 from medferry.errors import DefinitionError
 from medferry.plan.load import line_of, load_model
 from medferry.source.changes.rules import KeyOf
+from medferry.source.dialects import VARIANTS
 from medferry.source.entity import SourceEntity
 from medferry.source.gate.gate import Gated
 
@@ -160,7 +160,7 @@ def _read(entity: SourceEntity) -> frozenset[str]:
 def _is_one_column(unit: KeyOf) -> bool:
     text = unit.lookup(lambda _: "1") if unit.is_select else f"SELECT {unit.logged('changed')[0]}"
     try:
-        parsed = sqlglot.parse_one(text)
+        parsed = parsed_by_any(text, ("", *VARIANTS.values()))
     except SqlglotError:
         return False
     return isinstance(parsed, exp.Query) and len(parsed.selects) == 1 and not parsed.args.get("limit")

@@ -6,8 +6,9 @@ They are installed and removed by an account that may, or by the DBA with the sc
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from medferry.errors import MedferryError
 from medferry.source.changes.expressions import Expression
+from medferry.source.changes.rules import Watched, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,14 @@ class LegacyObjects(ABC):
     @abstractmethod
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         """Every trigger that must be there. Raises a MedferryError for what cannot be done on this schema."""
+
+    @abstractmethod
+    def called(self, connection: sa.Connection, tables: Collection[str], /) -> Mapping[str, str]:
+        """Table → as SQL calls it, with quotes where it needs them."""
+
+    def quoted(self, _: sa.Connection, keys: Watched, /) -> Watched:
+        """The same, with quotes around each bare column whose name needs them on this engine."""
+        return keys
 
     @abstractmethod
     def expressions(self, connection: sa.Connection) -> list[Expression]:
@@ -135,6 +145,16 @@ def short(name: str, limit: int) -> str:
     """A name within an engine's limit, still one of its own."""
     plain = name.replace(".", "_").replace('"', "").replace("`", "")
     return plain if len(plain) <= limit else f"{plain[: limit - 9]}_{digest(plain)[:8]}"
+
+
+def word(name: str) -> str:
+    """A name that needs no quotes; two may become one."""
+    return re.sub(r"\W", "_", name)
+
+
+def called_plainly(tables: Iterable[str]) -> dict[str, str]:
+    """Table → as SQL calls it, where quotes are needed around all that is not one word alone."""
+    return {table: table if re.fullmatch(r"[\w.\"]+", table) else quoted(table) for table in tables}
 
 
 def literal(text: str) -> str:

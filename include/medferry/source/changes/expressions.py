@@ -7,18 +7,17 @@ fails, for a letter too many in a file of ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from medferry.errors import SourceError
-from medferry.source.changes.rules import ROW, Watched
+from medferry.source.changes.rules import OF_ROW, ROW, Watched
 from medferry.source.database import set_apart
 from medferry.source.session import refuse_warnings
 
 _ALIAS = "medferry_row"
-_OF_ROW = re.compile(re.escape(ROW) + r"\.(\w+)")
 _SUB_SELECT = re.compile(r"(?i)\bselect\b")
 
 
@@ -28,7 +27,10 @@ class ExpressionRefused(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """SQL that is evaluated for a row of a table, with `ROW` in its place. `place` is where somebody wrote it."""
+    """SQL that is evaluated for a row of a table, with `ROW` in its place.
+
+    `place` and `told` are as somebody wrote it, `table` is as SQL calls it.
+    """
 
     place: str
     table: str
@@ -36,14 +38,14 @@ class Expression:
     sql: str
 
 
-def of_watched(watched: Watched) -> list[Expression]:
-    """What triggers log of a row, and the SELECTs that look keys up by it."""
+def of_watched(watched: Watched, called: Mapping[str, str]) -> list[Expression]:
+    """What triggers log of a row, and the SELECTs that look keys up by it; `called`: the tables as SQL calls them."""
     found = list[Expression]()
     for table, keys in watched.items():
         for key in keys:
             place, told = f"capture.yaml, entity {key.entity}, table {table}", ", ".join(key.parts)
             asked = [*key.logged(ROW), *([f"EXISTS ({key.in_trigger(ROW)})"] if key.is_select else [])]
-            found += [Expression(place, table, told, sql) for sql in asked]
+            found += [Expression(place, called[table], told, sql) for sql in asked]
     return found
 
 
@@ -56,9 +58,9 @@ def check_expressions(connection: sa.Connection, expressions: Iterable[Expressio
     problems, remedies = dict[str, None](), dict[str, None]()
     for one in expressions:
         try:
-            _ask(connection, _of_no_row(connection, one))
-            if of_rows and not _OF_ROW.fullmatch(one.sql) and not _SUB_SELECT.search(one.sql):
-                _ask(connection, _of_all_rows(connection, one))
+            _ask(connection, _of_no_row(one))
+            if of_rows and not OF_ROW.fullmatch(one.sql) and not _SUB_SELECT.search(one.sql):
+                _ask(connection, _of_all_rows(one))
         except SourceError as error:
             problem = error.problem[:1].lower() + error.problem[1:]
             problems[f"{one.place}: `{one.told}` cannot be evaluated for each row, {problem}"] = None
@@ -79,20 +81,15 @@ def _ask(connection: sa.Connection, statement: str) -> None:
         refuse_warnings(connection)
 
 
-def _of_no_row(connection: sa.Connection, one: Expression) -> str:
+def _of_no_row(one: Expression) -> str:
     """Each column stands alone, as in a trigger: one that does not name the row's finds nothing to be a column of."""
-    table = _named(connection, one.table)
 
     def none_of(column: str) -> str:
-        return f"(SELECT {column} FROM {table} {_ALIAS} WHERE 1 = 0)"
+        return f"(SELECT {column} FROM {one.table} {_ALIAS} WHERE 1 = 0)"
 
-    sql = _OF_ROW.sub(lambda match: none_of(f"{_ALIAS}.{match[1]}"), one.sql)
+    sql = OF_ROW.sub(lambda match: none_of(f"{_ALIAS}.{match[1]}"), one.sql)
     return f"SELECT CASE WHEN 1 = 0 THEN {sql.replace(ROW, none_of(_ALIAS))} END"
 
 
-def _of_all_rows(connection: sa.Connection, one: Expression) -> str:
-    return f"SELECT count({one.sql.replace(ROW, _ALIAS)}) FROM {_named(connection, one.table)} {_ALIAS}"
-
-
-def _named(connection: sa.Connection, table: str) -> str:
-    return f"`{table}`" if connection.dialect.name in ("mysql", "mariadb") else table
+def _of_all_rows(one: Expression) -> str:
+    return f"SELECT count({one.sql.replace(ROW, _ALIAS)}) FROM {one.table} {_ALIAS}"

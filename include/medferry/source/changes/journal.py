@@ -103,12 +103,14 @@ class Journal(LegacyObjects):
         return generations.gone(self.watched, gone)
 
     def triggers(self, connection: sa.Connection, gone: Collection[str] | None = None) -> list[Trigger]:
-        gone = self.gone(connection) if gone is None else gone
-        return self.triggers_on(connection, {table: keys for table, keys in self.watched.items() if table not in gone})
+        return self.triggers_on(connection, self._there(connection, self.gone(connection) if gone is None else gone))
+
+    def _there(self, connection: sa.Connection, gone: Collection[str]) -> Watched:
+        return self.quoted(connection, {table: keys for table, keys in self.watched.items() if table not in gone})
 
     def expressions(self, connection: sa.Connection) -> list[Expression]:
-        gone = self.gone(connection)
-        return of_watched({table: keys for table, keys in self.watched.items() if table not in gone})
+        there = self._there(connection, self.gone(connection))
+        return of_watched(there, self.called(connection, there))
 
     def faults(self, connection: sa.Connection, there_are: Sequence[Found] | None = None) -> list[Fault]:
         gone = [generations.fault_of(error) for _, error in sorted(self.gone(connection).items())]
@@ -118,9 +120,7 @@ class Journal(LegacyObjects):
         """A journal that has no row is told from one that was emptied by nothing, so it is to have one."""
         if CHANGE not in sa.inspect(connection).get_table_names() or self._anchor(connection):
             return []
-        told = (
-            "the journal is empty: others have emptied it, or an earlier version made it and nothing was logged since"
-        )
+        told = "the journal is empty: others have emptied it, or nothing was logged since an earlier version made it"
         return [Fault(told, (self.fence("'begun'"),))]
 
     def faults_of_tables(self, connection: sa.Connection) -> list[Fault]:

@@ -9,7 +9,7 @@ parent's triggers log the children. TRUNCATE fires none at all; the sweep finds 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from medferry.source.changes.journal import (
     Journal,
 )
 from medferry.source.changes.lookups import NULL, Held
-from medferry.source.changes.rules import KeyOf, Watched, column_of
+from medferry.source.changes.rules import KeyOf, Watched, bare, column_of
 from medferry.source.identity import mysql_server
 from medferry.source.keys import EXACT_FLOATS, INEXACT, SMALL_FLOATS
 from medferry.source.kinds import Kind, held_values, kinds_of
@@ -82,6 +82,9 @@ class MysqlJournal(Journal):
             ),
         }
 
+    def called(self, _: sa.Connection, tables: Collection[str]) -> Mapping[str, str]:
+        return {table: f"`{table}`" for table in tables}
+
     def gone(self, connection: sa.Connection) -> Mapping[str, SourceError]:
         there = set(sa.inspect(connection).get_table_names())
         return {table: generations.no_table(table) for table in self.watched if table not in there}
@@ -116,7 +119,7 @@ class MysqlJournal(Journal):
         return [_trigger(table, event, inserts) for (table, event), inserts in sorted(found.items())]
 
     def held(self, connection: sa.Connection, table: str, columns: Sequence[str]) -> Sequence[Held]:
-        kinds = kinds_of(connection, [sa.column(column) for column in columns], sa.text(f"`{table}`"))
+        kinds = kinds_of(connection, [sa.column(bare(column)) for column in columns], sa.text(f"`{table}`"))
         return [Held(partial(_value, kind)) for kind in kinds]
 
     def found(self, connection: sa.Connection) -> list[Found]:
@@ -207,7 +210,7 @@ def _key(key: KeyOf, row: str, kinds: Kinds) -> str:
 
     It is compared byte by byte: `a` and `A` are two keys, and `a` and `a ` too, whatever the column's collation says.
     """
-    parts = [(part, kinds.get(column_of(part), "")) for part in key.logged(row)]
+    parts = [(part, kinds.get(column_of(part).casefold(), "")) for part in key.logged(row)]
     texts = [_double(part) if key.is_select and kind in _FLOATS else _part(part, kind) for part, kind in parts]
     if len(texts) > 1 or key.is_select:
         twice = f"REPEAT({_BACKSLASH}, 2)"

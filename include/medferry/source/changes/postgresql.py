@@ -9,7 +9,7 @@ too. TRUNCATE is not MVCC-safe: a snapshot older than it may find the table empt
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,11 +24,22 @@ from medferry.source.changes.journal import (
     ReadFromStandby,
 )
 from medferry.source.changes.lookups import NULL, Held, OtherColumns
-from medferry.source.changes.rules import KeyOf, Watched, column_of
+from medferry.source.changes.rules import KeyOf, Watched, bare, column_of
 from medferry.source.identity import postgresql_server
 from medferry.source.keys import EXACT_FLOATS, SMALL_FLOATS
 from medferry.source.objects import Fault, Found, Trigger, literal
-from medferry.source.postgresql_triggers import Kind, TriggerKind, families, foreign_beneath, heirs, search_path
+from medferry.source.postgresql_triggers import (
+    WRITTEN,
+    Kind,
+    TriggerKind,
+    called,
+    families,
+    foreign_beneath,
+    heirs,
+    quoted_keys,
+    search_path,
+    written,
+)
 from medferry.source.session import POSTGRESQL
 
 
@@ -87,6 +98,12 @@ class PostgresqlJournal(Journal):
         )
         return [*super().faults_of_tables(connection), Fault(told, mend, unseen=False)]
 
+    def called(self, connection: sa.Connection, tables: Collection[str]) -> Mapping[str, str]:
+        return called(connection, tables)
+
+    def quoted(self, connection: sa.Connection, keys: Watched) -> Watched:
+        return quoted_keys(connection, keys)
+
     def gone(self, connection: sa.Connection) -> Mapping[str, SourceError]:
         found = dict[str, SourceError]()
         for table, family in families(connection, self.watched).items():
@@ -104,24 +121,27 @@ class PostgresqlJournal(Journal):
 
     def triggers_on(self, connection: sa.Connection, watched: Watched) -> list[Trigger]:
         path, kinds, found = search_path(connection), self._kinds(connection), list[Trigger]()
+        named = self.called(connection, watched)
         for table, of_tables in heirs(connection, watched).items():
-            found += _TRIGGERS.wanted(table, path, _body([(of, watched[of], kinds[of]) for of in of_tables]))
+            found += _TRIGGERS.wanted(
+                table, named.get(table, table), path, _body([(of, watched[of], kinds[of]) for of in of_tables])
+            )
         return found
 
     def held(self, connection: sa.Connection, table: str, columns: Sequence[str]) -> Sequence[Held]:
-        types = {str(name): (sql, base) for name, sql, base in connection.execute(sa.text(_TYPES), {"table": table})}
-        if absent := {column.lower() for column in columns} - types.keys():
+        types = {str(name): (sql, base) for name, sql, base in connection.execute(sa.text(_TYPES), written([table]))}
+        if absent := {bare(column) for column in columns} - types.keys():
             raise OtherColumns(absent)
-        return [_held(*types[column.lower()]) for column in columns]
+        return [_held(*types[bare(column)]) for column in columns]
 
     def found(self, connection: sa.Connection) -> list[Found]:
         return _TRIGGERS.found(connection, self.watched)
 
     def _kinds(self, connection: sa.Connection) -> Mapping[str, Kinds]:
-        """Table → its columns that are not printed as they are read, in lower case, and their types."""
+        """Table → its columns that are not printed as they are read, and their types."""
         found: dict[str, dict[str, str]] = {table: {} for table in self.watched}
-        for table, column, kind in connection.execute(sa.text(_KINDS), {"names": list(self.watched)}):
-            found[table][str(column).casefold()] = str(kind)
+        for table, column, kind in connection.execute(sa.text(_KINDS), written(self.watched)):
+            found[table][str(column)] = str(kind)
         return found
 
     def server(self, connection: sa.Connection) -> str:
@@ -197,15 +217,15 @@ _OTHERWISE = "('bytea', 'boolean', 'real', 'double precision')"
 
 _KINDS = f"""
 SELECT name, attname, base FROM (
-  SELECT watched.name, a.attname::text, {_BASE} AS base FROM unnest(CAST(:names AS text[])) AS watched (name)
-  JOIN pg_attribute a ON a.attrelid = to_regclass(watched.name) AND a.attnum > 0 AND NOT a.attisdropped
+  SELECT watched.name, a.attname::text, {_BASE} AS base FROM {WRITTEN} AS watched
+  JOIN pg_attribute a ON a.attrelid = watched.oid AND a.attnum > 0 AND NOT a.attisdropped
   JOIN pg_type t ON t.oid = a.atttypid AND (t.typtype = 'd' OR t.oid::regtype::text IN {_OTHERWISE})
 ) AS typed WHERE base IN {_OTHERWISE}
 """
 
 _TYPES = f"""
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), {_BASE} FROM pg_attribute a
-WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = (SELECT oid FROM {WRITTEN} AS watched) AND a.attnum > 0 AND NOT a.attisdropped
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,8 +20,11 @@ class CaptureMethod(StrEnum):
 ROW = "{row}"
 """Stands for the changed row in an expression: ``{row}.patient_id``."""
 
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OF_ROW = re.compile(re.escape(ROW) + r"\.([A-Za-z_][A-Za-z0-9_]*)")
+_COLUMN = re.compile(r"[^\W\d]\w*")
+_NAME = rf'{_COLUMN.pattern}|"(?:[^"]|"")+"|`(?:[^`]|``)+`'
+"""Of a column, as SQL has it: with quotes where it needs them."""
+_NAMED = re.compile(_NAME)
+OF_ROW = re.compile(rf"{re.escape(ROW)}\.({_NAME})")
 _SELECT = re.compile(r"(?is)\s*(select|with)\b")
 
 KeySql = str | Sequence[str]
@@ -51,15 +54,22 @@ class KeyOf:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the changed row that it names, sorted."""
-        found = ({part} if _COLUMN.fullmatch(part) else _OF_ROW.findall(part) for part in self.parts)
+        """The columns of the changed row that it names, as SQL has them, sorted."""
+        found = ({part} if _NAMED.fullmatch(part) else OF_ROW.findall(part) for part in self.parts)
         return tuple(sorted({column for columns in found for column in columns}))
+
+    def quoted(self, columns: Collection[str]) -> KeyOf:
+        """The same, with quotes around what stands for one of some columns by its bare name."""
+        parts = (
+            f"{ROW}.{quoted(part)}" if part in columns and _COLUMN.fullmatch(part) else part for part in self.parts
+        )
+        return KeyOf(self.entity, tuple(parts))
 
     def logged(self, row: str) -> list[str]:
         """The expressions that a trigger logs of a row under the name `row` (NEW, OLD, an alias), as one key text."""
         if self.is_select:
             return [f"{row}.{column}" for column in self.columns]
-        plain = (f"{ROW}.{part}" if _COLUMN.fullmatch(part) else part for part in self.parts)
+        plain = (f"{ROW}.{part}" if _NAMED.fullmatch(part) else part for part in self.parts)
         return [part.replace(ROW, row) for part in plain]
 
     def in_trigger(self, row: str) -> str:
@@ -69,7 +79,7 @@ class KeyOf:
     def lookup(self, placeholder: Callable[[int], str]) -> str:
         """The SELECT with a placeholder for each logged column of the row, by its place in `columns`."""
         columns = self.columns
-        return _OF_ROW.sub(lambda match: placeholder(columns.index(match[1])), self.parts[0])
+        return OF_ROW.sub(lambda match: placeholder(columns.index(match[1])), self.parts[0])
 
 
 Watched = Mapping[str, tuple[KeyOf, ...]]
@@ -85,10 +95,21 @@ def watched(entities: Mapping[str, Mapping[str, KeySql]]) -> Watched:
     return dict(sorted(found.items()))
 
 
-_COLUMN_OF_ROW = re.compile(r"\w+\.(\w+)")
+_COLUMN_OF_ROW = re.compile(rf"\w+\.({_NAME})")
 
 
 def column_of(expression: str) -> str:
-    """The column that a logged expression is (``NEW.id``), in lower case; empty for any other expression."""
+    """The column that a logged expression is (``NEW.id``), as `bare` gives it; empty for any other expression."""
     match = _COLUMN_OF_ROW.fullmatch(expression)
-    return match[1].casefold() if match else ""
+    return bare(match[1]) if match else ""
+
+
+def bare(name: str) -> str:
+    """A column's name without quotes; one that has none is in lower case."""
+    mark = name[:1]
+    return name[1:-1].replace(mark * 2, mark) if mark in ('"', "`") else name.lower()
+
+
+def quoted(name: str) -> str:
+    """A name in the quotes of the SQL standard."""
+    return '"' + name.replace('"', '""') + '"'

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from medferry.source.changes.journal import (
 from medferry.source.changes.lookups import NULL, Held
 from medferry.source.changes.rules import KeyOf, Watched
 from medferry.source.keys import INEXACT, SMALL_FLOATS
-from medferry.source.objects import Found, Trigger, literal, short
+from medferry.source.objects import Found, Trigger, called_plainly, literal, short, word
 
 _ANEW = f"INSERT OR REPLACE INTO {HEARTBEAT} VALUES ('{{name}}', hex(randomblob(16)), CURRENT_TIMESTAMP)"
 """SQLite tells of no trigger when it was made, so whoever makes one says so."""
@@ -48,17 +48,20 @@ class SqliteJournal(Journal):
             ),
         }
 
+    def called(self, _: sa.Connection, tables: Collection[str]) -> Mapping[str, str]:
+        return called_plainly(tables)
+
     def gone(self, connection: sa.Connection) -> Mapping[str, SourceError]:
         there = {name.casefold() for name in sa.inspect(connection).get_table_names()}
         return {table: no_table(table) for table in self.watched if table.casefold() not in there}
 
     def triggers_on(self, _: sa.Connection, watched: Watched) -> list[Trigger]:
-        found = []
+        found, called = [], called_plainly(watched)
         for table, keys in watched.items():
             for event, (op, rows) in _EVENTS.items():
-                name = short(f"medferry_{table}_{event.lower()}", 100)
+                name = short(word(f"medferry_{table}_{event.lower()}"), 100)
                 inserts = " ".join(_insert(table, key, op, rows) for key in keys)
-                create = f"CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN {inserts} END"
+                create = f"CREATE TRIGGER {name} AFTER {event} ON {called[table]} BEGIN {inserts} END"
                 found.append(Trigger(table, name, create, (create, _ANEW.format(name=name)), (f"DROP TRIGGER {name}",)))
         return found
 

@@ -100,10 +100,16 @@ class Gate(LegacyObjects):
         if missing := [table for table in self.gated if table not in there]:
             raise GateBroken(f"There is no table {missing[0]}.", "Correct gate.yaml, or the legacy schema is another.")
 
-    def expressions(self, _: sa.Connection, /) -> list[Expression]:
+    def units_by_table(self, connection: sa.Connection) -> Gated:
+        """`gated`, with quotes around columns whose names need them."""
+        keys = self.quoted(connection, {table: (unit,) for table, unit in self.gated.items()})
+        return {table: unit for table, (unit,) in keys.items()}
+
+    def expressions(self, connection: sa.Connection) -> list[Expression]:
+        called = self.called(connection, self.gated)
         return [
-            Expression(f"gate.yaml, table {table}", table, unit.parts[0], sql)
-            for table, unit in self.gated.items()
+            Expression(f"gate.yaml, table {table}", called[table], unit.parts[0], sql)
+            for table, unit in self.units_by_table(connection).items()
             for sql in units_of(unit, [ROW])
         ]
 

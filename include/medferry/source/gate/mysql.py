@@ -10,7 +10,7 @@ gate stands for what its rows take along.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -63,6 +63,9 @@ class MysqlGate(Gate):
             f"CREATE TABLE {GATE} (unit VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, "
             "epoch BIGINT NOT NULL, closing TINYINT NOT NULL, closed_until DATETIME(6)) ENGINE=InnoDB"
         )
+
+    def called(self, _: sa.Connection, tables: Collection[str]) -> Mapping[str, str]:
+        return {table: f"`{table}`" for table in tables}
 
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         self.all_there(sa.inspect(connection).get_table_names())

@@ -8,10 +8,12 @@ READ) could still lock the version that it sees.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import sqlalchemy as sa
 
 from medferry.source.changes.cuts import writing
-from medferry.source.changes.rules import KeyOf
+from medferry.source.changes.rules import KeyOf, Watched
 from medferry.source.gate.gate import (
     GATE,
     REFUSAL,
@@ -22,7 +24,7 @@ from medferry.source.gate.gate import (
     units_of,
 )
 from medferry.source.objects import Found, Trigger, literal
-from medferry.source.postgresql_triggers import TriggerKind, heirs, oids, search_path
+from medferry.source.postgresql_triggers import TriggerKind, called, heirs, oids, quoted_keys, search_path
 
 _TRIGGERS = TriggerKind("medferry_gate", "BEFORE")
 
@@ -52,10 +54,18 @@ class PostgresqlGate(Gate):
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         path, there = search_path(connection), oids(connection, self.gated)
         self.all_there(table for table, oid in there.items() if oid is not None)
-        of_tables = heirs(connection, self.gated)
+        named, units = self.called(connection, self.gated), self.units_by_table(connection)
         return [
-            one for table, (of, *_) in of_tables.items() for one in _TRIGGERS.wanted(table, path, _body(self.gated[of]))
+            one
+            for table, (of, *_) in heirs(connection, self.gated).items()
+            for one in _TRIGGERS.wanted(table, named.get(table, table), path, _body(units[of]))
         ]
+
+    def called(self, connection: sa.Connection, tables: Collection[str]) -> Mapping[str, str]:
+        return called(connection, tables)
+
+    def quoted(self, connection: sa.Connection, keys: Watched) -> Watched:
+        return quoted_keys(connection, keys)
 
     def found(self, connection: sa.Connection) -> list[Found]:
         return _TRIGGERS.found(connection, self.gated)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import sqlalchemy as sa
 
 from medferry.source.changes.cuts import writing
@@ -14,7 +16,7 @@ from medferry.source.gate.gate import (
     UnitGate,
     units_of,
 )
-from medferry.source.objects import Found, Trigger, literal, short
+from medferry.source.objects import Found, Trigger, called_plainly, literal, short, word
 
 _PREFIX = "medferrygate"
 _NOW = "julianday('now')"
@@ -32,6 +34,9 @@ class SqliteGate(Gate):
             f"CREATE TABLE {GATE} (unit TEXT PRIMARY KEY, epoch INTEGER NOT NULL, closing INTEGER NOT NULL, "
             "closed_until REAL)"
         )
+
+    def called(self, _: sa.Connection, tables: Collection[str]) -> Mapping[str, str]:
+        return called_plainly(tables)
 
     def triggers(self, connection: sa.Connection) -> list[Trigger]:
         there = {name.casefold() for name in sa.inspect(connection).get_table_names()}
@@ -59,10 +64,10 @@ class SqliteGate(Gate):
 
 
 def _trigger(table: str, event: str, unit: KeyOf, rows: tuple[str, ...]) -> Trigger:
-    name = short(f"{_PREFIX}_{table}_{event}".lower(), 100)
+    name = short(word(f"{_PREFIX}_{table}_{event}".lower()), 100)
     message = literal(f"medferry: the unit {REFUSAL}")
     units = ", ".join(f"CAST({one} AS TEXT)" for one in units_of(unit, rows))
     closed = f"g.closing AND (g.closed_until IS NULL OR g.closed_until > {_NOW})"
     test = f"SELECT RAISE(ABORT, {message}) FROM {GATE} g WHERE g.unit IN ({units}) AND {closed};"
-    create = f"CREATE TRIGGER {name} BEFORE {event} ON {table} BEGIN {test} END"
+    create = f"CREATE TRIGGER {name} BEFORE {event} ON {called_plainly([table])[table]} BEGIN {test} END"
     return Trigger(table, name, create, (create,), (f"DROP TRIGGER {name}",))
