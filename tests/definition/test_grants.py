@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from medferry.definition.gate import GateRules
 from medferry.definition.grants import reader_grants
 from medferry.definition.migration import load_migration
 from tests.tiny_platform import MIGRATION
@@ -36,3 +37,34 @@ def test_where_rows_are_born_their_lines_are_read() -> None:
     assert lines in reader_grants(clinics, "postgresql")
     none = {name: replace(inverse, births=None) for name, inverse in clinics.inverses.items()}
     assert lines not in reader_grants(replace(clinics, inverses=none), "postgresql")
+
+
+def test_what_only_a_sub_query_of_a_check_or_a_trigger_reads_is_there() -> None:
+    clinics = load_migration("clinics")
+    checks = clinics.checks.entities["patient"]
+    slot, resource = next(iter(checks.resources.items()))
+    asked = resource.model_copy(
+        update={
+            "when": "p.id IN (SELECT id FROM of_when)",
+            "checks": [one.model_copy(update={"sql": "(SELECT max(q.x) FROM of_sql q)"}) for one in resource.checks],
+        }
+    )
+    changed = checks.model_copy(update={"resources": {**checks.resources, slot: asked}})
+    declared = replace(clinics.checks, entities={**clinics.checks.entities, "patient": changed})
+    gate = GateRules(tables={"of_gate": "SELECT u.unit FROM of_unit u WHERE u.id = {row}.id", "patients": "id"})
+    granted = reader_grants(replace(clinics, checks=declared, gate=gate), "postgresql")
+    for table in ("of_when", "of_sql", "of_gate", "of_unit"):
+        assert f"GRANT SELECT ON {table} TO the_reading_account" in granted
+    assert len(granted) == len(set(granted))
+
+
+def test_a_name_that_needs_quotes_has_them() -> None:
+    tiny = load_migration(MIGRATION)
+    sql = 'SELECT v.id, v.unit FROM "Visit note" v JOIN clinic.Patient p ON p.id = v.id JOIN "order" o ON o.id = v.id'
+    entity = replace(tiny.entities["weight"], sql=sql, variants={"mysql": sql.replace('"', "`")})
+    granted = reader_grants(replace(tiny, entities={**tiny.entities, "weight": entity}), "postgresql")
+    for table in ('"Visit note"', "clinic.patient", '"order"'):
+        assert f"GRANT SELECT ON {table} TO the_reading_account" in granted
+    granted = reader_grants(replace(tiny, entities={**tiny.entities, "weight": entity}), "mariadb")
+    for table in ("`Visit note`", "clinic.`Patient`", "`order`"):
+        assert f"GRANT SELECT ON {table} TO the_reading_account" in granted

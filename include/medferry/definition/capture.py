@@ -161,19 +161,15 @@ def tables_read(entity: SourceEntity) -> frozenset[str]:
     return frozenset(found)
 
 
-def tables_selected(sql: str, dialect: str) -> set[str]:
-    """Every table that a query reads, in lower case; `dialect` as sqlglot calls it. Raises SqlglotError."""
-    return _tables(sql, (dialect,))
-
-
-def tables_called(sql: str, dialect: str, folds: bool) -> set[tuple[str, ...]]:
+def tables_called(sql: str, dialect: str, folds: bool, portable: bool = False) -> set[tuple[str, ...]]:
     """Every table that a query reads, in the parts of its name as the engine calls it. Raises SqlglotError.
 
     `folds`: whether the engine puts what is not quoted into lower case; else a name is kept as its table was made.
+    `portable`: it may be read as another engine's, where `dialect` has no parser for it.
     """
     return {
         tuple(part.name.lower() if folds and not part.args.get("quoted") else part.name for part in table.parts)
-        for table in _named(sqlglot.parse_one(sql, dialect=dialect))
+        for table in _named(parsed_by_any(sql, (dialect, "", *VARIANTS.values()) if portable else (dialect,)))
     }
 
 
