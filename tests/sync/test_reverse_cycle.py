@@ -260,6 +260,26 @@ def test_a_deletion_goes_to_the_row_where_the_plan_says_so(
     assert not back_cycle(wave).removed
 
 
+@pytest.mark.parametrize("policy", list(DeletedPolicy))
+def test_what_was_deleted_and_made_again_by_its_identifier_keeps_its_row(
+    both: SyncedWave, user: User, policy: DeletedPolicy
+) -> None:
+    """As an integration does; and once that one is deleted, too, the record is."""
+    wave, old = deleting(both, policy), user.patient
+    again = {name: value for name, value in old.items() if name not in ("id", "meta")}
+    with wave.environment.medplum() as client:
+        client.batch([{"request": {"method": "DELETE", "url": f"Patient/{old['id']}"}}], 100)
+        [made] = client.batch([{"request": {"method": "POST", "url": "Patient"}, "resource": again}], 200)
+        looked_at_again(wave)
+        done = back_cycle(wave)
+        assert (done.removed, held(wave), row(wave)[0]) == (Counter(), {("1", "", "deleted-in-medplum")}, "Ada")
+        assert [one.detail for one in done.held] == [f"Patient/{made.id}"]
+        client.batch([{"request": {"method": "DELETE", "url": f"Patient/{made.id}"}}], 100)
+    looked_at_again(wave)
+    removed = Counter() if policy is DeletedPolicy.REPORT else Counter(patient=1)
+    assert back_cycle(wave).removed == removed
+
+
 def deleting(wave: SyncedWave, policy: DeletedPolicy) -> SyncedWave:
     """The wave by a plan that removes rows, or marks them."""
     migration = wave.environment.migration

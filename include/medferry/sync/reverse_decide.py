@@ -89,12 +89,13 @@ class Decider:
     def _deleted(self, look: RecordLook) -> Decision:
         """Of a record whose row is gone, too, or makes nothing on purpose, both sides say the same.
 
-        A row goes only where Medplum calls all of its resources deleted.
+        A row goes only where Medplum calls all of its resources deleted, and has no other one of their names.
         """
         if look.row is None or look.is_skipped:
             return Decision(look)
-        if self.deleted is DeletedPolicy.REPORT or any(one.stored for one in look.slots.values()):
-            return _held(look, HeldReason.DELETED)
+        twins = ", ".join(sorted(one.twin for one in look.slots.values() if one.twin))
+        if twins or self.deleted is DeletedPolicy.REPORT or any(one.stored for one in look.slots.values()):
+            return _held(look, HeldReason.DELETED, twins)
         if not all(one.deleted for one in look.slots.values()):
             return _held(look, HeldReason.DELETED, "not found (404)")
         if any(one.changed_in_legacy for one in look.slots.values()):

@@ -12,6 +12,7 @@ from functools import partial
 
 import orjson
 import sqlalchemy as sa
+from more_itertools import chunked
 
 from medferry.apply.referee import made_in_decisions
 from medferry.apply.targets import ResolvedResource
@@ -25,7 +26,7 @@ from medferry.manifest.unit_state import RecordState
 from medferry.mapping.declare import Row
 from medferry.mapping.identity import conditional_reference
 from medferry.mapping.outcomes import Disposition
-from medferry.medplum.client import MedplumClient
+from medferry.medplum.client import PAGE, MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
 from medferry.source.entity import SourceEntity
@@ -53,6 +54,8 @@ class SlotLook:
     unknown: bool = False
     """Medplum has not the version that the crosswalk knows: it was restored from a backup, or lost its history. What
     stands there may be older than what both sides agreed on, and is nobody's change."""
+    twin: str = ""
+    """Type/id of another one that has its name; looked for where it is deleted."""
 
     @property
     def changed_in_medplum(self) -> bool:
@@ -140,7 +143,7 @@ class Looker:
             for key, entries in self._entries(own).items()
             if units.get(key, states[key].unit) in self.wave.units
         ]
-        looks = self._with_stored(looks)
+        looks = self._with_twins(self._with_stored(looks))
         looks = self._with_bases(looks)
         return looks, self._names(looks)
 
@@ -192,6 +195,27 @@ class Looker:
         stored = stored_resources(self.client, known, read)
         return [
             _with_slots(one, {s: _with(look, stored.get(look.known.medplum_id), gone) for s, look in one.slots.items()})
+            for one in looks
+        ]
+
+    def _with_twins(self, looks: list[RecordLook]) -> list[RecordLook]:
+        """Somebody may have deleted a resource and made it again by its identifier: then the record is not gone.
+
+        A replica that lags may not show it yet; one that it shows is enough to keep the row.
+        """
+        wanted: dict[tuple[str, str], dict[str, str]] = {}
+        for slot in (slot for one in looks if one.row is not None for slot in one.slots.values() if slot.deleted):
+            system, value = slot.name
+            wanted.setdefault((slot.known.resource_type, system), {})[value] = slot.known.medplum_id
+        twins: dict[Name, str] = {}
+        for (kind, system), gone in wanted.items():
+            named = (one for some in chunked(gone, PAGE // 2) for one in self.client.by_name(kind, system, some))
+            for found in named:
+                for name in names_of(found):
+                    if name[0] == system and found["id"] != gone.get(name[1], found["id"]):
+                        twins[name] = f"{kind}/{found['id']}"
+        return [
+            _with_slots(one, {s: replace(slot, twin=twins.get(slot.name, "")) for s, slot in one.slots.items()})
             for one in looks
         ]
 
