@@ -18,6 +18,8 @@ from medferry.fhir.footprint import Footprint, footprint_of, get, put, shown
 from medferry.fhir.merge import Merged, merge
 from medferry.fhir.merging import ElementKey, Path
 from medferry.fhir.one_value import meaning
+from medferry.fhir.rulings import Rulings
+from medferry.fhir.sides import Side
 
 # Few values, so that versions often agree; every form that a place can have.
 WORDS = st.sampled_from(["a", "b", "c"])
@@ -224,6 +226,45 @@ def test_two_types_of_one_choice_are_a_conflict() -> None:
 def test_the_value_of_an_identifier_is_not_shown() -> None:
     (path,) = footprint_of({"identifier": [{"system": "https://clinic", "value": "MRN-1"}]}).paths
     assert shown(path) == "identifier[https://clinic]"
+
+
+def numbers(*values: str, other: str = "x") -> dict[str, Any]:
+    """A patient with identifiers of one system, and one of another."""
+    of_mrn = [{"system": "mrn", "value": value} for value in values]
+    return {"resourceType": "Patient", "identifier": [*of_mrn, {"system": "ssn", "value": other}]}
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "in_conflict"),
+    [
+        (numbers("1"), numbers("2"), numbers("3"), True),
+        (numbers(), numbers("2"), numbers("3"), True),
+        (numbers("1", "5"), numbers("2", "5"), numbers("3", "5"), True),
+        (numbers("1"), numbers("2"), numbers("2"), False),
+        (numbers("1"), numbers("2"), numbers("1"), False),
+        (numbers("1"), numbers("1"), numbers("3"), False),
+        (numbers("1"), numbers("2"), numbers("1", other="y"), False),
+        (numbers("1"), numbers("1", "2"), numbers("1", "3"), False),
+        (numbers("1", "5"), numbers("2", "5"), numbers("1", "6"), False),
+    ],
+)
+def test_a_number_that_both_sides_changed_is_one_number(base: Any, ours: Any, theirs: Any, in_conflict: bool) -> None:
+    every_place = footprint_of(base) | footprint_of(ours)
+    for footprint in (every_place, Footprint(frozenset({("identifier",)}))):
+        merged = merge(base, ours, theirs, footprint)
+        assert {shown(one.path) for one in merged.conflicts} == ({"identifier[mrn]"} if in_conflict else set())
+        if in_conflict:
+            assert merged.resource == theirs
+            settled = merge(base, ours, theirs, footprint, Rulings(in_conflict=lambda _: Side.LEGACY))
+            assert settled.resource == ours
+        else:
+            assert merge(base, theirs, ours, footprint).conflicts == ()
+
+
+def test_what_both_sides_add_to_several_of_a_system_stays() -> None:
+    base, ours, theirs = numbers("1"), numbers("1", "2"), numbers("1", "3")
+    merged = merge(base, ours, theirs, footprint_of(base) | footprint_of(ours)).resource
+    assert {one["value"] for one in merged["identifier"]} == {"1", "2", "3", "x"}
 
 
 def test_what_the_server_sets_itself_is_in_no_footprint() -> None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from medferry.fhir.canonical import Resource, owned
-from medferry.fhir.merging import ElementKey, Path
+from medferry.fhir.merging import ElementKey, OneOf, Path
 
 LIST_KEYS: Mapping[str, tuple[str, ...]] = {
     "identifier": ("system", "value"),
@@ -113,6 +113,15 @@ def key_of(name: Any, element: Any) -> ElementKey | None:
     return ElementKey(tuple(_hashable(element.get(member)) for member in LIST_KEYS[name]))
 
 
+def is_of(name: Any, element: Any, key: ElementKey) -> bool:
+    """Whether an element is one of those that a key names."""
+    own = key_of(name, element)
+    if own is None or own == key:
+        return own == key
+    pairs = zip(own.values, key.values, strict=True)
+    return all(value in wanted if isinstance(wanted, OneOf) else value == wanted for value, wanted in pairs)
+
+
 def _hashable(value: Any) -> Any:
     return repr(value) if isinstance(value, dict | list) else value
 
@@ -123,7 +132,7 @@ def at(resource: Any, path: Path) -> Any:
     for number, step in enumerate(path):
         if isinstance(step, ElementKey):
             name = path[number - 1]
-            found = [e for e in found if key_of(name, e) == step] if isinstance(found, list) else None
+            found = [e for e in found if is_of(name, e, step)] if isinstance(found, list) else None
         else:
             found = found.get(step) if isinstance(found, dict) else None
         if not found and found in (None, []):
@@ -155,7 +164,7 @@ def with_elements(name: str, present: Any, key: ElementKey, elements: Any) -> An
     pending = list(elements or ())
     result = []
     for element in present or ():
-        if key_of(name, element) != key:
+        if not is_of(name, element, key):
             result.append(element)
         elif pending:
             result.append(pending.pop(0))

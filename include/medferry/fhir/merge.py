@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medferry.fhir.canonical import Resource
-from medferry.fhir.footprint import Footprint, at, footprint_of, has_keys, key_of, put, with_elements
+from medferry.fhir.footprint import Footprint, at, footprint_of, has_keys, is_of, key_of, put, with_elements
 from medferry.fhir.merging import Conflict, ElementKey, Merging, Path, Versions, one_of_each_choice
 from medferry.fhir.one_value import TwoWordings, is_one_value, leaves_open, meaning, whole, with_wording
 from medferry.fhir.rulings import NOTHING_DECIDED, Rulings
+from medferry.fhir.same_identifier import NAME, one_keys, with_one_key
 from medferry.fhir.sides import Side
 
 
@@ -55,6 +56,7 @@ def completed(said: Resource, made: Resource) -> Resource:
 def _merged(base: Resource, ours: Resource, theirs: Resource, footprint: Footprint, merging: Merging) -> Merged:
     if not merging.by_member:
         footprint = Footprint(frozenset(whole(merging.resource_type, path) for path in footprint.paths))
+        footprint = with_one_key(footprint, (base, ours, theirs))
     merged: dict[Path, Any] = {}
     for path in footprint.tops:
         versions = (at(base, path), at(ours, path), at(theirs, path))
@@ -118,13 +120,15 @@ def _members(path: Path, versions: Versions, merging: Merging) -> dict[str, Any]
 
 def _elements(path: Path, versions: Versions, merging: Merging) -> list[Any]:
     """Group by group; theirs keep their order, what only we have comes at the end."""
-    _, ours, theirs = versions
+    base, ours, theirs = versions
     merged: list[Any] = theirs
-    for key in dict.fromkeys(key_of(path[-1], element) for element in [*theirs, *ours]):
+    same = one_keys((base, ours, theirs)) if path[-1] == NAME and not merging.by_member else {}
+    keys = (key_of(path[-1], element) for element in [*theirs, *ours])
+    for key in dict.fromkeys(key and same.get(key, key) for key in keys):
         if key is None:
             continue
         below = (*path, key)
-        groups = tuple([e for e in version if key_of(path[-1], e) == key] or None for version in versions)
+        groups = tuple([e for e in version if is_of(path[-1], e, key)] or None for version in versions)
         value = _group(below, (groups[0], groups[1], groups[2]), merging)
         merged = with_elements(str(path[-1]), merged, key, value) or []
     return merged

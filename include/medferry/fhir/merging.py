@@ -18,6 +18,12 @@ class ElementKey(NamedTuple):
     values: tuple[Any, ...]
 
 
+class OneOf(tuple[Any, ...]):
+    """In a key: any of these values."""
+
+    __slots__ = ()
+
+
 Step = str | ElementKey
 Path = tuple[Step, ...]
 
