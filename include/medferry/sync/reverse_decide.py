@@ -22,7 +22,8 @@ from medferry.mapping.declare import MappingSpec, Row
 from medferry.mapping.inverse import CannotExpress, Inexpressible, InverseSpec
 from medferry.plan.model import DeletedPolicy
 from medferry.sync.made import References
-from medferry.sync.reverse_look import RecordLook, SlotLook, named
+from medferry.sync.record_look import RecordLook, SlotLook
+from medferry.sync.reverse_look import named
 
 Made = Callable[[Row], Mapping[str, ResolvedResource]]
 """What a row becomes, by slot; nothing where it becomes nothing."""

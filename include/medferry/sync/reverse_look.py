@@ -7,7 +7,7 @@ at again at any time.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import orjson
@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from more_itertools import chunked
 
 from medferry.apply.referee import made_in_decisions
-from medferry.apply.targets import ResolvedResource
 from medferry.apply.three_way import Change, read_bases
 from medferry.fhir.canonical import Resource
 from medferry.fhir.identifiers import names_of
@@ -25,7 +24,6 @@ from medferry.manifest.known_lines import lines_of_ids, names_in_doubt
 from medferry.manifest.unit_state import RecordState
 from medferry.mapping.declare import Row
 from medferry.mapping.identity import conditional_reference
-from medferry.mapping.outcomes import Disposition
 from medferry.medplum.client import PAGE, MedplumClient
 from medferry.runtime.environment import Environment
 from medferry.source.database import snapshot
@@ -33,77 +31,9 @@ from medferry.source.entity import SourceEntity
 from medferry.source.lookup import stream_keys
 from medferry.sync.keys import try_lines
 from medferry.sync.made import Made, Maker, References
+from medferry.sync.record_look import RecordLook, SlotLook
 from medferry.sync.stored import StoredResource, stored_resources
 from medferry.sync.wave import SyncedWave
-
-
-@dataclass(frozen=True, slots=True)
-class SlotLook:
-    """One resource of a record. `stored` is None when Medplum has it no more, `base` where it is not certain.
-
-    `mapped` is what the row becomes now; None where it makes no such resource.
-    """
-
-    name: Name
-    known: CrosswalkEntry
-    stored: StoredResource | None
-    mapped: ResolvedResource | None
-    base: Resource | None = field(default=None, repr=False)
-    deleted: bool = False
-    """Medplum says so (410). What is merely not found may be hidden by an access policy, or in another database."""
-    unknown: bool = False
-    """Medplum has not the version that the crosswalk knows: it was restored from a backup, or lost its history. What
-    stands there may be older than what both sides agreed on, and is nobody's change."""
-    twin: str = ""
-    """Type/id of another one that has its name; looked for where it is deleted."""
-
-    @property
-    def changed_in_medplum(self) -> bool:
-        """Whether it says something else than the mapping made."""
-        return self.stored is None or self.stored.hash != self.known.wanted
-
-    @property
-    def is_as_known(self) -> bool:
-        """Whether nothing was stored since the version that is known, or nothing tells that it was."""
-        return not self.deleted if self.stored is None else self.stored.version_id == self.known.version_id
-
-    @property
-    def is_text(self) -> bool:
-        """Whether what is there can be written anywhere."""
-        return self.stored is None or bool(self.stored.hash)
-
-    @property
-    def lost_its_name(self) -> bool:
-        """Whether somebody took away what it is found by: the way forth puts it back."""
-        return self.stored is not None and self.name not in names_of(self.stored.content)
-
-    @property
-    def changed_in_legacy(self) -> bool:
-        return self.mapped is None or self.mapped.hash != self.known.wanted
-
-
-@dataclass(frozen=True, slots=True)
-class RecordLook:
-    """A record: its row (None: gone), and each resource that the crosswalk has of it, by slot."""
-
-    entity: str
-    key: str
-    unit: str
-    row: Row | None = field(repr=False)
-    refused: str
-    """Why the row becomes nothing; empty: it does."""
-    slots: Mapping[str, SlotLook]
-    makes: frozenset[str]
-    """The slots that the row fills now."""
-    in_doubt: bool
-    """Something was sent of it of which the end is not known."""
-    names: References = field(default_factory=dict)
-    """Of what the row refers to now."""
-
-    @property
-    def is_skipped(self) -> bool:
-        """Whether the mapping leaves the row out on purpose."""
-        return self.refused.partition(" ")[0] == Disposition.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
