@@ -27,6 +27,7 @@ CHANGE, HEARTBEAT = "medferry_change", "medferry_heartbeat"
 TABLES = (CHANGE, HEARTBEAT)
 FENCE = "medferry_fence"
 """The entity of rows that belong to no record: the one with which a journal begins, and those of `fences`."""
+_AFTER_LOSS = "Make a complete sweep, then go on from now; of a restored backup, first see the page on red runs."
 
 
 class PositionLost(MedferryError):
@@ -191,9 +192,7 @@ class Journal(LegacyObjects):
         if previous is None:
             return Cut(position, {}, frozenset(), frozenset(), unseen)
         if problem := self.lost(connection, previous, epoch):
-            raise PositionLost(
-                f"{problem} since the last cut: changes may be missing.", "Make a complete sweep, then go on from now."
-            )
+            raise PositionLost(f"{problem} since the last cut: changes may be missing.", _AFTER_LOSS)
         cut = self.replay(connection, previous, position)
         tables = generations.made_anew(previous.partition("@")[0], epoch, {trigger.table for trigger in wanted})
         anew = generations.logged_by(wanted, tables, generations.entities_of(self.watched))
