@@ -115,28 +115,25 @@ def set_held_back(
 ) -> None:
     """What is held back of some looked-at (entity, key) is `held` from now on, and nothing else."""
     forget(connection, held_back, migration, keys)
-    upsert(connection, held_back, _ALL, _lines(connection, migration, fingerprint, held))
+    _tell(connection, migration, fingerprint, held)
 
 
 def hold_back_new(connection: sa.Connection, migration: str, fingerprint: str, held: Sequence[HeldBack]) -> None:
     """The same, but of keys of which anything is held back already nothing is said: somebody else knows better."""
     keys = among(connection, held_back.c.key, {one.key for one in held})
     known = set(connection.scalars(sa.select(held_back.c.key).where(held_back.c.migration == migration, keys)))
-    lines = _lines(connection, migration, fingerprint, [one for one in held if one.key not in known])
-    upsert(connection, held_back, _ALL, lines, update=())
+    _tell(connection, migration, fingerprint, [one for one in held if one.key not in known])
 
 
-def _lines(
-    connection: sa.Connection, migration: str, fingerprint: str, held: Sequence[HeldBack]
-) -> list[tuple[str | int, ...]]:
-    """In the order of `_ALL`. Keys are numbered, for a record may have several lines."""
+def _tell(connection: sa.Connection, migration: str, fingerprint: str, held: Sequence[HeldBack]) -> None:
+    """A key's lines are numbered. What another wave says of a birth in this very moment stays: it is looked at soon."""
     at, numbers = read_clock(connection) if held else "", dict[tuple[str, str], int]()
     lines: list[tuple[str | int, ...]] = []
     for one in held:
         number = numbers[one.entity, one.key] = numbers.get((one.entity, one.key), -1) + 1
         values = {**asdict(one), "path": one.path[:500], "detail": one.detail[:500]}
         lines.append((*(values[name] for name in HeldBack.__slots__), migration, number, fingerprint, at))
-    return lines
+    upsert(connection, held_back, _ALL, lines, update=())
 
 
 def held_back_of(connection: sa.Connection, migration: str, units: Collection[str]) -> list[HeldBack]:
